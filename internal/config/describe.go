@@ -1,0 +1,102 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Setting is a setting as it is in force, for people to read.
+type Setting struct{ Name, Value string }
+
+// Settings lists what is in force, secrets as [redacted], in the order of the
+// documentation.
+func (w Worker) Settings() []Setting {
+	list := []Setting{{"REDIS_URL", w.Redis.String()}}
+	for _, m := range w.Merchants {
+		list = append(list, m.settings()...)
+	}
+	zone := ""
+	if w.Location != nil {
+		zone = w.Location.String()
+	}
+	return append(list,
+		Setting{"WORKER_CONCURRENCY", strconv.Itoa(w.Concurrency)},
+		Setting{"CALL_TIMEOUT", w.CallTimeout.String()},
+		Setting{"COLLECT_RATE", strconv.FormatFloat(w.Rate, 'g', -1, 64)},
+		Setting{"COLLECT_SCHEDULE", joinDurations(w.CollectSchedule)},
+		Setting{"COLLECT_WINDOW", w.Window.String()},
+		Setting{"COLLECT_TIMEZONE", zone},
+		Setting{"CONFIRM_SCHEDULE", joinDurations(w.ConfirmSchedule)},
+		Setting{"MIN_GAP", w.MinGap.String()},
+		Setting{"GIVE_UP_AFTER", w.GiveUpAfter.String()},
+		Setting{"SWEEP_EVERY", w.SweepEvery.String()},
+		Setting{"PUBLIC_ADDR", orOff(w.PublicAddr)},
+		Setting{"ADMIN_ADDR", orOff(w.AdminAddr)},
+		Setting{"ADMIN_TOKEN", w.AdminToken.describe()},
+		Setting{"LOG_LEVEL", w.Log.Level},
+		Setting{"LOG_FORMAT", w.Log.Format},
+	)
+}
+
+func (m Merchant) settings() []Setting {
+	verify := "platform certificates, downloaded"
+	if m.PublicKey != nil {
+		verify = fmt.Sprintf("%s (RSA %d)", m.PublicKeyID, m.PublicKey.N.BitLen())
+	}
+	private := "none"
+	if m.PrivateKey != nil {
+		private = fmt.Sprintf("RSA %d", m.PrivateKey.N.BitLen())
+	}
+	return []Setting{
+		{"WECHATPAY_MCHID", m.MchID},
+		{"WECHATPAY_SERIAL_NO", m.SerialNo},
+		{"WECHATPAY_PRIVATE_KEY_FILE", private},
+		{"WECHATPAY_PUBLIC_KEY_FILE", verify},
+		{"WECHATPAY_API_V3_KEY", m.APIV3Key.describe()},
+		{"PAYSCORE_APPID", orNone(m.AppID)},
+		{"PAYSCORE_SERVICE_ID", orNone(m.ServiceID)},
+		{"WECHATPAY_BASE_URL", m.BaseURL},
+		{"WECHATPAY_BACKUP_URL", orNone(m.BackupURL)},
+	}
+}
+
+// String names the merchant. Without it, printing a Merchant would print its
+// private key.
+func (m Merchant) String() string { return "merchant " + m.MchID }
+
+// GoString is described at String.
+func (m Merchant) GoString() string { return m.String() }
+
+// MarshalText is described at String.
+func (m Merchant) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+func (s Secret) describe() string {
+	if !s.IsSet() {
+		return "none"
+	}
+	return s.String()
+}
+
+func joinDurations(ds []time.Duration) string {
+	words := make([]string, len(ds))
+	for i, d := range ds {
+		words[i] = d.String()
+	}
+	return strings.Join(words, ",")
+}
+
+func orOff(s string) string {
+	if s == "" {
+		return "off"
+	}
+	return s
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}

@@ -1,0 +1,115 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit statuses of Parse.
+const (
+	ExitOK    = 0
+	ExitUsage = 2 // a mistake on the command line or in the configuration
+)
+
+// Process is what a program is given by whoever starts it. Tests give it
+// something else than the real thing.
+type Process struct {
+	Name      string // of the program, for --help and errors
+	Args      []string
+	LookupEnv func(string) (string, bool)
+	Stdout    io.Writer
+	Stderr    io.Writer
+}
+
+// OSProcess is the real thing.
+func OSProcess(name string) Process {
+	return Process{Name: name, Args: os.Args[1:], LookupEnv: os.LookupEnv, Stdout: os.Stdout, Stderr: os.Stderr}
+}
+
+// Parse reads the command line and the environment into grammar, a pointer to a
+// struct with kong's tags, in which the flag groups of this package are
+// embedded. The description is what --help begins with.
+//
+// Where ok is false the program is to end with the given status, everything
+// having been said: after --help (ExitOK), or after a mistake such as an
+// unknown flag or command, which is reported on standard error (ExitUsage).
+// Settings are not judged here; Load does that.
+//
+// Parse panics where grammar itself is wrong, which the first run shows.
+func Parse(p Process, description string, grammar any) (ctx *kong.Context, status int, ok bool) {
+	env := environment{lookup: p.LookupEnv, names: map[*kong.Value][]string{}}
+	helped := false
+	parser, err := kong.New(grammar,
+		kong.Name(p.Name),
+		kong.Description(description),
+		kong.Writers(p.Stdout, p.Stderr),
+		kong.Resolvers(env),
+		kong.ValueFormatter(env.help),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		// kong leaves by itself after --help. Here it goes on parsing
+		// instead, and whatever it then complains about is not meant.
+		kong.Exit(func(int) { helped = true }),
+	)
+	if err != nil {
+		panic(fmt.Sprintf("config: the command line of %s is declared wrongly: %v", p.Name, err))
+	}
+	env.takeOver(parser.Model)
+
+	ctx, err = parser.Parse(p.Args)
+	switch {
+	case helped:
+		return nil, ExitOK, false
+	case err != nil:
+		fmt.Fprintf(p.Stderr, "%s: %v\nRun \"%s --help\" for usage.\n", p.Name, err, p.Name)
+		return nil, ExitUsage, false
+	}
+	return ctx, ExitOK, true
+}
+
+// environment takes the place of kong's own reading of the environment, which
+// knows only the process's and takes an empty variable for a value. Compose
+// files write VAR=${VAR:-} for "as it is outside, if it is there at all".
+type environment struct {
+	lookup func(string) (string, bool)
+	names  map[*kong.Value][]string
+}
+
+// takeOver moves the names that the env tags have given from kong's model here.
+func (e environment) takeOver(app *kong.Application) {
+	// The visitor returns no error of its own, and so Visit returns none.
+	_ = kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
+		if flag, ok := node.(*kong.Flag); ok && len(flag.Tag.Envs) > 0 {
+			e.names[flag.Value] = flag.Tag.Envs
+			flag.Tag.Envs, flag.Envs = nil, nil
+		}
+		return next(nil)
+	})
+}
+
+func (e environment) Validate(*kong.Application) error { return nil }
+
+// Resolve is asked by kong for each flag that the command line does not set.
+// A flag of pointer type tells "set to nothing" from "not set".
+func (e environment) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, name := range e.names[flag.Value] {
+		value, set := e.lookup(name)
+		if set && (value != "" || flag.Target.Kind() == reflect.Pointer) {
+			return value, nil
+		}
+	}
+	return nil, nil
+}
+
+// help is a flag's help text with the environment variable behind it.
+func (e environment) help(value *kong.Value) string {
+	names := e.names[value]
+	if len(names) == 0 {
+		return value.Help
+	}
+	return fmt.Sprintf("%s ($%s)", strings.TrimSuffix(value.Help, "."), strings.Join(names, ", $"))
+}

@@ -1,0 +1,109 @@
+package config
+
+import (
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+type workerGrammar struct {
+	WorkerSettings
+	Run   struct{} `cmd:"" default:"1" help:"Run."`
+	Check struct{} `cmd:"" help:"Check."`
+}
+
+func TestParse(t *testing.T) {
+	t.Run("every setting is a variable and a flag of the same name in kebab case", func(t *testing.T) {
+		settings := []string{
+			"REDIS_URL", "WECHATPAY_MCHID", "WECHATPAY_SERIAL_NO", "WECHATPAY_PRIVATE_KEY_FILE",
+			"WECHATPAY_PUBLIC_KEY_ID", "WECHATPAY_PUBLIC_KEY_FILE", "WECHATPAY_API_V3_KEY", "WECHATPAY_API_V3_KEY_FILE",
+			"WECHATPAY_BASE_URL", "WECHATPAY_BACKUP_URL", "PAYSCORE_APPID", "PAYSCORE_SERVICE_ID", "MERCHANTS_FILE",
+			"WORKER_CONCURRENCY", "CALL_TIMEOUT", "COLLECT_RATE", "COLLECT_SCHEDULE", "COLLECT_WINDOW", "COLLECT_TIMEZONE",
+			"CONFIRM_SCHEDULE", "MIN_GAP", "GIVE_UP_AFTER", "SWEEP_EVERY", "PUBLIC_ADDR", "ADMIN_ADDR", "ADMIN_TOKEN",
+			"LOG_LEVEL", "LOG_FORMAT",
+		}
+		r := parse(t, &workerGrammar{}, nil, "--help")
+		if r.ok || r.status != ExitOK || r.stderr != "" {
+			t.Fatalf("--help ended with %d, standard error %q", r.status, r.stderr)
+		}
+		for _, name := range settings {
+			flag := "--" + strings.ReplaceAll(strings.ToLower(name), "_", "-")
+			// The flag begins a line, and its variable comes before the next flag.
+			shown := regexp.MustCompile(`(?m)^ +` + flag + `=[^\n]*\n?(?:[^-$]|-[^-])*\(\$` + name + `\)`)
+			if !shown.MatchString(r.stdout) {
+				t.Errorf("--help does not show %s with $%s:\n%s", flag, name, r.stdout)
+			}
+
+			byEnv, byFlag, byBoth := &workerGrammar{}, &workerGrammar{}, &workerGrammar{}
+			parse(t, byEnv, map[string]string{name: "v"})
+			parse(t, byFlag, nil, flag+"=v")
+			parse(t, byBoth, map[string]string{name: "other"}, flag, "v")
+			if !reflect.DeepEqual(byEnv, byFlag) || !reflect.DeepEqual(byFlag, byBoth) || reflect.DeepEqual(byEnv, &workerGrammar{}) {
+				t.Errorf("%s and %s do not set the same", name, flag)
+			}
+		}
+	})
+
+	t.Run("--help shows defaults and commands, and no values of the environment", func(t *testing.T) {
+		r := parse(t, &workerGrammar{}, map[string]string{"ADMIN_TOKEN": "hunter2"}, "--help")
+		for _, want := range []string{"Collects.", "10m,1h,6h,24h", "Asia/Shanghai", "127.0.0.1:9090", "check"} {
+			if !strings.Contains(r.stdout, want) {
+				t.Errorf("%q is not in\n%s", want, r.stdout)
+			}
+		}
+		if strings.Contains(r.stdout, "hunter2") {
+			t.Error("a secret is in --help")
+		}
+	})
+
+	t.Run("a variable set to nothing counts as not set", func(t *testing.T) {
+		var s workerGrammar
+		parse(t, &s, map[string]string{"CALL_TIMEOUT": "", "REDIS_URL": ""})
+		if s.CallTimeout != "15s" || s.RedisURL != "" {
+			t.Errorf("CALL_TIMEOUT is %q, REDIS_URL %q", s.CallTimeout, s.RedisURL)
+		}
+	})
+
+	t.Run("settings are taken by every command", func(t *testing.T) {
+		var s workerGrammar
+		if r := parse(t, &s, map[string]string{"MIN_GAP": "1s"}, "check", "--sweep-every=2s"); !r.ok {
+			t.Fatal(r.stderr)
+		}
+		if s.MinGap != "1s" || s.SweepEvery != "2s" {
+			t.Errorf("MIN_GAP is %q, SWEEP_EVERY %q", s.MinGap, s.SweepEvery)
+		}
+	})
+
+	for _, tc := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"an unknown flag", []string{"--colour=red"}, "worker: unknown flag --colour"},
+		{"a flag mistyped", []string{"--redis-ur=x"}, `did you mean "--redis-url"`},
+		{"an unknown command", []string{"chek"}, "worker: unexpected argument chek"},
+		{"a flag without its value", []string{"--redis-url"}, "--redis-url"},
+	} {
+		t.Run(tc.name+" ends with 2", func(t *testing.T) {
+			r := parse(t, &workerGrammar{}, nil, tc.args...)
+			if r.ok || r.status != ExitUsage || r.stdout != "" {
+				t.Errorf("ok %v, status %d, standard output %q", r.ok, r.status, r.stdout)
+			}
+			if !strings.Contains(r.stderr, tc.want) || !strings.Contains(r.stderr, `Run "worker --help"`) {
+				t.Errorf("standard error is %q, want %q in it", r.stderr, tc.want)
+			}
+		})
+	}
+
+	t.Run("--help wins over a mistake after it", func(t *testing.T) {
+		var s struct {
+			Sub struct {
+				Needed string `arg:""`
+			} `cmd:""`
+		}
+		if r := parse(t, &s, nil, "sub", "--help"); r.ok || r.status != ExitOK || r.stderr != "" {
+			t.Errorf("status %d, standard error %q", r.status, r.stderr)
+		}
+	})
+}

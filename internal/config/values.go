@@ -1,0 +1,138 @@
+package config
+
+import (
+	"math"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	_ "time/tzdata" // COLLECT_TIMEZONE must be known on a machine without zone files, a bare container for one
+)
+
+// least says from where on a duration is allowed.
+type least bool
+
+const (
+	zeroAllowed least = true
+	aboveZero   least = false
+)
+
+func (c *Collector) duration(setting, s string, from least) time.Duration {
+	d, err := time.ParseDuration(s)
+	switch {
+	case err != nil:
+		c.Problem(setting, "is %q, which is not a duration: write a number with a unit (ms, s, m, h), for instance 90s or 720h (30 days)", s)
+	case d < 0:
+		c.Problem(setting, "is %s: a duration cannot be negative", s)
+	case d == 0 && from == aboveZero:
+		c.Problem(setting, "is 0: it must be longer, though it may be as short as 1ms")
+	default:
+		return d
+	}
+	return 0
+}
+
+// schedule reads durations separated by commas, each above zero: a zero in it
+// would be an endless loop at the merchant's expense.
+func (c *Collector) schedule(setting, s string) []time.Duration {
+	var ds []time.Duration
+	for part := range strings.SplitSeq(s, ",") {
+		d, err := time.ParseDuration(strings.TrimSpace(part))
+		if err != nil || d <= 0 {
+			c.Problem(setting, "has %q in it: write durations above zero, separated by commas, for instance 10m,1h,6h", part)
+			return nil
+		}
+		ds = append(ds, d)
+	}
+	return ds
+}
+
+func (c *Collector) number(setting, s string, lowest, highest int) int {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < lowest || n > highest {
+		c.Problem(setting, "is %q: write a whole number from %d to %d", s, lowest, highest)
+		return 0
+	}
+	return n
+}
+
+func (c *Collector) rate(setting, s string) float64 {
+	r, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsNaN(r) || math.IsInf(r, 0) || r <= 0 {
+		c.Problem(setting, "is %q: write calls a second, a number above 0, for instance 50 or 0.5", s)
+		return 0
+	}
+	return r
+}
+
+func (c *Collector) window(setting, s string) Window {
+	w, err := ParseWindow(s)
+	if err != nil {
+		c.Problem(setting, "%v (it is %q): write for instance 08:00-22:00, or always", err, s)
+	}
+	return w
+}
+
+// location refuses Local: workers on machines set up differently would keep
+// different windows for the same orders.
+func (c *Collector) location(setting, s string) *time.Location {
+	loc, err := time.LoadLocation(s)
+	if err != nil || loc == time.Local {
+		c.Problem(setting, "is %q, which is no time zone: write a name such as Asia/Shanghai or UTC", s)
+		return nil
+	}
+	return loc
+}
+
+// listenAddr reads [HOST]:PORT; empty is fine and means off. Port 0 means any
+// free one.
+func (c *Collector) listenAddr(setting, s string) string {
+	if s == "" {
+		return ""
+	}
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		c.Problem(setting, "is %q: write HOST:PORT, for instance 127.0.0.1:9090, or :9090 for all interfaces", s)
+		return ""
+	}
+	return s
+}
+
+// The forms of WeChat's identifiers.
+var (
+	mchIDForm       = regexp.MustCompile(`^[0-9]{1,32}$`)
+	appIDForm       = regexp.MustCompile(`^[0-9A-Za-z_-]{1,32}$`) // also of service_id
+	serialForm      = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
+	publicKeyIDForm = regexp.MustCompile(`^PUB_KEY_ID_[0-9A-Za-z_-]{1,64}$`)
+)
+
+// baseURL reads the root of an API host and returns it without a trailing
+// slash. A path is refused because WeChat Pay's signature covers the path that
+// it sees itself.
+func baseURL(s string, r reporter, field string) string {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "":
+		r.problem(field, "is not a URL of the form https://HOST")
+		return ""
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || (u.Path != "" && u.Path != "/"):
+		r.problem(field, "has more than a scheme and a host: write https://HOST and nothing behind it")
+		return ""
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	isIP := err == nil
+	near := u.Hostname() == "localhost" || isIP && (addr.IsLoopback() || addr.IsPrivate())
+	if isIP && !near {
+		r.warn(field, "names an IP address: WeChat Pay may change those any day, use the domain")
+	}
+	if u.Scheme == "http" && !near {
+		r.warn(field, "is not https: anybody on the way can read and hold back the calls")
+	}
+	return u.Scheme + "://" + u.Host
+}

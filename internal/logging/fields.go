@@ -1,0 +1,29 @@
+package logging
+
+// The names of log fields. Metrics use the same words as labels where they
+// mean the same thing. Operators' searches and alarms rely on them, so a name
+// is never changed.
+const (
+	FieldMchID      = "mchid"        // merchant number
+	FieldOutOrderNo = "out_order_no" // the merchant's order number
+	FieldAttempt    = "attempt"      // which step of the order this is, from 1
+	FieldCall       = "call"         // which WeChat Pay call: collect, query, sync
+	FieldVerdict    = "verdict"      // what the reply was taken for
+	FieldHTTPStatus = "http_status"  // of WeChat Pay's reply
+	FieldCode       = "code"         // WeChat Pay's error code, e.g. TRADE_ERROR
+	FieldDetailCode = "detail_code"  // the finer code, the last digits of Request-ID
+	FieldRequestID  = "request_id"   // whole, as WeChat Pay's support asks for it
+	FieldElapsedMS  = "elapsed_ms"   // milliseconds, of the call or the step
+	FieldState      = "state"        // of the order in the ledger
+	FieldReason     = "reason"       // why an order ended or a merchant is held
+	FieldDue        = "due"          // when the order is looked at next
+	FieldRound      = "round"        // which task of the order this is
+	FieldFen        = "fen"          // money, in 1/100 yuan
+	FieldCount      = "count"        // how many of what the message speaks of
+	FieldError      = "error"        // the same as zerolog's Err writes
+	FieldComponent  = "component"    // who speaks, where it is not this program: asynq, redis
+	FieldTaskID     = "task_id"      // asynq's
+	FieldQueue      = "queue"        // asynq's
+	FieldAddr       = "addr"         // host:port, of a listener or of Redis
+	FieldSetting    = "setting"      // environment variable
+)

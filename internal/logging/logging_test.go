@@ -1,0 +1,133 @@
+package logging
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+)
+
+func TestNew(t *testing.T) {
+	t.Run("json is one object a line, with UTC milliseconds", func(t *testing.T) {
+		var out bytes.Buffer
+		log, err := New("info", FormatJSON, &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Info().Str(FieldMchID, "1900000001").Err(errors.New("why")).Msg("what")
+
+		var line map[string]string
+		if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+			t.Fatalf("%v in %q", err, out.String())
+		}
+		if line["level"] != "info" || line["message"] != "what" || line["mchid"] != "1900000001" || line[FieldError] != "why" {
+			t.Errorf("line is %v", line)
+		}
+		if !regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`).MatchString(line["time"]) {
+			t.Errorf("time is %q", line["time"])
+		}
+	})
+
+	t.Run("lines below the level are left out", func(t *testing.T) {
+		var out bytes.Buffer
+		log, err := New("warn", FormatJSON, &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Info().Msg("unheard")
+		log.Warn().Msg("heard")
+		if got := out.String(); strings.Contains(got, "unheard") || !strings.Contains(got, "heard") {
+			t.Errorf("output is %q", got)
+		}
+	})
+
+	t.Run("console has no colours where there is no terminal", func(t *testing.T) {
+		var out bytes.Buffer
+		log, err := New("info", FormatConsole, &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Info().Str("a", "b").Msg("what")
+		if got := out.String(); !regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{3} INF what a=b\n$`).MatchString(got) {
+			t.Errorf("output is %q", got)
+		}
+	})
+
+	for _, tc := range []struct{ level, format, want string }{
+		{"loud", FormatJSON, `log level "loud" is unknown: use one of trace, debug, info, warn, error`},
+		{"", FormatJSON, `log level "" is unknown`},
+		{"disabled", FormatJSON, `log level "disabled" is unknown`},
+		{"info", "xml", `log format "xml" is unknown: use json or console`},
+	} {
+		t.Run("refuses "+tc.level+" "+tc.format, func(t *testing.T) {
+			_, err := New(tc.level, tc.format, &bytes.Buffer{})
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error is %v, want %q in it", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestAsynqLogger(t *testing.T) {
+	setup := func(t *testing.T) (l *asynqLogger, out *bytes.Buffer, complaints *[]string) {
+		t.Helper()
+		out, complaints = &bytes.Buffer{}, &[]string{}
+		adapter := AsynqLogger(zerolog.New(out), func(msg string) { *complaints = append(*complaints, msg) })
+		return adapter.(*asynqLogger), out, complaints
+	}
+
+	t.Run("warnings and errors are complaints", func(t *testing.T) {
+		l, out, complaints := setup(t)
+		l.Debug("d")
+		l.Info("i")
+		l.Warn("recoverer: ", "could not list")
+		l.Error("Dequeue error: ", errors.New("cannot decode"))
+
+		want := []string{"recoverer: could not list", "Dequeue error: cannot decode"}
+		if strings.Join(*complaints, "|") != strings.Join(want, "|") {
+			t.Errorf("complaints are %q, want %q", *complaints, want)
+		}
+		var levels []string
+		for line := range strings.Lines(out.String()) {
+			var fields map[string]string
+			if err := json.Unmarshal([]byte(line), &fields); err != nil {
+				t.Fatal(err)
+			}
+			if fields[FieldComponent] != "asynq" {
+				t.Errorf("line %q does not say that asynq speaks", line)
+			}
+			levels = append(levels, fields["level"])
+		}
+		if got := strings.Join(levels, " "); got != "debug debug warn error" {
+			t.Errorf("levels are %s", got)
+		}
+	})
+
+	t.Run("fatal is written before the process ends with 1", func(t *testing.T) {
+		l, out, complaints := setup(t)
+		status, written := -1, ""
+		l.exit = func(code int) { status, written = code, out.String() }
+		l.Fatal("no way on")
+		if status != 1 {
+			t.Errorf("exit status is %d, want 1", status)
+		}
+		if !strings.Contains(written, `"level":"fatal"`) || !strings.Contains(written, "no way on") {
+			t.Errorf("written before the exit: %q", written)
+		}
+		if len(*complaints) != 1 {
+			t.Errorf("complaints are %q", *complaints)
+		}
+	})
+
+	t.Run("works without a callback", func(t *testing.T) {
+		var out bytes.Buffer
+		AsynqLogger(zerolog.New(&out), nil).Error("x")
+		if !strings.Contains(out.String(), `"x"`) {
+			t.Errorf("output is %q", out.String())
+		}
+	})
+}

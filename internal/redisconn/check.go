@@ -1,0 +1,175 @@
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Level says how bad a finding is.
+type Level string
+
+const (
+	OK      Level = "ok"
+	Warning Level = "warning" // work goes on, but something can be lost; said loudly
+	Problem Level = "problem" // the worker is not to start
+)
+
+// Finding is one thing that Check looked at.
+type Finding struct {
+	Level   Level
+	Node    string // host:port of the master, in a cluster; else empty
+	Subject string // connection, version, role, maxmemory-policy, persistence, memory or info
+	Text    string // one or two sentences, with the command that mends it
+}
+
+// String is the finding in one line, without its level.
+func (f Finding) String() string {
+	if f.Node != "" {
+		return f.Node + " " + f.Subject + ": " + f.Text
+	}
+	return f.Subject + ": " + f.Text
+}
+
+// Report is what Check found, in a cluster node by node.
+type Report []Finding
+
+// Problems are the findings of that level.
+func (r Report) Problems() []Finding { return r.at(Problem) }
+
+// Warnings are the findings of that level.
+func (r Report) Warnings() []Finding { return r.at(Warning) }
+
+func (r Report) at(l Level) []Finding {
+	return slices.DeleteFunc(slices.Clone(r), func(f Finding) bool { return f.Level != l })
+}
+
+// Err is nil, or all problems in one error, a line for each.
+func (r Report) Err() error {
+	var errs []error
+	for _, f := range r.Problems() {
+		errs = append(errs, errors.New("redis "+f.String()))
+	}
+	return errors.Join(errs...)
+}
+
+// Check asks Redis, in a cluster every master, whether it can be trusted with
+// what is owed. It asks by INFO alone, because CONFIG is forbidden on most
+// managed services. A Redis that cannot be reached is a problem in the report.
+// Check changes nothing.
+func Check(ctx context.Context, client redis.UniversalClient) Report {
+	nodes, err := infos(ctx, client)
+	if err != nil {
+		return Report{{Level: Problem, Subject: "connection", Text: fmt.Sprintf("Redis cannot be asked (%v): check REDIS_URL, and that Redis runs", err)}}
+	}
+	var report Report
+	for _, n := range nodes {
+		report = append(report, n.check()...)
+	}
+	return report
+}
+
+// Memory returns the bytes that Redis uses and the most it may use, 0 where no
+// limit is set. Of a cluster it is the fullest master's: that one's being full
+// stops the merchants on it, however empty the others are.
+func Memory(ctx context.Context, client redis.UniversalClient) (used, limit int64, err error) {
+	nodes, err := infos(ctx, client)
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask Redis for its memory: %w", err)
+	}
+	for i, n := range nodes {
+		u, l, ok := n.memory()
+		if !ok {
+			return 0, 0, errNoMemoryInfo
+		}
+		if i == 0 || share(u, l) > share(used, limit) {
+			used, limit = u, l
+		}
+	}
+	return used, limit, nil
+}
+
+var errNoMemoryInfo = errors.New("this Redis does not tell its memory by INFO")
+
+func share(used, limit int64) float64 {
+	if limit <= 0 {
+		return 0
+	}
+	return float64(used) / float64(limit)
+}
+
+// info is what INFO says of one node.
+type info struct {
+	node   string            // host:port in a cluster, else empty
+	fields map[string]string // nil where Redis refuses the command
+}
+
+// infos asks the server, or each master of a cluster; the order of the nodes
+// is by address. An error is one of the connection: where Redis answers, but
+// not to INFO, the fields are nil.
+func infos(ctx context.Context, client redis.UniversalClient) ([]info, error) {
+	cluster, ok := client.(*redis.ClusterClient)
+	if !ok {
+		fields, err := askInfo(ctx, client)
+		return []info{{fields: fields}}, err
+	}
+	var mu sync.Mutex
+	var nodes []info
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		fields, err := askInfo(ctx, master)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		nodes = append(nodes, info{node: master.Options().Addr, fields: fields})
+		return nil
+	})
+	if err == nil && len(nodes) == 0 {
+		err = errors.New("the cluster has no master")
+	}
+	slices.SortFunc(nodes, func(a, b info) int { return strings.Compare(a.node, b.node) })
+	return nodes, err
+}
+
+// askInfo asks for all sections at once: naming several takes Redis 7. The
+// result is nil where Redis answers, but not to this command.
+func askInfo(ctx context.Context, client redis.Cmdable) (map[string]string, error) {
+	text, err := client.Info(ctx).Result()
+	if isRefused(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	fields := map[string]string{}
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			fields[name] = value
+		}
+	}
+	return fields, nil
+}
+
+// isRefused tells a user without the right to a command, and a server without
+// the command, from all other failures.
+func isRefused(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return false
+	}
+	text := reply.Error()
+	return strings.HasPrefix(text, "NOPERM") || strings.HasPrefix(strings.ToLower(text), "err unknown command")
+}
+
+func (n info) memory() (used, limit int64, ok bool) {
+	used, errUsed := strconv.ParseInt(n.fields["used_memory"], 10, 64)
+	limit, errLimit := strconv.ParseInt(n.fields["maxmemory"], 10, 64)
+	return used, limit, errUsed == nil && errLimit == nil
+}

@@ -1,0 +1,114 @@
+package redisconn
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// The oldest Redis that will do: from 6.2 on asynq can archive a task.
+const (
+	minMajor = 6
+	minMinor = 2
+)
+
+// memoryWarning is the share of maxmemory from which on it is time to act. At
+// the limit Redis refuses even the taking of a task from the queue.
+const memoryWarning = 0.6
+
+// check judges one node.
+func (n info) check() Report {
+	if n.fields["redis_version"] == "" {
+		return Report{{
+			Level: Warning, Node: n.node, Subject: "info",
+			Text: "this Redis does not answer INFO (an embedded one, or a user without the right): see to it yourself that maxmemory-policy is noeviction, that AOF is on, and that the version is 6.2 or later",
+		}}
+	}
+	findings := []Finding{n.version(), n.role(), n.eviction(), n.persistence(), n.fullness()}
+	for i := range findings {
+		findings[i].Node = n.node
+	}
+	return findings
+}
+
+func (n info) version() Finding {
+	version := n.fields["redis_version"]
+	f := Finding{Level: OK, Subject: "version", Text: version}
+	major, minor, ok := parseVersion(version)
+	switch {
+	case !ok:
+		f.Level = Warning
+		f.Text = fmt.Sprintf("%q is not understood: it must be as able as Redis %d.%d", version, minMajor, minMinor)
+	case major < minMajor || major == minMajor && minor < minMinor:
+		f.Level = Problem
+		f.Text = fmt.Sprintf("%s is too old: upgrade to Redis %d.%d or later", version, minMajor, minMinor)
+	}
+	return f
+}
+
+func parseVersion(s string) (major, minor int, ok bool) {
+	parts := strings.Split(s, ".")
+	if len(parts) < 2 {
+		return 0, 0, false
+	}
+	major, errMajor := strconv.Atoi(parts[0])
+	minor, errMinor := strconv.Atoi(parts[1])
+	return major, minor, errMajor == nil && errMinor == nil
+}
+
+// role finds an address that leads to a replica, which would refuse every write.
+func (n info) role() Finding {
+	if role := n.fields["role"]; role == "slave" {
+		return Finding{Level: Problem, Subject: "role", Text: "this is a replica, which takes no writes: let REDIS_URL name the master, or the sentinels (redis-sentinel://)"}
+	}
+	return Finding{Level: OK, Subject: "role", Text: "master"}
+}
+
+// eviction: an evicted order is money forgotten, and an evicted lease of
+// asynq's a task that nobody ever recovers. Redis gives no error for either.
+func (n info) eviction() Finding {
+	const subject = "maxmemory-policy"
+	switch policy := n.fields["maxmemory_policy"]; policy {
+	case "noeviction":
+		return Finding{Level: OK, Subject: subject, Text: policy}
+	case "":
+		return Finding{Level: Warning, Subject: subject, Text: "Redis does not tell it: see to it that it is noeviction"}
+	default:
+		return Finding{Level: Problem, Subject: subject, Text: fmt.Sprintf(
+			`%s lets Redis throw away what is owed: run "redis-cli CONFIG SET maxmemory-policy noeviction", and write "maxmemory-policy noeviction" into redis.conf so that it outlives a restart`, policy)}
+	}
+}
+
+func (n info) persistence() Finding {
+	f := Finding{Level: OK, Subject: "persistence", Text: "AOF is on"}
+	switch {
+	case n.fields["aof_enabled"] == "":
+		f.Level = Warning
+		f.Text = "Redis does not tell whether AOF is on: without it a restart loses what happened last"
+	case n.fields["aof_enabled"] != "1":
+		f.Level = Warning
+		f.Text = `AOF is off, so a restart loses every order accepted and every result recorded since the last snapshot, or all of them: run "redis-cli CONFIG SET appendonly yes", and write "appendonly yes" into redis.conf so that it outlives a restart`
+	case n.fields["aof_last_write_status"] == "err":
+		f.Level = Warning
+		f.Text = "AOF is on, but its last write failed: look for a full disk in Redis's log"
+	}
+	return f
+}
+
+func (n info) fullness() Finding {
+	const subject = "memory"
+	used, limit, ok := n.memory()
+	switch {
+	case !ok:
+		return Finding{Level: Warning, Subject: subject, Text: "Redis does not tell how much it uses"}
+	case limit == 0:
+		return Finding{Level: OK, Subject: subject, Text: fmt.Sprintf("%s used, no limit set", mebibytes(used))}
+	case share(used, limit) >= memoryWarning:
+		return Finding{Level: Warning, Subject: subject, Text: fmt.Sprintf(
+			`%s of %s used (%.0f %%): at the limit Redis refuses every write and collecting stops; raise it with "redis-cli CONFIG SET maxmemory BYTES"`,
+			mebibytes(used), mebibytes(limit), 100*share(used, limit))}
+	}
+	return Finding{Level: OK, Subject: subject, Text: fmt.Sprintf("%s of %s used (%.0f %%)", mebibytes(used), mebibytes(limit), 100*share(used, limit))}
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

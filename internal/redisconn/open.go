@@ -1,0 +1,115 @@
+package redisconn
+
+import (
+	"crypto/tls"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Time-outs and retries of every client. Each gives way to the parameter of
+// the same meaning in the URL.
+const (
+	dialTimeout = 5 * time.Second
+	// ioTimeout is for one read or write. Our slowest scripts take
+	// milliseconds; a Redis that is silent for longer is gone.
+	ioTimeout = 3 * time.Second
+	// maxRetries counts after the first try. A command whose reply was lost
+	// is sent again, so every write of ours must stand being done twice.
+	maxRetries = 3
+	// dialsPerTry keeps go-redis from dialling five times within each of the
+	// four tries: with packets dropped on the way, that would be a hundred
+	// seconds for one command.
+	dialsPerTry = 1
+)
+
+// Pool sizes a client's connection pool.
+type Pool struct {
+	// Size is the number of connections, for a cluster per node; 0 leaves it
+	// to go-redis (10 per CPU, in a cluster 5). pool_size in the URL wins.
+	Size int
+	// Name, where not empty, is what CLIENT LIST shows for each connection.
+	// client_name in the URL wins.
+	Name string
+}
+
+// Open makes a client. It does not connect: Redis may be down, and every
+// command says so for itself until it is back (see WaitUp). Close the client
+// when done. Open may be called again, each time for a client with a pool of
+// its own.
+//
+// The result is a *redis.Client, or for a cluster a *redis.ClusterClient; asynq
+// and its inspector take either. It honours the deadline of a command's
+// context.
+//
+// Open panics on an Options that Parse has not made.
+func (o Options) Open(p Pool) redis.UniversalClient {
+	switch {
+	case o.cluster != nil:
+		c := *o.cluster // go-redis writes its defaults into what it is given
+		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig})
+		// MaxRetries is left alone: a cluster client retries by rules of its
+		// own, together with the redirects.
+		c.MaintNotificationsConfig = noMaintNotifications()
+		return redis.NewClusterClient(&c)
+	case o.sentinel != nil:
+		c := *o.sentinel
+		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig})
+		fill(&c.MaxRetries, maxRetries)
+		return redis.NewFailoverClient(&c)
+	case o.single != nil:
+		c := *o.single
+		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig})
+		fill(&c.MaxRetries, maxRetries)
+		c.MaintNotificationsConfig = noMaintNotifications()
+		return redis.NewClient(&c)
+	default:
+		panic("redisconn: Open of an Options that was not parsed")
+	}
+}
+
+// Open parses the URL and makes a client: Parse and Options.Open in one.
+func Open(rawURL string, p Pool) (redis.UniversalClient, error) {
+	o, err := Parse(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	return o.Open(p), nil
+}
+
+// tunable points at the fields that the three option types of go-redis have in
+// common.
+type tunable struct {
+	poolSize              *int
+	clientName            *string
+	dial, read, write     *time.Duration
+	dialerRetries         *int
+	contextTimeoutEnabled *bool
+	tls                   **tls.Config
+}
+
+func (p Pool) tune(t tunable) {
+	fill(t.poolSize, p.Size)
+	fill(t.clientName, p.Name)
+	fill(t.dial, dialTimeout)
+	fill(t.read, ioTimeout)
+	fill(t.write, ioTimeout)
+	fill(t.dialerRetries, dialsPerTry)
+	*t.contextTimeoutEnabled = true
+	*t.tls = (*t.tls).Clone()
+}
+
+// fill sets what the URL has left open.
+func fill[T comparable](field *T, value T) {
+	var unset T
+	if *field == unset {
+		*field = value
+	}
+}
+
+// noMaintNotifications switches off a feature of Redis Enterprise that go-redis
+// otherwise asks every server for, on every connection.
+func noMaintNotifications() *maintnotifications.Config {
+	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+}

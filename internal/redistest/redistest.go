@@ -1,0 +1,118 @@
+// Package redistest gives tests a Redis of their own: a real redis-server
+// where one is on the PATH, an embedded one elsewhere.
+package redistest
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is one Redis, empty at first, that ends with its test.
+type Server struct {
+	URL    string
+	Client *redis.Client
+	// Real says whether this is a redis-server process.
+	Real bool
+
+	dir string
+	cmd *exec.Cmd
+}
+
+// EmbeddedOnly is an environment variable: set to 1, tests use the embedded
+// Redis even where a redis-server is there.
+const EmbeddedOnly = "REDISTEST_EMBEDDED"
+
+// Start returns a Redis for this test, with AOF and without eviction.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil || os.Getenv(EmbeddedOnly) == "1" {
+		m := miniredis.RunT(t)
+		s := &Server{URL: "redis://" + m.Addr() + "/0"}
+		s.connect(t)
+		return s
+	}
+	return StartReal(t, args...)
+}
+
+// StartReal returns a redis-server process, or skips the test where there is
+// none. Further args are its settings, such as "--maxmemory", "10mb".
+func StartReal(t testing.TB, args ...string) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("this test needs a redis-server on the PATH")
+	}
+	if os.Getenv(EmbeddedOnly) == "1" {
+		t.Skip("this test needs a real redis-server, and " + EmbeddedOnly + " is set")
+	}
+	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", freePort(t)), Real: true, dir: t.TempDir()}
+	s.connect(t)
+	s.Run(t, args...)
+	return s
+}
+
+func (s *Server) connect(t testing.TB) {
+	opt, err := redis.ParseURL(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Client = redis.NewClient(opt)
+	t.Cleanup(func() { _ = s.Client.Close() })
+}
+
+// Run starts the process, anew after Kill: with what its append-only file
+// holds. It returns when the server answers.
+func (s *Server) Run(t testing.TB, args ...string) {
+	t.Helper()
+	_, port, _ := net.SplitHostPort(s.Client.Options().Addr)
+	all := append([]string{
+		"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction",
+	}, args...)
+	s.cmd = exec.Command("redis-server", all...)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	log, err := os.OpenFile(filepath.Join(s.dir, "redis.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = log.Close()
+	t.Cleanup(s.Kill)
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if err := s.Client.Ping(t.Context()).Err(); err == nil {
+			return
+		} else if time.Now().After(deadline) {
+			t.Fatalf("redis-server did not come up: %v", err)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// Kill ends the process at once, as a crash would. It may be called again.
+func (s *Server) Kill() {
+	if s.cmd != nil && s.cmd.Process != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+func freePort(t testing.TB) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
