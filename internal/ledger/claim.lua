@@ -1,0 +1,116 @@
+-- claim: takes the lease of an order for one worker, if there is work to do on
+-- it now and the merchant's gate lets a call through. Repeating a claim whose
+-- answer was lost, with the same token, returns the same grant.
+--
+-- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] gate (hash)
+-- ARGV[1] JSON {
+--   no       out_order_no
+--   token    unique to this claim: it fences every later write of this worker
+--   round    the task's round, or -1 for a task that does not say
+--   lease    ms from the moment of the call to the end of the lease
+--   interval us between two calls of the merchant
+--   horizon  us that a claim may wait for its slot under the lease
+--   gap      ms between two collect calls of the order
+--   windows  collection windows, ms, {from, to, ...}; {} for always
+--   first, most  ms from a closing gate to its first probe, and at most
+--                between two probes
+-- }
+--
+-- Returns {code, now, wait us, ...}:
+--   'granted'   plan, probe, then the fields of the record as in FIELDS: the
+--               lease is taken; call after wait
+--   'absent'    no such order
+--   'ended'     it ended; the state follows
+--   'leased'    somebody works on it, for wait at the most
+--   'early'     not due before wait
+--   'stale'     a task of an earlier round
+--   'postponed' no collect call is allowed before wait; the due time says so
+--   'closed'    the merchant's gate is closed; the next probe is in wait
+--   'parked'    the gate of this appid and service_id is closed; put off
+--   'paced'     too many wait for a slot; ask again in wait
+local a = cjson.decode(ARGV[1])
+local FIELDS = { 'state', 'round', 'appid', 'svc', 'next', 'due', 'token', 'lease', 'doing',
+  'collected', 'attempts', 'declines', 'confirms', 'fails', 'missing', 'since', 'total' }
+
+local now, now_us = clock()
+local r = {}
+for i, v in ipairs(redis.call('HMGET', KEYS[1], unpack(FIELDS))) do r[FIELDS[i]] = v end
+
+local function granted(wait, plan, probe)
+  local reply = { 'granted', now, wait, plan, probe }
+  for _, f in ipairs(FIELDS) do reply[#reply + 1] = r[f] or '' end
+  return reply
+end
+
+if not r.state then return { 'absent', now, 0 } end
+if not OPEN[r.state] then return { 'ended', now, 0, r.state } end
+if num(r.lease) > now then
+  if r.token == a.token then
+    return granted(math.max(0, num(r.lease) - a.lease - now) * 1000, r.doing, 0)
+  end
+  return { 'leased', now, (num(r.lease) - now) * 1000 }
+end
+if a.round >= 0 and a.round ~= num(r.round) then return { 'stale', now, 0 } end
+if num(r.due) > now then return { 'early', now, (num(r.due) - now) * 1000 } end
+
+local plan = r.next
+local function putoff(code, t)
+  redis.call('HSET', KEYS[1], 'due', t)
+  redis.call('ZADD', KEYS[2], t, a.no)
+  return { code, now, (t - now) * 1000 }
+end
+
+-- The gate of the merchant: a closed one lets a single probe through now and
+-- then, ever more rarely.
+local pair = 'p:' .. r.appid .. ':' .. r.svc
+local g = redis.call('HMGET', KEYS[3], 'kind', 'probeat', 'backoff', pair)
+local probe, gate_writes = 0, {}
+if g[1] then
+  if num(g[2]) > now then return { 'closed', now, (num(g[2]) - now) * 1000 } end
+  probe = 1
+end
+-- The gate of one appid and service_id. Its orders share a queue with good
+-- ones, so they do not wait in it: each is put off to a slot of its own behind
+-- the next probe, which is as fast as they could be worked on anyway.
+local pair_at, pair_backoff, parked
+if g[4] then
+  local at, backoff, n, closed = string.match(g[4], '^(%d+) (%d+) (%d+) (%d+)$')
+  if num(at) > now then
+    n = num(n) + 1
+    redis.call('HSET', KEYS[3], pair, table.concat({ at, backoff, n, closed }, ' '))
+    return putoff('parked', math.ceil(num(at) + n * a.interval / 1000))
+  end
+  probe = 1
+  local b = math.min(a.most, num(backoff) * 2)
+  gate_writes = { pair, table.concat({ now + b, b, n, closed }, ' ') }
+end
+
+local wait, taken, again = slot(KEYS[3], now_us, a.interval, a.horizon)
+if wait and plan == 'collect' then
+  local at = now + math.ceil(wait / 1000)
+  local ok = earliest(at, num(r.collected), a.gap, a.windows)
+  if ok > at then return putoff('postponed', ok) end
+end
+redis.call('HSET', KEYS[3], unpack(taken))
+if not wait then return { 'paced', now, again } end
+
+if g[1] then
+  local b = math.min(a.most, num(g[3]) * 2)
+  redis.call('HSET', KEYS[3], 'probeat', now + b, 'backoff', b)
+end
+if #gate_writes > 0 then redis.call('HSET', KEYS[3], unpack(gate_writes)) end
+
+local call_at = now + math.ceil(wait / 1000)
+local lease = call_at + a.lease
+redis.call('HSET', KEYS[1], 'token', a.token, 'lease', lease, 'doing', plan)
+if plan == 'collect' then
+  -- Written before the call: a worker that dies in it leaves an order whose
+  -- last collect is of unknown effect and may have happened at any time up to
+  -- the lease's end; it is looked at first. Settle knows better.
+  redis.call('HSET', KEYS[1], 'next', 'resolve', 'collected', lease)
+  redis.call('HINCRBY', KEYS[1], 'collects', 1)
+else
+  redis.call('HINCRBY', KEYS[1], 'queries', 1)
+end
+redis.call('ZADD', KEYS[2], lease, a.no)
+return granted(wait, plan, probe)

@@ -1,0 +1,292 @@
+// Package ledger is the truth about what is owed: one record an order, an
+// index by due time, a log of calls, a stream of outcomes and counters, all in
+// Redis. Every change is one Lua script, atomic, on Redis's own clock. It knows
+// nothing of WeChat Pay; opening a record is tasks.Producer's.
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/tasks"
+)
+
+// LogEntries is how many calls an order's log keeps, the newest ones.
+const LogEntries = 50
+
+// Keep is how long outcomes stay in the stream.
+const Keep = 90 * 24 * time.Hour
+
+// Ledger is one merchant's. It is safe for concurrent use.
+type Ledger struct {
+	rdb   redis.UniversalClient
+	mchid string
+	keys  tasks.Keys
+}
+
+// New returns the ledger of a merchant. It does not own rdb.
+func New(rdb redis.UniversalClient, mchid string) *Ledger {
+	return &Ledger{rdb: rdb, mchid: mchid, keys: tasks.KeysOf(mchid)}
+}
+
+// MchID returns the merchant whose ledger this is.
+func (l *Ledger) MchID() string { return l.mchid }
+
+// Plan is what the next step on an order begins with.
+type Plan string
+
+// The plans of an open order.
+const (
+	// Collect: call collect at once. Only for orders that never were.
+	Collect Plan = "collect"
+	// Recheck: query; collect if the order still waits for payment.
+	Recheck Plan = "recheck"
+	// Confirm: query; a collect was accepted, or a deduction is running.
+	Confirm Plan = "confirm"
+	// Resolve: query; the effect of the last call is unknown, or the order
+	// could not be found.
+	Resolve Plan = "resolve"
+	// Inspect: query; a collect was refused with a word about the order.
+	Inspect Plan = "inspect"
+	// Final: query; the policy has run out, and this is the last look.
+	Final Plan = "final"
+)
+
+// Limits are what a claim must keep to, on behalf of the merchant.
+type Limits struct {
+	Lease   time.Duration // from the moment of the call to the lease's end
+	Rate    float64       // calls a second
+	Horizon time.Duration // how long a claim may wait for its slot
+	MinGap  time.Duration // between two collect calls of one order
+	// Windows are the next collection windows, from and to in turn; empty
+	// where collecting is allowed at any time.
+	Windows []time.Time
+	// First and Most are the time from a gate's closing to its first probe,
+	// and at most between two probes.
+	First, Most time.Duration
+}
+
+// Code is a script's answer to a claim, a permit or a settle.
+type Code string
+
+// The codes that scripts return; each script's header says which it can.
+const (
+	Granted   Code = "granted"
+	Absent    Code = "absent"
+	HasEnded  Code = "ended"
+	Leased    Code = "leased"
+	Early     Code = "early"
+	Stale     Code = "stale"
+	Postponed Code = "postponed"
+	Closed    Code = "closed"
+	Parked    Code = "parked"
+	Paced     Code = "paced"
+	Lost      Code = "lost"
+	Settled   Code = "settled"
+	Repeat    Code = "repeat"
+)
+
+// Claim is the answer to a claim. Everything below Wait is filled only where
+// Code is Granted.
+type Claim struct {
+	Code Code
+	Now  time.Time     // Redis's clock
+	Wait time.Duration // see claim.lua for what it means under each code
+
+	Token string
+	Plan  Plan
+	Probe bool // this step finds out whether a closed gate may open
+	Order Snapshot
+}
+
+// Snapshot is what a step needs to know of an order's past.
+type Snapshot struct {
+	OutOrderNo string
+	State      tasks.State
+	Round      int64
+	AppID      string
+	ServiceID  string
+	Collected  time.Time // when the last collect call before this claim was over, at the latest; zero for none
+	Attempts   int64     // collect calls that were answered about the order itself
+	Declines   int64     // how far along the collection schedule it is
+	Confirms   int64     // how far along the confirmation schedule it is
+	Fails      int64     // transport failures in a row
+	Missing    int64     // replies in a row that the order does not exist
+	Since      time.Time // opened, or opened again
+	Due        time.Time // when this step was due
+	Total      int64     // fen, as far as WeChat Pay has said; else 0
+}
+
+// NewToken returns a token for one claim. The ledger compares tokens only for
+// equality, so being unique is all that fencing needs here; and as the claimer
+// makes it, a claim whose answer was lost can be repeated.
+func NewToken() string { return rand.Text() }
+
+// headroom keeps the slots a little further apart than the rate asks for.
+// Calls leave some milliseconds after their slots, not all equally late, and
+// the platform counts when they arrive: without it, a second could see one
+// more than the rate.
+const headroom = 0.03
+
+type limitArgs struct {
+	No       string  `json:"no"`
+	Token    string  `json:"token"`
+	Lease    int64   `json:"lease"`
+	Interval int64   `json:"interval"`
+	Horizon  int64   `json:"horizon"`
+	Gap      int64   `json:"gap"`
+	Windows  []int64 `json:"windows"`
+	First    int64   `json:"first"`
+	Most     int64   `json:"most"`
+}
+
+func (lim Limits) args(no, token string) limitArgs {
+	a := limitArgs{
+		No: no, Token: token,
+		Lease:    lim.Lease.Milliseconds(),
+		Interval: int64(1e6 / lim.Rate * (1 + headroom)),
+		Horizon:  lim.Horizon.Microseconds(),
+		Gap:      lim.MinGap.Milliseconds(),
+		Windows:  make([]int64, 0, len(lim.Windows)),
+		First:    lim.First.Milliseconds(),
+		Most:     lim.Most.Milliseconds(),
+	}
+	for _, t := range lim.Windows {
+		a.Windows = append(a.Windows, t.UnixMilli())
+	}
+	return a
+}
+
+// NoRound is the round of a task that does not carry one.
+const NoRound = -1
+
+// Claim tries to take the lease of an order. It can be repeated with the same
+// token.
+func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim Limits) (Claim, error) {
+	reply, err := run(ctx, l.rdb, claimScript,
+		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Gate()},
+		struct {
+			limitArgs
+			Round int64 `json:"round"`
+		}{lim.args(no, token), round})
+	if err != nil {
+		return Claim{}, err
+	}
+	r := reader{vals: reply}
+	c := Claim{Code: Code(r.str()), Now: time.UnixMilli(r.int()), Wait: time.Duration(r.int()) * time.Microsecond}
+	if c.Code != Granted {
+		return c, r.err()
+	}
+	c.Token = token
+	c.Plan, c.Probe = Plan(r.str()), r.int() == 1
+	c.Order = Snapshot{OutOrderNo: no, State: tasks.State(r.str()), Round: atoi(r.str()), AppID: r.str(), ServiceID: r.str()}
+	_ = r.str() // next: the plan says it
+	c.Order.Due = millis(r.str())
+	_, _, _ = r.str(), r.str(), r.str() // token, lease, doing: of the lease before
+	c.Order.Collected = millis(r.str())
+	c.Order.Attempts, c.Order.Declines, c.Order.Confirms = atoi(r.str()), atoi(r.str()), atoi(r.str())
+	c.Order.Fails, c.Order.Missing = atoi(r.str()), atoi(r.str())
+	c.Order.Since = millis(r.str())
+	c.Order.Total = atoi(r.str())
+	return c, r.err()
+}
+
+// Permit asks under a claim whether the order may be collected as well.
+type Permit struct {
+	Code Code
+	Now  time.Time
+	Wait time.Duration
+}
+
+// Permit looks again, after a query, and takes a slot for the collect call.
+func (l *Ledger) Permit(ctx context.Context, c Claim, lim Limits) (Permit, error) {
+	probe := 0
+	if c.Probe {
+		probe = 1
+	}
+	reply, err := run(ctx, l.rdb, permitScript,
+		[]string{l.keys.Order(c.Order.OutOrderNo), l.keys.Due(), l.keys.Gate()},
+		struct {
+			limitArgs
+			Probe int `json:"probe"`
+		}{lim.args(c.Order.OutOrderNo, c.Token), probe})
+	if err != nil {
+		return Permit{}, err
+	}
+	r := reader{vals: reply}
+	p := Permit{Code: Code(r.str()), Now: time.UnixMilli(r.int()), Wait: time.Duration(r.int()) * time.Microsecond}
+	return p, r.err()
+}
+
+// Due is one order that a sweep took.
+type Due struct {
+	tasks.Payload
+	Round int64
+}
+
+// Sweep is what one call of Ledger.Sweep brought.
+type Sweep struct {
+	Taken  bool          // false: it was another's turn
+	Wait   time.Duration // until the next sweep, where not Taken
+	Orders []Due
+	Lag    time.Duration // how long the first order of the index has been due
+}
+
+// SweepArgs says how to sweep; see sweep.lua.
+type SweepArgs struct {
+	Interval time.Duration // 0 to go on with a sweep that was begun
+	Limit    int
+	Closed   int
+	Grace    time.Duration
+}
+
+// Sweep takes orders that are due and that no task is known to carry.
+func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
+	reply, err := run(ctx, l.rdb, sweepScript,
+		[]string{l.keys.Due(), l.keys.Gate(), l.keys.Outcomes()},
+		map[string]any{
+			"interval": a.Interval.Milliseconds(), "limit": a.Limit, "closed": a.Closed,
+			"grace": a.Grace.Milliseconds(), "keep": Keep.Milliseconds(), "prefix": l.keys.Order(""),
+		})
+	if err != nil {
+		return Sweep{}, err
+	}
+	r := reader{vals: reply}
+	s := Sweep{Taken: r.str() == "taken"}
+	now := r.int()
+	s.Wait = time.Duration(r.int()) * time.Millisecond
+	if oldest := r.int(); oldest > 0 && oldest < now {
+		s.Lag = time.Duration(now-oldest) * time.Millisecond
+	}
+	for len(r.vals) > 0 && !r.bad {
+		s.Orders = append(s.Orders, Due{
+			Payload: tasks.Payload{MchID: l.mchid, OutOrderNo: r.str(), AppID: r.str(), ServiceID: r.str()},
+			Round:   r.int(),
+		})
+	}
+	return s, r.err()
+}
+
+// Rewind gives an order a new round where the task of the given one is stuck
+// in the queue, and returns the new round; ok is false where the order has
+// moved on by itself.
+func (l *Ledger) Rewind(ctx context.Context, no string, round int64) (next int64, ok bool, err error) {
+	next, err = rewindScript.Run(ctx, l.rdb, []string{l.keys.Order(no)}, round).Int64()
+	return next, next > 0, err
+}
+
+func atoi(s string) int64 {
+	n, _ := strconv.ParseInt(s, 10, 64) // fields that are not set are ""
+	return n
+}
+
+func millis(s string) time.Time {
+	if n := atoi(s); n > 0 {
+		return time.UnixMilli(n)
+	}
+	return time.Time{}
+}

@@ -1,0 +1,41 @@
+-- permit: asks, under a lease, whether the order that was just looked at may
+-- be collected in the same step. Looks again at everything that may have
+-- changed since the claim, and renews the lease for the second call.
+--
+-- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] gate (hash)
+-- ARGV[1] JSON {no, token, lease, interval, horizon, gap, windows} as in claim,
+--         and probe: 1 where the claim was a probe, whose query has just shown
+--         that the gate may open
+--
+-- Returns {code, now, wait us}:
+--   'granted'   call after wait
+--   'lost'      the lease is somebody else's
+--   'ended'     the order ended meanwhile, from another side
+--   'postponed' no collect call is allowed before wait
+--   'closed'    the gate closed meanwhile
+--   'paced'     too many wait for a slot; ask again in wait
+local a = cjson.decode(ARGV[1])
+local now, now_us = clock()
+local r = redis.call('HMGET', KEYS[1], 'state', 'token', 'collected', 'doing', 'lease', 'appid', 'svc')
+
+if r[2] ~= a.token then return { 'lost', now, 0 } end
+if not OPEN[r[1]] then return { 'ended', now, 0 } end
+if r[4] == 'recollect' then -- the answer to this very question was lost
+  return { 'granted', now, math.max(0, num(r[5]) - a.lease - now) * 1000 }
+end
+if a.probe ~= 1 then
+  local g = redis.call('HMGET', KEYS[3], 'kind', 'p:' .. r[6] .. ':' .. r[7])
+  if g[1] or g[2] then return { 'closed', now, 0 } end
+end
+
+local wait, taken, again = slot(KEYS[3], now_us, a.interval, a.horizon)
+local at = now + math.ceil((wait or again) / 1000)
+local ok = earliest(at, num(r[3]), a.gap, a.windows)
+if ok > at then return { 'postponed', now, (ok - now) * 1000 } end
+redis.call('HSET', KEYS[3], unpack(taken))
+if not wait then return { 'paced', now, again } end
+
+redis.call('HSET', KEYS[1], 'next', 'resolve', 'collected', at + a.lease, 'lease', at + a.lease, 'doing', 'recollect')
+redis.call('HINCRBY', KEYS[1], 'collects', 1)
+redis.call('ZADD', KEYS[2], at + a.lease, a.no)
+return { 'granted', now, wait }

@@ -1,0 +1,252 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/tasks"
+)
+
+// ErrNotFound: the ledger has no such order.
+var ErrNotFound = errors.New("there is no such order in the ledger")
+
+// Order is what the ledger knows of an order. Its JSON is part of the
+// interface: amounts in fen, times RFC 3339, absent fields left out.
+type Order struct {
+	MchID         string      `json:"mchid"`
+	OutOrderNo    string      `json:"out_order_no"`
+	AppID         string      `json:"appid"`
+	ServiceID     string      `json:"service_id"`
+	State         tasks.State `json:"state"`
+	Reason        string      `json:"reason,omitempty"`
+	OrderID       string      `json:"order_id,omitempty"`
+	TransactionID string      `json:"transaction_id,omitempty"`
+	PaidType      string      `json:"paid_type,omitempty"`
+	TotalAmount   *int64      `json:"total_amount,omitempty"`
+	PaidAmount    *int64      `json:"paid_amount,omitempty"`
+	Attempts      int64       `json:"attempts"`
+	CollectCalls  int64       `json:"collect_calls"`
+	QueryCalls    int64       `json:"query_calls"`
+	OpenedAt      time.Time   `json:"opened_at,omitzero"`
+	LastAttemptAt time.Time   `json:"last_attempt_at,omitzero"`
+	NextDueAt     time.Time   `json:"next_due_at,omitzero"`
+	EndedAt       time.Time   `json:"ended_at,omitzero"`
+	LastError     *LastError  `json:"last_error,omitempty"`
+	Log           []Entry     `json:"log,omitempty"` // oldest first
+
+	Next Plan `json:"-"`
+}
+
+// LastError is the newest call in the log that failed.
+type LastError struct {
+	HTTPStatus int    `json:"http_status,omitempty"`
+	Code       string `json:"code,omitempty"`
+	DetailCode string `json:"detail_code,omitempty"`
+	Message    string `json:"message,omitempty"`
+	RequestID  string `json:"request_id,omitempty"`
+}
+
+// Get returns one order with its log, or ErrNotFound.
+func (l *Ledger) Get(ctx context.Context, no string) (Order, error) {
+	reply, err := getScript.Run(ctx, l.rdb, []string{l.keys.Order(no), l.keys.Log(no)}).Slice()
+	if err != nil {
+		return Order{}, err
+	}
+	r := reader{vals: reply}
+	fields, log := r.list(), r.list()
+	if r.bad {
+		return Order{}, errReply
+	}
+	if len(fields) == 0 {
+		return Order{}, ErrNotFound
+	}
+	return l.order(no, fields, log)
+}
+
+// listPage is how many records one call of list.lua returns: enough to be
+// quick, and few enough not to hold Redis up.
+const listPage = 100
+
+// lastErrorWithin is how many of an order's newest calls a listing looks
+// through for the last error.
+const lastErrorWithin = 10
+
+// List yields the orders in a state, without their logs: ended ones newest
+// first, open ones by when they are due. It reads page by page, so orders that
+// change state meanwhile may be missed or come twice. After an error it stops.
+func (l *Ledger) List(ctx context.Context, state tasks.State) iter.Seq2[Order, error] {
+	return func(yield func(Order, error) bool) {
+		index, newest := l.keys.Ended(state), true
+		if state.Open() {
+			index, newest = l.keys.Due(), false
+		}
+		for start := 0; ; start += listPage {
+			page, err := run(ctx, l.rdb, listScript, []string{index}, map[string]any{
+				"prefix": l.keys.Order(""), "log": l.keys.Log(""),
+				"start": start, "count": listPage, "newest": newest, "entries": lastErrorWithin,
+			})
+			if err != nil {
+				yield(Order{}, err)
+				return
+			}
+			for _, row := range page {
+				r := reader{vals: row.([]any)}
+				no, fields, log := r.str(), r.list(), r.list()
+				if r.bad {
+					yield(Order{}, errReply)
+					return
+				}
+				o, err := l.order(no, fields, log)
+				o.Log = nil
+				if err == nil && o.State != state {
+					continue
+				}
+				if !yield(o, err) || err != nil {
+					return
+				}
+			}
+			if len(page) < listPage {
+				return
+			}
+		}
+	}
+}
+
+// Stats are a merchant's orders by state, and the fen that came in.
+type Stats struct {
+	Orders     map[tasks.State]int64
+	PaidAmount int64
+}
+
+// MarshalJSON writes {"queued":n,…,"paid_amount":fen}, states in the order of
+// tasks.States.
+func (s Stats) MarshalJSON() ([]byte, error) {
+	var b strings.Builder
+	b.WriteByte('{')
+	for _, state := range tasks.States {
+		b.WriteString(strconv.Quote(string(state)) + ":" + strconv.FormatInt(s.Orders[state], 10) + ",")
+	}
+	b.WriteString(`"paid_amount":` + strconv.FormatInt(s.PaidAmount, 10) + "}")
+	return []byte(b.String()), nil
+}
+
+// Stats returns the counters. They are kept by the scripts: reading them costs
+// the same whatever the number of orders.
+func (l *Ledger) Stats(ctx context.Context) (Stats, error) {
+	fields, err := l.rdb.HGetAll(ctx, l.keys.Stats()).Result()
+	if err != nil {
+		return Stats{}, err
+	}
+	s := Stats{Orders: make(map[tasks.State]int64, len(tasks.States)), PaidAmount: atoi(fields["paid_amount"])}
+	for _, state := range tasks.States {
+		s.Orders[state] = atoi(fields[string(state)])
+	}
+	return s, nil
+}
+
+// GateStatus is what keeps a merchant's calls back, if anything.
+type GateStatus struct {
+	Kind     string    // "fault", "down", or "" for an open gate
+	ClosedAt time.Time // zero for an open gate
+	ProbeAt  time.Time // zero for an open gate
+	Services []string  // "appid:service_id" that are closed on their own
+}
+
+// Gate returns the merchant's gate.
+func (l *Ledger) Gate(ctx context.Context) (GateStatus, error) {
+	fields, err := l.rdb.HGetAll(ctx, l.keys.Gate()).Result()
+	if err != nil {
+		return GateStatus{}, err
+	}
+	g := GateStatus{Kind: fields["kind"]}
+	if g.Kind != "" {
+		g.ClosedAt, g.ProbeAt = millis(fields["closedat"]), millis(fields["probeat"])
+	}
+	for f := range fields {
+		if pair, ok := strings.CutPrefix(f, "p:"); ok {
+			g.Services = append(g.Services, pair)
+		}
+	}
+	slices.Sort(g.Services)
+	return g, nil
+}
+
+// Merchants returns every mchid that has a ledger in this Redis, sorted.
+func Merchants(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
+	ids, err := rdb.SMembers(ctx, tasks.MerchantsKey).Result()
+	slices.Sort(ids)
+	return ids, err
+}
+
+// order reads a record and its log (newest first, as stored).
+func (l *Ledger) order(no string, fields, log []any) (Order, error) {
+	f := make(map[string]string, len(fields)/2)
+	for i := 0; i+1 < len(fields); i += 2 {
+		k, _ := fields[i].(string)
+		f[k], _ = fields[i+1].(string)
+	}
+	o := Order{
+		MchID: l.mchid, OutOrderNo: no, AppID: f["appid"], ServiceID: f["svc"],
+		State: tasks.State(f["state"]), Reason: f["reason"],
+		OrderID: f["oid"], TransactionID: f["tx"], PaidType: f["pt"],
+		TotalAmount: fen(f, "total"), PaidAmount: fen(f, "paid"),
+		Attempts: atoi(f["attempts"]), CollectCalls: atoi(f["collects"]), QueryCalls: atoi(f["queries"]),
+		OpenedAt: millis(f["opened"]).UTC(), LastAttemptAt: millis(f["last"]), EndedAt: millis(f["ended"]),
+		Next: Plan(f["next"]),
+	}
+	if o.State.Open() {
+		o.NextDueAt = millis(f["due"])
+	}
+	for _, t := range []*time.Time{&o.OpenedAt, &o.LastAttemptAt, &o.NextDueAt, &o.EndedAt} {
+		if !t.IsZero() {
+			*t = t.UTC()
+		}
+	}
+	for _, raw := range log {
+		e, err := parseEntry(raw)
+		if err != nil {
+			return o, err
+		}
+		if e.Failed && o.LastError == nil {
+			o.LastError = &LastError{e.HTTPStatus, e.Code, e.DetailCode, e.Message, e.RequestID}
+		}
+		o.Log = append(o.Log, e)
+	}
+	slices.Reverse(o.Log)
+	return o, nil
+}
+
+func fen(f map[string]string, name string) *int64 {
+	if f[name] == "" {
+		return nil
+	}
+	n := atoi(f[name])
+	return &n
+}
+
+// parseEntry reads "<ms> <json>", as settle.lua writes it.
+func parseEntry(raw any) (Entry, error) {
+	s, _ := raw.(string)
+	ms, body, ok := strings.Cut(s, " ")
+	var e Entry
+	if !ok || json.Unmarshal([]byte(body), &e) != nil {
+		return e, errReply
+	}
+	e.At = millis(ms).UTC()
+	return e, nil
+}
+
+// Lag returns how long the first order of the due index has been due, by
+// Redis's clock.
+func (l *Ledger) Lag(ctx context.Context) (time.Duration, error) {
+	ms, err := lagScript.Run(ctx, l.rdb, []string{l.keys.Due()}).Int64()
+	return time.Duration(ms) * time.Millisecond, err
+}

@@ -1,0 +1,11 @@
+-- rewind: gives a due order a new round, because the task of its round is
+-- stuck in the queue and holds the ID. Does nothing where the order moved on.
+--
+-- KEYS[1] order (hash)
+-- ARGV[1] round of the stuck task
+--
+-- Returns the new round, or 0.
+local now = clock()
+local r = redis.call('HMGET', KEYS[1], 'state', 'round', 'lease')
+if not r[1] or not OPEN[r[1]] or r[2] ~= ARGV[1] or num(r[3]) > now then return 0 end
+return redis.call('HINCRBY', KEYS[1], 'round', 1)

@@ -1,0 +1,181 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"payscore-collector/tasks"
+)
+
+// Entry is one call to WeChat Pay in an order's log. At is filled by the
+// ledger, from Redis's clock, when the call's step was settled.
+type Entry struct {
+	At         time.Time `json:"at,omitzero"`
+	Call       string    `json:"call"`
+	Verdict    string    `json:"verdict"`
+	HTTPStatus int       `json:"http_status,omitempty"`
+	Code       string    `json:"code,omitempty"`
+	DetailCode string    `json:"detail_code,omitempty"`
+	Message    string    `json:"message,omitempty"`
+	RequestID  string    `json:"request_id,omitempty"`
+	ElapsedMS  int64     `json:"elapsed_ms"`
+	Failed     bool      `json:"failed,omitempty"` // the call is an error that last_error may show
+}
+
+// GateSignal is what a step's last call says about the merchant as a whole.
+type GateSignal string
+
+// The signals; see settle.lua for what each does.
+const (
+	GateNothing   GateSignal = ""          // the call says nothing, or there was none
+	GateOK        GateSignal = "ok"        // set-up, permission and platform are fine
+	GateFault     GateSignal = "fault"     // every call of the merchant fails
+	GateService   GateSignal = "service"   // every call for this appid and service_id fails
+	GateDown      GateSignal = "down"      // the platform did not answer properly
+	GateThrottled GateSignal = "throttled" // too fast
+)
+
+// GateChange is what a settle did to the merchant's gate.
+type GateChange string
+
+// The changes of a gate.
+const (
+	GateClosed GateChange = "closed"
+	GateOpened GateChange = "opened"
+	GateSlowed GateChange = "slowed"
+)
+
+// Facts are what WeChat Pay has said about an order under its signature.
+type Facts struct {
+	OrderID       string
+	TransactionID string
+	PaidType      string
+	Total, Paid   *int64 // fen; nil where nothing was said
+}
+
+// Settlement is what a step brings to the ledger. Counters are absolute.
+type Settlement struct {
+	State    tasks.State
+	Reason   string
+	Next     Plan
+	Due      time.Time
+	Grace    time.Duration // how long after Due the sweep leaves the order alone
+	NewRound bool
+
+	AddAttempts int64
+	Declines    int64
+	Confirms    int64
+	Fails       int64
+	Missing     int64
+
+	// The claim counted a call that was not made.
+	Uncollected, Unqueried bool
+	// Collected is when the step's collect call was over; zero where it made
+	// none. MIN_GAP counts from the end of a call, since its start at the
+	// platform lies somewhere between ours and its end.
+	Collected time.Time
+
+	Facts    Facts
+	Verdict  string
+	Code     string
+	Gate     GateSignal
+	CalledAt time.Time
+	First    time.Duration // see Limits
+	Failures int           // in a row that close the gate
+	Log      []Entry
+}
+
+// Settle writes a settlement under the token of its claim. It can be repeated.
+// The change is of the merchant's gate.
+func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (Code, GateChange, error) {
+	no := c.Order.OutOrderNo
+	args := struct {
+		No        string      `json:"no"`
+		Token     string      `json:"token"`
+		State     tasks.State `json:"state"`
+		Reason    string      `json:"reason"`
+		Next      Plan        `json:"next"`
+		Due       int64       `json:"due"`
+		Look      int64       `json:"look"`
+		Bump      bool        `json:"bump"`
+		Attempts  int64       `json:"attempts"`
+		Declines  int64       `json:"declines"`
+		Confirms  int64       `json:"confirms"`
+		Fails     int64       `json:"fails"`
+		Missing   int64       `json:"missing"`
+		Uncollect int         `json:"uncollect"`
+		Unquery   int         `json:"unquery"`
+		Collected *int64      `json:"collected,omitempty"`
+		OrderID   string      `json:"order_id,omitempty"`
+		TxID      string      `json:"transaction_id,omitempty"`
+		PaidType  string      `json:"paid_type,omitempty"`
+		Total     *int64      `json:"total,omitempty"`
+		Paid      *int64      `json:"paid,omitempty"`
+		Verdict   string      `json:"verdict"`
+		Code      string      `json:"code"`
+		Gate      GateSignal  `json:"gate"`
+		Pair      string      `json:"pair"`
+		CalledAt  int64       `json:"called_at"`
+		First     int64       `json:"first"`
+		Limit     int         `json:"limit"`
+		Log       []string    `json:"log"`
+		Keep      int         `json:"keep"`
+	}{
+		No: no, Token: c.Token,
+		State: s.State, Reason: s.Reason, Next: s.Next, Bump: s.NewRound,
+		Attempts: s.AddAttempts, Declines: s.Declines, Confirms: s.Confirms, Fails: s.Fails, Missing: s.Missing,
+		OrderID: s.Facts.OrderID, TxID: s.Facts.TransactionID, PaidType: s.Facts.PaidType,
+		Total: s.Facts.Total, Paid: s.Facts.Paid,
+		Verdict: s.Verdict, Code: s.Code,
+		Gate: s.Gate, Pair: pairKey(c.Order.AppID, c.Order.ServiceID),
+		First: s.First.Milliseconds(), Limit: s.Failures,
+		Log: make([]string, 0, len(s.Log)), Keep: LogEntries,
+	}
+	if !s.Due.IsZero() {
+		args.Due = s.Due.UnixMilli()
+		args.Look = s.Due.Add(s.Grace).UnixMilli()
+	}
+	if !s.CalledAt.IsZero() {
+		args.CalledAt = s.CalledAt.UnixMilli()
+	}
+	if s.Unqueried {
+		args.Unquery = 1
+	}
+	if !s.Collected.IsZero() {
+		over := s.Collected.UnixMilli()
+		args.Collected = &over
+	}
+	if s.Uncollected {
+		args.Uncollect = 1
+		var before int64
+		if !c.Order.Collected.IsZero() {
+			before = c.Order.Collected.UnixMilli()
+		}
+		args.Collected = &before
+	}
+	for _, e := range s.Log {
+		e.At = time.Time{}
+		body, err := json.Marshal(e)
+		if err != nil {
+			return "", "", err
+		}
+		args.Log = append(args.Log, string(body))
+	}
+	reply, err := run(ctx, l.rdb, settleScript, []string{
+		l.keys.Order(no), l.keys.Log(no), l.keys.Due(), l.keys.Outcomes(),
+		l.keys.Stats(), l.keys.Gate(), l.keys.Ended(s.State),
+	}, args)
+	if err != nil {
+		return "", "", err
+	}
+	r := reader{vals: reply}
+	code := Code(r.str())
+	_ = r.int()
+	change := GateChange(r.str())
+	return code, change, r.err()
+}
+
+// pairKey is the gate's field for the orders of one appid and service_id;
+// claim.lua and permit.lua make the same.
+func pairKey(appid, serviceID string) string { return "p:" + appid + ":" + serviceID }

@@ -1,0 +1,153 @@
+-- settle: writes what a step brought, and gives the lease back. All or
+-- nothing, only with the token of the claim, and once: repeating a settle
+-- whose answer was lost changes nothing.
+--
+-- KEYS[1] order (hash)   KEYS[2] log (list)   KEYS[3] due (zset)
+-- KEYS[4] outcomes (stream)   KEYS[5] stats (hash)   KEYS[6] gate (hash)
+-- KEYS[7] ended:<state> (zset); not touched where the order stays open
+-- ARGV[1] JSON {
+--   no, token
+--   state, reason       where the order stands now, and why
+--   next, due, look     open orders: the plan, when it may be worked on, and
+--                       when the sweep looks at it
+--   bump                true to begin a new round
+--   attempts            how many to add
+--   declines, confirms, fails, missing   the counters, as they are now
+--   uncollect, unquery  calls that were counted at the claim and not made
+--   collected           when the step's collect call was over, or, where a
+--                       claimed one was not made, when the one before was (0:
+--                       there was none); absent where none was claimed
+--   order_id, transaction_id, paid_type, total, paid   what was learnt; absent
+--                       where nothing was
+--   verdict, code       for the event
+--   gate                'ok', 'fault', 'service', 'down', 'throttled' or ''
+--   pair                'p:<appid>:<service_id>'
+--   called_at           when the last call of the step began
+--   first, limit        ms to a closed gate's first probe; failures in a row
+--                       that close it
+--   log                 entries to put in front, oldest first
+--   keep                entries that the log may have
+-- }
+--
+-- Returns {code, now, gate}:
+--   'settled'  written
+--   'repeat'   was written before
+--   'ended'    the order had ended from another side; only the log was written
+--   'lost'     the lease is somebody else's; nothing was written
+-- gate is 'closed' or 'opened' where this settle did that, 'slowed' where it
+-- slowed the merchant, else ''.
+local s = cjson.decode(ARGV[1])
+local now, now_us = clock()
+local r = redis.call('HMGET', KEYS[1], 'state', 'token', 'done')
+
+if r[3] == s.token then return { 'repeat', now, '' } end
+if r[2] ~= s.token then return { 'lost', now, '' } end
+
+-- gate keeps the merchant's faults. A reply can open a gate only if its call
+-- began after the gate had closed: replies to earlier calls still come in.
+local function gate()
+  local g = redis.call('HMGET', KEYS[6], 'kind', 'closedat', 'bad', s.pair, 'slow', 'slowat', 'slowedat')
+  if s.gate == 'ok' then
+    local change = ''
+    if g[1] and s.called_at > num(g[2]) then
+      redis.call('HDEL', KEYS[6], 'kind', 'closedat', 'probeat', 'backoff')
+      change = 'opened'
+    end
+    if g[4] and s.called_at > num(string.match(g[4], '(%d+)$')) then
+      redis.call('HDEL', KEYS[6], s.pair)
+      change = 'opened'
+    end
+    if g[3] then redis.call('HDEL', KEYS[6], 'bad') end
+    return change
+  elseif s.gate == 'service' then
+    if g[4] then return '' end
+    redis.call('HSET', KEYS[6], s.pair, table.concat({ now + s.first, s.first, 0, now }, ' '))
+    return 'closed'
+  elseif s.gate == 'throttled' then
+    -- Many calls in flight meet one throttling: halve at most once a second.
+    if num(g[7]) + 1000 > now then return '' end
+    redis.call('HSET', KEYS[6], 'slow', math.max(0.02, share(g[5], g[6], now_us) / 2),
+      'slowat', now_us, 'slowedat', now)
+    return 'slowed'
+  elseif s.gate == 'fault' or s.gate == 'down' then
+    if s.gate == 'down' then
+      local bad = redis.call('HINCRBY', KEYS[6], 'bad', 1)
+      if bad < s.limit then return '' end
+    end
+    if g[1] then return '' end
+    redis.call('HSET', KEYS[6], 'kind', s.gate, 'closedat', now, 'probeat', now + s.first, 'backoff', s.first)
+    return 'closed'
+  end
+  return ''
+end
+local change = gate()
+
+if s.uncollect > 0 then redis.call('HINCRBY', KEYS[1], 'collects', -s.uncollect) end
+if s.unquery > 0 then redis.call('HINCRBY', KEYS[1], 'queries', -s.unquery) end
+for _, entry in ipairs(s.log) do redis.call('LPUSH', KEYS[2], now .. ' ' .. entry) end
+if #s.log > 0 then redis.call('LTRIM', KEYS[2], 0, s.keep - 1) end
+redis.call('HDEL', KEYS[1], 'token', 'lease', 'doing')
+redis.call('HSET', KEYS[1], 'done', s.token)
+
+if not OPEN[r[1]] then return { 'ended', now, change } end
+
+local write, erase = { 'state', s.state }, {}
+local function put(field, value)
+  if value == nil or value == '' or value == 0 then
+    erase[#erase + 1] = field
+  else
+    write[#write + 1] = field
+    write[#write + 1] = value
+  end
+end
+put('declines', s.declines)
+put('confirms', s.confirms)
+put('fails', s.fails)
+put('missing', s.missing)
+put('reason', s.reason)
+if s.collected then put('collected', s.collected) end
+if #s.log > 0 then put('last', now) end
+for field, name in pairs({ oid = 'order_id', tx = 'transaction_id', pt = 'paid_type', total = 'total', paid = 'paid' }) do
+  if s[name] ~= nil then
+    write[#write + 1] = field
+    write[#write + 1] = s[name]
+  end
+end
+
+local kind
+if OPEN[s.state] then
+  put('next', s.next)
+  put('due', s.due)
+  redis.call('ZADD', KEYS[3], s.look, s.no)
+  if s.bump then redis.call('HINCRBY', KEYS[1], 'round', 1) end
+  kind = 'order.attempted'
+else
+  put('ended', now)
+  erase[#erase + 1] = 'next'
+  erase[#erase + 1] = 'due'
+  redis.call('ZREM', KEYS[3], s.no)
+  redis.call('ZADD', KEYS[7], now, s.no)
+  kind = 'order.' .. s.state
+end
+redis.call('HSET', KEYS[1], unpack(write))
+if #erase > 0 then redis.call('HDEL', KEYS[1], unpack(erase)) end
+if s.attempts > 0 then redis.call('HINCRBY', KEYS[1], 'attempts', s.attempts) end
+
+if s.state ~= r[1] then
+  redis.call('HINCRBY', KEYS[5], r[1], -1)
+  redis.call('HINCRBY', KEYS[5], s.state, 1)
+  if s.state == 'paid' then redis.call('HINCRBY', KEYS[5], 'paid_amount', s.paid or 0) end
+end
+
+-- A step that made no call (its slot came too late) is nobody's news.
+if #s.log > 0 or s.state ~= r[1] then
+  local event = { 'type', kind, 'no', s.no, 'state', s.state }
+  for _, f in ipairs({ 'reason', 'verdict', 'code', 'order_id', 'transaction_id', 'paid_type', 'total', 'paid' }) do
+    if s[f] ~= nil and s[f] ~= '' then
+      event[#event + 1] = f
+      event[#event + 1] = s[f]
+    end
+  end
+  redis.call('XADD', KEYS[4], '*', unpack(event))
+end
+return { 'settled', now, change }

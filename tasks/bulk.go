@@ -1,0 +1,104 @@
+package tasks
+
+import (
+	"context"
+	"iter"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Sizes of a bulk hand-over. A batch is one round trip to the ledger; its
+// tasks go to asynq, which takes one a round trip, over a few connections at
+// once. Memory is one batch, whatever the number of orders.
+const (
+	bulkBatch   = 500
+	bulkPushers = 16
+)
+
+// EnqueueAll hands over a stream of orders, and yields each with its answer,
+// in the order given. It reads ahead by one batch and no more, so a million
+// orders need no more memory than five hundred. An order that cannot be right
+// gets Invalid and disturbs no other; where Redis fails, the orders of that
+// batch get Failed and the stream goes on. When ctx ends, it stops reading
+// orders, and what was read gets its answer.
+func (p *Producer) EnqueueAll(ctx context.Context, orders iter.Seq[Order]) iter.Seq2[Order, Result] {
+	return func(yield func(Order, Result) bool) {
+		batch := make([]Order, 0, bulkBatch)
+		flush := func() bool {
+			results := p.enqueueBatch(ctx, batch)
+			for i, o := range batch {
+				if !yield(o, results[i]) {
+					return false
+				}
+			}
+			batch = batch[:0]
+			return true
+		}
+		for o := range orders {
+			batch = append(batch, o)
+			if len(batch) == bulkBatch && !flush() {
+				return
+			}
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		flush()
+	}
+}
+
+func (p *Producer) enqueueBatch(ctx context.Context, batch []Order) []Result {
+	results := make([]Result, len(batch))
+	p.openBatch(ctx, batch, results)
+
+	var wg sync.WaitGroup
+	work := make(chan Result)
+	for range min(bulkPushers, len(batch)) {
+		wg.Go(func() {
+			for res := range work {
+				_ = p.Push(ctx, res.payload, res.round) // see Enqueue
+			}
+		})
+	}
+	for _, res := range results {
+		if res.Status == Accepted && res.dueNow {
+			work <- res
+		}
+	}
+	close(work)
+	wg.Wait()
+	return results
+}
+
+// openBatch opens the valid orders of a batch in one pipeline.
+func (p *Producer) openBatch(ctx context.Context, batch []Order, results []Result) {
+	pipe := p.rdb.Pipeline()
+	cmds := make([]*redis.Cmd, len(batch))
+	for i, o := range batch {
+		if err := o.Validate(); err != nil {
+			results[i] = Result{Status: Invalid, Err: err}
+			continue
+		}
+		if err := p.introduceOnce(ctx, o.MchID); err != nil {
+			results[i] = failed(err)
+			continue
+		}
+		keys, args := openCall(o)
+		cmds[i] = openScript.EvalSha(ctx, pipe, keys, args...)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	for i, cmd := range cmds {
+		if cmd == nil {
+			continue
+		}
+		// A node that has not seen the script yet ran nothing: ask it again
+		// with the source, which loads it for the next batch.
+		if err := cmd.Err(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			results[i] = p.open(ctx, batch[i])
+			continue
+		}
+		results[i] = openResult(batch[i], cmd)
+	}
+}

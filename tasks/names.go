@@ -1,0 +1,69 @@
+package tasks
+
+import (
+	"strconv"
+	"strings"
+)
+
+// This file has every name that producers and workers must agree on. None can
+// be renamed: records and tasks written by one release are read by the next.
+
+// QueueName returns the asynq queue of a merchant. Each merchant has a queue
+// (and in the worker a server) of its own, so that one merchant's stuck
+// platform costs another nothing.
+func QueueName(mchid string) string { return "collect:" + mchid }
+
+// TaskID returns the asynq task ID of one round of an order. It carries the
+// mchid, because asynq renews leases by task ID alone: the same ID in two
+// queues of one process would starve one of them. It carries the round, so
+// that a round is never queued twice and a task that asynq has wedged never
+// blocks the next round.
+func TaskID(mchid, outOrderNo string, round int64) string {
+	return mchid + ":" + outOrderNo + ":" + strconv.FormatInt(round, 10)
+}
+
+// RoundOf returns the round in a task ID made by TaskID for this order, and
+// false for the ID of a task that somebody else made.
+func RoundOf(taskID string, p Payload) (round int64, ok bool) {
+	rest, ok := strings.CutPrefix(taskID, p.MchID+":"+p.OutOrderNo+":")
+	if !ok {
+		return 0, false
+	}
+	round, err := strconv.ParseInt(rest, 10, 64)
+	return round, err == nil
+}
+
+// MerchantsKey is a set of every mchid that has a ledger. It is the only key
+// outside a merchant's hash tag, and only a directory: it is written again by
+// every producer and every worker.
+const MerchantsKey = "payscore:merchants"
+
+// Keys names the keys of one merchant's ledger. All share one hash tag, so
+// that every script that touches them is atomic on Redis Cluster too.
+type Keys struct{ prefix string }
+
+// KeysOf returns the keys of a merchant's ledger.
+func KeysOf(mchid string) Keys { return Keys{prefix: "payscore:{" + mchid + "}:"} }
+
+// Order is the record of one order (hash).
+func (k Keys) Order(no string) string { return k.prefix + "order:" + no }
+
+// Log is the capped list of an order's calls, newest first (list).
+func (k Keys) Log(no string) string { return k.prefix + "log:" + no }
+
+// Due is the index of all open orders by the time, in Unix milliseconds of
+// Redis's clock, at which the sweep is to look at them next (zset).
+func (k Keys) Due() string { return k.prefix + "due" }
+
+// Ended is the index of the orders that ended in a state, by the time of
+// their end in Unix milliseconds (zset).
+func (k Keys) Ended(state State) string { return k.prefix + "ended:" + string(state) }
+
+// Outcomes is what happened to orders, in order (stream).
+func (k Keys) Outcomes() string { return k.prefix + "outcomes" }
+
+// Stats counts orders by state, and the fen that came in (hash).
+func (k Keys) Stats() string { return k.prefix + "stats" }
+
+// Gate is the merchant's pace and faults, shared by all workers (hash).
+func (k Keys) Gate() string { return k.prefix + "gate" }

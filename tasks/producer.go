@@ -1,0 +1,218 @@
+package tasks
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed open.lua
+var openSource string
+
+var openScript = redis.NewScript(openSource)
+
+// Order is one order to collect.
+type Order struct {
+	Payload
+	// At is when to start; the zero value and the past mean at once. It is
+	// measured by Redis's clock, to the millisecond.
+	At time.Time
+	// Reopen opens an order again that has ended, in any state but Paid, with
+	// the appid and service_id given here.
+	Reopen bool
+}
+
+// Status is what became of handing over one order. The words are part of the
+// interface.
+type Status string
+
+// The answers to a hand-over.
+const (
+	// Accepted: the order is in the ledger and reaches an end.
+	Accepted Status = "accepted"
+	// Duplicate: the order is open already; nothing changed.
+	Duplicate Status = "duplicate"
+	// Conflict: the order is open already under another appid or service_id;
+	// nothing changed.
+	Conflict Status = "conflict"
+	// Ended: the order has ended, see Result.State; nothing changed.
+	Ended Status = "ended"
+	// Invalid: the order cannot be right, see Result.Err; nothing was written.
+	Invalid Status = "invalid"
+	// Failed: Redis could not be asked, see Result.Err. The order may or may
+	// not be in the ledger: hand it over again.
+	Failed Status = "failed"
+)
+
+// Result is the answer for one order.
+type Result struct {
+	Status Status
+	State  State     // where the order stands; empty for Invalid and Failed
+	Due    time.Time // when it is worked on next, at the earliest; zero if ended
+	Err    error     // why, for Invalid and Failed
+
+	round   int64
+	dueNow  bool
+	payload Payload
+}
+
+// handoverGrace is how long the sweep leaves a new order to the task that its
+// producer is about to enqueue. A producer that dies in between costs the
+// order this long and one sweep.
+const handoverGrace = 10 * time.Second
+
+// Limits of a task in asynq. The ledger counts attempts, so the task's own
+// retries only have to be out of its way: a crash uses one up, and a task
+// whose retries have run out would be archived unseen. The timeout covers a
+// worker's wait at a closed gate, and is in whole seconds, as asynq turns
+// fractions into 30 minutes.
+const (
+	taskMaxRetry = 10_000
+	taskTimeout  = 10 * time.Minute
+)
+
+// Producer hands orders over: to the ledger first, and then to the queue.
+// A Producer is safe for concurrent use.
+type Producer struct {
+	rdb   redis.UniversalClient
+	queue *asynq.Client
+	known sync.Map // mchids that this producer has entered in MerchantsKey
+}
+
+// NewProducer returns a Producer on rdb. It does not own rdb: closing it is
+// the caller's, after the last call.
+func NewProducer(rdb redis.UniversalClient) *Producer {
+	return &Producer{rdb: rdb, queue: asynq.NewClientFromRedisClient(rdb)}
+}
+
+// Enqueue hands one order over. The error is not nil exactly where the status
+// is Failed; whatever is wrong with the order itself is in the Result. It may
+// be called again for the same order at any time.
+func (p *Producer) Enqueue(ctx context.Context, o Order) (Result, error) {
+	if err := o.Validate(); err != nil {
+		return Result{Status: Invalid, Err: err}, nil
+	}
+	res := p.open(ctx, o)
+	if res.Status == Accepted && res.dueNow {
+		// The order is safe from here on. A task that could not be enqueued,
+		// or whose ID is taken (our own enqueue, whose answer was lost), is no
+		// news: the sweep puts back what is due and not queued.
+		_ = p.Push(ctx, o.Payload, res.round)
+	}
+	if res.Status == Failed {
+		return res, res.Err
+	}
+	return res, nil
+}
+
+// Push puts the task of one round of an order into the queue. Producers have
+// no need of it: it is the worker's, for orders that stand in the ledger. The
+// error is asynq.ErrTaskIDConflict where asynq has that task already, in
+// whatever state.
+func (p *Producer) Push(ctx context.Context, pl Payload, round int64) error {
+	body, err := pl.Encode()
+	if err != nil {
+		return err
+	}
+	_, err = p.queue.EnqueueContext(ctx, asynq.NewTask(TypeCollect, body),
+		asynq.Queue(QueueName(pl.MchID)),
+		asynq.TaskID(TaskID(pl.MchID, pl.OutOrderNo, round)),
+		asynq.MaxRetry(taskMaxRetry),
+		asynq.Timeout(taskTimeout),
+	)
+	return err
+}
+
+// Introduce enters a merchant in the directory of ledgers. Producers have no
+// need of it: Enqueue does it.
+func (p *Producer) Introduce(ctx context.Context, mchid string) error {
+	if err := p.rdb.SAdd(ctx, MerchantsKey, mchid).Err(); err != nil {
+		return err
+	}
+	p.known.Store(mchid, true)
+	return nil
+}
+
+func (p *Producer) introduceOnce(ctx context.Context, mchid string) error {
+	if _, ok := p.known.Load(mchid); ok {
+		return nil
+	}
+	return p.Introduce(ctx, mchid)
+}
+
+func (p *Producer) open(ctx context.Context, o Order) Result {
+	if err := p.introduceOnce(ctx, o.MchID); err != nil {
+		return failed(err)
+	}
+	keys, args := openCall(o)
+	return openResult(o, openScript.Run(ctx, p.rdb, keys, args...))
+}
+
+func openCall(o Order) (keys []string, args []any) {
+	k := KeysOf(o.MchID)
+	var at int64
+	if !o.At.IsZero() {
+		at = max(0, o.At.UnixMilli())
+	}
+	reopen := ""
+	if o.Reopen {
+		reopen = "1"
+	}
+	return []string{k.Order(o.OutOrderNo), k.Due(), k.Outcomes(), k.Stats()},
+		[]any{o.OutOrderNo, o.AppID, o.ServiceID, at, handoverGrace.Milliseconds(), reopen, k.Ended("")}
+}
+
+func openResult(o Order, cmd *redis.Cmd) Result {
+	reply, err := cmd.Slice()
+	if err != nil {
+		return failed(err)
+	}
+	var code, state string
+	var round, due, now int64
+	if err := scan(reply, &code, &state, &round, &due, &now); err != nil {
+		return failed(err)
+	}
+	res := Result{Status: Status(code), State: State(state), round: round, dueNow: due <= now, payload: o.Payload}
+	if due > 0 {
+		res.Due = time.UnixMilli(due)
+	}
+	return res
+}
+
+func failed(err error) Result {
+	return Result{Status: Failed, Err: fmt.Errorf("the order was not handed over: %w", err)}
+}
+
+// scan reads a script's reply into string and int64 destinations.
+func scan(reply []any, dst ...any) error {
+	if len(reply) != len(dst) {
+		return fmt.Errorf("a ledger script returned %d values instead of %d", len(reply), len(dst))
+	}
+	for i, d := range dst {
+		var ok bool
+		switch d := d.(type) {
+		case *string:
+			*d, ok = reply[i].(string)
+		case *int64:
+			*d, ok = reply[i].(int64)
+		}
+		if !ok {
+			return fmt.Errorf("a ledger script returned a %T as value %d", reply[i], i+1)
+		}
+	}
+	return nil
+}
+
+// IsConflict reports whether err says that asynq has a task of that ID.
+func IsConflict(err error) bool { return errors.Is(err, asynq.ErrTaskIDConflict) }
+
+// Open writes an order into the ledger and leaves the queue alone. Producers
+// have no need of it: it is the worker's, for tasks that came without a
+// record.
+func (p *Producer) Open(ctx context.Context, o Order) error { return p.open(ctx, o).Err }
