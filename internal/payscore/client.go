@@ -1,0 +1,287 @@
+// Package payscore talks to WeChat Pay's PayScore service orders as a direct
+// merchant: collect and query, on the official SDK's signing and verification.
+// Whatever comes back becomes one Reply with one Verdict; there are no errors
+// besides. It knows nothing of Redis.
+package payscore
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"github.com/wechatpay-apiv3/wechatpay-go/core"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/auth"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/signers"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/validators"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
+)
+
+// Config is what a Client needs to speak for one merchant.
+type Config struct {
+	MchID      string
+	SerialNo   string // of the merchant API certificate
+	PrivateKey *rsa.PrivateKey
+
+	// PublicKeyID and PublicKey verify replies. Without them the platform's
+	// certificates are downloaded, which needs APIV3Key.
+	PublicKeyID string
+	PublicKey   *rsa.PublicKey
+	APIV3Key    string
+
+	BaseURL   string // scheme and host, such as https://api.mch.weixin.qq.com
+	BackupURL string // of the host in the other city; empty for none
+
+	Timeout     time.Duration // of one call
+	Connections int           // calls that may be in flight at once
+}
+
+// Client makes calls for one merchant. It is safe for concurrent use.
+type Client struct {
+	mchid    string
+	timeout  time.Duration
+	core     *core.Client
+	verifier auth.Verifier
+	// validator looks at error replies too, which the SDK does not.
+	validator auth.Validator
+	wire      *wire
+}
+
+// apiHost is the host that requests are built for; wire sends them to the
+// configured one. The signature does not cover the host.
+const apiHost = consts.WechatPayAPIServer
+
+// New returns a Client. It makes no call yet.
+func New(cfg Config) (*Client, error) {
+	primary, err := url.Parse(cfg.BaseURL)
+	if err != nil || primary.Host == "" {
+		return nil, fmt.Errorf("base URL %q is not a scheme and a host", cfg.BaseURL)
+	}
+	var backup *url.URL
+	if cfg.BackupURL != "" {
+		if backup, err = url.Parse(cfg.BackupURL); err != nil || backup.Host == "" {
+			return nil, fmt.Errorf("backup URL %q is not a scheme and a host", cfg.BackupURL)
+		}
+	}
+	w := newWire(primary, backup, max(1, cfg.Connections))
+	httpClient := &http.Client{
+		Transport: w,
+		// A redirect is no answer of WeChat Pay's, and following it would
+		// send the Authorization header elsewhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	signer := &signers.SHA256WithRSASigner{MchID: cfg.MchID, CertificateSerialNo: cfg.SerialNo, PrivateKey: cfg.PrivateKey}
+	var verifier auth.Verifier
+	if cfg.PublicKey != nil {
+		verifier = verifiers.NewSHA256WithRSAPubkeyVerifier(cfg.PublicKeyID, *cfg.PublicKey)
+	} else {
+		verifier = newPlatformCerts(signer, httpClient, cfg.APIV3Key)
+	}
+	validator := validators.NewWechatPayResponseValidator(verifier)
+	c, err := core.NewClientWithDialSettings(context.Background(), &core.DialSettings{
+		HTTPClient: httpClient,
+		Signer:     signer,
+		Validator:  validator,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Client{mchid: cfg.MchID, timeout: cfg.Timeout, core: c, verifier: verifier, validator: validator, wire: w}, nil
+}
+
+// Close lets go of idle connections.
+func (c *Client) Close() { c.wire.closeIdle() }
+
+// Request names the order of a call.
+type Request struct {
+	OutOrderNo string
+	AppID      string
+	ServiceID  string
+}
+
+// Collect asks the platform to deduct what is owed (催收扣款). Even Accepted is
+// not a payment.
+func (c *Client) Collect(ctx context.Context, r Request) Reply {
+	u := apiHost + "/v3/payscore/serviceorder/" + url.PathEscape(r.OutOrderNo) + "/pay"
+	body := struct {
+		AppID     string `json:"appid"`
+		ServiceID string `json:"service_id"`
+	}{r.AppID, r.ServiceID}
+	return c.call(ctx, CallCollect, func(ctx context.Context) (*core.APIResult, error) {
+		return c.core.Post(ctx, u, body)
+	}, func(reply *Reply, body []byte) {
+		c.judgeCollect(reply, r, body)
+	})
+}
+
+// Query asks for the order. Only a reply whose signature was verified has an
+// Order.
+func (c *Client) Query(ctx context.Context, r Request) Reply {
+	q := url.Values{"out_order_no": {r.OutOrderNo}, "service_id": {r.ServiceID}, "appid": {r.AppID}}
+	u := apiHost + "/v3/payscore/serviceorder?" + q.Encode()
+	return c.call(ctx, CallQuery, func(ctx context.Context) (*core.APIResult, error) {
+		return c.core.Get(ctx, u)
+	}, func(reply *Reply, body []byte) {
+		c.judgeQuery(reply, r, body)
+	})
+}
+
+// call makes one call within the client's time-out and decides its reply;
+// judge sees the body of a 2xx whose signature was verified.
+func (c *Client) call(ctx context.Context, name Call, send func(context.Context) (*core.APIResult, error), judge func(*Reply, []byte)) Reply {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	start := time.Now()
+	reply := Reply{Call: name}
+	if p, ok := c.verifier.(*platformCerts); ok {
+		// A call whose reply could not be verified had better not be made.
+		if cert := p.prepare(ctx); cert != nil {
+			cert.Call, cert.Elapsed = name, time.Since(start)
+			return *cert
+		}
+	}
+	var trace sentTrace
+	result, err := send(trace.with(ctx))
+	reply.Elapsed = time.Since(start)
+	reply.Sent = trace.sent.Load()
+	if result == nil || result.Response == nil {
+		reply.Verdict, reply.Message = Unknown, clip(describe(err, c.timeout))
+		if !reply.Sent {
+			reply.Verdict = Unavailable
+		}
+		if errors.Is(err, errTooLate) || errors.Is(err, context.Canceled) {
+			reply.Reason = ReasonGivenUp
+		}
+		return reply
+	}
+	resp := result.Response
+	reply.HTTPStatus = resp.StatusCode
+	reply.RequestID = clip(resp.Header.Get(consts.RequestID))
+	body, _ := io.ReadAll(resp.Body) // in memory: wire has read it to its end
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		reply.DetailCode = detailCode(reply.RequestID)
+		decideError(&reply, body)
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		reply.Verified = c.validator.Validate(ctx, resp) == nil
+		return reply
+	}
+	if err != nil {
+		// Forged, or one of the deliberately wrong signatures that WeChat Pay
+		// sends to see whether anybody checks: it says nothing.
+		reply.Verdict, reply.Reason = Unknown, "unverified"
+		reply.Message = clip("the reply's signature is not WeChat Pay's: " + err.Error())
+		return reply
+	}
+	reply.Verified = true
+	judge(&reply, body)
+	return reply
+}
+
+func decideError(reply *Reply, body []byte) {
+	var e struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	_ = json.Unmarshal(body, &e) // what cannot be read has no code, and ruleError knows what to do
+	reply.Code, reply.Message = clip(e.Code), clip(e.Message)
+	if reply.Code == "" {
+		reply.Message = "the reply is no WeChat Pay error; a proxy or a gateway sent it"
+	}
+	r := ruleError(reply.Call, reply.HTTPStatus, reply.Code, reply.DetailCode)
+	reply.Verdict, reply.Scope = r.verdict, r.scope
+	if reply.Verdict == BadRequest || reply.Verdict == NotFound || reply.Verdict == NotCollectable {
+		reply.Reason = reply.Code
+	}
+}
+
+func (c *Client) judgeCollect(reply *Reply, r Request, body []byte) {
+	if reply.HTTPStatus == http.StatusNoContent {
+		reply.Verdict = Accepted
+		return
+	}
+	var ok struct {
+		MchID      string `json:"mchid"`
+		OutOrderNo string `json:"out_order_no"`
+		TradeState string `json:"trade_state"`
+	}
+	if err := json.Unmarshal(body, &ok); err != nil {
+		reply.Verdict, reply.Reason, reply.Message = Unknown, "unreadable", "the reply is signed, but not a JSON object"
+		return
+	}
+	switch {
+	case ok.TradeState == "USERPAYING":
+		reply.Verdict = InProgress
+	case ok.OutOrderNo != "" && ok.OutOrderNo != r.OutOrderNo, ok.MchID != "" && ok.MchID != c.mchid:
+		// A signature holds for five minutes: a reply can be replayed.
+		reply.Verdict, reply.Reason, reply.Message = Unknown, "another_order", "the reply is signed, but about another order"
+	default:
+		reply.Verdict = Accepted
+	}
+}
+
+func (c *Client) judgeQuery(reply *Reply, r Request, body []byte) {
+	var o Order
+	if err := json.Unmarshal(body, &o); err != nil {
+		reply.Verdict, reply.Reason, reply.Message = Unknown, "unreadable", "the reply is signed, but not an order"
+		return
+	}
+	if o.OutOrderNo != r.OutOrderNo || o.MchID != "" && o.MchID != c.mchid {
+		reply.Verdict, reply.Reason, reply.Message = Unknown, "another_order", "the reply is signed, but about another order"
+		return
+	}
+	reply.Order = &o
+	if o.ServiceID != "" && o.ServiceID != r.ServiceID || o.AppID != "" && o.AppID != r.AppID {
+		reply.Verdict, reply.Reason = NotCollectable, "wrong_appid_or_service_id"
+		reply.Message = "the order exists under another appid or service_id"
+		return
+	}
+	reply.Verdict, reply.Reason = o.Judge()
+}
+
+// describe says in a few words what went wrong on the way, without URLs.
+func describe(err error, timeout time.Duration) string {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	var dns *net.DNSError
+	var ne net.Error
+	switch {
+	case errors.Is(err, errTooLate):
+		return errTooLate.Error()
+	case errors.Is(err, context.Canceled):
+		return "the call was given up"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
+		return fmt.Sprintf("no answer within %s", timeout)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "the connection was refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "the connection was reset"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the connection was closed before the answer was complete"
+	case errors.As(err, &dns):
+		return "the host name could not be resolved: " + dns.Name
+	}
+	return err.Error()
+}
+
+// clip keeps strings from outside short and clean enough for a log line.
+func clip(s string) string {
+	const most = 256
+	s = strings.ToValidUTF8(s, "�")
+	if utf8.RuneCountInString(s) > most {
+		s = string([]rune(s)[:most]) + "…"
+	}
+	return s
+}

@@ -1,0 +1,101 @@
+package payscore
+
+// Order is WeChat Pay's order entity, as a query's reply and a notification
+// carry it (merchant/4012587902), without what this software must not know,
+// such as the openid. Fields it does not name are let through. Amounts are fen.
+type Order struct {
+	AppID            string      `json:"appid"`
+	MchID            string      `json:"mchid"`
+	OutOrderNo       string      `json:"out_order_no"`
+	ServiceID        string      `json:"service_id"`
+	OrderID          string      `json:"order_id"`
+	State            string      `json:"state"`
+	StateDescription string      `json:"state_description"`
+	TotalAmount      int64       `json:"total_amount"`
+	NeedCollection   bool        `json:"need_collection"`
+	Collection       *Collection `json:"collection"`
+}
+
+// Collection is what is owed and what has come in, in fen.
+type Collection struct {
+	State        string   `json:"state"`
+	TotalAmount  int64    `json:"total_amount"`
+	PayingAmount int64    `json:"paying_amount"`
+	PaidAmount   int64    `json:"paid_amount"`
+	Details      []Detail `json:"details"`
+}
+
+// Detail is one payment towards a collection.
+type Detail struct {
+	Seq           int64  `json:"seq"`
+	Amount        int64  `json:"amount"`
+	PaidType      string `json:"paid_type"` // NEWTON: through PayScore; MCH: the merchant said so by sync
+	PaidTime      string `json:"paid_time"`
+	TransactionID string `json:"transaction_id"`
+}
+
+// Total returns what the order is about, in fen.
+func (o *Order) Total() int64 {
+	if o.Collection != nil && o.Collection.TotalAmount != 0 {
+		return o.Collection.TotalAmount
+	}
+	return o.TotalAmount
+}
+
+// Paid returns what has come in, in fen.
+func (o *Order) Paid() int64 {
+	if o.Collection == nil {
+		return 0
+	}
+	return o.Collection.PaidAmount
+}
+
+// LastPayment returns the latest payment that has a transaction_id, or the
+// latest one, or the zero Detail.
+func (o *Order) LastPayment() Detail {
+	var last Detail
+	if o.Collection == nil {
+		return last
+	}
+	for _, d := range o.Collection.Details {
+		if d.TransactionID != "" || last.TransactionID == "" {
+			last = d
+		}
+	}
+	return last
+}
+
+// Judge decides what a signed order says, by its three state fields together
+// (state, state_description, collection.state) and its amounts.
+func (o *Order) Judge() (v Verdict, reason string) {
+	collection := ""
+	if o.Collection != nil {
+		collection = o.Collection.State
+	}
+	switch o.State {
+	case "CREATED":
+		return NotCollectable, "not_confirmed"
+	case "REVOKED", "EXPIRED":
+		return Closed, o.State
+	case "DOING":
+		switch {
+		case o.StateDescription == "USER_CONFIRM" && collection == "":
+			return NotCollectable, "not_completed"
+		case o.StateDescription == "MCH_COMPLETE" && collection == "USER_PAYING":
+			return Owed, ""
+		}
+		// Completed or paid by one field and not by another: on its way from
+		// one state to the next.
+		return InProgress, "changing"
+	case "DONE":
+		switch {
+		case collection == "" && o.Paid() == 0 && !o.NeedCollection:
+			return NotCollectable, "nothing_owed"
+		case collection == "USER_PAID" && o.Collection.PayingAmount == 0 && o.Collection.PaidAmount == o.Total():
+			return Paid, ""
+		case collection == "USER_PAID":
+			return InProgress, "partly_paid"
+		}
+	}
+	return Unknown, "contradictory_state"
+}
