@@ -1,0 +1,229 @@
+// Package collect brings open orders to their ends. It is the only place that
+// knows both the ledger and WeChat Pay: the step for one order (step.go), what
+// follows from a verdict (policy.go), when collecting is allowed (window.go),
+// and the sweep that puts back what the queue has lost (sweep.go).
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/logging"
+	"payscore-collector/internal/payscore"
+	"payscore-collector/tasks"
+)
+
+// Caller makes the calls. It is a payscore.Client; tests have others.
+type Caller interface {
+	Collect(context.Context, payscore.Request) payscore.Reply
+	Query(context.Context, payscore.Request) payscore.Reply
+}
+
+// Settings of one merchant's collector. All are required, but for AppID and
+// ServiceID, which are for tasks that name none.
+type Settings struct {
+	AppID, ServiceID string
+	Policy           Policy
+	Rate             float64       // calls a second, over all workers
+	CallTimeout      time.Duration // of one call
+	SweepEvery       time.Duration
+	Concurrency      int // calls in flight in this process
+}
+
+// Collector works on one merchant's orders. It is safe for concurrent use.
+type Collector struct {
+	Settings
+	ledger   *ledger.Ledger
+	caller   Caller
+	producer *tasks.Producer
+	log      zerolog.Logger
+	metrics  *Metrics
+	valve    *valve
+	stop     chan struct{}
+}
+
+// New returns a merchant's collector.
+func New(s Settings, l *ledger.Ledger, caller Caller, producer *tasks.Producer, log zerolog.Logger, m *Metrics) *Collector {
+	return &Collector{
+		Settings: s, ledger: l, caller: caller, producer: producer,
+		log:     log.With().Str(logging.FieldMchID, l.MchID()).Logger(),
+		metrics: m, valve: newValve(), stop: make(chan struct{}),
+	}
+}
+
+// Stop lets workers that wait for the gate or for a due time put their tasks
+// back. Steps under way go on to their end. It is to be called once.
+func (c *Collector) Stop() { close(c.stop) }
+
+// errLater puts a task back for a while. It is not a failure: the ledger has
+// the due time, and asynq only brings the task in time for it.
+type errLater struct {
+	after time.Duration
+	why   string
+}
+
+func (e *errLater) Error() string { return fmt.Sprintf("again in %s: %s", e.after, e.why) }
+
+// RetryDelay is asynq's RetryDelayFunc. asynq knows whole seconds, and fires
+// up to 0.8 s early; a task that comes early waits in Process.
+func RetryDelay(_ int, err error, _ *asynq.Task) time.Duration {
+	var l *errLater
+	if errors.As(err, &l) {
+		return max(l.after, time.Second)
+	}
+	// A lost lease, a panic, Redis in trouble: soon, but never at once, since
+	// asynq may reclaim one task twice.
+	return time.Second + rand.N(4*time.Second)
+}
+
+// IsFailure is asynq's: putting a task back uses up none of its retries.
+func IsFailure(err error) bool {
+	var l *errLater
+	return err != nil && !errors.As(err, &l)
+}
+
+// Waiting inside a worker, instead of going back to the queue.
+const (
+	// shortWait: a task that comes so much too early waits where it is.
+	shortWait = 2 * time.Second
+	// carryWait: up to this far off, the queue carries an order's task to its
+	// due time; beyond, the sweep makes a new one.
+	carryWait = 30 * time.Second
+	// longestHold bounds how long a worker holds one task at a closed gate.
+	longestHold = 5 * time.Minute
+)
+
+// Process is the handler of TypeCollect tasks: it brings one order one step
+// further. An error that wraps asynq.SkipRetry is a task that can never be
+// worked on; any other brings the task back.
+func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
+	p, err := c.decode(t)
+	if err != nil {
+		c.metrics.Unusable.WithLabelValues(c.ledger.MchID()).Inc()
+		c.log.Error().Err(err).Msg("a task that cannot be worked on was put into the archive")
+		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+	}
+	round := int64(ledger.NoRound)
+	if id, ok := asynq.GetTaskID(ctx); ok {
+		if n, ok := tasks.RoundOf(id, p); ok {
+			round = n
+		}
+	}
+	return c.process(ctx, p, round)
+}
+
+func (c *Collector) decode(t *asynq.Task) (tasks.Payload, error) {
+	if t.Type() != tasks.TypeCollect {
+		return tasks.Payload{}, fmt.Errorf("task type %q is not known here", t.Type())
+	}
+	p, err := tasks.DecodePayload(t.Payload())
+	if err != nil {
+		return p, err
+	}
+	if p.MchID != c.ledger.MchID() {
+		return p, fmt.Errorf("the task's mchid %.40q is not the merchant of this queue, %s", p.MchID, c.ledger.MchID())
+	}
+	if p.AppID == "" {
+		p.AppID = c.AppID
+	}
+	if p.ServiceID == "" {
+		p.ServiceID = c.ServiceID
+	}
+	return p, p.Validate()
+}
+
+// process claims the order, and waits where waiting is all there is to do.
+func (c *Collector) process(ctx context.Context, p tasks.Payload, round int64) error {
+	hold := time.Now().Add(longestHold)
+	token := ledger.NewToken()
+	for {
+		c.valve.wait(ctx, c.stop)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case c.stopping():
+			return &errLater{time.Second, "the worker is stopping"}
+		case time.Now().After(hold):
+			return &errLater{recheckEvery, "the merchant's calls are held back"}
+		}
+		asked := time.Now()
+		claim, err := c.ledger.Claim(ctx, p.OutOrderNo, token, round, c.limits(asked))
+		if err != nil {
+			return fmt.Errorf("claim: %w", err)
+		}
+		switch claim.Code {
+		case ledger.Granted:
+			return c.step(ctx, claim, asked)
+		case ledger.Absent:
+			// Some other asynq client's task: open its record, and claim that.
+			if err := c.producer.Open(ctx, tasks.Order{Payload: p}); err != nil {
+				return err
+			}
+			round = ledger.NoRound
+		case ledger.Closed:
+			c.valve.close(claim.Wait)
+		case ledger.Paced:
+			pause(ctx, c.stop, claim.Wait)
+		case ledger.Early:
+			switch {
+			case claim.Wait <= shortWait:
+				pause(ctx, c.stop, claim.Wait)
+			case claim.Wait <= carryWait && round != ledger.NoRound:
+				return &errLater{claim.Wait, "not due yet"}
+			default:
+				return nil // the sweep brings it when it is due
+			}
+		default:
+			// Ended, stale, under another's lease, put off: the ledger knows
+			// when there is something to do, and the sweep asks it.
+			return nil
+		}
+	}
+}
+
+func (c *Collector) stopping() bool {
+	select {
+	case <-c.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// Margins of a lease. The call's own deadline comes first, then there is time
+// to settle, and only then may another worker claim the order.
+const (
+	settleMargin = 5 * time.Second
+	sendMargin   = time.Second
+)
+
+// limits are what a claim or a permit must keep to.
+func (c *Collector) limits(now time.Time) ledger.Limits {
+	return ledger.Limits{
+		Lease:   c.CallTimeout + settleMargin,
+		Rate:    c.Rate,
+		Horizon: time.Second,
+		MinGap:  c.Policy.MinGap,
+		Windows: c.Policy.Window.Ahead(now),
+		First:   firstProbe,
+		Most:    mostProbe,
+	}
+}
+
+// A gate that closed is probed after 5 s at first, and then ever more rarely,
+// up to every 30 s.
+const (
+	firstProbe = 5 * time.Second
+	mostProbe  = 30 * time.Second
+	// failuresToClose is how many calls in a row, of any order, must go
+	// without a proper answer for the platform to count as down. At one call
+	// in five failing by chance, ten in a row are one in ten million.
+	failuresToClose = 10
+)

@@ -1,0 +1,258 @@
+package collect
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/logging"
+	"payscore-collector/internal/payscore"
+	"payscore-collector/tasks"
+)
+
+// step is one order's turn under a lease: look or act, and settle.
+type step struct {
+	*Collector
+	claim ledger.Claim
+	asked time.Time // local; the claim was asked for then, so Redis answered later
+	log   []ledger.Entry
+
+	calledAt time.Time // Redis's clock
+	lease    time.Time // local; the lease lasts longer than this
+}
+
+// step does what the claim's plan says: a look, an act, or a look and an act.
+func (c *Collector) step(ctx context.Context, claim ledger.Claim, asked time.Time) (err error) {
+	s := &step{Collector: c, claim: claim, asked: asked}
+	c.metrics.observeLag(c.ledger.MchID(), claim)
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.panicked(ctx, p)
+		}
+	}()
+	if !s.untilSlot(ctx, asked, claim.Wait) {
+		return s.uncalled(ctx)
+	}
+	if claim.Plan == ledger.Collect {
+		return s.collect(ctx)
+	}
+	r := s.call(ctx, payscore.CallQuery)
+	if claim.Plan != ledger.Recheck || r.Verdict != payscore.Owed || c.Policy.GaveUp(claim.Order, s.now()) {
+		return s.settle(ctx, c.Policy.Next(claim.Order, claim.Plan, r, s.now()), r)
+	}
+	return s.recollect(ctx, r)
+}
+
+// recollect goes on from a look that found the order owed to a collect, if
+// that is allowed still.
+func (s *step) recollect(ctx context.Context, look payscore.Reply) error {
+	if s.stopping() {
+		// The worker's time to finish is for calls that were begun.
+		return s.settle(ctx, s.Policy.PutOff(s.claim.Order, look, s.now(), s.now()), look)
+	}
+	asked := time.Now()
+	permit, err := s.ledger.Permit(ctx, s.claim, s.limits(asked))
+	if err != nil {
+		return fmt.Errorf("permit: %w", err) // the lease runs out, and the order is due
+	}
+	o := s.claim.Order
+	switch permit.Code {
+	case ledger.Granted:
+		if s.untilSlot(ctx, asked, permit.Wait) {
+			return s.collect(ctx)
+		}
+		putOff := s.Policy.PutOff(o, look, s.now(), s.now())
+		putOff.Uncollected = true
+		return s.settle(ctx, putOff, look)
+	case ledger.Lost:
+		s.Collector.log.Warn().Str(logging.FieldOutOrderNo, o.OutOrderNo).Msg("the lease was lost during a call; the order is another worker's now")
+		return nil
+	case ledger.Closed:
+		return s.settle(ctx, s.Policy.PutOff(o, look, s.now().Add(faultAgain), s.now()), look)
+	default: // postponed, paced; an order that has ended meanwhile ignores it
+		return s.settle(ctx, s.Policy.PutOff(o, look, permit.Now.Add(permit.Wait), s.now()), look)
+	}
+}
+
+func (s *step) collect(ctx context.Context) error {
+	r := s.call(ctx, payscore.CallCollect)
+	return s.settle(ctx, s.Policy.Next(s.claim.Order, s.claim.Plan, r, s.now()), r)
+}
+
+// untilSlot waits for the slot of the next call, and reports whether the call
+// may be made: not where the gate has closed meanwhile, the worker's context
+// is over, or the collection window has.
+func (s *step) untilSlot(ctx context.Context, asked time.Time, wait time.Duration) bool {
+	// Counted from before the script ran: the lease began later.
+	s.lease = asked.Add(wait + s.CallTimeout + settleMargin)
+	if !pause(ctx, nil, wait) {
+		return false
+	}
+	return s.claim.Probe || !s.valve.closed()
+}
+
+// call makes one call, within the lease, and writes it down.
+func (s *step) call(ctx context.Context, name payscore.Call) payscore.Reply {
+	ctx, cancel := context.WithDeadline(ctx, s.lease.Add(-settleMargin+sendMargin))
+	defer cancel()
+	req := payscore.Request{OutOrderNo: s.claim.Order.OutOrderNo, AppID: s.claim.Order.AppID, ServiceID: s.claim.Order.ServiceID}
+	s.calledAt = s.now()
+	var r payscore.Reply
+	if name == payscore.CallCollect {
+		r = s.caller.Collect(ctx, req)
+	} else {
+		r = s.caller.Query(ctx, req)
+	}
+	s.metrics.observeCall(s.ledger.MchID(), r)
+	s.log = append(s.log, ledger.Entry{
+		Call: string(r.Call), Verdict: string(r.Verdict), HTTPStatus: r.HTTPStatus,
+		Code: r.Code, DetailCode: r.DetailCode, Message: r.Message, RequestID: r.RequestID,
+		ElapsedMS: r.Elapsed.Milliseconds(), Failed: r.Failed(),
+	})
+	s.Collector.log.Info().
+		Str(logging.FieldOutOrderNo, req.OutOrderNo).
+		Int64(logging.FieldAttempt, s.claim.Order.Attempts+1).
+		Str(logging.FieldCall, string(r.Call)).
+		Str(logging.FieldVerdict, string(r.Verdict)).
+		Int(logging.FieldHTTPStatus, r.HTTPStatus).
+		Str(logging.FieldCode, r.Code).
+		Str(logging.FieldDetailCode, r.DetailCode).
+		Str(logging.FieldRequestID, r.RequestID).
+		Int64(logging.FieldElapsedMS, r.Elapsed.Milliseconds()).
+		Str("reason", r.Reason).
+		Msg(r.Message)
+	return r
+}
+
+// now is Redis's clock as this step knows it: never behind it.
+func (s *step) now() time.Time { return s.claim.Now.Add(time.Since(s.asked)) }
+
+// uncalled gives the order back without a call.
+func (s *step) uncalled(ctx context.Context) error {
+	o := s.claim.Order
+	back := Start(o, s.claim.Plan, s.now())
+	back.Uncollected = s.claim.Plan == ledger.Collect
+	back.Unqueried = !back.Uncollected
+	return s.settle(ctx, back, payscore.Reply{})
+}
+
+// panicked gives an order back whose step panicked. What its last call did is
+// unknown.
+func (s *step) panicked(ctx context.Context, p any) error {
+	o := s.claim.Order
+	s.metrics.Panics.WithLabelValues(s.ledger.MchID()).Inc()
+	s.Collector.log.Error().Str(logging.FieldOutOrderNo, o.OutOrderNo).
+		Str("stack", string(debug.Stack())).Msgf("a step panicked: %v", p)
+	back := Start(o, ledger.Resolve, s.now().Add(backoff[0]))
+	back.Fails++
+	if err := s.write(ctx, back, payscore.Reply{Reason: payscore.ReasonGivenUp, Verdict: payscore.Unknown}); err != nil {
+		return err
+	}
+	return fmt.Errorf("a step panicked: %v", p)
+}
+
+// settle writes the settlement, and tells asynq whether to bring the task back
+// for the order's next due time.
+func (s *step) settle(ctx context.Context, set ledger.Settlement, last payscore.Reply) error {
+	if !set.State.Open() {
+		return s.write(ctx, set, last)
+	}
+	wait := set.Due.Sub(s.now())
+	if wait > carryWait {
+		set.NewRound = true
+		return s.write(ctx, set, last)
+	}
+	// The queue carries the task to the due time. Where it loses it, the
+	// sweep finds the order a little later.
+	set.Grace = 2*s.SweepEvery + shortWait
+	if err := s.write(ctx, set, last); err != nil {
+		return err
+	}
+	return &errLater{max(0, set.Due.Sub(s.now())), string(last.Verdict)}
+}
+
+// write settles, and keeps trying for as long as the lease lasts: an answer
+// from WeChat Pay is worth waiting for Redis.
+func (s *step) write(ctx context.Context, set ledger.Settlement, last payscore.Reply) error {
+	set.Log, set.CalledAt = s.log, s.calledAt
+	set.First, set.Failures = firstProbe, failuresToClose
+	if len(s.log) > 0 {
+		set.Gate = gateSignal(last)
+	}
+	// Giving the lease back survives the worker's own cancellation.
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), s.lease)
+	defer cancel()
+	for try := time.Duration(1); ; try++ {
+		code, change, err := s.ledger.Settle(ctx, s.claim, set)
+		if err == nil {
+			s.settled(set, last, code, change)
+			return nil
+		}
+		if !pause(ctx, nil, min(try*100*time.Millisecond, time.Second)) {
+			// The order is due again when the lease ends, and what its last
+			// call did is unknown then.
+			return fmt.Errorf("settle: %w", err)
+		}
+	}
+}
+
+// settled says what a settlement did, once, and loudly where it matters.
+func (s *step) settled(set ledger.Settlement, last payscore.Reply, code ledger.Code, change ledger.GateChange) {
+	log := s.Collector.log.With().Str(logging.FieldOutOrderNo, s.claim.Order.OutOrderNo).Logger()
+	switch code {
+	case ledger.Lost:
+		log.Warn().Msg("the lease was lost before the step was settled; its result was left out")
+	case ledger.HasEnded:
+		log.Info().Msg("the order had ended from another side; the step's call was added to its log")
+	case ledger.Settled:
+		if !set.State.Open() {
+			s.metrics.Ended.WithLabelValues(s.ledger.MchID(), string(set.State)).Inc()
+			e := log.Info().Str(logging.FieldState, string(set.State)).Str("reason", set.Reason)
+			if set.State == tasks.Paid && set.Facts.Paid != nil {
+				e = e.Int64("paid_amount", *set.Facts.Paid).Str("transaction_id", set.Facts.TransactionID)
+			}
+			e.Msg("the order has ended")
+		}
+	}
+	s.gateChanged(change, last)
+}
+
+func (s *step) gateChanged(change ledger.GateChange, last payscore.Reply) {
+	switch change {
+	case ledger.GateClosed:
+		if last.Scope != payscore.ScopeService {
+			s.valve.close(firstProbe)
+		}
+		s.metrics.GateClosings.WithLabelValues(s.ledger.MchID()).Inc()
+		s.Collector.log.Error().
+			Str(logging.FieldVerdict, string(last.Verdict)).Int(logging.FieldHTTPStatus, last.HTTPStatus).
+			Str(logging.FieldCode, last.Code).Str(logging.FieldDetailCode, last.DetailCode).Str(logging.FieldRequestID, last.RequestID).
+			Str("appid", s.claim.Order.AppID).Str("service_id", s.claim.Order.ServiceID).
+			Msg(closedMessage(last))
+	case ledger.GateOpened:
+		s.valve.open()
+		s.Collector.log.Warn().Msg("calls to WeChat Pay work again; collecting goes on")
+	case ledger.GateSlowed:
+		s.Collector.log.Warn().Str(logging.FieldCode, last.Code).Msg("WeChat Pay throttles this merchant; its rate is halved, and comes back within a minute")
+	}
+}
+
+// closedMessage is what the engineer on call reads.
+func closedMessage(r payscore.Reply) string {
+	const tail = "; no order is blamed, a probe is sent now and then, and collecting goes on by itself: " + "WeChat Pay says: "
+	said := r.Message
+	if r.Code != "" {
+		said = r.Code + " " + r.Message
+	}
+	switch {
+	case r.Verdict == payscore.MerchantFault && r.Scope == payscore.ScopeService:
+		return "CALLS STOPPED for one appid and service_id: WeChat Pay refuses them to this mchid; check that mchid, appid and service_id are bound together and PayScore is open" + tail + said
+	case r.Verdict == payscore.MerchantFault:
+		return "CALLS STOPPED for this merchant: WeChat Pay refuses its signature; check WECHATPAY_PRIVATE_KEY_FILE, WECHATPAY_SERIAL_NO, WECHATPAY_MCHID and the clock" + tail + said
+	case r.Reason == "unverified":
+		return "CALLS STOPPED for this merchant: replies do not carry WeChat Pay's signature; check WECHATPAY_PUBLIC_KEY_ID and WECHATPAY_PUBLIC_KEY_FILE, and what stands between" + tail + said
+	}
+	return "CALLS STOPPED for this merchant: WeChat Pay does not answer properly" + tail + said
+}

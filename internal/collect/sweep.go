@@ -1,0 +1,190 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/logging"
+	"payscore-collector/tasks"
+)
+
+// Sweeper compares a merchant's ledger with its queue, and puts back what is
+// due and not queued. Any number may run: the ledger lets about one sweep an
+// interval through, by Redis's clock. It is a loop and not a periodic task,
+// since a periodic task stops for ever once one of its tasks is stuck.
+type Sweeper struct {
+	*Collector
+	rdb       redis.UniversalClient
+	inspector *asynq.Inspector
+}
+
+// NewSweeper returns a sweeper for c's merchant.
+func NewSweeper(c *Collector, rdb redis.UniversalClient) *Sweeper {
+	return &Sweeper{Collector: c, rdb: rdb, inspector: asynq.NewInspectorFromRedisClient(rdb)}
+}
+
+// Sizes of a sweep.
+const (
+	sweepBatch   = 500 // orders taken at once
+	sweepPushers = 8   // tasks enqueued at once
+	// sweepClosed is how many tasks are in the queue while the gate is
+	// closed: they are its probes.
+	sweepClosed = 16
+)
+
+// Run sweeps until ctx ends, the first time at once. A sweep that fails is
+// logged and counted, and the next one comes all the same.
+func (s *Sweeper) Run(ctx context.Context) {
+	for {
+		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.metrics.SweepErrors.WithLabelValues(s.ledger.MchID()).Inc()
+			s.log.Error().Err(err).Msg("the sweep failed; the next one tries again")
+		}
+		// Spread, so that several workers do not all ask at once.
+		if !pause(ctx, nil, s.SweepEvery*9/10+rand.N(s.SweepEvery/5+1)) {
+			return
+		}
+	}
+}
+
+// Sweep does one sweep, or nothing where another's was less than an interval
+// ago. What it puts into the queue is bounded by what the workers can do until
+// the sweep after next; the rest stays in the ledger.
+func (s *Sweeper) Sweep(ctx context.Context) error {
+	keys := asynqKeys(s.ledger.MchID())
+	pending, err := s.rdb.LLen(ctx, keys.pending).Result()
+	if err != nil {
+		return err
+	}
+	room := max(4*s.Concurrency, int(2*s.Rate*s.SweepEvery.Seconds())) - int(pending)
+	args := ledger.SweepArgs{
+		Interval: s.SweepEvery * 9 / 10,
+		Limit:    min(room, sweepBatch),
+		Closed:   sweepClosed - int(pending),
+		Grace:    max(4*s.SweepEvery, shortWait),
+	}
+	for {
+		swept, err := s.ledger.Sweep(ctx, args)
+		if err != nil || !swept.Taken {
+			return err
+		}
+		if args.Interval > 0 {
+			s.housekeeping(ctx, keys)
+		}
+		if err := s.push(ctx, swept.Orders); err != nil {
+			return err
+		}
+		room -= len(swept.Orders)
+		if len(swept.Orders) < args.Limit || room <= 0 {
+			return nil
+		}
+		args.Interval, args.Limit = 0, min(room, sweepBatch)
+	}
+}
+
+// push puts the tasks of due orders into the queue. The first error ends it;
+// the orders that were not pushed are found again after the grace.
+func (s *Sweeper) push(ctx context.Context, orders []ledger.Due) error {
+	var wg sync.WaitGroup
+	work := make(chan ledger.Due)
+	errs := make(chan error, sweepPushers)
+	for range min(sweepPushers, len(orders)) {
+		wg.Go(func() {
+			var failed error
+			for o := range work {
+				if failed == nil {
+					failed = s.pushOne(ctx, o)
+				}
+			}
+			errs <- failed
+		})
+	}
+	for _, o := range orders {
+		work <- o
+	}
+	close(work)
+	wg.Wait()
+	close(errs)
+	var all error
+	for err := range errs {
+		all = errors.Join(all, err)
+	}
+	return all
+}
+
+func (s *Sweeper) pushOne(ctx context.Context, o ledger.Due) error {
+	err := s.producer.Push(ctx, o.Payload, o.Round)
+	if tasks.IsConflict(err) {
+		if !s.stuck(ctx, o) {
+			return nil // it is on its way
+		}
+		next, ok, err := s.ledger.Rewind(ctx, o.OutOrderNo, o.Round)
+		if err != nil || !ok {
+			return err
+		}
+		s.metrics.Stuck.WithLabelValues(s.ledger.MchID()).Inc()
+		s.log.Warn().Str(logging.FieldOutOrderNo, o.OutOrderNo).
+			Str("task_id", tasks.TaskID(o.MchID, o.OutOrderNo, o.Round)).
+			Msg("the order's task was stuck in the queue; it was given a new one")
+		err = s.producer.Push(ctx, o.Payload, next)
+		if tasks.IsConflict(err) {
+			return nil
+		}
+		return err
+	}
+	if err == nil {
+		s.metrics.Swept.WithLabelValues(s.ledger.MchID()).Inc()
+	}
+	return err
+}
+
+// staleLease is how long after its lease's end an active task counts as lost.
+// asynq itself takes it back within 90 s.
+const staleLease = 2 * time.Minute
+
+// stuck reports whether the task that holds a due order's ID will never run:
+// it is archived, or active without a lease, which asynq recovers by no means.
+func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
+	id := tasks.TaskID(o.MchID, o.OutOrderNo, o.Round)
+	info, err := s.inspector.GetTaskInfo(tasks.QueueName(o.MchID), id)
+	if err != nil {
+		return false // gone meanwhile, or Redis is in trouble: the next sweep sees
+	}
+	switch info.State {
+	case asynq.TaskStateArchived, asynq.TaskStateCompleted:
+		return true
+	case asynq.TaskStateActive:
+		until, err := s.rdb.ZScore(ctx, asynqKeys(o.MchID).lease, id).Result()
+		if errors.Is(err, redis.Nil) {
+			return true
+		}
+		return err == nil && time.Since(time.Unix(int64(until), 0)) > staleLease
+	}
+	return false
+}
+
+// housekeeping sees to what asynq forgets: queues are not registered again
+// after Redis was lost, and a paused queue stays paused until somebody
+// remembers.
+func (s *Sweeper) housekeeping(ctx context.Context, keys queueKeys) {
+	mchid := s.ledger.MchID()
+	if err := s.producer.Introduce(ctx, mchid); err != nil {
+		return // the sweep itself will say so
+	}
+	_ = s.rdb.SAdd(ctx, asynqQueues, tasks.QueueName(mchid)).Err()
+	since, err := s.rdb.Get(ctx, keys.paused).Int64()
+	if err != nil {
+		s.metrics.Paused.WithLabelValues(mchid).Set(0)
+		return
+	}
+	s.metrics.Paused.WithLabelValues(mchid).Set(1)
+	s.log.Warn().Time("paused_at", time.Unix(since, 0)).
+		Msg("the merchant's queue is paused: nothing is collected until somebody resumes it (asynq queue resume " + tasks.QueueName(mchid) + ")")
+}

@@ -1,0 +1,86 @@
+package collect
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// valve is what this process remembers of a merchant's gate, so that workers
+// wait where they are and leave the rest of the queue in peace. The gate itself
+// is the ledger's, and shared by all workers.
+type valve struct {
+	mu      sync.Mutex
+	until   time.Time
+	changed chan struct{}
+}
+
+// recheckEvery bounds how long a worker waits before it asks the ledger again:
+// the probe that opens the gate may be another process's.
+const recheckEvery = 5 * time.Second
+
+func newValve() *valve { return &valve{changed: make(chan struct{})} }
+
+// close keeps workers waiting for d, or until open is called.
+func (v *valve) close(d time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.until = time.Now().Add(min(d, recheckEvery))
+}
+
+// open lets everybody go on.
+func (v *valve) open() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.until = time.Time{}
+	close(v.changed)
+	v.changed = make(chan struct{})
+}
+
+// closed reports whether the valve is closed now.
+func (v *valve) closed() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return time.Now().Before(v.until)
+}
+
+// wait returns when the valve is open, or when ctx or stop ends.
+func (v *valve) wait(ctx context.Context, stop <-chan struct{}) {
+	for {
+		v.mu.Lock()
+		d, changed := time.Until(v.until), v.changed
+		v.mu.Unlock()
+		if d <= 0 {
+			return
+		}
+		t := time.NewTimer(d)
+		select {
+		case <-t.C:
+		case <-changed:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-stop:
+			t.Stop()
+			return
+		}
+		t.Stop()
+	}
+}
+
+// pause waits for d; it returns false where ctx or stop ended first.
+func pause(ctx context.Context, stop <-chan struct{}, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-stop:
+		return false
+	}
+}

@@ -1,0 +1,95 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/config"
+)
+
+// admin serves health and metrics on ADMIN_ADDR:
+//
+//	GET /healthz  200 while the process runs
+//	GET /readyz   200 while it collects; 503 with the reason while it starts,
+//	              stops, or Redis is away
+//	GET /metrics  Prometheus
+type admin struct {
+	server   *http.Server
+	listener net.Listener
+	done     chan struct{}
+}
+
+func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, log zerolog.Logger) (*admin, error) {
+	if cfg.AdminAddr == "" {
+		return &admin{}, nil
+	}
+	l, err := net.Listen("tcp", cfg.AdminAddr)
+	if err != nil {
+		if cfg.AdminAddrSet {
+			return nil, fmt.Errorf("ADMIN_ADDR %s cannot be listened on: %w; choose another port, or set it empty to do without", cfg.AdminAddr, err)
+		}
+		// Several workers on one machine: collecting matters more than the
+		// second one's metrics on a port that nobody chose.
+		log.Warn().Err(err).Msg("the default ADMIN_ADDR is taken, so this worker serves no health and no metrics; set ADMIN_ADDR for each worker")
+		return &admin{}, nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		switch {
+		case !watch.ready.Load():
+			http.Error(w, "not collecting: starting, waiting for Redis, or stopping", http.StatusServiceUnavailable)
+		case !watch.up.Load():
+			http.Error(w, "not collecting: Redis does not answer", http.StatusServiceUnavailable)
+		default:
+			fmt.Fprintln(w, "ok")
+		}
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+		// What can be told is told, when Redis is away and the ledger's own
+		// metrics are not to be had.
+		ErrorHandling: promhttp.ContinueOnError,
+	}))
+	a := &admin{
+		listener: l, done: make(chan struct{}),
+		server: &http.Server{
+			Handler:           mux,
+			ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+			WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+			MaxHeaderBytes: 16 << 10,
+		},
+	}
+	go func() {
+		defer close(a.done)
+		if err := a.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error().Err(err).Msg("health and metrics are not served any more")
+		}
+	}()
+	return a, nil
+}
+
+func (a *admin) addr() string {
+	if a.listener == nil {
+		return "off"
+	}
+	return a.listener.Addr().String()
+}
+
+func (a *admin) close() {
+	if a.server == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = a.server.Shutdown(ctx)
+	_ = a.server.Close()
+	<-a.done
+}

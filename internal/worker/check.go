@@ -1,0 +1,136 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/redisconn"
+)
+
+// checklist prints findings, a line each, and remembers whether one is bad.
+type checklist struct {
+	w   io.Writer
+	bad bool
+}
+
+func (c *checklist) ok(what, format string, args ...any) { c.line("ok", what, format, args...) }
+
+func (c *checklist) warn(what, format string, args ...any) { c.line("warning", what, format, args...) }
+
+func (c *checklist) problem(what, format string, args ...any) {
+	c.bad = true
+	c.line("problem", what, format, args...)
+}
+
+func (c *checklist) line(level, what, format string, args ...any) {
+	fmt.Fprintf(c.w, "%-8s %s: %s\n", level, what, fmt.Sprintf(format, args...))
+}
+
+// Check prints what it finds of every setting, Redis, the keys and a signed
+// call, whatever else is wrong, and returns the exit status: 2 where the
+// configuration has problems, 1 where Redis or WeChat Pay do, else 0. It
+// changes nothing: the call asks for an order that nobody has.
+func Check(ctx context.Context, cfg config.Worker, loadErr error, w io.Writer) int {
+	c := &checklist{w: w}
+	var problems config.Problems
+	errors.As(loadErr, &problems)
+	named := map[string]bool{}
+	for _, p := range problems {
+		named[p.Setting] = true
+		c.problem(p.Setting, "%s", p.Text)
+	}
+	for _, s := range cfg.Settings() {
+		if !named[s.Name] {
+			c.ok(s.Name, "%s", s.Value)
+		}
+	}
+	for _, text := range cfg.Warnings {
+		c.warn("setting", "%s", text)
+	}
+	checkRedis(ctx, cfg, c)
+	if loadErr == nil {
+		for _, m := range cfg.Merchants {
+			checkMerchant(ctx, cfg.Work, m, c)
+		}
+	} else {
+		c.warn("wechatpay", "not called, since the settings have problems")
+	}
+	switch {
+	case loadErr != nil:
+		return config.ExitUsage
+	case c.bad:
+		return 1
+	}
+	return config.ExitOK
+}
+
+const checkRedisWithin = 10 * time.Second
+
+func checkRedis(ctx context.Context, cfg config.Worker, c *checklist) {
+	if cfg.Redis.IsZero() {
+		return // REDIS_URL has been named already
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkRedisWithin)
+	defer cancel()
+	rdb := cfg.Redis.Open(redisconn.Pool{Size: 2})
+	defer rdb.Close()
+	for _, f := range redisconn.Check(ctx, rdb) {
+		switch f.Level {
+		case redisconn.Problem:
+			c.problem("redis", "%s", f)
+		case redisconn.Warning:
+			c.warn("redis", "%s", f)
+		default:
+			c.ok("redis", "%s", f)
+		}
+	}
+}
+
+// checkMerchant makes one signed call and says what it proves.
+func checkMerchant(ctx context.Context, work config.Work, m config.Merchant, c *checklist) {
+	what := "wechatpay " + m.MchID
+	client, err := NewClient(work, m)
+	if err != nil {
+		c.problem(what, "%v", err)
+		return
+	}
+	defer client.Close()
+	appid, service := m.AppID, m.ServiceID
+	if appid == "" || service == "" {
+		c.warn(what, "no call was made: it needs PAYSCORE_APPID and PAYSCORE_SERVICE_ID")
+		return
+	}
+	r := client.Query(ctx, payscore.Request{OutOrderNo: "check-" + rand.Text(), AppID: appid, ServiceID: service})
+	id := ""
+	if r.RequestID != "" {
+		id = " (Request-ID " + r.RequestID + ")"
+	}
+	switch r.Verdict {
+	case payscore.NotFound:
+		c.ok(what, "WeChat Pay took our signature, and knows this mchid, appid and service_id%s", id)
+		if r.Verified {
+			c.ok(what, "its reply carried WeChat Pay's signature, and our key verifies it")
+		} else {
+			c.warn(what, "its reply was an error without a signature that could be verified, so WECHATPAY_PUBLIC_KEY_FILE is not proven; the first order will")
+		}
+	case payscore.MerchantFault:
+		c.problem(what, "%s%s", closedHint(r), id)
+	case payscore.Throttled:
+		c.warn(what, "WeChat Pay throttles this merchant just now%s; try again", id)
+	default:
+		c.problem(what, "the call came to %s: %s %s%s", r.Verdict, r.Code, r.Message, id)
+	}
+}
+
+func closedHint(r payscore.Reply) string {
+	if r.Scope == payscore.ScopeService {
+		return fmt.Sprintf("WeChat Pay refuses the call: mchid, appid and service_id are not bound together, or PayScore is not open (%s %s)", r.Code, r.Message)
+	}
+	return fmt.Sprintf("WeChat Pay refuses our signature: check WECHATPAY_PRIVATE_KEY_FILE, WECHATPAY_SERIAL_NO, WECHATPAY_MCHID and the clock (%s %s)", r.Code, r.Message)
+}

@@ -1,0 +1,37 @@
+package worker_test
+
+import (
+	"testing"
+	"time"
+
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/simulator"
+	"payscore-collector/tasks"
+)
+
+func TestEveryFateEndsAsThePlatformKnowsIt(t *testing.T) {
+	r := newRig(t, func(c *config.Worker) { c.GiveUpAfter = 6 * time.Second })
+	for _, fate := range []struct {
+		no, fate string
+	}{
+		{"PAYS", "pays"}, {"A|B*C-d_1", "pays"}, {"DECLINES", "declines:2"}, {"SPELL", "userpaying:1s"},
+		{"BYSELF", "user_pays:2s"}, {"NEVER", "never"}, {"PART", "partial:10"}, {"OPEN", "not_completed"},
+		{"NEW", "created"}, {"REV", "revoked"}, {"EXP", "expired"}, {"FREE", "nothing_owed"}, {"WHO", "unknown"},
+	} {
+		o := simulator.Order{OutOrderNo: fate.no, TotalAmount: 1000, Fate: simulator.Fate(fate.fate)}
+		if o.Fate == simulator.FateNothingOwed {
+			o.TotalAmount = 0
+		}
+		r.add(o)
+		r.enqueue(fate.no)
+	}
+	r.work()
+	r.allEnded(40 * time.Second)
+	r.audit()
+	if got := r.get("PAYS"); got.State != tasks.Paid || got.TransactionID == "" || got.CollectCalls != 1 || got.QueryCalls != 1 || got.Attempts != 1 {
+		t.Errorf("PAYS: %+v", got)
+	}
+	if got := r.get("DECLINES"); got.Attempts != 3 || got.LastError == nil || got.LastError.Code != "TRADE_ERROR" {
+		t.Errorf("DECLINES: %+v", got)
+	}
+}

@@ -1,0 +1,84 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/collect"
+	"payscore-collector/internal/ledger"
+)
+
+// ledgerMetrics reads a merchant's counters, gate, due index and queue when
+// they are asked for. Each is one key's own number: nothing is scanned,
+// however many orders there are. All workers report the same numbers.
+type ledgerMetrics struct {
+	ledger *ledger.Ledger
+	rdb    redis.UniversalClient
+
+	orders, collected, gate, closedServices, oldest, tasks *prometheus.Desc
+}
+
+// scrapeTimeout bounds a scrape while Redis is away.
+const scrapeTimeout = 2 * time.Second
+
+func newLedgerMetrics(l *ledger.Ledger, rdb redis.UniversalClient) *ledgerMetrics {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("payscore_"+name, help, labels, prometheus.Labels{"mchid": l.MchID()})
+	}
+	return &ledgerMetrics{
+		ledger: l, rdb: rdb,
+		orders:         desc("orders", "Orders in the ledger by state.", "state"),
+		collected:      desc("collected_fen_total", "Fen of the orders that were paid."),
+		gate:           desc("gate_closed", "1 while the merchant's calls are stopped but for probes: by its own fault, or because the platform is down.", "kind"),
+		closedServices: desc("gate_closed_services", "Pairs of appid and service_id whose calls are stopped but for probes."),
+		oldest:         desc("due_oldest_seconds", "How long the order that is first in the due index has been due without the sweep having taken it."),
+		tasks:          desc("asynq_tasks", "Tasks in the merchant's asynq queue by state; active_unleased are held by nobody and recovered by nobody.", "state"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *ledgerMetrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.orders, m.collected, m.gate, m.closedServices, m.oldest, m.tasks} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *ledgerMetrics) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	stats, err := m.ledger.Stats(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(m.orders, err)
+		return
+	}
+	for state, n := range stats.Orders {
+		gauge(m.orders, float64(n), string(state))
+	}
+	ch <- prometheus.MustNewConstMetric(m.collected, prometheus.CounterValue, float64(stats.PaidAmount))
+
+	if g, err := m.ledger.Gate(ctx); err == nil {
+		for _, kind := range []string{"fault", "down"} {
+			closed := 0.0
+			if g.Kind == kind {
+				closed = 1
+			}
+			gauge(m.gate, closed, kind)
+		}
+		gauge(m.closedServices, float64(len(g.Services)))
+	}
+	if lag, err := m.ledger.Lag(ctx); err == nil {
+		gauge(m.oldest, lag.Seconds())
+	}
+	if sizes, err := collect.QueueSizes(ctx, m.rdb, m.ledger.MchID()); err == nil {
+		for state, n := range sizes {
+			gauge(m.tasks, float64(n), state)
+		}
+	}
+}

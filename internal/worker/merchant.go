@@ -1,0 +1,143 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/collect"
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/logging"
+	"payscore-collector/internal/payscore"
+	"payscore-collector/tasks"
+)
+
+// merchant is one merchant's part of the process. Each has an asynq server of
+// its own: one server fetches a task a round trip and asks its queues in turn,
+// so that on a shared one a merchant would pay for another's empty queue, and
+// wait for another's stuck platform.
+type merchant struct {
+	ledger    *ledger.Ledger
+	client    *payscore.Client
+	collector *collect.Collector
+	sweeper   *collect.Sweeper
+	server    *asynq.Server
+
+	sweeping  sync.WaitGroup
+	stopSweep context.CancelFunc
+}
+
+// inFlight is how long steps under way may take to finish at the end.
+const inFlight = 30 * time.Second
+
+func newMerchant(cfg config.Worker, m config.Merchant, rdb, queue redis.UniversalClient, producer *tasks.Producer,
+	metrics *collect.Metrics, trouble *asynqTrouble, log zerolog.Logger,
+) (*merchant, error) {
+	client, err := NewClient(cfg.Work, m)
+	if err != nil {
+		return nil, err
+	}
+	l := ledger.New(rdb, m.MchID)
+	c := collect.New(collect.Settings{
+		AppID: m.AppID, ServiceID: m.ServiceID,
+		Policy: collect.Policy{
+			Schedule: cfg.CollectSchedule,
+			Confirm:  cfg.ConfirmSchedule,
+			Window: collect.Window{
+				Always: cfg.Window.Always, From: cfg.Window.From, To: cfg.Window.To, Location: cfg.Location,
+			},
+			MinGap: cfg.MinGap,
+			GiveUp: cfg.GiveUpAfter,
+			Rand:   rand.Float64,
+		},
+		Rate:        cfg.Rate,
+		CallTimeout: cfg.CallTimeout,
+		SweepEvery:  cfg.SweepEvery,
+		Concurrency: cfg.Concurrency,
+	}, l, client, producer, log, metrics)
+	log = log.With().Str(logging.FieldMchID, m.MchID).Logger()
+	server := asynq.NewServerFromRedisClient(queue, asynq.Config{
+		Concurrency: cfg.Concurrency,
+		Queues:      map[string]int{tasks.QueueName(m.MchID): 1},
+		// No BaseContext: were it the signal's, every queued task would be
+		// burnt at shutdown.
+		RetryDelayFunc: collect.RetryDelay,
+		IsFailure:      collect.IsFailure,
+		Logger:         logging.AsynqLogger(log, trouble.of(m.MchID)),
+		LogLevel:       asynq.DebugLevel, // zerolog decides
+		// Half a second on average between enqueueing and working would be
+		// the default; these cost an idle worker ten polls a second.
+		TaskCheckInterval:        100 * time.Millisecond,
+		DelayedTaskCheckInterval: time.Second,
+		ShutdownTimeout:          inFlight,
+	})
+	return &merchant{ledger: l, client: client, collector: c, sweeper: collect.NewSweeper(c, rdb), server: server}, nil
+}
+
+// NewClient returns the client of a merchant.
+func NewClient(w config.Work, m config.Merchant) (*payscore.Client, error) {
+	key := ""
+	if m.APIV3Key.IsSet() {
+		key = m.APIV3Key.Reveal()
+	}
+	return payscore.New(payscore.Config{
+		MchID: m.MchID, SerialNo: m.SerialNo, PrivateKey: m.PrivateKey,
+		PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey, APIV3Key: key,
+		BaseURL: m.BaseURL, BackupURL: m.BackupURL,
+		Timeout: w.CallTimeout, Connections: w.Concurrency,
+	})
+}
+
+func (m *merchant) start() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	m.stopSweep = cancel
+	m.sweeping.Go(func() { m.sweeper.Run(ctx) })
+	if err := m.server.Start(asynq.HandlerFunc(m.collector.Process)); err != nil {
+		cancel()
+		return fmt.Errorf("start the queue's server: %w", err)
+	}
+	return nil
+}
+
+func (m *merchant) shutdown() {
+	m.stopSweep()
+	m.sweeping.Wait()
+	m.collector.Stop()
+	m.server.Shutdown()
+	m.client.Close()
+}
+
+// asynqTrouble counts what asynq complains of. Some of its faults, such as a
+// message that it cannot decode and that stops its recovery of lost tasks,
+// show nowhere else; the sweep goes round them.
+type asynqTrouble struct{ total *prometheus.CounterVec }
+
+func newAsynqTrouble(reg prometheus.Registerer) *asynqTrouble {
+	t := &asynqTrouble{prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "payscore_asynq_complaints_total",
+		Help: "Warnings and errors of asynq; kind undecodable stops asynq's own recovery of lost tasks.",
+	}, []string{"mchid", "kind"})}
+	reg.MustRegister(t.total)
+	return t
+}
+
+func (t *asynqTrouble) of(mchid string) func(string) {
+	undecodable := t.total.WithLabelValues(mchid, "undecodable")
+	other := t.total.WithLabelValues(mchid, "other")
+	return func(msg string) {
+		if strings.Contains(msg, "cannot decode message") {
+			undecodable.Inc()
+			return
+		}
+		other.Inc()
+	}
+}

@@ -1,0 +1,162 @@
+// Package worker puts the collection together: for each merchant a client, a
+// ledger, a collector, an asynq server and a sweep; beside them Redis is
+// watched, and health and metrics are served. The worker command, the demo and
+// the tests all run it.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/collect"
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/redisconn"
+	"payscore-collector/tasks"
+)
+
+// RefusedError says that Redis is not to be trusted with what is owed. It is
+// the operator's to mend, not a restart's.
+type RefusedError struct{ Problems error }
+
+func (e *RefusedError) Error() string {
+	return "this Redis is refused:\n" + e.Problems.Error()
+}
+
+// ExitCode is the process's.
+func (e *RefusedError) ExitCode() int { return config.ExitUsage }
+
+// How often things are said while they last, and looked at.
+const (
+	sayEvery    = 10 * time.Second
+	memoryEvery = time.Minute
+)
+
+// Run collects until ctx ends; then steps under way finish, and everything
+// else stays queued. It returns nil after an orderly end, and an error where
+// it could not start. While Redis is away it waits.
+func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
+	for _, w := range cfg.Warnings {
+		log.Warn().Msg(w)
+	}
+	if cfg.PublicAddr != "" {
+		log.Warn().Msg("PUBLIC_ADDR is set, but this release does not serve notifications yet; orders end by query alone")
+	}
+	redisconn.RedirectLog(log)
+	// A connection for each step under way, and some for asynq's and our own
+	// background work.
+	connections := len(cfg.Merchants)*cfg.Concurrency + 16
+	rdb := cfg.Redis.Open(redisconn.Pool{Size: connections, Name: "payscore-worker"})
+	defer rdb.Close()
+	queue := cfg.Redis.Open(redisconn.Pool{Size: connections, Name: "payscore-worker-asynq"})
+	defer queue.Close()
+	queue.AddHook(slowDown{})
+
+	registry := newRegistry()
+	watch := newRedisWatch(rdb, log, registry)
+	admin, err := serveAdmin(cfg, registry, watch, log)
+	if err != nil {
+		return err
+	}
+	defer admin.close()
+
+	if err := awaitGoodRedis(ctx, rdb, log); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer watch.stop()
+	background.Go(watch.run)
+
+	metrics := collect.NewMetrics(registry)
+	asynqTrouble := newAsynqTrouble(registry)
+	producer := tasks.NewProducer(rdb)
+	var merchants []*merchant
+	for _, m := range cfg.Merchants {
+		started, err := newMerchant(cfg, m, rdb, queue, producer, metrics, asynqTrouble, log)
+		if err != nil {
+			return fmt.Errorf("merchant %s: %w", m.MchID, err)
+		}
+		merchants = append(merchants, started)
+		registry.MustRegister(newLedgerMetrics(started.ledger, rdb))
+	}
+	for _, m := range merchants {
+		if err := m.start(); err != nil {
+			return fmt.Errorf("merchant %s: %w", m.ledger.MchID(), err)
+		}
+	}
+	watch.ready.Store(true)
+	log.Info().Int("merchants", len(merchants)).Int("concurrency", cfg.Concurrency).
+		Str("admin", admin.addr()).Msg("collecting")
+
+	<-ctx.Done()
+	log.Info().Msg("stopping: steps under way finish, the rest stays queued")
+	watch.ready.Store(false)
+	var stopping sync.WaitGroup
+	for _, m := range merchants {
+		stopping.Go(m.shutdown)
+	}
+	stopping.Wait()
+	log.Info().Msg("stopped")
+	return nil
+}
+
+// awaitGoodRedis returns when Redis is up and can be trusted, and an error
+// where it is up and cannot.
+func awaitGoodRedis(ctx context.Context, rdb redis.UniversalClient, log zerolog.Logger) error {
+	for {
+		if err := redisconn.WaitUp(ctx, rdb, log, sayEvery); err != nil {
+			return err
+		}
+		report := redisconn.Check(ctx, rdb)
+		if gone(report) {
+			continue
+		}
+		for _, f := range report.Warnings() {
+			log.Warn().Msg("redis " + f.String())
+		}
+		if err := report.Err(); err != nil {
+			return &RefusedError{err}
+		}
+		return nil
+	}
+}
+
+// gone reports whether Redis went away between its answer and the check.
+func gone(r redisconn.Report) bool {
+	for _, f := range r.Problems() {
+		if f.Subject == "connection" {
+			return true
+		}
+	}
+	return false
+}
+
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// ExitCode is the exit status that an error of this package or of the
+// configuration asks for.
+func ExitCode(err error) int {
+	var coded interface{ ExitCode() int }
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &coded):
+		return coded.ExitCode()
+	}
+	return 1
+}
