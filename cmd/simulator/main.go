@@ -1,0 +1,135 @@
+// Command simulator is a WeChat Pay PayScore platform to develop and test
+// against. See package internal/simulator for what it can do.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"payscore-collector/internal/simulator"
+)
+
+const description = `A WeChat Pay PayScore platform to develop and test against.
+
+It writes a merchant's keys and settings into --dir, and a worker needs no more than these (and Redis) to call it:
+
+    set -a; . DIR/merchant.env; set +a
+
+Orders are added, made to fail and audited under /_sim/. Nobody is asked who he is there, so listen only where you alone can connect.`
+
+type cli struct {
+	Addr      string `help:"Address to listen on; port 0 picks a free one." default:"127.0.0.1:8090" placeholder:"HOST:PORT"`
+	Dir       string `help:"Directory for the merchant's keys and merchant.env; created where absent, and used again where it holds them already." required:"" placeholder:"DIR"`
+	BaseURL   string `help:"URL to write into merchant.env; by default made from --addr. Set it where workers see another address, as in containers." name:"base-url" placeholder:"URL"`
+	MchID     string `help:"Merchant number of a new directory." name:"mchid" placeholder:"NUMBER"`
+	AppID     string `help:"Appid of a new directory." name:"appid" placeholder:"ID"`
+	ServiceID string `help:"PayScore service of a new directory." name:"service-id" placeholder:"ID"`
+	Seed      uint64 `help:"Decides which calls suffer a fault; every run with the same seed is alike." default:"0"`
+}
+
+func main() {
+	var c cli
+	kong.Parse(&c, kong.Name("simulator"), kong.Description(description), kong.Exit(exit))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, c, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "simulator:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// exit gives wrong usage the status 2 that every command here gives it.
+func exit(code int) {
+	if code != 0 {
+		code = 2
+	}
+	os.Exit(code)
+}
+
+// shutdownTime is how long calls may still take after a signal. Calls that
+// hang on purpose end at once.
+const shutdownTime = 5 * time.Second
+
+// run serves until ctx is done.
+func run(ctx context.Context, c cli, out io.Writer) error {
+	// Absolute, so that the line it is printed in works in any terminal.
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return fmt.Errorf("find --dir %s: %w", c.Dir, err)
+	}
+	sim, err := simulator.New(simulator.Options{
+		MchID: c.MchID, AppID: c.AppID, ServiceID: c.ServiceID, Dir: dir, Seed: c.Seed, FreshKeys: true,
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", c.Addr)
+	if err != nil {
+		return fmt.Errorf("listen on --addr %s: %w", c.Addr, err)
+	}
+	baseURL := c.BaseURL
+	if baseURL == "" {
+		baseURL = urlOf(listener.Addr())
+	}
+	if err := sim.WriteMerchantDir(dir, baseURL); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	// Calls live as long as ctx, so that a hanging one does not hold up the end.
+	server := &http.Server{
+		Handler:           sim.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	greet(out, urlOf(listener.Addr()), filepath.Join(dir, simulator.FileEnvironment))
+
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	if err := server.Shutdown(end); err != nil {
+		return errors.Join(fmt.Errorf("end within %v: %w", shutdownTime, err), server.Close())
+	}
+	return nil
+}
+
+// urlOf is where a client on this machine finds the listener: one that
+// listens everywhere has no address of its own to connect to.
+func urlOf(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return "http://" + addr.String()
+	}
+	host := tcp.IP.String()
+	if tcp.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, fmt.Sprint(tcp.Port))
+}
+
+func greet(out io.Writer, url, env string) {
+	fmt.Fprintf(out, `PayScore simulator listening on %[1]s
+Settings for a worker: set -a; . %[2]s; set +a
+
+Add an order that pays after two refusals:
+  curl -sS %[1]s/_sim/orders -d '[{"out_order_no":"DEMO-1","total_amount":1250,"fate":"declines:2"}]'
+See what was done to it:
+  curl -sS %[1]s/_sim/report
+`, url, env)
+}

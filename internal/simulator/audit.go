@@ -1,0 +1,294 @@
+package simulator
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// audit counts what was done to the platform. The zero value is ready.
+type audit struct {
+	calls, collects, queries atomic.Int64
+	rejected, signed         atomic.Int64
+
+	mu       sync.Mutex
+	second   window
+	faults   map[string]int64
+	scripted map[ReplyKind]int64
+}
+
+func (a *audit) countFault(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.faults == nil {
+		a.faults = make(map[string]int64)
+	}
+	a.faults[name]++
+}
+
+func (a *audit) countScripted(kind ReplyKind) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.scripted == nil {
+		a.scripted = make(map[ReplyKind]int64)
+	}
+	a.scripted[kind]++
+}
+
+func (a *audit) countCall(c Call, now time.Time) {
+	a.calls.Add(1)
+	switch c {
+	case CallCollect:
+		a.collects.Add(1)
+	case CallQuery:
+		a.queries.Add(1)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.second.add(now)
+}
+
+func (a *audit) reset() {
+	for _, n := range []*atomic.Int64{&a.calls, &a.collects, &a.queries, &a.rejected, &a.signed} {
+		n.Store(0)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.second, a.faults, a.scripted = window{}, nil, nil
+}
+
+// window finds the most events in any one second, in O(1) an event.
+type window struct {
+	recent []time.Time // of the last second, oldest first
+	most   int
+}
+
+func (w *window) add(now time.Time) {
+	for len(w.recent) > 0 && now.Sub(w.recent[0]) >= time.Second {
+		w.recent = w.recent[1:]
+	}
+	w.recent = append(w.recent, now)
+	w.most = max(w.most, len(w.recent))
+}
+
+// pace admits so many calls in any one second. The zero value is ready.
+type pace struct {
+	mu       sync.Mutex
+	admitted []time.Time // of the last second, oldest first
+}
+
+// admit reports whether one more call fits; what does not fit does not count,
+// so that a client which keeps pushing still gets its rate. 0 is no limit.
+func (p *pace) admit(limit int, now time.Time) bool {
+	if limit == 0 {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.admitted) > 0 && now.Sub(p.admitted[0]) >= time.Second {
+		p.admitted = p.admitted[1:]
+	}
+	if len(p.admitted) >= limit {
+		return false
+	}
+	p.admitted = append(p.admitted, now)
+	return true
+}
+
+// orderAudit is what was done to one order; its order's mu guards it.
+type orderAudit struct {
+	calls, collects, queries, syncs int64
+	inFlight, mostAtOnce            int64
+	afterEnd                        int64
+	lastCollect                     time.Time
+	leastGap                        time.Duration // between two starts; valid from the second collect on
+	endShown                        int           // replies that showed the order's end
+}
+
+// call is one call on its way.
+type call struct {
+	kind  Call
+	no    string
+	order *order // nil where no such order was added
+	n     int64  // how many calls the order (or, without one, the platform) has had
+	end   func() // ends the call in its order's audit; safe to call again
+}
+
+// begin counts a call that has arrived. Whoever calls it must call end.
+func (s *Simulator) begin(kind Call, no string) *call {
+	s.audit.countCall(kind, time.Now())
+	c := &call{kind: kind, no: no, order: s.find(no), end: func() {}}
+	if c.order == nil {
+		c.n = s.audit.calls.Load()
+		return c
+	}
+	c.n = c.order.beginCall(kind, s.clock())
+	c.end = sync.OnceFunc(c.order.endCall)
+	return c
+}
+
+func (o *order) beginCall(kind Call, now time.Time) int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := &o.audit
+	a.calls++
+	switch kind {
+	case CallCollect:
+		if gap := now.Sub(a.lastCollect); a.collects > 0 && (a.collects == 1 || gap < a.leastGap) {
+			a.leastGap = gap
+		}
+		a.collects++
+		a.lastCollect = now
+	case CallQuery:
+		a.queries++
+	case CallSync:
+		a.syncs++
+	}
+	a.inFlight++
+	a.mostAtOnce = max(a.mostAtOnce, a.inFlight)
+	if a.endShown > 0 {
+		a.afterEnd++
+	}
+	return a.calls
+}
+
+func (o *order) endCall() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.audit.inFlight--
+}
+
+func (o *order) endShown(replies int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.audit.endShown += replies
+}
+
+// Report is the audit of all that was done to the platform.
+type Report struct {
+	// Calls counts every call to /v3, whatever became of it; CollectCalls
+	// and QueryCalls are part of it.
+	Calls        int64 `json:"calls"`
+	CollectCalls int64 `json:"collect_calls"`
+	QueryCalls   int64 `json:"query_calls"`
+	// MostCallsInASecond is over a sliding second.
+	MostCallsInASecond int64 `json:"most_calls_in_a_second"`
+	// RejectedSignatures counts the requests whose own signature was not good.
+	RejectedSignatures int64 `json:"rejected_signatures"`
+	// SignedReplies counts the replies with a good signature.
+	SignedReplies int64 `json:"signed_replies"`
+	// Faults counts the calls that met a fault, by its name in the settings;
+	// Scripted counts the scripted replies given, by kind.
+	Faults   map[string]int64    `json:"faults"`
+	Scripted map[ReplyKind]int64 `json:"scripted"`
+	// Orders are in the order in which they were added.
+	Orders []OrderReport `json:"orders"`
+}
+
+// OrderReport is one order: where it stands and what was done to it.
+// Amounts are in fen.
+type OrderReport struct {
+	OutOrderNo string `json:"out_order_no"`
+	// State, StateDescription and CollectionState are as a query shows them;
+	// State is NOT_EXIST where the platform has no such order.
+	State            string `json:"state"`
+	StateDescription string `json:"state_description,omitempty"`
+	CollectionState  string `json:"collection_state,omitempty"`
+	Fate             Fate   `json:"fate"`
+	TotalAmount      int64  `json:"total_amount"`
+	PaidAmount       int64  `json:"paid_amount"`
+
+	// The calls are counted as they arrive, before their signature is looked at.
+	CollectCalls int64 `json:"collect_calls"`
+	QueryCalls   int64 `json:"query_calls"`
+	SyncCalls    int64 `json:"sync_calls"`
+	// MostAtOnce is the most calls in flight at the same time. A call whose
+	// client has left counts until the server notices.
+	MostAtOnce int64 `json:"most_at_once"`
+	// CallsAfterEnd counts the calls that arrived after a query's truthful
+	// and rightly signed reply had shown the order's end (DONE, REVOKED or
+	// EXPIRED) to a client that was still connected when it was sent. Whether
+	// that client lived, or waited, long enough to note it down, the platform
+	// cannot know.
+	CallsAfterEnd int64 `json:"calls_after_end"`
+	// LeastGapMS is the shortest time between the starts of two collect
+	// calls, in milliseconds rounded down; absent where there were fewer.
+	LeastGapMS *int64 `json:"least_gap_ms,omitempty"`
+	// MoneyMoved is what the user paid through the platform.
+	MoneyMoved int64 `json:"money_moved"`
+}
+
+// StateNotExist is the state reported for an order of fate unknown.
+const StateNotExist = "NOT_EXIST"
+
+// OrderTruth is what the platform knows about one order. Entity is nil where
+// the platform has no such order.
+type OrderTruth struct {
+	Entity *Entity     `json:"entity"`
+	Audit  OrderReport `json:"audit"`
+}
+
+// Report returns the audit so far. It is safe to call at any time.
+func (s *Simulator) Report() Report {
+	s.mu.RLock()
+	orders := s.list
+	s.mu.RUnlock()
+	r := Report{
+		Calls: s.audit.calls.Load(), CollectCalls: s.audit.collects.Load(), QueryCalls: s.audit.queries.Load(),
+		RejectedSignatures: s.audit.rejected.Load(), SignedReplies: s.audit.signed.Load(),
+		Faults: map[string]int64{}, Scripted: map[ReplyKind]int64{}, Orders: make([]OrderReport, 0, len(orders)),
+	}
+	s.audit.mu.Lock()
+	r.MostCallsInASecond = int64(s.audit.second.most)
+	maps.Copy(r.Faults, s.audit.faults)
+	maps.Copy(r.Scripted, s.audit.scripted)
+	s.audit.mu.Unlock()
+	now := s.clock()
+	for _, o := range orders {
+		o.mu.Lock()
+		r.Orders = append(r.Orders, o.report(now))
+		o.mu.Unlock()
+	}
+	return r
+}
+
+// Order returns the platform's truth about one order, and whether such an
+// order was ever added.
+func (s *Simulator) Order(no string) (OrderTruth, bool) {
+	o := s.find(no)
+	if o == nil {
+		return OrderTruth{}, false
+	}
+	return o.truth(s.id.Merchant, s.clock()), true
+}
+
+func (o *order) truth(m Merchant, now time.Time) OrderTruth {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	t := OrderTruth{Audit: o.report(now)}
+	if o.exists {
+		e := o.entity(m)
+		t.Entity = &e
+	}
+	return t
+}
+
+// report advances the order and tells where it stands. The caller holds o.mu.
+func (o *order) report(now time.Time) OrderReport {
+	o.advance(now)
+	r := OrderReport{
+		OutOrderNo: o.no, State: o.state, StateDescription: o.description, CollectionState: o.collectionState(),
+		Fate: o.fate, TotalAmount: o.total, PaidAmount: o.paid,
+		CollectCalls: o.audit.collects, QueryCalls: o.audit.queries, SyncCalls: o.audit.syncs,
+		MostAtOnce: o.audit.mostAtOnce, CallsAfterEnd: o.audit.afterEnd, MoneyMoved: o.moneyMoved(),
+	}
+	if !o.exists {
+		r.State = StateNotExist
+	}
+	if o.audit.collects > 1 {
+		gap := o.audit.leastGap.Milliseconds()
+		r.LeastGapMS = &gap
+	}
+	return r
+}

@@ -1,0 +1,144 @@
+package simulator
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// maxOrdersAtOnce and maxControlBody bound one POST /_sim/orders.
+const (
+	maxOrdersAtOnce = 100_000
+	maxControlBody  = 64 << 20
+)
+
+// control adds the control API to mux.
+func (s *Simulator) control(mux *http.ServeMux) {
+	mux.HandleFunc("POST /_sim/orders", s.postOrders)
+	mux.HandleFunc("DELETE /_sim/orders", func(w http.ResponseWriter, _ *http.Request) {
+		s.Reset()
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("GET /_sim/orders/{out_order_no}", func(w http.ResponseWriter, r *http.Request) {
+		no := r.PathValue("out_order_no")
+		truth, ok := s.Order(no)
+		if !ok {
+			controlError(w, http.StatusNotFound, fmt.Errorf("order %q was never added", no))
+			return
+		}
+		controlReply(w, http.StatusOK, truth)
+	})
+	mux.HandleFunc("GET /_sim/faults", func(w http.ResponseWriter, _ *http.Request) {
+		controlReply(w, http.StatusOK, s.Faults())
+	})
+	mux.HandleFunc("PUT /_sim/faults", s.putFaults)
+	mux.HandleFunc("GET /_sim/report", func(w http.ResponseWriter, _ *http.Request) {
+		controlReply(w, http.StatusOK, s.Report())
+	})
+	mux.HandleFunc("/_sim/", func(w http.ResponseWriter, r *http.Request) {
+		controlError(w, http.StatusNotFound, fmt.Errorf("there is no %s %s; use POST or DELETE /_sim/orders, GET /_sim/orders/{out_order_no}, GET or PUT /_sim/faults, or GET /_sim/report", r.Method, r.URL.Path))
+	})
+}
+
+func (s *Simulator) postOrders(w http.ResponseWriter, r *http.Request) {
+	orders, err := decodeOrders(http.MaxBytesReader(w, r.Body, maxControlBody))
+	if err != nil {
+		controlError(w, http.StatusBadRequest, err)
+		return
+	}
+	switch err := s.AddOrders(orders...); {
+	case errors.Is(err, ErrDuplicateOrder):
+		controlError(w, http.StatusConflict, err)
+	case err != nil:
+		controlError(w, http.StatusBadRequest, err)
+	default:
+		controlReply(w, http.StatusCreated, map[string]int{"count": len(orders)})
+	}
+}
+
+// decodeOrders reads a JSON array of orders. Its errors say which order of
+// the list is wrong.
+func decodeOrders(body io.Reader) ([]Order, error) {
+	dec := json.NewDecoder(body)
+	dec.DisallowUnknownFields()
+	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
+		return nil, errors.New(`the body must be a JSON array of orders, such as [{"out_order_no":"A1","fate":"declines:2"}]`)
+	}
+	var orders []Order
+	for dec.More() {
+		if len(orders) == maxOrdersAtOnce {
+			return nil, fmt.Errorf("there are more than %d orders; send them in several requests", maxOrdersAtOnce)
+		}
+		var o Order
+		if err := dec.Decode(&o); err != nil {
+			return nil, fmt.Errorf("order %d of the list (out_order_no %q): %w", len(orders)+1, o.OutOrderNo, plainJSONError(err))
+		}
+		orders = append(orders, o)
+	}
+	if _, err := dec.Token(); err != nil {
+		return nil, fmt.Errorf("the list of orders does not end: %w", plainJSONError(err))
+	}
+	return orders, onlyWhitespaceLeft(dec)
+}
+
+func (s *Simulator) putFaults(w http.ResponseWriter, r *http.Request) {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControlBody))
+	dec.DisallowUnknownFields()
+	var f Faults
+	err := dec.Decode(&f)
+	if err != nil {
+		err = plainJSONError(err)
+	} else if err = onlyWhitespaceLeft(dec); err == nil {
+		err = s.SetFaults(f)
+	}
+	if err != nil {
+		controlError(w, http.StatusBadRequest, fmt.Errorf("faults: %w", err))
+		return
+	}
+	controlReply(w, http.StatusOK, s.Faults())
+}
+
+func onlyWhitespaceLeft(dec *json.Decoder) error {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is something behind the end of the JSON")
+	}
+	return nil
+}
+
+// plainJSONError says in plain words what encoding/json says about Go types.
+func plainJSONError(err error) error {
+	var wrongType *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return fmt.Errorf("the body is larger than %d bytes", tooLarge.Limit)
+	case errors.As(err, &wrongType):
+		name := wrongType.Field
+		if name == "" {
+			name = "it"
+		}
+		return fmt.Errorf("%s must not be a JSON %s", name, wrongType.Value)
+	case errors.As(err, &syntax):
+		return fmt.Errorf("it is not valid JSON at byte %d: %w", syntax.Offset, err)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the JSON ends too early")
+	}
+	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return fmt.Errorf("field %s is not known", field)
+	}
+	return err
+}
+
+func controlReply(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // fails only where the client has left
+}
+
+func controlError(w http.ResponseWriter, status int, err error) {
+	controlReply(w, status, map[string]string{"error": err.Error()})
+}

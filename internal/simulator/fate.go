@@ -1,0 +1,115 @@
+package simulator
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Fate is what becomes of one order, in the words of the control API. The
+// empty fate is [FatePays].
+//
+//	pays            the first collect pays
+//	declines:N      N collects are declined, the next one pays
+//	userpaying:D    the first collect answers USERPAYING; its deduction
+//	                completes, and the order is paid, D later
+//	user_pays:D     collects are declined; D after the order was added the
+//	                user pays in the app by himself
+//	never           every collect is declined
+//	partial:FEN     the first collect pays FEN only, the next one the rest
+//	not_completed   the merchant has not completed it (DOING/USER_CONFIRM)
+//	created         the user has not confirmed it (CREATED)
+//	revoked         cancelled by the merchant (REVOKED)
+//	expired         never confirmed in time (EXPIRED)
+//	nothing_owed    finished with nothing to collect (DONE, no collection)
+//	unknown         the platform has no such order, yet audits calls for it
+//
+// N is a whole number from 0 to 1,000,000, D a Go duration such as 5s or
+// 1m30s, and FEN a whole number above 0 and below the order's total amount.
+type Fate string
+
+// The fates that take no argument.
+const (
+	FatePays         Fate = "pays"
+	FateNever        Fate = "never"
+	FateNotCompleted Fate = "not_completed"
+	FateCreated      Fate = "created"
+	FateRevoked      Fate = "revoked"
+	FateExpired      Fate = "expired"
+	FateNothingOwed  Fate = "nothing_owed"
+	FateUnknown      Fate = "unknown"
+)
+
+// The names of the fates that take an argument.
+const (
+	fateDeclines   = "declines"
+	fateUserPaying = "userpaying"
+	fateUserPays   = "user_pays"
+	fatePartial    = "partial"
+)
+
+const maxDeclines = 1_000_000
+
+// FateDeclines is the fate of an order whose first n collects are declined.
+func FateDeclines(n int) Fate { return Fate(fateDeclines + ":" + strconv.Itoa(n)) }
+
+// FateUserPaying is the fate of an order whose first collect starts a
+// deduction that completes d later.
+func FateUserPaying(d time.Duration) Fate { return Fate(fateUserPaying + ":" + d.String()) }
+
+// FateUserPays is the fate of an order that the user pays by himself, d after
+// it was added.
+func FateUserPays(d time.Duration) Fate { return Fate(fateUserPays + ":" + d.String()) }
+
+// FatePartial is the fate of an order whose first collect pays only fen.
+func FatePartial(fen int64) Fate { return Fate(fatePartial + ":" + strconv.FormatInt(fen, 10)) }
+
+// plan is a fate taken apart. Only the field that the kind speaks of is set.
+type plan struct {
+	kind     string
+	declines int
+	after    time.Duration
+	first    int64 // fen
+}
+
+// parse takes the fate apart. Its errors are one sentence without the order's
+// number; the caller adds that.
+func (f Fate) parse() (plan, error) {
+	kind, arg, hasArg := strings.Cut(string(f), ":")
+	p := plan{kind: kind}
+	switch Fate(kind) {
+	case "":
+		if hasArg {
+			return plan{}, fmt.Errorf("fate %q has no name before the colon", string(f))
+		}
+		p.kind = string(FatePays)
+		return p, nil
+	case FatePays, FateNever, FateNotCompleted, FateCreated, FateRevoked, FateExpired, FateNothingOwed, FateUnknown:
+		if hasArg {
+			return plan{}, fmt.Errorf("fate %q takes no argument; write %q", string(f), kind)
+		}
+		return p, nil
+	}
+	var err error
+	switch kind {
+	case fateDeclines:
+		p.declines, err = strconv.Atoi(arg)
+		if err != nil || p.declines < 0 || p.declines > maxDeclines {
+			return plan{}, fmt.Errorf("fate %q needs a whole number from 0 to %d after the colon, as in declines:2", string(f), maxDeclines)
+		}
+	case fateUserPaying, fateUserPays:
+		p.after, err = time.ParseDuration(arg)
+		if err != nil || p.after < 0 {
+			return plan{}, fmt.Errorf("fate %q needs a duration after the colon, as in %s:5s", string(f), kind)
+		}
+	case fatePartial:
+		p.first, err = strconv.ParseInt(arg, 10, 64)
+		if err != nil || p.first <= 0 {
+			return plan{}, fmt.Errorf("fate %q needs an amount in fen above 0 after the colon, as in partial:100", string(f))
+		}
+	default:
+		return plan{}, fmt.Errorf("fate %q is not known; use pays, declines:N, userpaying:D, user_pays:D, never, partial:FEN, not_completed, created, revoked, expired, nothing_owed or unknown", string(f))
+	}
+	return p, nil
+}

@@ -1,0 +1,245 @@
+package simulator
+
+import (
+	"fmt"
+	"hash/fnv"
+	"sync"
+	"time"
+)
+
+// Order is one order to add. JSON names are those of the control API.
+type Order struct {
+	// OutOrderNo is the merchant's number: 1 to 32 of [0-9A-Za-z_|*-].
+	OutOrderNo string `json:"out_order_no"`
+	// TotalAmount is what is owed, in fen. 0 stands for an amount that the
+	// simulator makes up from the number, always the same one.
+	TotalAmount int64 `json:"total_amount,omitempty"`
+	// Fate is what becomes of it.
+	Fate Fate `json:"fate,omitempty"`
+	// Replies are given before the fate acts, first come, first served.
+	Replies []ScriptedReply `json:"replies,omitempty"`
+}
+
+// maxAmount (a thousand million yuan) keeps sums over all orders in an int64.
+const maxAmount = 100_000_000_000
+
+// order is the platform's record of one order. Its time-bound changes (a
+// deduction that completes, a user who pays by himself) happen when somebody
+// looks: advance is called before every look, so no order needs a timer.
+type order struct {
+	seq    int64 // makes order_id and transaction_id unique
+	no     string
+	fate   Fate
+	plan   plan
+	exists bool
+	total  int64
+	added  time.Time
+
+	mu sync.Mutex
+	// What follows is guarded by mu.
+	state       string
+	description string
+	paid        int64
+	details     []PaymentDetail
+	declined    int
+	lastCollect time.Time // the last one that the order's gap let pass
+	deducting   int64     // fen under way; 0 when no deduction runs
+	deductedAt  time.Time
+	replies     []ScriptedReply
+	audit       orderAudit
+}
+
+// newOrder judges o and builds its record. Its errors name the order.
+func newOrder(o Order, seq int64, now time.Time) (*order, error) {
+	if !validOrderNo(o.OutOrderNo) {
+		return nil, fmt.Errorf("order %q: out_order_no must be 1 to 32 characters of 0-9 A-Z a-z _ | * -", o.OutOrderNo)
+	}
+	p, err := o.Fate.parse()
+	if err != nil {
+		return nil, fmt.Errorf("order %q: %w", o.OutOrderNo, err)
+	}
+	if o.TotalAmount < 0 || o.TotalAmount > maxAmount {
+		return nil, fmt.Errorf("order %q: total_amount is %d; it must be from 0 to %d fen", o.OutOrderNo, o.TotalAmount, int64(maxAmount))
+	}
+	rec := &order{seq: seq, no: o.OutOrderNo, fate: o.Fate, plan: p, exists: true, added: now}
+	if rec.fate == "" {
+		rec.fate = FatePays
+	}
+	rec.total = o.TotalAmount
+	if rec.total == 0 {
+		rec.total = madeUpAmount(o.OutOrderNo)
+	}
+	switch Fate(p.kind) {
+	case FateUnknown:
+		rec.exists = false
+	case FateCreated:
+		rec.state = StateCreated
+	case FateNotCompleted:
+		rec.state, rec.description = StateDoing, DescriptionUserConfirm
+	case FateRevoked:
+		rec.state = StateRevoked
+	case FateExpired:
+		rec.state = StateExpired
+	case FateNothingOwed:
+		if o.TotalAmount > 0 {
+			return nil, fmt.Errorf("order %q: total_amount is %d, but fate nothing_owed owes nothing; leave total_amount out", o.OutOrderNo, o.TotalAmount)
+		}
+		rec.state, rec.total = StateDone, 0
+	default:
+		rec.state, rec.description = StateDoing, DescriptionMchComplete
+	}
+	if p.kind == fatePartial && p.first >= rec.total {
+		return nil, fmt.Errorf("order %q: fate %q must pay less than the total amount of %d fen", o.OutOrderNo, string(o.Fate), rec.total)
+	}
+	for i, r := range o.Replies {
+		r, err := r.normalise()
+		if err != nil {
+			return nil, fmt.Errorf("order %q: reply %d: %w", o.OutOrderNo, i+1, err)
+		}
+		rec.replies = append(rec.replies, r)
+	}
+	return rec, nil
+}
+
+// madeUpAmount is from 1.00 to 99.99 yuan, so that totals tell orders apart.
+func madeUpAmount(no string) int64 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(no)) // a hash's Write never fails
+	return 100 + int64(h.Sum32()%9900)
+}
+
+func validOrderNo(no string) bool {
+	if len(no) == 0 || len(no) > 32 {
+		return false
+	}
+	for i := range len(no) {
+		switch c := no[i]; {
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '_', c == '|', c == '*', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// awaitsPayment reports whether money is owed and can be collected.
+// The caller holds o.mu.
+func (o *order) awaitsPayment() bool {
+	return o.state == StateDoing && o.description == DescriptionMchComplete
+}
+
+// ended reports whether nothing will ever change again. The caller holds o.mu.
+func (o *order) ended() bool {
+	return o.state == StateDone || o.state == StateRevoked || o.state == StateExpired
+}
+
+// collectionState is USER_PAYING or USER_PAID, or "" where there is nothing to
+// collect, or nothing yet. The caller holds o.mu.
+func (o *order) collectionState() string {
+	switch {
+	case o.awaitsPayment():
+		return CollectionUserPaying
+	case o.state == StateDone && o.total > 0:
+		return CollectionUserPaid
+	default:
+		return ""
+	}
+}
+
+// advance lets everything happen that was due by now. The caller holds o.mu.
+func (o *order) advance(now time.Time) {
+	if o.deducting > 0 && !now.Before(o.deductedAt) {
+		amount := o.deducting
+		o.deducting = 0
+		o.pay(amount, PaidTypeNewton, o.deductedAt)
+	}
+	if due := o.added.Add(o.plan.after); o.plan.kind == fateUserPays && o.awaitsPayment() && o.deducting == 0 && !now.Before(due) {
+		o.pay(o.total-o.paid, PaidTypeNewton, due)
+	}
+}
+
+// deduct starts a deduction that completes at the given time.
+// The caller holds o.mu.
+func (o *order) deduct(amount int64, completes, now time.Time) {
+	o.deducting, o.deductedAt = amount, completes
+	o.advance(now)
+}
+
+// pay books one payment; every payment of every kind passes through here.
+// The caller holds o.mu.
+func (o *order) pay(amount int64, paidType string, at time.Time) {
+	seq := len(o.details) + 1
+	d := PaymentDetail{Seq: seq, Amount: amount, PaidType: paidType, PaidTime: formatTime(at)}
+	if paidType == PaidTypeNewton {
+		d.TransactionID = fmt.Sprintf("42000%s%013d%02d", at.In(chinaTime).Format("20060102"), o.seq, seq)
+		d.PromotionDetail = []Promotion{}
+	}
+	o.details = append(o.details, d)
+	o.paid += amount
+	if o.paid == o.total {
+		o.state, o.description = StateDone, ""
+	}
+}
+
+// moneyMoved is what the user paid through the platform, in fen: payments
+// that the merchant reported by sync moved elsewhere. The caller holds o.mu.
+func (o *order) moneyMoved() int64 {
+	var sum int64
+	for _, d := range o.details {
+		if d.PaidType == PaidTypeNewton {
+			sum += d.Amount
+		}
+	}
+	return sum
+}
+
+func (o *order) orderID() string { return fmt.Sprintf("1%019d", o.seq) }
+
+// entity shows the order as a query does. The caller holds o.mu.
+func (o *order) entity(m Merchant) Entity {
+	e := Entity{
+		AppID: m.AppID, MchID: m.MchID, OutOrderNo: o.no, ServiceID: m.ServiceID,
+		OrderID:             o.orderID(),
+		OpenID:              fmt.Sprintf("oUpF8uMuAJO_M2pxb1Q9%08d", o.seq%100_000_000),
+		State:               o.state,
+		StateDescription:    o.description,
+		ServiceIntroduction: "共享充电宝",
+		RiskFund:            RiskFund{Name: "DEPOSIT", Amount: 9900},
+		TimeRange:           TimeRange{StartTime: formatTime(o.added.Add(-2 * time.Hour))},
+		Attach:              "simulated",
+		NotifyURL:           "https://merchant.example/notify",
+		NeedCollection:      o.collectionState() != "",
+		Undocumented:        map[string]any{"since": "2099-01-01", "list": []int{1, 2, 3}},
+	}
+	if o.state == StateDone || o.awaitsPayment() {
+		e.TotalAmount = o.total
+		e.TimeRange.EndTime = formatTime(o.added)
+		if o.total > 0 {
+			e.PostPayments = []Payment{{Name: "租借费", Amount: o.total, Count: 1}}
+		}
+	}
+	if e.NeedCollection {
+		e.Collection = &Collection{
+			State: o.collectionState(), TotalAmount: o.total,
+			PayingAmount: o.total - o.paid, PaidAmount: o.paid,
+			// A copy: the entity outlives the lock.
+			Details: append([]PaymentDetail(nil), o.details...),
+		}
+	}
+	return e
+}
+
+// nextReply takes the next scripted reply for the call, if one is left.
+// The caller holds o.mu.
+func (o *order) nextReply(c Call) (ScriptedReply, bool) {
+	for i := range o.replies {
+		if r := &o.replies[i]; r.answers(c) {
+			taken := *r
+			if r.Times--; r.Times == 0 {
+				o.replies = append(o.replies[:i], o.replies[i+1:]...)
+			}
+			return taken, true
+		}
+	}
+	return ScriptedReply{}, false
+}

@@ -1,0 +1,119 @@
+package simulator
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// way is how a reply reaches the client, or does not.
+type way int
+
+const (
+	wayWhole     way = iota
+	wayTruncated     // half of it, then the connection is closed
+	wayReset         // nothing; the connection is reset
+	wayHang          // nothing, until the client leaves
+)
+
+// maxHang ends the hanging calls of a client that never leaves.
+const maxHang = 10 * time.Minute
+
+// reply is what the platform sends back.
+type reply struct {
+	status int
+	body   []byte
+	fine   string // the finer code behind Request-ID's last dash
+	page   bool   // an HTML page of a proxy: none of the platform's headers
+	how    signing
+	way    way
+	// showsEnd is set where the body truthfully shows that the order has
+	// ended; from its delivery on, further calls are audited as useless.
+	showsEnd bool
+}
+
+func jsonReply(v any) reply {
+	body, err := json.Marshal(v)
+	if err != nil {
+		// Only a type that JSON cannot express gets here; all of ours can be.
+		return apiError{status: http.StatusInternalServerError, code: "SYSTEM_ERROR", message: "系统异常", fine: detailSystem}.reply()
+	}
+	return reply{status: http.StatusOK, body: body, fine: detailOK}
+}
+
+func pageReply(status int) reply {
+	text := fmt.Sprintf("%d %s", status, http.StatusText(status))
+	return reply{
+		status: status, how: signNone, page: true,
+		body: []byte("<html>\r\n<head><title>" + text + "</title></head>\r\n<body>\r\n<center><h1>" + text + "</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"),
+	}
+}
+
+// deliver sends rep. It returns early where the client has left.
+func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep reply) {
+	switch rep.way {
+	case wayHang:
+		sleep(r.Context(), maxHang)
+		reset(w)
+		return
+	case wayReset:
+		reset(w)
+		return
+	}
+	h := w.Header()
+	if rep.page {
+		h.Set("Content-Type", "text/html")
+	} else {
+		h.Set(headerRequestID, "08"+randomHex(17)+"-"+rep.fine)
+		h.Set("Content-Type", "application/json; charset=utf-8")
+		if err := s.id.sign(h, rep.body, rep.how, s.id.serialFor(r, c.kind)); err != nil {
+			http.Error(w, "the simulator cannot sign: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		if rep.how == signGood {
+			s.audit.signed.Add(1)
+		}
+	}
+	if rep.status != http.StatusNoContent {
+		h.Set("Content-Length", strconv.Itoa(len(rep.body)))
+	}
+	// The call ends here and not after the last byte: a client that has the
+	// reply may call again before this goroutine runs on, and that would look
+	// like two calls at once.
+	c.end()
+	w.WriteHeader(rep.status)
+	if rep.way == wayTruncated {
+		_, _ = w.Write(rep.body[:len(rep.body)/2]) // the connection is closed either way
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler) // how net/http is told to close it
+	}
+	if !rep.showsEnd || rep.how != signGood || r.Context().Err() != nil {
+		_, _ = w.Write(rep.body) // where it fails, the client has left
+		return
+	}
+	// Before the write and not after it, for the same reason: the client's
+	// next call must find it.
+	c.order.endShown(+1)
+	_, err := w.Write(rep.body)
+	if err == nil {
+		err = http.NewResponseController(w).Flush()
+	}
+	if err != nil {
+		c.order.endShown(-1) // the client never got it
+	}
+}
+
+// reset closes the connection in a way that the client sees as a reset.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler) // the closest that HTTP/2 and recorders know
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // makes Close send RST instead of FIN; without it the close still does
+	}
+	_ = conn.Close()
+}

@@ -1,0 +1,177 @@
+package simulator
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options sets up a [Simulator]. The zero value is a good one.
+type Options struct {
+	// MchID, AppID and ServiceID are the merchant's; defaults
+	// [DefaultMchID], [DefaultAppID] and [DefaultServiceID].
+	MchID, AppID, ServiceID string
+	// KeyBits is the size of the platform's RSA key; default [DefaultKeyBits],
+	// which is what the real platform signs with.
+	KeyBits int
+	// FreshKeys makes keys that no other simulator has. By default all
+	// simulators of a process share them, because making them is slow.
+	FreshKeys bool
+	// Dir, where it holds what [Simulator.WriteMerchantDir] wrote, gives the
+	// simulator that identity: keys, numbers and all. MchID, AppID and
+	// ServiceID must then be empty or the same.
+	Dir string
+	// Seed decides, together with an order's number and how many calls it has
+	// had, which calls suffer a fault. Every run with the same seed is alike.
+	Seed uint64
+	// Clock tells the time of everything that orders do: fates, payments, the
+	// gap between two collects. Default time.Now. Signatures and rates go by
+	// the real time whatever it says. It must be safe for concurrent use.
+	Clock func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	setDefault := func(s *string, d string) {
+		if *s == "" {
+			*s = d
+		}
+	}
+	setDefault(&o.MchID, DefaultMchID)
+	setDefault(&o.AppID, DefaultAppID)
+	setDefault(&o.ServiceID, DefaultServiceID)
+	if o.KeyBits == 0 {
+		o.KeyBits = DefaultKeyBits
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	return o
+}
+
+// Simulator is one platform with one merchant. All its methods are safe for
+// concurrent use. It runs no goroutine of its own and needs no closing.
+type Simulator struct {
+	id     identity
+	clock  func() time.Time
+	seed   atomic.Uint64
+	faults atomic.Pointer[Faults]
+	nonces nonces
+	pace   pace
+	audit  audit
+
+	mu     sync.RWMutex
+	orders map[string]*order
+	list   []*order // in the order in which they were added; only ever appended to
+	lastNo int64
+}
+
+// New makes a simulator without orders and without faults. It fails where
+// keys cannot be made, or where Dir holds an identity that cannot be used.
+func New(opts Options) (*Simulator, error) {
+	id, found, err := readIdentity(opts)
+	if err != nil {
+		return nil, err
+	}
+	opts = opts.withDefaults()
+	if !found {
+		if id, err = newIdentity(opts); err != nil {
+			return nil, err
+		}
+	}
+	s := &Simulator{id: id, clock: opts.Clock, orders: make(map[string]*order)}
+	s.seed.Store(opts.Seed)
+	s.faults.Store(&Faults{})
+	return s, nil
+}
+
+// Merchant returns what a client needs to call this simulator.
+func (s *Simulator) Merchant() Merchant { return s.id.Merchant }
+
+// Handler serves the platform under /v3/ and the control API under /_sim/.
+// The control API asks nobody who he is: bind it where only you can reach it.
+func (s *Simulator) Handler() http.Handler {
+	fromPath := func(r *http.Request) string { return r.PathValue("out_order_no") }
+	fromQuery := func(r *http.Request) string { return r.URL.Query().Get("out_order_no") }
+	none := func(*http.Request) string { return "" }
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v3/payscore/serviceorder/{out_order_no}/pay", s.platform(CallCollect, fromPath))
+	mux.HandleFunc("POST /v3/payscore/serviceorder/{out_order_no}/sync", s.platform(CallSync, fromPath))
+	mux.HandleFunc("GET /v3/payscore/serviceorder", s.platform(CallQuery, fromQuery))
+	mux.HandleFunc("GET /v3/certificates", s.platform(CallCertificates, none))
+	mux.HandleFunc("/v3/", s.platform(CallOther, none))
+	s.control(mux)
+	return mux
+}
+
+// ErrDuplicateOrder is what [Simulator.AddOrders] returns, wrapped in a
+// sentence that names the order, where a number is there already.
+var ErrDuplicateOrder = errors.New("out_order_no is there already; each order needs a number of its own")
+
+// AddOrders adds orders, all of them or, with an error that names the first
+// bad one, none.
+func (s *Simulator) AddOrders(orders ...Order) error {
+	s.mu.Lock()
+	first := s.lastNo + 1
+	s.lastNo += int64(len(orders))
+	s.mu.Unlock()
+
+	now := s.clock()
+	added := make([]*order, 0, len(orders))
+	inList := make(map[string]bool, len(orders))
+	for i, o := range orders {
+		rec, err := newOrder(o, first+int64(i), now)
+		if err != nil {
+			return err
+		}
+		if inList[o.OutOrderNo] {
+			return fmt.Errorf("order %q: %w", o.OutOrderNo, ErrDuplicateOrder)
+		}
+		inList[o.OutOrderNo] = true
+		added = append(added, rec)
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, rec := range added {
+		if s.orders[rec.no] != nil {
+			return fmt.Errorf("order %q: %w", rec.no, ErrDuplicateOrder)
+		}
+	}
+	for _, rec := range added {
+		s.orders[rec.no] = rec
+	}
+	s.list = append(s.list, added...)
+	return nil
+}
+
+// Reset forgets all orders and the audit. Faults stay as they are.
+func (s *Simulator) Reset() {
+	s.mu.Lock()
+	s.orders, s.list = make(map[string]*order), nil
+	s.mu.Unlock()
+	s.audit.reset()
+}
+
+func (s *Simulator) find(no string) *order {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.orders[no]
+}
+
+// SetFaults replaces all faults; its error names the value that cannot be.
+func (s *Simulator) SetFaults(f Faults) error {
+	if err := f.Validate(); err != nil {
+		return err
+	}
+	if f.Seed != nil {
+		s.seed.Store(*f.Seed)
+	}
+	s.faults.Store(&f)
+	return nil
+}
+
+// Faults returns the faults in force.
+func (s *Simulator) Faults() Faults { return *s.faults.Load() }
