@@ -61,6 +61,8 @@ func (s *step) recollect(ctx context.Context, look payscore.Reply) error {
 	switch permit.Code {
 	case ledger.Granted:
 		if s.untilSlot(ctx, asked, permit.Wait) {
+			// The look worked: what went wrong before it is over.
+			s.claim.Order.Fails, s.claim.Order.Missing = 0, 0
 			return s.collect(ctx)
 		}
 		putOff := s.Policy.PutOff(o, look, s.now(), s.now())

@@ -145,12 +145,20 @@ func (s *Sweeper) pushOne(ctx context.Context, o ledger.Due) error {
 	return err
 }
 
-// staleLease is how long after its lease's end an active task counts as lost.
-// asynq itself takes it back within 90 s.
-const staleLease = 2 * time.Minute
+// asynq's leases last 30 s and are renewed every 5 s for as long as a worker
+// lives. One that was not renewed for two beats and more belongs to a worker
+// that died or lost Redis. asynq itself takes such a task back after 68 s at
+// the soonest; nobody has to wait for that.
+const (
+	asynqLease = 30 * time.Second
+	unrenewed  = 12 * time.Second
+)
 
-// stuck reports whether the task that holds a due order's ID will never run:
-// it is archived, or active without a lease, which asynq recovers by no means.
+// stuck reports whether the task that holds a due order's ID had better be
+// given up: it is archived; or active and its worker gone; or active without a
+// lease, which asynq recovers by no means. To be wrong costs nothing but a
+// task: the order is under nobody's lease in the ledger, and a task of an
+// earlier round finds itself stale.
 func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
 	id := tasks.TaskID(o.MchID, o.OutOrderNo, o.Round)
 	info, err := s.inspector.GetTaskInfo(tasks.QueueName(o.MchID), id)
@@ -165,7 +173,7 @@ func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
 		if errors.Is(err, redis.Nil) {
 			return true
 		}
-		return err == nil && time.Since(time.Unix(int64(until), 0)) > staleLease
+		return err == nil && time.Until(time.Unix(int64(until), 0)) < asynqLease-unrenewed
 	}
 	return false
 }

@@ -130,7 +130,7 @@ func NewToken() string { return rand.Text() }
 // Calls leave some milliseconds after their slots, not all equally late, and
 // the platform counts when they arrive: without it, a second could see one
 // more than the rate.
-const headroom = 0.03
+const headroom = 0.05
 
 type limitArgs struct {
 	No       string  `json:"no"`

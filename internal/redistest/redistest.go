@@ -53,7 +53,7 @@ func StartReal(t testing.TB, args ...string) *Server {
 	if os.Getenv(EmbeddedOnly) == "1" {
 		t.Skip("this test needs a real redis-server, and " + EmbeddedOnly + " is set")
 	}
-	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", freePort(t)), Real: true, dir: t.TempDir()}
+	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", FreePort(t)), Real: true, dir: t.TempDir()}
 	s.connect(t)
 	s.Run(t, args...)
 	return s
@@ -108,7 +108,8 @@ func (s *Server) Kill() {
 	}
 }
 
-func freePort(t testing.TB) int {
+// FreePort returns a port of the loopback interface that nobody listens on.
+func FreePort(t testing.TB) int {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

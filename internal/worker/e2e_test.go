@@ -6,11 +6,13 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/worker/workertest"
 	"payscore-collector/tasks"
 )
 
 func TestEveryFateEndsAsThePlatformKnowsIt(t *testing.T) {
-	r := newRig(t, func(c *config.Worker) { c.GiveUpAfter = 6 * time.Second })
+	t.Parallel()
+	r := workertest.New(t, func(c *config.Worker) { c.GiveUpAfter = 6 * time.Second })
 	for _, fate := range []struct {
 		no, fate string
 	}{
@@ -22,16 +24,16 @@ func TestEveryFateEndsAsThePlatformKnowsIt(t *testing.T) {
 		if o.Fate == simulator.FateNothingOwed {
 			o.TotalAmount = 0
 		}
-		r.add(o)
-		r.enqueue(fate.no)
+		r.Add(o)
+		r.Enqueue(fate.no)
 	}
-	r.work()
-	r.allEnded(40 * time.Second)
-	r.audit()
-	if got := r.get("PAYS"); got.State != tasks.Paid || got.TransactionID == "" || got.CollectCalls != 1 || got.QueryCalls != 1 || got.Attempts != 1 {
+	r.Work()
+	r.AllEnded(40 * time.Second)
+	r.Audit()
+	if got := r.Get("PAYS"); got.State != tasks.Paid || got.TransactionID == "" || got.CollectCalls != 1 || got.QueryCalls != 1 || got.Attempts != 1 {
 		t.Errorf("PAYS: %+v", got)
 	}
-	if got := r.get("DECLINES"); got.Attempts != 3 || got.LastError == nil || got.LastError.Code != "TRADE_ERROR" {
+	if got := r.Get("DECLINES"); got.Attempts != 3 || got.LastError == nil || got.LastError.Code != "TRADE_ERROR" {
 		t.Errorf("DECLINES: %+v", got)
 	}
 }

@@ -1,0 +1,293 @@
+package worker_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/worker/workertest"
+	"payscore-collector/tasks"
+)
+
+// The six promises, each attacked through the real worker. The README lists
+// them in plain words.
+
+// Promise 1: for one order, never two calls in flight, whatever the number of
+// workers, retries, sweeps and duplicate tasks.
+func TestPromiseOneAtATime(t *testing.T) {
+	t.Parallel()
+	r := workertest.New(t, func(c *config.Worker) { c.GiveUpAfter = 8 * time.Second })
+	nos := workertest.Numbers("ONE", 40)
+	fates := []simulator.Fate{"pays", "declines:2", "userpaying:1s", "never"}
+	for i, no := range nos {
+		r.Add(simulator.Order{OutOrderNo: no, Fate: fates[i%len(fates)]})
+	}
+	if err := r.Sim.SetFaults(simulator.Faults{
+		Latency: simulator.Duration(20 * time.Millisecond), LatencyJitter: simulator.Duration(20 * time.Millisecond),
+		Error5xx: 0.05, DropAfter: 0.05, WrongSignature: 0.05,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		r.Work()
+	}
+	var producers sync.WaitGroup
+	for range 12 {
+		producers.Go(func() {
+			for _, no := range nos {
+				if _, err := r.Producer.Enqueue(t.Context(), r.Order(no)); err != nil {
+					t.Error(err)
+				}
+				// And tasks that know nothing of the ledger's rounds.
+				_ = r.Producer.Push(t.Context(), r.Order(no).Payload, 1)
+			}
+		})
+	}
+	producers.Wait()
+	r.AllEnded(60 * time.Second)
+	r.Audit()
+}
+
+// Promise 2: paid and closed are recorded only from a verified message: never
+// from collect's 2xx, never from an error's text.
+func TestPromiseNoMoneyOnUnsignedWord(t *testing.T) {
+	t.Parallel()
+	r := workertest.New(t, func(c *config.Worker) { c.GiveUpAfter = 4 * time.Second })
+	reply := func(call simulator.Call, kind simulator.ReplyKind, http int, code, detail string) simulator.ScriptedReply {
+		return simulator.ScriptedReply{Call: call, Times: 100, Kind: kind, HTTP: http, Code: code, DetailCode: detail}
+	}
+	lies := map[string][]simulator.ScriptedReply{
+		"FORGED-QUERY":   {reply("query", "ok_unsigned", 0, "", "")},
+		"FORGED-SIGNED":  {reply("query", "ok_wrong_signature", 0, "", "")},
+		"FORGED-COLLECT": {reply("collect", "ok_unsigned", 0, "", "")},
+		"FORGED-BOTH":    {reply("any", "ok_wrong_signature", 0, "", "")},
+		"SAYS-DONE":      {reply("collect", "unsigned_error", 400, "ORDER_DONE", "271316657")},
+		"SAYS-DONE-SIGN": {reply("collect", "error", 400, "ORDER_DONE", "271316657")},
+		"SAYS-CANCELED":  {reply("collect", "error", 400, "ORDER_CANCELED", "271302333")},
+		"EMPTY-200":      {reply("collect", "empty", 200, "", "")},
+		"USERPAYING":     {{Call: "collect", Times: 100, Kind: "body", HTTP: 200, Body: `{"trade_state":"USERPAYING"}`}},
+		"ACCEPTED-ONLY":  {{Call: "collect", Times: 100, Kind: "body", HTTP: 200, Body: `{}`}},
+		"204-ONLY":       {{Call: "collect", Times: 100, Kind: "body", HTTP: 204}},
+	}
+	for no, script := range lies {
+		r.Add(simulator.Order{OutOrderNo: no, Fate: "never", Replies: script})
+		r.Enqueue(no)
+	}
+	r.Work()
+	// Beyond the time to give up, and long enough for every lie to be told.
+	r.Until(20*time.Second, "the lies to be told", func() bool {
+		for no := range lies {
+			o := r.Get(no)
+			if o.State.Open() && o.CollectCalls+o.QueryCalls < 3 {
+				return false
+			}
+		}
+		return true
+	})
+	for no := range lies {
+		if o := r.Get(no); o.State == tasks.Paid || o.State == tasks.Closed {
+			t.Errorf("%s was recorded as %s on unsigned word", no, o.State)
+		}
+		if moved := r.Report(no).MoneyMoved; moved != 0 {
+			t.Fatalf("%s: the platform moved %d fen; the test is not what it says", no, moved)
+		}
+	}
+}
+
+// Promise 3: once accepted, an order reaches an end through the loss of the
+// whole queue. (Killed workers and a restarted Redis are in process_test.go.)
+func TestPromiseNothingLost(t *testing.T) {
+	t.Parallel()
+	r := workertest.New(t)
+	nos := workertest.Numbers("LOST", 200)
+	for i, no := range nos {
+		r.Add(simulator.Order{OutOrderNo: no, Fate: []simulator.Fate{"pays", "declines:1", "userpaying:500ms"}[i%3]})
+	}
+	r.Enqueue(nos[:100]...)
+	for range 2 { // two sweepers
+		r.Work()
+	}
+	r.Enqueue(nos[100:]...)
+	r.Until(10*time.Second, "some orders to be paid", func() bool {
+		s, err := r.Ledger.Stats(context.Background())
+		return err == nil && s.Orders[tasks.Paid] >= 10
+	})
+	keys, err := r.Redis.Client.Keys(t.Context(), "asynq:*").Result()
+	if err != nil || len(keys) == 0 {
+		t.Fatalf("keys: %v %v", keys, err)
+	}
+	if err := r.Redis.Client.Del(t.Context(), keys...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	r.AllEnded(40 * time.Second)
+	r.Audit()
+	if s, _ := r.Ledger.Stats(t.Context()); s.Orders[tasks.Paid] != int64(len(nos)) {
+		t.Errorf("%d of %d paid", s.Orders[tasks.Paid], len(nos))
+	}
+}
+
+// Promise 4: after an end, no further call for that order; only an explicit
+// reopening undoes an end, and none undoes paid.
+func TestPromiseEndsAreFinal(t *testing.T) {
+	t.Parallel()
+	r := workertest.New(t)
+	r.Add(simulator.Order{OutOrderNo: "PAID", Fate: "pays"}, simulator.Order{OutOrderNo: "REVOKED", Fate: "revoked"})
+	r.Enqueue("PAID", "REVOKED")
+	r.Work()
+	r.AllEnded(15 * time.Second)
+	before := r.Sim.Report().Calls
+
+	for _, no := range []string{"PAID", "REVOKED"} {
+		res, err := r.Producer.Enqueue(t.Context(), r.Order(no))
+		if err != nil || res.Status != tasks.Ended {
+			t.Errorf("%s enqueued again: %+v %v", no, res, err)
+		}
+		for round := range int64(4) {
+			_ = r.Producer.Push(t.Context(), r.Order(no).Payload, round)
+		}
+	}
+	paid := r.Order("PAID")
+	paid.Reopen = true
+	if res, _ := r.Producer.Enqueue(t.Context(), paid); res.Status != tasks.Ended || res.State != tasks.Paid {
+		t.Errorf("a paid order was reopened: %+v", res)
+	}
+	r.Until(10*time.Second, "the tasks to be done with", func() bool {
+		return r.Queued() == 0
+	})
+	if after := r.Sim.Report().Calls; after != before {
+		t.Errorf("%d calls after the ends", after-before)
+	}
+
+	// An explicit reopening: looks first, and ends by the same truth.
+	revoked := r.Order("REVOKED")
+	revoked.Reopen = true
+	if res, _ := r.Producer.Enqueue(t.Context(), revoked); res.Status != tasks.Accepted {
+		t.Errorf("a closed order was not reopened: %+v", res)
+	}
+	r.AllEnded(15 * time.Second)
+	if o := r.Get("REVOKED"); o.State != tasks.Closed || o.CollectCalls != 1 {
+		t.Errorf("reopened: %+v", o)
+	}
+}
+
+// Promise 5: a merchant's rate, an order's gap and the collection window hold
+// over all workers and over restarts.
+func TestPromisePolite(t *testing.T) {
+	// Not in parallel: the rate is measured by the millisecond.
+	t.Run("rate and gap", func(t *testing.T) {
+		r := workertest.New(t, func(c *config.Worker) { c.Rate, c.GiveUpAfter = 40, 10*time.Second })
+		nos := workertest.Numbers("POLITE", 120)
+		for i, no := range nos {
+			r.Add(simulator.Order{OutOrderNo: no, Fate: []simulator.Fate{"pays", "declines:1"}[i%2]})
+		}
+		r.Enqueue(nos...)
+		r.Work()
+		stop := r.Work()
+		r.Until(10*time.Second, "half to be called", func() bool { return r.Sim.Report().Calls > 60 })
+		stop() // a restart
+		r.Work()
+		r.AllEnded(60 * time.Second)
+		r.Audit()
+	})
+	t.Run("window", func(t *testing.T) {
+		t.Parallel()
+		now := time.Now().UTC()
+		opens := now.Add(4 * time.Second).Truncate(time.Second)
+		midnight := time.Date(opens.Year(), opens.Month(), opens.Day(), 0, 0, 0, 0, time.UTC)
+		r := workertest.New(t, func(c *config.Worker) {
+			from := opens.Sub(midnight)
+			c.Window = config.Window{From: from, To: (from + time.Hour) % (24 * time.Hour)}
+		})
+		r.Add(simulator.Order{OutOrderNo: "NIGHT", Fate: "pays"})
+		r.Enqueue("NIGHT")
+		r.Work()
+		r.Until(3*time.Second, "the order to be put off to the window", func() bool {
+			return r.Get("NIGHT").NextDueAt.Equal(opens)
+		})
+		r.AllEnded(20 * time.Second)
+		if o := r.Get("NIGHT"); o.State != tasks.Paid || o.Log[0].At.Before(opens) {
+			t.Errorf("called at %v, the window opens at %v", o.Log[0].At, opens)
+		}
+	})
+}
+
+// Promise 6: a merchant's fault uses up no order's attempts and ends none; the
+// calls stop but for a probe, and all mends itself.
+func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]simulator.Faults{
+		"wrong key":     {SignError: true},
+		"no permission": {NoAuth: true},
+		"outage":        {Down: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := workertest.New(t, func(c *config.Worker) { c.GiveUpAfter = 3 * time.Second })
+			nos := workertest.Numbers("FAULT", 60)
+			for _, no := range nos {
+				r.Add(simulator.Order{OutOrderNo: no, Fate: "pays"})
+			}
+			r.FaultsExpected = true
+			if err := r.Sim.SetFaults(fault); err != nil {
+				t.Fatal(err)
+			}
+			r.Enqueue(nos...)
+			r.Work()
+			r.Until(5*time.Second, "the gate to close", func() bool {
+				g, err := r.Ledger.Gate(context.Background())
+				return err == nil && (g.Kind != "" || len(g.Services) > 0)
+			})
+			// What was in flight when it closed is over after a call's time.
+			<-time.After(1500 * time.Millisecond)
+			before := r.Sim.Report().Calls
+			<-time.After(9 * time.Second) // longer than GIVE_UP_AFTER
+			if calls := r.Sim.Report().Calls - before; calls > 4 {
+				t.Errorf("%d calls in 9 s behind a closed gate; a probe after 5 s and one after 10 s are two steps", calls)
+			} else if calls == 0 {
+				t.Error("no probe was sent")
+			}
+			for _, no := range nos {
+				if o := r.Get(no); !o.State.Open() || o.Attempts != 0 {
+					t.Fatalf("%s: %s after %d attempts", no, o.State, o.Attempts)
+				}
+			}
+			if log := r.Logs.String(); !strings.Contains(log, "CALLS STOPPED") {
+				t.Error("nothing loud in the log")
+			}
+			if err := r.Sim.SetFaults(simulator.Faults{}); err != nil {
+				t.Fatal(err)
+			}
+			r.AllEnded(60 * time.Second)
+			r.Audit()
+			if s, _ := r.Ledger.Stats(t.Context()); s.Orders[tasks.Paid] != int64(len(nos)) {
+				t.Errorf("%d of %d paid once the fault was gone", s.Orders[tasks.Paid], len(nos))
+			}
+		})
+	}
+	t.Run("throttling", func(t *testing.T) {
+		t.Parallel()
+		r := workertest.New(t)
+		nos := workertest.Numbers("FAST", 60)
+		for _, no := range nos {
+			r.Add(simulator.Order{OutOrderNo: no, Fate: "pays"})
+		}
+		if err := r.Sim.SetFaults(simulator.Faults{MaxRate: 20}); err != nil {
+			t.Fatal(err)
+		}
+		r.Enqueue(nos...)
+		r.Work()
+		r.AllEnded(60 * time.Second)
+		for _, no := range nos {
+			if o := r.Get(no); o.State != tasks.Paid || o.Attempts != 1 {
+				t.Errorf("%s: %s after %d attempts, of %d collects", no, o.State, o.Attempts, o.CollectCalls)
+			}
+		}
+		if !strings.Contains(r.Logs.String(), "throttles") {
+			t.Error("nothing in the log about throttling")
+		}
+	})
+}
