@@ -1,0 +1,183 @@
+package tasks_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/redistest"
+	"payscore-collector/tasks"
+)
+
+func order(no string) tasks.Order {
+	return tasks.Order{Payload: tasks.Payload{MchID: "1900000001", OutOrderNo: no, AppID: "wx1", ServiceID: "500001"}}
+}
+
+func pending(t *testing.T, rdb *redis.Client) []*asynq.TaskInfo {
+	t.Helper()
+	infos, err := asynq.NewInspectorFromRedisClient(rdb).ListPendingTasks(tasks.QueueName("1900000001"), asynq.PageSize(10_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return infos
+}
+
+// end brings an order to an end, as a worker would.
+func end(t *testing.T, rdb *redis.Client, no string, state tasks.State) {
+	t.Helper()
+	l := ledger.New(rdb, "1900000001")
+	c, err := l.Claim(t.Context(), no, ledger.NewToken(), ledger.NoRound, ledger.Limits{Lease: time.Minute, Rate: 1000, Horizon: time.Second})
+	if err != nil || c.Code != ledger.Granted {
+		t.Fatalf("%+v %v", c, err)
+	}
+	if _, _, err := l.Settle(t.Context(), c, ledger.Settlement{State: state, Failures: 1}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEnqueue(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client
+	p := tasks.NewProducer(rdb)
+	enqueue := func(o tasks.Order) tasks.Result {
+		t.Helper()
+		res, err := p.Enqueue(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	if res := enqueue(order("A")); res.Status != tasks.Accepted || res.State != tasks.Queued {
+		t.Errorf("%+v", res)
+	}
+	infos := pending(t, rdb)
+	if len(infos) != 1 || infos[0].ID != "1900000001:A:1" || infos[0].Type != tasks.TypeCollect ||
+		string(infos[0].Payload) != `{"mchid":"1900000001","out_order_no":"A","appid":"wx1","service_id":"500001"}` {
+		t.Errorf("%+v", infos)
+	}
+	if res := enqueue(order("A")); res.Status != tasks.Duplicate {
+		t.Errorf("again: %+v", res)
+	}
+	other := order("A")
+	other.ServiceID = "500002"
+	if res := enqueue(other); res.Status != tasks.Conflict {
+		t.Errorf("under another service_id: %+v", res)
+	}
+	if res := enqueue(order("A B")); res.Status != tasks.Invalid || res.Err == nil {
+		t.Errorf("malformed: %+v", res)
+	}
+
+	at := order("LATER")
+	at.At = time.Now().Add(time.Hour)
+	if res := enqueue(at); res.Status != tasks.Accepted || res.Due.Before(time.Now().Add(59*time.Minute)) {
+		t.Errorf("for later: %+v", res)
+	}
+	if n := len(pending(t, rdb)); n != 1 {
+		t.Errorf("%d tasks in the queue, of which one is for later", n)
+	}
+
+	end(t, rdb, "A", tasks.Rejected)
+	if res := enqueue(order("A")); res.Status != tasks.Ended || res.State != tasks.Rejected {
+		t.Errorf("after its end: %+v", res)
+	}
+	other.Reopen = true
+	if res := enqueue(other); res.Status != tasks.Accepted || res.State != tasks.Queued {
+		t.Errorf("reopened: %+v", res)
+	}
+	if o, err := ledger.New(rdb, "1900000001").Get(t.Context(), "A"); err != nil || o.ServiceID != "500002" || o.Next != ledger.Recheck || !o.EndedAt.IsZero() {
+		t.Errorf("reopened: %+v %v", o, err)
+	}
+	end(t, rdb, "A", tasks.Paid)
+	if res := enqueue(other); res.Status != tasks.Ended || res.State != tasks.Paid {
+		t.Errorf("a paid order was reopened: %+v", res)
+	}
+}
+
+func TestEnqueueAll(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client
+	p := tasks.NewProducer(rdb)
+	const n = 1234 // some batches and a part of one
+	read := 0
+	orders := func(yield func(tasks.Order) bool) {
+		for i := range n {
+			read++
+			no := fmt.Sprintf("N-%04d", i)
+			if i == 700 {
+				no = "N 700"
+			}
+			if !yield(order(no)) {
+				return
+			}
+		}
+	}
+	i, counts := 0, map[tasks.Status]int{}
+	for o, res := range p.EnqueueAll(t.Context(), orders) {
+		if want := fmt.Sprintf("N-%04d", i); o.OutOrderNo != want && i != 700 {
+			t.Fatalf("answer %d is for %s", i, o.OutOrderNo)
+		}
+		if read > i+500 {
+			t.Fatalf("%d orders were read for answer %d", read, i)
+		}
+		counts[res.Status]++
+		i++
+	}
+	if counts[tasks.Accepted] != n-1 || counts[tasks.Invalid] != 1 {
+		t.Errorf("%v", counts)
+	}
+	if got := len(pending(t, rdb)); got != n-1 {
+		t.Errorf("%d tasks in the queue", got)
+	}
+	t.Run("again", func(t *testing.T) {
+		for o, res := range p.EnqueueAll(t.Context(), slices.Values([]tasks.Order{order("N-0001"), order("NEW"), order("NEW")})) {
+			want := tasks.Duplicate
+			if o.OutOrderNo == "NEW" && counts["new"] == 0 {
+				want, counts["new"] = tasks.Accepted, 1
+			}
+			if res.Status != want {
+				t.Errorf("%s: %s", o.OutOrderNo, res.Status)
+			}
+		}
+	})
+	t.Run("until the caller has enough", func(t *testing.T) {
+		for range p.EnqueueAll(t.Context(), orders) {
+			break
+		}
+	})
+	t.Run("until the context ends", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		var forever iter.Seq[tasks.Order] = func(yield func(tasks.Order) bool) {
+			for i := 0; yield(order(fmt.Sprintf("E-%d", i))); i++ {
+			}
+		}
+		for o, res := range p.EnqueueAll(ctx, forever) {
+			if res.Status != tasks.Failed {
+				t.Errorf("%s: %+v", o.OutOrderNo, res)
+			}
+		}
+	})
+}
+
+// A producer that loses Redis says so, and the same call does it later.
+func TestEnqueueWithoutRedis(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
+	defer rdb.Close()
+	res, err := tasks.NewProducer(rdb).Enqueue(t.Context(), order("A"))
+	if err == nil || res.Status != tasks.Failed {
+		t.Errorf("%+v %v", res, err)
+	}
+	for _, res := range tasks.NewProducer(rdb).EnqueueAll(t.Context(), slices.Values([]tasks.Order{order("A")})) {
+		if res.Status != tasks.Failed || res.Err == nil {
+			t.Errorf("%+v", res)
+		}
+	}
+}
