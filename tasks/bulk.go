@@ -5,6 +5,7 @@ import (
 	"iter"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -53,12 +54,21 @@ func (p *Producer) enqueueBatch(ctx context.Context, batch []Order) []Result {
 	results := make([]Result, len(batch))
 	p.openBatch(ctx, batch, results)
 
+	// The orders are safe in the ledger, and what is not queued the sweep
+	// queues. So where the queue fails once, the rest of the batch is left to
+	// it: each push may take as long to fail as the client's time-outs say.
+	var queueFails atomic.Bool
 	var wg sync.WaitGroup
 	work := make(chan Result)
 	for range min(bulkPushers, len(batch)) {
 		wg.Go(func() {
 			for res := range work {
-				_ = p.Push(ctx, res.payload, res.round) // see Enqueue
+				if queueFails.Load() {
+					continue
+				}
+				if err := p.Push(ctx, res.payload, res.round); err != nil && !IsConflict(err) {
+					queueFails.Store(true)
+				}
 			}
 		})
 	}
@@ -76,12 +86,18 @@ func (p *Producer) enqueueBatch(ctx context.Context, batch []Order) []Result {
 func (p *Producer) openBatch(ctx context.Context, batch []Order, results []Result) {
 	pipe := p.rdb.Pipeline()
 	cmds := make([]*redis.Cmd, len(batch))
+	unknown := map[string]error{} // merchants that could not be introduced, asked once each
 	for i, o := range batch {
 		if err := o.Validate(); err != nil {
 			results[i] = Result{Status: Invalid, Err: err}
 			continue
 		}
-		if err := p.introduceOnce(ctx, o.MchID); err != nil {
+		if unknown[o.MchID] == nil {
+			if err := p.introduceOnce(ctx, o.MchID); err != nil {
+				unknown[o.MchID] = err
+			}
+		}
+		if err := unknown[o.MchID]; err != nil {
 			results[i] = failed(err)
 			continue
 		}

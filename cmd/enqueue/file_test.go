@@ -1,0 +1,361 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
+)
+
+func TestFile_CSV(t *testing.T) {
+	pr, server := newProgram(t)
+	pr.run(t.Context(), "order", "OLD", "DONE", "OTHER")
+	endOrder(t, server, "DONE", tasks.Paid, "")
+	path := writeFile(t, "orders.csv", "amount,out_order_no,appid,at\n"+
+		"1,A1,,\n"+
+		"2,A2,wx2,2099-12-24 10:00\n"+
+		"3,A.3,,\n"+
+		"4,OLD,,\n"+
+		"5,DONE,,\n"+
+		"6,OTHER,wx2,\n"+
+		"7,A1,,\n"+
+		"8,A8\n"+
+		"9,A9,,tomorrow\n")
+	got := pr.run(t.Context(), "file", path)
+	wantRun(t, got, 3, []string{
+		"A1 accepted", "A2 accepted",
+		"A.3 invalid line 4: out_order_no has '.' at position 2; only digits, letters and _ | * - are allowed",
+		"OLD duplicate", "DONE ended paid", "OTHER conflict", "A1 duplicate",
+		"? invalid line 9: has 2 fields where the header row has 4",
+		`A9 invalid line 10: at is "tomorrow", which is no time: write "2006-01-02 15:04" (Asia/Shanghai) or 2006-01-02T15:04:05+08:00`,
+	},
+		"orders.csv: ignored columns: amount\n",
+		"orders.csv: line 4: invalid out_order_no has '.'",
+		"orders.csv: line 6: ended paid\n",
+		"orders.csv: line 7: conflict\n",
+		"orders.csv: line 9: invalid has 2 fields",
+		"orders.csv: 9 rows in ", "rows/s): 2 accepted, 2 duplicate, 1 conflict, 1 ended, 3 invalid\n",
+	)
+	if o := order(t, server, "A2"); o.AppID != "wx2" || o.ServiceID != "500" || o.NextDueAt.Year() != 2099 {
+		t.Errorf("A2 is %+v", o)
+	}
+	if _, err := ledger.New(server.Client, mchid).Get(t.Context(), "A9"); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("a row with a bad time was handed over: %v", err)
+	}
+}
+
+func TestFile_JSON(t *testing.T) {
+	pr, _ := newProgram(t)
+	path := writeFile(t, "orders.ndjson", `{"out_order_no":"A1"}`+"\n\n"+`{"out_order_no":2}`+"\n"+`{"out_order_no":"A1","appid":"wx2"}`+"\n"+`{"mchid":"42","out_order_no":"A1"}`)
+	got := pr.run(t.Context(), "file", "--json", path)
+	if got.status != 3 {
+		t.Errorf("status %d", got.status)
+	}
+	want := []string{
+		`{"mchid":"1900000001","out_order_no":"A1","result":"accepted","state":"queued","line":1}`,
+		`{"mchid":"1900000001","out_order_no":"","result":"invalid","reason":"out_order_no is a number; write it in quotes, because numbers lose leading zeros","line":3}`,
+		`{"mchid":"1900000001","out_order_no":"A1","result":"conflict","state":"queued","reason":"open already under another appid or service_id","line":4}`,
+		`{"mchid":"42","out_order_no":"A1","result":"accepted","state":"queued","line":5}`,
+	}
+	lines := linesOf(got.stdout)
+	if len(lines) != len(want) {
+		t.Fatalf("lines %q", lines)
+	}
+	for i := range want {
+		sameJSON(t, lines[i], want[i])
+	}
+}
+
+func TestFile_StandardInput(t *testing.T) {
+	for _, tc := range []struct{ name, text, flags string }{
+		{"CSV, guessed", "out_order_no\nA1\n", ""},
+		{"JSONL, guessed", `{"out_order_no":"A1"}`, ""},
+		{"JSONL, told", `{"out_order_no":"A1"}`, "--format=jsonl"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			pr, _ := newProgram(t)
+			pr.stdin = strings.NewReader(tc.text)
+			wantRun(t, pr.run(t.Context(), append([]string{"file", "-"}, strings.Fields(tc.flags)...)...), 0,
+				[]string{"A1 accepted"}, "standard input: 1 rows in")
+		})
+	}
+}
+
+func TestFile_FormatIsToldByTheName(t *testing.T) {
+	pr, _ := newProgram(t)
+	path := writeFile(t, "orders.CSV", `{"out_order_no":"A1"}`)
+	wantRun(t, pr.run(t.Context(), "file", path), 2, nil, "has no column out_order_no")
+	wantRun(t, pr.run(t.Context(), "file", path, "--format", "jsonl"), 0, []string{"A1 accepted"}, "1 accepted")
+}
+
+func TestFile_Reopen(t *testing.T) {
+	pr, server := newProgram(t)
+	pr.run(t.Context(), "order", "A1")
+	endOrder(t, server, "A1", tasks.Exhausted, "")
+	path := writeFile(t, "orders.csv", "out_order_no\nA1\n")
+	wantRun(t, pr.run(t.Context(), "file", path), 3, []string{"A1 ended exhausted"}, "1 ended")
+	wantRun(t, pr.run(t.Context(), "file", path, "--reopen"), 0, []string{"A1 accepted"}, "1 accepted")
+}
+
+// Files that cannot be right as a whole hand nothing over.
+func TestFile_Refused(t *testing.T) {
+	for _, tc := range []struct {
+		name, text, flags string
+		status            int
+		want              string
+	}{
+		{"empty", "", "", 2, "orders.csv is empty: no header row"},
+		{"no column", "no,appid\nA1,wx\n", "", 2, `orders.csv has no column out_order_no: its header row has "no", "appid"`},
+		{"UTF-16", "\xff\xfeo\x00", "", 2, "orders.csv is in UTF-16"},
+		{"unknown format", "out_order_no\n", "--format=xml", 2, "--format must be one of"},
+		{"no orders", "out_order_no\n", "", 0, "orders.csv: no orders in it"},
+		{"no orders, JSONL", "\n", "--format=jsonl", 0, "orders.csv: no orders in it"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			pr, _ := newProgram(t)
+			path := writeFile(t, "orders.csv", tc.text)
+			wantRun(t, pr.run(t.Context(), append([]string{"file", path}, strings.Fields(tc.flags)...)...), tc.status, nil, tc.want)
+		})
+	}
+	t.Run("what nobody names", func(t *testing.T) {
+		pr, _ := newProgram(t)
+		pr.env["PAYSCORE_APPID"] = ""
+		wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", "out_order_no\nA1\n")), 2, nil,
+			"missing: appid (--appid or PAYSCORE_APPID); or give ", "orders.csv a column of that name")
+		wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", "out_order_no,appid\nA1,wx\nA2,\n")), 3,
+			[]string{"A1 accepted", "A2 invalid line 3: appid is missing; name it, or set PAYSCORE_APPID"}, "1 accepted, 1 invalid")
+	})
+	t.Run("no such file", func(t *testing.T) {
+		pr, _ := newProgram(t)
+		wantRun(t, pr.run(t.Context(), "file", "/no/such.csv"), 1, nil, "/no/such.csv cannot be read: no such file or directory\n")
+	})
+	t.Run("a directory", func(t *testing.T) {
+		pr, _ := newProgram(t)
+		wantRun(t, pr.run(t.Context(), "file", t.TempDir()), 1, nil, "cannot be read: is a directory\n")
+	})
+	t.Run("the rejects would overwrite it", func(t *testing.T) {
+		pr, _ := newProgram(t)
+		path := writeFile(t, "orders.csv", "out_order_no\nA.1\n")
+		wantRun(t, pr.run(t.Context(), "file", path, "--rejects", path), 2, nil, "is the file that is read")
+	})
+}
+
+func TestFile_RejectsAreMendedAndFedInAgain(t *testing.T) {
+	for _, tc := range []struct{ name, text, mend, mended string }{
+		{"orders.csv", "note,out_order_no\nx,A1\ny,A.2\nz,\"A3\nw,DONE\n", ",,4,", ",A3,4,"},
+		{"orders.jsonl", `{"note":"x","out_order_no":"A1"}` + "\n" + `{"note":"y","out_order_no":"A.2"}` + "\n" +
+			`{"note":"z","out_order_no":"A3"` + "\n" + `{"note":"w","out_order_no":"DONE"}` + "\n", `{"line":3,`, `{"line":3,"out_order_no":"A3",`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			pr, server := newProgram(t)
+			pr.run(t.Context(), "order", "DONE")
+			endOrder(t, server, "DONE", tasks.Withdrawn, "")
+			rejects := filepath.Join(t.TempDir(), "rejects"+filepath.Ext(tc.name))
+			if got := pr.run(t.Context(), "file", writeFile(t, tc.name, tc.text), "--rejects", rejects); got.status != 3 {
+				t.Fatalf("status %d:\n%s", got.status, got.stderr)
+			}
+
+			again := filepath.Join(t.TempDir(), "again"+filepath.Ext(tc.name))
+			got := pr.run(t.Context(), "file", rejects, "--rejects", again)
+			if got.status != 3 || len(linesOf(got.stdout)) != 3 || strings.Contains(got.stdout, "accepted") || strings.Contains(got.stderr, "ignored columns: line") {
+				t.Errorf("fed in as it is: status %d\n%s%s", got.status, got.stdout, got.stderr)
+			}
+
+			text, err := os.ReadFile(rejects)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mended := strings.NewReplacer("A.2", "A2", tc.mend, tc.mended).Replace(string(text))
+			wantRun(t, pr.run(t.Context(), "file", writeFile(t, tc.name, mended), "--reopen"), 0,
+				[]string{"A2 accepted", "A3 accepted", "DONE accepted"}, "3 accepted")
+		})
+	}
+}
+
+func TestFile_Rejects(t *testing.T) {
+	good := "out_order_no\nA1\n"
+	t.Run("none, no file", func(t *testing.T) {
+		pr, _ := newProgram(t)
+		rejects := filepath.Join(t.TempDir(), "rejects.csv")
+		wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", good), "--rejects", rejects), 0, []string{"A1 accepted"}, "1 accepted")
+		if _, err := os.Stat(rejects); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("there is one: %v", err)
+		}
+	})
+	t.Run("none, but a file from an earlier run", func(t *testing.T) {
+		pr, _ := newProgram(t)
+		wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", good), "--rejects", writeFile(t, "rejects.csv", "x")), 0,
+			[]string{"A1 accepted"}, "no row was refused; ", "rejects.csv is from an earlier run")
+	})
+	t.Run("cannot be written", func(t *testing.T) {
+		pr, _ := newProgram(t)
+		got := pr.run(t.Context(), "file", writeFile(t, "orders.csv", "out_order_no\nA.1\nA.2\nA1\n"), "--rejects", "/no/such/rejects.csv")
+		if got.status != 1 || !strings.Contains(got.stdout, "A1 accepted") || strings.Count(got.stderr, "write the rejects file: ") != 1 {
+			t.Errorf("status %d\n%s%s", got.status, got.stdout, got.stderr)
+		}
+	})
+}
+
+func TestFile_DryRun(t *testing.T) {
+	pr := programOn("") // no REDIS_URL
+	path := writeFile(t, "orders.csv", "out_order_no\nA1\nA.2\n")
+	rejects := filepath.Join(t.TempDir(), "rejects.csv")
+	wantRun(t, pr.run(t.Context(), "file", path, "--dry-run", "--rejects", rejects), 3,
+		[]string{"A1 valid", "A.2 invalid line 3: out_order_no has '.' at position 2; only digits, letters and _ | * - are allowed"},
+		"1 valid, 1 invalid")
+	if _, err := os.Stat(rejects); err != nil {
+		t.Error(err)
+	}
+	wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", "out_order_no\nA1\n"), "--dry-run"), 0, []string{"A1 valid"}, "1 valid")
+
+	t.Run("touches no Redis", func(t *testing.T) {
+		pr, server := newProgram(t)
+		pr.run(t.Context(), "file", path, "--dry-run")
+		if n, err := server.Client.DBSize(t.Context()).Result(); n != 0 || err != nil {
+			t.Errorf("%d keys, %v", n, err)
+		}
+	})
+	t.Run("but a bad REDIS_URL is said", func(t *testing.T) {
+		wantRun(t, programOn("http://x").run(t.Context(), "file", path, "--dry-run"), 2, nil, "REDIS_URL cannot be used")
+	})
+}
+
+func TestFile_ManyBadRows(t *testing.T) {
+	path := writeFile(t, "orders.csv", "out_order_no\n"+strings.Repeat("A.1\n", 50)+"A1\n")
+	pr, _ := newProgram(t)
+	got := pr.run(t.Context(), "file", path)
+	if n := strings.Count(got.stderr, ": invalid"); n != 20 {
+		t.Errorf("%d bad rows are spelt out, want 20", n)
+	}
+	if !strings.Contains(got.stderr, "... and 30 more; --rejects FILE lists them all\n") {
+		t.Errorf("standard error\n%s", got.stderr)
+	}
+	got = pr.run(t.Context(), "file", path, "--rejects", filepath.Join(t.TempDir(), "r.csv"))
+	if !strings.Contains(got.stderr, "... and 30 more; all of them are in the rejects file\n") {
+		t.Errorf("standard error\n%s", got.stderr)
+	}
+}
+
+func TestFile_Terminal(t *testing.T) {
+	path := writeFile(t, "orders.csv", "out_order_no\nA1\nA.2\nA3\n")
+	t.Run("a person sees what needs attention, once", func(t *testing.T) {
+		pr, _ := newProgram(t)
+		pr.stdoutTerminal, pr.stderrTerminal = true, true
+		got := pr.run(t.Context(), "file", path)
+		if lines := linesOf(got.stdout); len(lines) != 1 || !strings.HasPrefix(lines[0], "A.2 invalid line 3: ") {
+			t.Errorf("standard output %q", lines)
+		}
+		if strings.Contains(got.stderr, "line 3") || !strings.Contains(got.stderr, "2 accepted, 1 invalid") {
+			t.Errorf("standard error %q", got.stderr)
+		}
+	})
+	t.Run("JSON is not for persons", func(t *testing.T) {
+		pr, _ := newProgram(t)
+		pr.stdoutTerminal = true
+		if got := pr.run(t.Context(), "file", path, "--json"); len(linesOf(got.stdout)) != 3 {
+			t.Errorf("standard output %q", got.stdout)
+		}
+	})
+	t.Run("a bar shows how far and how fast", func(t *testing.T) {
+		pr, _ := newProgram(t)
+		pr.stderrTerminal = true
+		got := pr.run(t.Context(), "file", path)
+		if len(linesOf(got.stdout)) != 3 || !strings.Contains(got.stderr, "1 rows, ") || !strings.Contains(got.stderr, "/s") {
+			t.Errorf("standard output %q, standard error %q", got.stdout, got.stderr)
+		}
+	})
+}
+
+func TestFile_RedisDown(t *testing.T) {
+	pr := programOn("redis://127.0.0.1:1/0")
+	wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", "out_order_no\nA1\n")), 1, nil,
+		"cannot use Redis at redis://127.0.0.1:1/0", "nothing was handed over")
+}
+
+// What was read before the signal is handed over; the half of a row that a
+// pipe has brought is not.
+func TestFile_InterruptedPipe(t *testing.T) {
+	pr, server := newProgram(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	out, in := io.Pipe()
+	defer in.Close()
+	pr.stdin = out
+	var stdout, stderr buffer
+	done := make(chan int, 1)
+	go func() { done <- pr.runInto(ctx, &stdout, &stderr, "file", "-") }()
+	fmt.Fprint(in, "out_order_no\n"+strings.Repeat("A1\n", 500))
+	eventually(t, "the first batch", func() bool { return strings.Count(stdout.String(), "\n") == 500 })
+	fmt.Fprint(in, "A2\nA3-is-not-whole")
+	cancel()
+
+	if status := <-done; status != 1 {
+		t.Errorf("status %d", status)
+	}
+	for _, want := range []string{"interrupted after line 50", "run the same command again", " rows in "} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("standard error lacks %q:\n%s", want, stderr.String())
+		}
+	}
+	// Whether A2 was read before the signal is chance, but not what follows.
+	_, err := ledger.New(server.Client, mchid).Get(t.Context(), "A2")
+	if answered := strings.Contains(stdout.String(), "A2 accepted\n"); answered != (err == nil) {
+		t.Errorf("A2 is answered: %v; in the ledger: %v", answered, err)
+	}
+	if n, err := server.Client.ZCard(t.Context(), tasks.KeysOf(mchid).Due()).Result(); n > 2 || err != nil {
+		t.Errorf("%d orders are in the ledger, %v", n, err)
+	}
+}
+
+func TestFile_InterruptedBeforehand(t *testing.T) {
+	pr, _ := newProgram(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	out, in := io.Pipe()
+	defer in.Close()
+	pr.stdin = out
+	wantRun(t, pr.run(ctx, "file", "-"), 1, nil, "interrupted: nothing was handed over")
+}
+
+func TestFile_UnreadableMidway(t *testing.T) {
+	pr, _ := newProgram(t)
+	pr.stdin = io.MultiReader(strings.NewReader("out_order_no\nA1\nA2"), failing{})
+	wantRun(t, pr.run(t.Context(), "file", "-"), 1, []string{"A1 accepted"},
+		"standard input cannot be read: the disk is gone, after line 2", "1 accepted")
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errors.New("the disk is gone") }
+
+func TestFile_ManyRows(t *testing.T) {
+	const rows = 5_000
+	var text strings.Builder
+	text.WriteString("out_order_no,note\n")
+	for i := range rows {
+		fmt.Fprintf(&text, "A%d,x\n", i)
+	}
+	pr, server := newProgram(t)
+	path := writeFile(t, "orders.csv", text.String())
+	for _, want := range []string{"5000 accepted", "5000 duplicate"} {
+		got := pr.run(t.Context(), "file", path)
+		if got.status != 0 || !strings.Contains(got.stderr, want+"\n") {
+			t.Errorf("status %d, standard error\n%s", got.status, got.stderr)
+		}
+		for i, line := range linesOf(got.stdout) {
+			if !strings.HasPrefix(line, fmt.Sprintf("A%d ", i)) {
+				t.Fatalf("line %d is %q: answers are out of order", i+1, line)
+			}
+		}
+	}
+	stats, err := ledger.New(server.Client, mchid).Stats(t.Context())
+	if err != nil || stats.Orders[tasks.Queued] != rows {
+		t.Errorf("%d orders are queued, %v", stats.Orders[tasks.Queued], err)
+	}
+}

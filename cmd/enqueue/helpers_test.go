@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/redistest"
+	"payscore-collector/tasks"
+)
+
+func TestMain(m *testing.M) {
+	redisconn.RedirectLog(zerolog.Nop()) // Redis goes down here on purpose
+	os.Exit(m.Run())
+}
+
+const mchid = "1900000001"
+
+// program is the command as it would be started again and again.
+type program struct {
+	env            map[string]string
+	stdin          io.Reader
+	stdoutTerminal bool
+	stderrTerminal bool
+	patience       patience
+}
+
+// newProgram has everything set, and a Redis of its own.
+func newProgram(t *testing.T) (*program, *redistest.Server) {
+	t.Helper()
+	server := redistest.Start(t)
+	return programOn(server.URL), server
+}
+
+func programOn(url string) *program {
+	return &program{
+		env: map[string]string{
+			"REDIS_URL": url, "WECHATPAY_MCHID": mchid,
+			"PAYSCORE_APPID": "wx1", "PAYSCORE_SERVICE_ID": "500",
+		},
+		patience: patience{start: 5 * time.Second, retry: 20 * time.Second, grace: 5 * time.Second},
+	}
+}
+
+// ran is what a run left behind.
+type ran struct {
+	status         int
+	stdout, stderr string
+}
+
+func (pr *program) run(ctx context.Context, args ...string) ran {
+	var stdout, stderr buffer
+	status := pr.runInto(ctx, &stdout, &stderr, args...)
+	return ran{status, stdout.String(), stderr.String()}
+}
+
+func (pr *program) runInto(ctx context.Context, stdout, stderr io.Writer, args ...string) int {
+	env := maps.Clone(pr.env)
+	return run(ctx, process{
+		Process: config.Process{
+			Name: "enqueue", Args: args, Stdout: stdout, Stderr: stderr,
+			LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+		},
+		Stdin:          pr.stdin,
+		StdoutTerminal: pr.stdoutTerminal,
+		StderrTerminal: pr.stderrTerminal,
+		patience:       pr.patience,
+	})
+}
+
+// buffer can be read while it is written to.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// wantRun checks the status and standard output whole, and standard error for
+// parts.
+func wantRun(t *testing.T, got ran, status int, stdout []string, stderr ...string) {
+	t.Helper()
+	if got.status != status {
+		t.Errorf("exit status %d, want %d", got.status, status)
+	}
+	if lines := linesOf(got.stdout); !slices.Equal(lines, stdout) {
+		t.Errorf("standard output\n\t%s\nwant\n\t%s", strings.Join(lines, "\n\t"), strings.Join(stdout, "\n\t"))
+	}
+	for _, part := range stderr {
+		if !strings.Contains(got.stderr, part) {
+			t.Errorf("standard error lacks %q", part)
+		}
+	}
+	if len(stderr) == 0 && got.stderr != "" {
+		t.Error("standard error is not empty")
+	}
+	if t.Failed() {
+		t.Logf("standard error:\n%s", got.stderr)
+	}
+}
+
+func linesOf(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+}
+
+func writeFile(t *testing.T, name, text string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// endOrder ends an order as a worker does.
+func endOrder(t *testing.T, server *redistest.Server, no string, state tasks.State, reason string) {
+	t.Helper()
+	l := ledger.New(server.Client, mchid)
+	claim, err := l.Claim(t.Context(), no, ledger.NewToken(), ledger.NoRound, ledger.Limits{
+		Lease: time.Minute, Rate: 1000, Horizon: time.Second, First: time.Second, Most: time.Second,
+	})
+	if err != nil || claim.Code != ledger.Granted {
+		t.Fatalf("claim of %s: %s, %v", no, claim.Code, err)
+	}
+	code, _, err := l.Settle(t.Context(), claim, ledger.Settlement{State: state, Reason: reason, Verdict: "test"})
+	if err != nil || code != ledger.Settled {
+		t.Fatalf("settle of %s: %s, %v", no, code, err)
+	}
+}
+
+func order(t *testing.T, server *redistest.Server, no string) ledger.Order {
+	t.Helper()
+	o, err := ledger.New(server.Client, mchid).Get(t.Context(), no)
+	if err != nil {
+		t.Fatalf("order %s: %v", no, err)
+	}
+	return o
+}
+
+// eventually waits for something that another goroutine brings about.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); <-time.After(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// sameJSON compares two objects whatever the order of their members.
+func sameJSON(t *testing.T, got, want string) {
+	t.Helper()
+	var g, w any
+	if err := json.Unmarshal([]byte(got), &g); err != nil {
+		t.Errorf("%s is not JSON: %v", got, err)
+		return
+	}
+	if err := json.Unmarshal([]byte(want), &w); err != nil {
+		t.Fatal(err)
+	}
+	gb, _ := json.Marshal(g)
+	wb, _ := json.Marshal(w)
+	if !bytes.Equal(gb, wb) {
+		t.Errorf("object\n\t%s\nwant\n\t%s", gb, wb)
+	}
+}
+
+func configParse(args []string, cli *commandLine) (command string, status int, ok bool) {
+	kctx, status, ok := config.Parse(config.Process{
+		Name: "enqueue", Args: args, Stdout: io.Discard, Stderr: io.Discard,
+		LookupEnv: func(string) (string, bool) { return "", false },
+	}, description, cli)
+	if ok {
+		command = kctx.Command()
+	}
+	return command, status, ok
+}

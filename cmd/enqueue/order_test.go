@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/redistest"
+	"payscore-collector/tasks"
+)
+
+// The answers come from scripts inside Redis, so they are tried on both kinds.
+func TestOrder_Answers(t *testing.T) {
+	for name, start := range map[string]func(*testing.T) *redistest.Server{
+		"redis-server": func(t *testing.T) *redistest.Server { return redistest.StartReal(t) },
+		"embedded": func(t *testing.T) *redistest.Server {
+			t.Setenv(redistest.EmbeddedOnly, "1")
+			return redistest.Start(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := start(t)
+			pr := programOn(server.URL)
+			ctx := t.Context()
+
+			wantRun(t, pr.run(ctx, "order", "A1", "A2|*-_"), 0, []string{"A1 accepted", "A2|*-_ accepted"})
+			wantRun(t, pr.run(ctx, "order", "A1", "A3", "A3"), 0, []string{"A1 duplicate", "A3 accepted", "A3 duplicate"})
+			wantRun(t, pr.run(ctx, "order", "A1", "--appid", "wx2"), 3, []string{"A1 conflict"})
+			wantRun(t, pr.run(ctx, "order", "A.1", "A4"), 3, []string{
+				`A.1 invalid out_order_no has '.' at position 2; only digits, letters and _ | * - are allowed`, "A4 accepted"})
+
+			endOrder(t, server, "A1", tasks.Rejected, "unknown order")
+			endOrder(t, server, "A3", tasks.Paid, "")
+			wantRun(t, pr.run(ctx, "order", "A1", "A3", "A4"), 3, []string{"A1 ended rejected", "A3 ended paid", "A4 duplicate"})
+			wantRun(t, pr.run(ctx, "order", "--reopen", "A1", "A3"), 3, []string{"A1 accepted", "A3 ended paid"})
+
+			queued, err := server.Client.LLen(ctx, "asynq:{"+tasks.QueueName(mchid)+"}:pending").Result()
+			if err != nil || queued != 5 { // A1, A2, A3, A4, and A1 again
+				t.Errorf("%d tasks are queued, %v; want 5", queued, err)
+			}
+		})
+	}
+}
+
+func TestOrder_JSON(t *testing.T) {
+	pr, server := newProgram(t)
+	pr.run(t.Context(), "order", "A1", "A2")
+	endOrder(t, server, "A1", tasks.Closed, "")
+	got := pr.run(t.Context(), "order", "--json", "A1", "A2", "A3", "A 4")
+	if got.status != 3 || got.stderr != "" {
+		t.Errorf("status %d, standard error %q", got.status, got.stderr)
+	}
+	want := []string{
+		`{"mchid":"1900000001","out_order_no":"A1","result":"ended","state":"closed"}`,
+		`{"mchid":"1900000001","out_order_no":"A2","result":"duplicate","state":"queued"}`,
+		`{"mchid":"1900000001","out_order_no":"A3","result":"accepted","state":"queued"}`,
+		`{"mchid":"1900000001","out_order_no":"A 4","result":"invalid","reason":"out_order_no has ' ' at position 2; only digits, letters and _ | * - are allowed"}`,
+	}
+	lines := linesOf(got.stdout)
+	if len(lines) != len(want) {
+		t.Fatalf("%d lines, want %d:\n%s", len(lines), len(want), got.stdout)
+	}
+	for i := range want {
+		sameJSON(t, lines[i], want[i])
+	}
+}
+
+func TestOrder_FlagsWinOverEnvironment(t *testing.T) {
+	pr, server := newProgram(t)
+	pr.env["WECHATPAY_MCHID"] = "42"
+	wantRun(t, pr.run(t.Context(), "order", "A1", "--mchid", mchid, "--appid=wx9", "--service-id=900"), 0, []string{"A1 accepted"})
+	if o := order(t, server, "A1"); o.AppID != "wx9" || o.ServiceID != "900" {
+		t.Errorf("the order is of %s and %s", o.AppID, o.ServiceID)
+	}
+}
+
+func TestOrder_At(t *testing.T) {
+	pr, server := newProgram(t)
+	wantRun(t, pr.run(t.Context(), "order", "A1", "--at", "2099-12-24 10:00"), 0, []string{"A1 accepted"})
+	if got, want := order(t, server, "A1").NextDueAt, time.Date(2099, 12, 24, 2, 0, 0, 0, time.UTC); !got.Equal(want) {
+		t.Errorf("due at %v, want %v", got, want)
+	}
+	wantRun(t, pr.run(t.Context(), "order", "A2", "--at=+2h"), 0, []string{"A2 accepted"})
+	if in := time.Until(order(t, server, "A2").NextDueAt); in < 119*time.Minute || in > 2*time.Hour {
+		t.Errorf("due in %v, want 2h", in)
+	}
+}
+
+// Whatever is wrong with the command line or the settings is said before
+// anything is handed over.
+func TestOrder_Usage(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		args []string
+		env  map[string]string
+		want string
+	}{
+		{"no order number", []string{"order"}, nil, `expected "<no> ..."`},
+		{"no command", nil, nil, `expected one of "order", "file"`},
+		{"unknown flag", []string{"order", "A1", "--wiat"}, nil, "unknown flag --wiat"},
+		{"no Redis", []string{"order", "A1"}, map[string]string{"REDIS_URL": ""}, "REDIS_URL is missing"},
+		{"bad Redis", []string{"order", "A1"}, map[string]string{"REDIS_URL": "http://x"}, "REDIS_URL cannot be used"},
+		{"two settings at once", []string{"order", "A1"}, map[string]string{"REDIS_URL": "", "WECHATPAY_MCHID": "x"}, "WECHATPAY_MCHID is \"x\""},
+		{"no merchant", []string{"order", "A1"}, map[string]string{"WECHATPAY_MCHID": "", "PAYSCORE_APPID": ""},
+			"missing: mchid (--mchid or WECHATPAY_MCHID), appid (--appid or PAYSCORE_APPID)\n"},
+		{"bad merchant", []string{"order", "A1", "--mchid=x"}, nil, "--mchid has 'x' at position 1; only digits are allowed"},
+		{"bad service", []string{"order", "A1", "--service-id=a.b"}, nil, "--service-id has '.' at position 2"},
+		{"bad time", []string{"order", "A1", "--at=soon"}, nil, `--at is "soon", which is no time`},
+		{"time gone by", []string{"order", "A1", "--at=-2h"}, nil, "--at is -2h, which is in the past"},
+		{"bad time-out", []string{"order", "A1", "--wait=soon"}, nil, `"soon" is not a time-out`},
+		{"time-out of nothing", []string{"order", "A1", "--wait=0s"}, nil, `"0s" is not a time-out`},
+		{"time-out apart from its flag", []string{"order", "--wait", "30s", "A1"}, nil, "write --wait=30s"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			pr := programOn("redis://127.0.0.1:1/0") // nobody is to ask it
+			for name, value := range tc.env {
+				pr.env[name] = value
+			}
+			wantRun(t, pr.run(t.Context(), tc.args...), 2, nil, tc.want)
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, tc := range []struct{ args, want string }{
+		{"--help", "enqueue file - --format jsonl"},
+		{"order --help", "enqueue order BIKE-1001 --wait=5m --json"},
+		{"file --help", "enqueue file orders.csv --rejects rejects.csv"},
+	} {
+		got := programOn("").run(t.Context(), strings.Fields(tc.args)...)
+		if got.status != 0 || got.stderr != "" || !strings.Contains(got.stdout, tc.want) {
+			t.Errorf("%s: status %d, standard error %q, standard output\n%s", tc.args, got.status, got.stderr, got.stdout)
+		}
+	}
+}
+
+func TestOrder_RedisDown(t *testing.T) {
+	pr := programOn("redis://user:hunter2@127.0.0.1:1/0")
+	start := time.Now()
+	got := pr.run(t.Context(), "order", "A1", "A2")
+	wantRun(t, got, 1, []string{"A1 failed cannot use Redis", "A2 failed cannot use Redis"},
+		"cannot use Redis at redis://127.0.0.1:1/0", "connection refused", "nothing was handed over")
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if strings.Contains(got.stderr, "hunter2") {
+		t.Error("the password is shown")
+	}
+}
+
+// A Redis that takes connections and says nothing is as good as none.
+func TestOrder_RedisSilent(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	pr := programOn("redis://" + listener.Addr().String())
+	pr.patience.start = 100 * time.Millisecond
+	start := time.Now()
+	wantRun(t, pr.run(t.Context(), "order", "A1"), 1, []string{"A1 failed cannot use Redis"}, "cannot use Redis at", "nothing was handed over")
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %v instead of 100ms", took)
+	}
+}
+
+func TestOrder_InterruptedBeforehand(t *testing.T) {
+	pr, server := newProgram(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	got := pr.run(ctx, "order", "A1")
+	if got.status != 1 || !strings.Contains(got.stderr, "interrupted") {
+		t.Errorf("status %d, standard error %q", got.status, got.stderr)
+	}
+	if n, _ := server.Client.DBSize(t.Context()).Result(); n != 0 {
+		t.Errorf("%d keys are in Redis", n)
+	}
+}
+
+func TestLabel(t *testing.T) {
+	for no, want := range map[string]string{
+		"":                         "?",
+		"BIKE-1":                   "BIKE-1",
+		"A.1":                      "A.1",
+		"订单1":                      "订单1",
+		"A 1":                      `"A 1"`,
+		"A\n1 accepted":            `"A\n1 accepted"`,
+		`"A1"`:                     `"\"A1\""`,
+		"\x1b[31m":                 `"\x1b[31m"`,
+		strings.Repeat("x", 1000):  strings.Repeat("x", 64) + "…",
+		strings.Repeat("A1_|*", 6): strings.Repeat("A1_|*", 6),
+	} {
+		if got := label(no); got != want {
+			t.Errorf("label(%q) = %s, want %s", no, got, want)
+		}
+	}
+}
