@@ -44,6 +44,7 @@ type Collector struct {
 	caller   Caller
 	producer *tasks.Producer
 	log      zerolog.Logger
+	trouble  zerolog.Logger // for what may happen to every step at once
 	metrics  *Metrics
 	valve    *valve
 	stop     chan struct{}
@@ -51,9 +52,11 @@ type Collector struct {
 
 // New returns a merchant's collector.
 func New(s Settings, l *ledger.Ledger, caller Caller, producer *tasks.Producer, log zerolog.Logger, m *Metrics) *Collector {
+	log = log.With().Str(logging.FieldMchID, l.MchID()).Logger()
 	return &Collector{
 		Settings: s, ledger: l, caller: caller, producer: producer,
-		log:     log.With().Str(logging.FieldMchID, l.MchID()).Logger(),
+		log:     log,
+		trouble: log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
 		metrics: m, valve: newValve(), stop: make(chan struct{}),
 	}
 }
@@ -116,7 +119,14 @@ func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
 			round = n
 		}
 	}
-	return c.process(ctx, p, round)
+	err = c.process(ctx, p, round)
+	if IsFailure(err) {
+		// asynq keeps a handler's error to itself.
+		c.metrics.StepErrors.WithLabelValues(c.ledger.MchID()).Inc()
+		c.trouble.Error().Err(err).Str(logging.FieldOutOrderNo, p.OutOrderNo).
+			Msg("a step failed on our side; the order is due again, and nothing is lost (at most five such lines in ten seconds)")
+	}
+	return err
 }
 
 func (c *Collector) decode(t *asynq.Task) (tasks.Payload, error) {
@@ -204,12 +214,19 @@ const (
 	sendMargin   = time.Second
 )
 
-// limits are what a claim or a permit must keep to.
+// How long a call may wait for its slot under its lease. A collect that was
+// just looked for waits longer: were it put off, the look was for nothing.
+const (
+	claimHorizon  = time.Second
+	permitHorizon = 5 * time.Second
+)
+
+// limits are what a claim must keep to.
 func (c *Collector) limits(now time.Time) ledger.Limits {
 	return ledger.Limits{
 		Lease:   c.CallTimeout + settleMargin,
 		Rate:    c.Rate,
-		Horizon: time.Second,
+		Horizon: claimHorizon,
 		MinGap:  c.Policy.MinGap,
 		Windows: c.Policy.Window.Ahead(now),
 		First:   firstProbe,

@@ -17,6 +17,7 @@ type Metrics struct {
 	GateClosings *prometheus.CounterVec   // mchid
 	Unusable     *prometheus.CounterVec   // mchid
 	Panics       *prometheus.CounterVec   // mchid
+	StepErrors   *prometheus.CounterVec   // mchid
 	Swept        *prometheus.CounterVec   // mchid
 	Stuck        *prometheus.CounterVec   // mchid
 	SweepErrors  *prometheus.CounterVec   // mchid
@@ -47,6 +48,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		GateClosings: counter("gate_closings_total", "Times that this process's calls closed the merchant's gate."),
 		Unusable:     counter("unusable_tasks_total", "Tasks that can never be worked on, put into asynq's archive."),
 		Panics:       counter("step_panics_total", "Steps that panicked."),
+		StepErrors:   counter("step_errors_total", "Steps that failed on our side, mostly for want of Redis."),
 		Swept:        counter("swept_total", "Orders that the sweep put back into the queue."),
 		Stuck:        counter("stuck_tasks_total", "Tasks that were stuck in asynq and given a new round."),
 		SweepErrors:  counter("sweep_errors_total", "Sweeps that failed."),

@@ -53,7 +53,9 @@ func (s *step) recollect(ctx context.Context, look payscore.Reply) error {
 		return s.settle(ctx, s.Policy.PutOff(s.claim.Order, look, s.now(), s.now()), look)
 	}
 	asked := time.Now()
-	permit, err := s.ledger.Permit(ctx, s.claim, s.limits(asked))
+	lim := s.limits(asked)
+	lim.Horizon = permitHorizon
+	permit, err := s.ledger.Permit(ctx, s.claim, lim)
 	if err != nil {
 		return fmt.Errorf("permit: %w", err) // the lease runs out, and the order is due
 	}

@@ -1,0 +1,370 @@
+package collect
+
+import (
+	"testing"
+	"time"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/payscore"
+	"payscore-collector/tasks"
+)
+
+// shanghai is where all of China's clocks stand.
+var shanghai = zone("Asia/Shanghai")
+
+func zone(name string) *time.Location {
+	loc, err := time.LoadLocation(name)
+	if err != nil {
+		panic(err)
+	}
+	return loc
+}
+
+// testPolicy is the default policy, at any time of the day and without jitter.
+func testPolicy() Policy {
+	return Policy{
+		Schedule: []time.Duration{10 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour},
+		Confirm:  []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute},
+		Window:   Window{Always: true},
+		MinGap:   5 * time.Minute,
+		GiveUp:   720 * time.Hour,
+		Rand:     func() float64 { return 0.5 },
+	}
+}
+
+// noon is when the replies of these tests come.
+var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, shanghai)
+
+// fresh is an order that was opened an hour ago and not tried yet; tried is
+// one that was collected ten minutes ago.
+func fresh() ledger.Snapshot {
+	return ledger.Snapshot{OutOrderNo: "A", State: tasks.Queued, Round: 1, Since: noon.Add(-time.Hour)}
+}
+
+func tried() ledger.Snapshot {
+	o := fresh()
+	o.State, o.Attempts, o.Collected = tasks.Awaiting, 1, noon.Add(-10*time.Minute)
+	return o
+}
+
+func with(o ledger.Snapshot, f func(*ledger.Snapshot)) ledger.Snapshot {
+	f(&o)
+	return o
+}
+
+func collectReply(v payscore.Verdict) payscore.Reply {
+	return payscore.Reply{Call: payscore.CallCollect, Verdict: v, Sent: true}
+}
+
+func queryReply(v payscore.Verdict) payscore.Reply {
+	r := payscore.Reply{Call: payscore.CallQuery, Verdict: v, Sent: true}
+	switch v {
+	case payscore.Paid, payscore.Closed, payscore.Owed, payscore.InProgress:
+		r.Order, r.Verified = &payscore.Order{OrderID: "1"}, true
+	}
+	return r
+}
+
+// next is what a test wants of a settlement.
+type next struct {
+	State  tasks.State
+	Plan   ledger.Plan
+	In     time.Duration // from the reply to the due time
+	Reason string
+
+	Declines, Confirms, Fails, Missing, Attempts int64
+	Uncollected, Unqueried                       bool
+	Collected                                    bool // MIN_GAP counts from this reply
+}
+
+func nextOf(s ledger.Settlement) next {
+	n := next{
+		State: s.State, Plan: s.Next, Reason: s.Reason,
+		Declines: s.Declines, Confirms: s.Confirms, Fails: s.Fails, Missing: s.Missing, Attempts: s.AddAttempts,
+		Uncollected: s.Uncollected, Unqueried: s.Unqueried, Collected: !s.Collected.IsZero(),
+	}
+	if !s.Due.IsZero() {
+		n.In = s.Due.Sub(noon)
+	}
+	return n
+}
+
+const (
+	second = time.Second
+	minute = time.Minute
+	hour   = time.Hour
+)
+
+func TestPolicyNext(t *testing.T) {
+	t.Parallel()
+	declinedAfter := func(k int64) ledger.Snapshot {
+		return with(tried(), func(o *ledger.Snapshot) { o.Declines = k })
+	}
+	failed := func(k int64) ledger.Snapshot { return with(fresh(), func(o *ledger.Snapshot) { o.Fails = k }) }
+	confirmed := func(k int64) ledger.Snapshot {
+		return with(tried(), func(o *ledger.Snapshot) { o.Confirms = k })
+	}
+	missed := func(o ledger.Snapshot) ledger.Snapshot {
+		return with(o, func(o *ledger.Snapshot) { o.Missing = 1 })
+	}
+	overdue := func(o ledger.Snapshot) ledger.Snapshot {
+		return with(o, func(o *ledger.Snapshot) { o.Since = noon.Add(-720 * hour) })
+	}
+	refused := payscore.Reply{Call: payscore.CallCollect, Verdict: payscore.NotCollectable, Code: "ORDER_DONE", Reason: "ORDER_DONE", Sent: true}
+	refusedQuery := payscore.Reply{Call: payscore.CallQuery, Verdict: payscore.NotCollectable, Code: "INVALID_REQUEST", Reason: "INVALID_REQUEST", Sent: true}
+	notCompleted := payscore.Reply{Call: payscore.CallQuery, Verdict: payscore.NotCollectable, Reason: "not_completed", Order: &payscore.Order{}, Verified: true, Sent: true}
+	notFound := func(c payscore.Call) payscore.Reply {
+		return payscore.Reply{Call: c, Verdict: payscore.NotFound, Code: "ORDER_NOT_EXIST", Reason: "ORDER_NOT_EXIST", Sent: true}
+	}
+	badRequest := payscore.Reply{Call: payscore.CallCollect, Verdict: payscore.BadRequest, Reason: "PARAM_ERROR", Sent: true}
+	unsent := func(r payscore.Reply) payscore.Reply { r.Sent = false; return r }
+	revoked := queryReply(payscore.Closed)
+	revoked.Reason = "REVOKED"
+	riddle := queryReply(payscore.Unknown)
+	riddle.Order = &payscore.Order{}
+
+	for _, tt := range []struct {
+		name  string
+		order ledger.Snapshot
+		plan  ledger.Plan
+		reply payscore.Reply
+		want  next
+	}{
+		// A collect that was answered about the order: an attempt.
+		{"accepted: look after 10 s", fresh(), ledger.Collect, collectReply(payscore.Accepted),
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 10 * second, Attempts: 1, Collected: true}},
+		{"accepted again: the looks begin anew", confirmed(2), ledger.Recheck, collectReply(payscore.Accepted),
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 10 * second, Attempts: 1, Collected: true}},
+		{"a deduction is running: look after 10 s", fresh(), ledger.Collect, collectReply(payscore.InProgress),
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 10 * second, Attempts: 1, Collected: true}},
+		{"declined for the first time: 10 min", fresh(), ledger.Collect, collectReply(payscore.Declined),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Declines: 1, Attempts: 1, Collected: true}},
+		{"declined for the second time: 1 h", declinedAfter(1), ledger.Recheck, collectReply(payscore.Declined),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: hour, Declines: 2, Attempts: 1, Collected: true}},
+		{"declined for the third time: 6 h", declinedAfter(2), ledger.Recheck, collectReply(payscore.Declined),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 6 * hour, Declines: 3, Attempts: 1, Collected: true}},
+		{"declined for the fourth time: 24 h", declinedAfter(3), ledger.Recheck, collectReply(payscore.Declined),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 24 * hour, Declines: 4, Attempts: 1, Collected: true}},
+		{"declined for the tenth time: the last entry repeats", declinedAfter(9), ledger.Recheck, collectReply(payscore.Declined),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 24 * hour, Declines: 10, Attempts: 1, Collected: true}},
+		{"refused with a word about the order: look at it", fresh(), ledger.Collect, refused,
+			next{State: tasks.Awaiting, Plan: ledger.Inspect, In: second, Attempts: 1, Collected: true}},
+		{"not found: ask once more", fresh(), ledger.Collect, notFound(payscore.CallCollect),
+			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Missing: 1, Attempts: 1, Collected: true}},
+		{"malformed: will not mend by itself", fresh(), ledger.Collect, badRequest,
+			next{State: tasks.Rejected, Reason: "PARAM_ERROR", Attempts: 1, Collected: true}},
+
+		// A collect that met somebody else's trouble: no attempt.
+		{"unknown effect: look after 2 s", fresh(), ledger.Collect, collectReply(payscore.Unknown),
+			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1, Collected: true}},
+		{"unknown for the second time in a row: 5 s", failed(1), ledger.Recheck, collectReply(payscore.Unknown),
+			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 5 * second, Fails: 2, Collected: true}},
+		{"unknown for the third time: 10 s", failed(2), ledger.Recheck, collectReply(payscore.Unknown),
+			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 10 * second, Fails: 3, Collected: true}},
+		{"unknown for the fourth time: over to the schedule", failed(3), ledger.Recheck, collectReply(payscore.Unknown),
+			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 10 * minute, Fails: 4, Collected: true}},
+		{"a 5xx may have taken effect", fresh(), ledger.Collect, collectReply(payscore.Unavailable),
+			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1, Collected: true}},
+		{"never left: collect again, nothing counted", fresh(), ledger.Collect, unsent(collectReply(payscore.Unavailable)),
+			next{State: tasks.Queued, Plan: ledger.Collect, In: 2 * second, Fails: 1, Uncollected: true}},
+		{"never left, on a later attempt: look again first", tried(), ledger.Recheck, unsent(collectReply(payscore.Unavailable)),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 2 * second, Fails: 1, Uncollected: true}},
+		{"throttled: look, and collect no sooner than MIN_GAP", fresh(), ledger.Collect, collectReply(payscore.Throttled),
+			next{State: tasks.Queued, Plan: ledger.Recheck, In: 5 * minute, Fails: 1, Collected: true}},
+		{"the merchant's fault: as it was, no sooner than MIN_GAP", fresh(), ledger.Collect, collectReply(payscore.MerchantFault),
+			next{State: tasks.Queued, Plan: ledger.Collect, In: 5 * minute, Collected: true}},
+		{"the merchant's fault keeps every counter", with(missed(declinedAfter(2)), func(o *ledger.Snapshot) { o.Fails, o.Confirms = 2, 1 }), ledger.Recheck, collectReply(payscore.MerchantFault),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * minute, Declines: 2, Fails: 2, Confirms: 1, Missing: 1, Collected: true}},
+
+		// Looks that say how it ended.
+		{"paid", tried(), ledger.Confirm, queryReply(payscore.Paid), next{State: tasks.Paid}},
+		{"revoked", tried(), ledger.Recheck, revoked, next{State: tasks.Closed, Reason: "REVOKED"}},
+		{"nothing to collect, says a signed order", tried(), ledger.Inspect, notCompleted, next{State: tasks.Rejected, Reason: "not_completed"}},
+		{"not found a second time", missed(tried()), ledger.Resolve, notFound(payscore.CallQuery), next{State: tasks.Rejected, Reason: "ORDER_NOT_EXIST", Missing: 2}},
+		{"a query is refused: ask once more", tried(), ledger.Inspect, refusedQuery,
+			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Missing: 1}},
+		{"a query is refused a second time: there is no other way to look", missed(tried()), ledger.Resolve, refusedQuery,
+			next{State: tasks.Rejected, Reason: "INVALID_REQUEST", Missing: 2}},
+
+		// Looks after a collect that was taken: 10 s, 1 min, 10 min, schedule.
+		{"first look, still owed: 1 min", confirmed(0), ledger.Confirm, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: minute, Confirms: 1}},
+		{"second look, still owed: 10 min", confirmed(1), ledger.Confirm, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 10 * minute, Confirms: 2}},
+		{"third look, still owed: the schedule", confirmed(2), ledger.Confirm, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Declines: 1}},
+		{"a look finds the order changing: look again", confirmed(0), ledger.Recheck, queryReply(payscore.InProgress),
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: minute, Confirms: 1}},
+		{"still changing after the last look: the schedule", confirmed(2), ledger.Confirm, queryReply(payscore.InProgress),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Declines: 1}},
+
+		// Looks after doubt.
+		{"no effect after all: collect, MIN_GAP after the last call", with(tried(), func(o *ledger.Snapshot) { o.Collected = noon.Add(-2 * second) }), ledger.Resolve, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5*minute - 2*second}},
+		{"no effect, and MIN_GAP has passed: at once", tried(), ledger.Resolve, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck}},
+		{"owed though the collect was refused: the schedule", tried(), ledger.Inspect, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Declines: 1}},
+		{"found after it was missing: forgotten", missed(tried()), ledger.Resolve, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck}},
+		{"a good look ends a row of failures", with(tried(), func(o *ledger.Snapshot) { o.Fails = 7 }), ledger.Resolve, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck}},
+
+		// Looks that meet trouble: the same look again, nothing forgotten.
+		{"throttled look", missed(confirmed(1)), ledger.Confirm, queryReply(payscore.Throttled),
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 2 * second, Fails: 1, Confirms: 1, Missing: 1}},
+		{"look at a platform in trouble", tried(), ledger.Resolve, queryReply(payscore.Unavailable),
+			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1}},
+		{"look that never left is not counted", tried(), ledger.Resolve, unsent(queryReply(payscore.Unavailable)),
+			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1, Unqueried: true}},
+		{"look under a merchant's fault: the gate holds it back", tried(), ledger.Recheck, queryReply(payscore.MerchantFault),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * second}},
+		{"an order that contradicts itself", tried(), ledger.Confirm, riddle,
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 2 * second, Fails: 1}},
+
+		// Giving up.
+		{"the next attempt would come too late: one last look when time is over",
+			with(declinedAfter(9), func(o *ledger.Snapshot) { o.Since = noon.Add(-719 * hour) }), ledger.Recheck, collectReply(payscore.Declined),
+			next{State: tasks.Awaiting, Plan: ledger.Final, In: hour, Declines: 10, Attempts: 1, Collected: true}},
+		{"owed at the last look", overdue(tried()), ledger.Final, queryReply(payscore.Owed),
+			next{State: tasks.Exhausted, Reason: ReasonGaveUp, Declines: 1}},
+		{"paid at the last look", overdue(tried()), ledger.Final, queryReply(payscore.Paid), next{State: tasks.Paid}},
+		{"a last look that meets trouble ends nothing", overdue(tried()), ledger.Final, queryReply(payscore.Unavailable),
+			next{State: tasks.Awaiting, Plan: ledger.Final, In: 2 * second, Fails: 1}},
+		{"owed when time is over, at any other look", overdue(tried()), ledger.Recheck, queryReply(payscore.Owed),
+			next{State: tasks.Exhausted, Reason: ReasonGaveUp, Declines: 1}},
+		{"no effect after all, and time is over", overdue(tried()), ledger.Resolve, queryReply(payscore.Owed),
+			next{State: tasks.Exhausted, Reason: ReasonGaveUp}},
+		{"a deduction that was taken is waited for, even when time is over", overdue(confirmed(1)), ledger.Confirm, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 10 * minute, Confirms: 2}},
+		{"and given up after the last look at it", overdue(confirmed(2)), ledger.Confirm, queryReply(payscore.Owed),
+			next{State: tasks.Exhausted, Reason: ReasonGaveUp, Declines: 1}},
+		{"declined when time is over: one last look at once", overdue(tried()), ledger.Recheck, collectReply(payscore.Declined),
+			next{State: tasks.Awaiting, Plan: ledger.Final, Declines: 1, Attempts: 1, Collected: true}},
+		{"never tried, though time is over: not given up", overdue(fresh()), ledger.Resolve, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck}},
+		{"not tried since it was reopened: not given up",
+			with(overdue(tried()), func(o *ledger.Snapshot) { o.Collected = o.Since.Add(-second) }), ledger.Resolve, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck}},
+		{"a merchant's fault when time is over ends nothing", overdue(tried()), ledger.Recheck, collectReply(payscore.MerchantFault),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * minute, Collected: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := nextOf(testPolicy().Next(tt.order, tt.plan, tt.reply, noon))
+			if got != tt.want {
+				t.Errorf("got  %+v\nwant %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+// Times that the schedule would put outside the window, or too close to the
+// last collect.
+func TestPolicyKeepsWindowAndGap(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		change func(*Policy)
+		now    time.Time
+		reply  payscore.Reply
+		plan   ledger.Plan
+		want   time.Time
+	}{
+		{"inside the window", func(*Policy) {}, at(21, 45), collectReply(payscore.Declined), ledger.Recheck, at(21, 55)},
+		{"over the window's end: the next morning", func(*Policy) {}, at(21, 55), collectReply(payscore.Declined), ledger.Recheck, at(24+8, 0)},
+		{"a look is made at night too", func(*Policy) {}, at(23, 0), queryReply(payscore.Unavailable), ledger.Resolve, at(23, 0).Add(2 * second)},
+		{"and the collect that follows waits for the morning", func(*Policy) {}, at(23, 0), queryReply(payscore.Owed), ledger.Resolve, at(24+8, 0)},
+		{"a schedule shorter than MIN_GAP", func(p *Policy) { p.Schedule = []time.Duration{second} }, at(12, 0), collectReply(payscore.Declined), ledger.Recheck, at(12, 5)},
+		{"MIN_GAP over the window's end", func(p *Policy) { p.Schedule = []time.Duration{second} }, at(21, 58), collectReply(payscore.Declined), ledger.Recheck, at(24+8, 0)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := testPolicy()
+			p.Window = Window{From: 8 * hour, To: 22 * hour, Location: shanghai}
+			tt.change(&p)
+			o := tried()
+			o.Collected = tt.now.Add(-hour)
+			if got := p.Next(o, tt.plan, tt.reply, tt.now); !got.Due.Equal(tt.want) {
+				t.Errorf("due %s, want %s", got.Due.In(shanghai), tt.want)
+			}
+		})
+	}
+}
+
+// at is a time of noon's day in Shanghai; hours past 23 are the next day's.
+func at(h, m int) time.Time { return time.Date(2026, 3, 2, h, m, 0, 0, shanghai) }
+
+func TestPolicyPutOff(t *testing.T) {
+	t.Parallel()
+	p := testPolicy()
+	o := with(tried(), func(o *ledger.Snapshot) { o.Fails, o.Missing, o.Declines = 3, 1, 2 })
+	got := p.PutOff(o, queryReply(payscore.Owed), noon.Add(hour), noon)
+	if n := nextOf(got); n != (next{State: tasks.Awaiting, Plan: ledger.Recheck, In: hour, Declines: 2}) {
+		t.Errorf("put off: %+v", n)
+	}
+	o.Since = noon.Add(-719*hour - 30*minute)
+	got = p.PutOff(o, queryReply(payscore.Owed), noon.Add(hour), noon)
+	if n := nextOf(got); n != (next{State: tasks.Awaiting, Plan: ledger.Final, In: 30 * minute, Declines: 2}) {
+		t.Errorf("put off past the end of its time: %+v", n)
+	}
+}
+
+func TestGateSignal(t *testing.T) {
+	t.Parallel()
+	fault := func(s payscore.Scope) payscore.Reply {
+		r := collectReply(payscore.MerchantFault)
+		r.Scope = s
+		return r
+	}
+	givenUp := collectReply(payscore.Unknown)
+	givenUp.Reason = payscore.ReasonGivenUp
+	riddle := queryReply(payscore.Unknown)
+	riddle.Order = &payscore.Order{}
+	for _, tt := range []struct {
+		name  string
+		reply payscore.Reply
+		want  ledger.GateSignal
+	}{
+		{"signature", fault(payscore.ScopeMerchant), ledger.GateFault},
+		{"permission for one service", fault(payscore.ScopeService), ledger.GateService},
+		{"too fast", collectReply(payscore.Throttled), ledger.GateThrottled},
+		{"platform in trouble", collectReply(payscore.Unavailable), ledger.GateDown},
+		{"no answer", collectReply(payscore.Unknown), ledger.GateDown},
+		{"this side gave up", givenUp, ledger.GateNothing},
+		{"a signed riddle is an answer", riddle, ledger.GateOK},
+		{"declined", collectReply(payscore.Declined), ledger.GateOK},
+		{"refused", collectReply(payscore.NotCollectable), ledger.GateOK},
+		{"not found", queryReply(payscore.NotFound), ledger.GateOK},
+		{"paid", queryReply(payscore.Paid), ledger.GateOK},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := gateSignal(tt.reply); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// What is booked is what a signed order says, in fen.
+func TestFacts(t *testing.T) {
+	t.Parallel()
+	if f := facts(collectReply(payscore.Accepted)); f != (ledger.Facts{}) {
+		t.Errorf("a reply without an order says %+v", f)
+	}
+	r := queryReply(payscore.Paid)
+	r.Order = &payscore.Order{OrderID: "77", Collection: &payscore.Collection{
+		State: "USER_PAID", TotalAmount: 150, PaidAmount: 150,
+		Details: []payscore.Detail{{TransactionID: "t1", PaidType: "NEWTON", Amount: 100}, {TransactionID: "t2", PaidType: "NEWTON", Amount: 50}},
+	}}
+	f := facts(r)
+	if f.OrderID != "77" || f.TransactionID != "t2" || f.PaidType != "NEWTON" || f.Total == nil || *f.Total != 150 || f.Paid == nil || *f.Paid != 150 {
+		t.Errorf("%+v", f)
+	}
+	owed := queryReply(payscore.Owed)
+	owed.Order.TotalAmount = 150
+	if f := facts(owed); f.Paid != nil || *f.Total != 150 {
+		t.Errorf("owed: %+v", f)
+	}
+}
