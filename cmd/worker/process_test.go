@@ -116,6 +116,7 @@ func paid(r *workertest.Rig) int64 {
 // Promise 3, continued: nothing is lost when a worker is killed in its calls.
 func TestPromiseNothingLostByKilledWorkers(t *testing.T) {
 	r := workertest.New(t, func(c *config.Worker) { c.Rate = 200 })
+	r.WorkersDie = true
 	nos := workertest.Numbers("KILL", 300)
 	for i, no := range nos {
 		r.Add(simulator.Order{OutOrderNo: no, Fate: []simulator.Fate{"pays", "declines:1", "userpaying:500ms", "revoked"}[i%4]})
@@ -142,6 +143,7 @@ func TestPromiseNothingLostByRedisRestarts(t *testing.T) {
 	if !r.Redis.Real {
 		t.Skip("this test needs a redis-server on the PATH")
 	}
+	r.WorkersDie = true // in effect: what they learn while Redis is away is lost
 	nos := workertest.Numbers("AOF", 200)
 	for i, no := range nos {
 		r.Add(simulator.Order{OutOrderNo: no, Fate: []simulator.Fate{"pays", "declines:1"}[i%2]})

@@ -534,6 +534,28 @@ func TestSweep(t *testing.T) {
 			t.Errorf("taken twice: %+v", swept.Orders)
 		}
 	})
+	t.Run("gives an order whose worker died a new round", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		lim := limits()
+		lim.Lease = time.Millisecond
+		dead := s.claim("A", lim)
+		var swept ledger.Sweep
+		s.until(func() bool {
+			var err error
+			if swept, err = s.ledger.Sweep(context.Background(), ledger.SweepArgs{Limit: 10, Grace: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+			return len(swept.Orders) == 1
+		})
+		if swept.Orders[0].Round != 2 {
+			t.Errorf("round %d", swept.Orders[0].Round)
+		}
+		// It was not dead but slow, and nobody has claimed the order since.
+		if code, _ := s.settle(dead, back(dead, ledger.Recheck)); code != ledger.Settled {
+			t.Errorf("%s", code)
+		}
+	})
 	t.Run("is let through once an interval", func(t *testing.T) {
 		s := newSetup(t)
 		args := ledger.SweepArgs{Interval: time.Hour, Limit: 10}

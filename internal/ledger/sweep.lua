@@ -32,16 +32,24 @@ local reply = { 'taken', now, 0, num(oldest[2]) }
 if limit <= 0 then return reply end
 for _, no in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, limit)) do
   local r = redis.call('HMGET', a.prefix .. no, 'state', 'appid', 'svc', 'round', 'lease')
+  local round = num(r[4])
   if not r[1] or not OPEN[r[1]] then
     redis.call('ZREM', KEYS[1], no)
   elseif num(r[5]) > now then
     redis.call('ZADD', KEYS[1], r[5], no)
   else
+    if r[5] then
+      -- A lease that ran out unsettled: its worker died, and its task stands
+      -- active in asynq, which takes it back after a minute or more. A new
+      -- round has a new task.
+      round = redis.call('HINCRBY', a.prefix .. no, 'round', 1)
+      redis.call('HDEL', a.prefix .. no, 'lease')
+    end
     redis.call('ZADD', KEYS[1], now + a.grace, no)
     reply[#reply + 1] = no
     reply[#reply + 1] = r[2]
     reply[#reply + 1] = r[3]
-    reply[#reply + 1] = num(r[4])
+    reply[#reply + 1] = round
   end
 end
 return reply
