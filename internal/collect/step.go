@@ -94,6 +94,11 @@ func (s *step) untilSlot(ctx context.Context, asked time.Time, wait time.Duratio
 	if !pause(ctx, nil, wait) {
 		return false
 	}
+	// A machine that stood still for a moment has many slots behind it at
+	// once; their calls must not leave at once.
+	if s.pacer.Wait(ctx) != nil {
+		return false
+	}
 	return s.claim.Probe || !s.valve.closed()
 }
 
