@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
+)
+
+type getCommand struct {
+	No   string `arg:"" name:"no" help:"The order's out_order_no; behind -- where it begins with a dash."`
+	JSON bool   `name:"json" help:"One JSON object with the log of calls; amounts in fen."`
+}
+
+func (g *getCommand) judge(c *config.Collector) {
+	var field *tasks.FieldError
+	if errors.As(tasks.ValidateOutOrderNo(g.No), &field) {
+		c.Problem(field.Field, "%s", field.Problem)
+	}
+}
+
+func (g *getCommand) run(ctx context.Context, s *session) error {
+	l, o, err := g.find(ctx, s)
+	if err != nil {
+		return err
+	}
+	if g.JSON {
+		return writeJSON(s.out, o)
+	}
+	var gate ledger.GateStatus
+	if o.State.Open() {
+		if gate, err = l.Gate(ctx); err != nil {
+			return fmt.Errorf("read the merchant's gate: %w", err)
+		}
+	}
+	tell(s.out, s.clock(), o, gate)
+	return nil
+}
+
+// find looks for the order in every ledger in question. A number is unique
+// only within one merchant, so the first find may not be the only one.
+func (g *getCommand) find(ctx context.Context, s *session) (*ledger.Ledger, ledger.Order, error) {
+	ledgers, err := s.ledgers(ctx)
+	if err != nil {
+		return nil, ledger.Order{}, err
+	}
+	var in []string // merchants that have it
+	var l *ledger.Ledger
+	var o ledger.Order
+	for _, candidate := range ledgers {
+		found, err := candidate.Get(ctx, g.No)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+			continue
+		case err != nil:
+			return nil, ledger.Order{}, fmt.Errorf("read order %s: %w", g.No, err)
+		}
+		l, o = candidate, found
+		in = append(in, candidate.MchID())
+	}
+	switch {
+	case len(in) > 1:
+		return nil, ledger.Order{}, &statusError{config.ExitUsage, fmt.Sprintf(
+			"order %s is in the ledgers of merchants %s: say which with --mchid", g.No, strings.Join(in, ", "))}
+	case len(in) == 1:
+		return l, o, nil
+	case s.mchid != "":
+		return nil, ledger.Order{}, &statusError{exitNoOrder, fmt.Sprintf(
+			"there is no order %s in the ledger of merchant %s", g.No, s.mchid)}
+	default:
+		return nil, ledger.Order{}, &statusError{exitNoOrder, fmt.Sprintf(
+			"there is no order %s in any ledger of this Redis (merchants: %s)", g.No, orNone(mchids(ledgers)))}
+	}
+}
+
+func mchids(ledgers []*ledger.Ledger) string {
+	ids := make([]string, len(ledgers))
+	for i, l := range ledgers {
+		ids[i] = l.MchID()
+	}
+	return strings.Join(ids, ", ")
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// writeJSON writes v in one line, with & and < as they are.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

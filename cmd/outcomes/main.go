@@ -1,0 +1,167 @@
+// Command outcomes says what became of orders.
+//
+//	outcomes get NO                    one order and its story
+//	outcomes list --state S            the orders in a state
+//	outcomes stats                     how many are in each, and the money
+//
+// It only reads. Without --mchid (WECHATPAY_MCHID) it looks at every merchant
+// that has a ledger in this Redis. Exit status: 0 done, 1 failed, 2 wrong usage
+// or configuration, 4 no such order.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/logging"
+	"payscore-collector/internal/redisconn"
+)
+
+// Exit statuses beside config's.
+const (
+	exitFailed  = 1
+	exitNoOrder = 4
+)
+
+// patience is how long Redis may take to show that it is there: whoever asks
+// about an order is a person, or a script with a person behind it.
+const patience = 8 * time.Second
+
+type commandLine struct {
+	config.RedisFlags
+	MchID string `name:"wechatpay-mchid" aliases:"mchid" env:"WECHATPAY_MCHID" group:"Merchant" placeholder:"NUMBER" help:"Only this merchant, also written --mchid. Without it, every merchant that has a ledger in this Redis"`
+	config.LogFlags
+
+	Get   getCommand   `cmd:"" help:"One order and its story. Exit status 4 where there is no such order."`
+	List  listCommand  `cmd:"" help:"The orders in one state: ended ones newest first, open ones by when they are due."`
+	Stats statsCommand `cmd:"" help:"How many orders are in each state, and the money that came in."`
+}
+
+// command is one of the subcommands.
+type command interface {
+	// judge reports what is wrong with the command's own arguments.
+	judge(*config.Collector)
+	run(context.Context, *session) error
+}
+
+func (cli *commandLine) command(name string) command {
+	return map[string]command{"get": &cli.Get, "list": &cli.List, "stats": &cli.Stats}[name]
+}
+
+func main() {
+	p := program{Process: config.OSProcess("outcomes"), now: time.Now, zone: time.Local, patience: patience}
+	os.Exit(p.run(context.Background()))
+}
+
+// program is what the command is given from outside.
+type program struct {
+	config.Process
+	now      func() time.Time
+	zone     *time.Location // of the times that people read
+	patience time.Duration
+}
+
+// run does what the command line asks for and returns the exit status.
+func (p program) run(ctx context.Context) int {
+	var cli commandLine
+	kctx, status, ok := config.Parse(p.Process, "Says what became of orders. It only reads.", &cli)
+	if !ok {
+		return status
+	}
+	cmd := cli.command(kctx.Selected().Name)
+
+	var c config.Collector
+	options := cli.RedisFlags.Resolve(&c)
+	config.OrderFlags{MchID: cli.MchID}.Resolve(&c)
+	logSettings := cli.LogFlags.Resolve(&c)
+	cmd.judge(&c)
+	if err := c.Err(); err != nil {
+		fmt.Fprintln(p.Stderr, err)
+		return config.ExitUsage
+	}
+	log, err := logging.New(logSettings.Level, logSettings.Format, p.Stderr)
+	if err != nil {
+		fmt.Fprintln(p.Stderr, err)
+		return config.ExitUsage
+	}
+	redisconn.RedirectLog(log)
+	rdb := options.Open(redisconn.Pool{Size: 2, Name: "payscore-outcomes"})
+	defer rdb.Close()
+	if err := p.reach(ctx, rdb, options); err != nil {
+		return p.fail(err)
+	}
+
+	out := bufio.NewWriter(p.Stdout)
+	err = cmd.run(ctx, &session{rdb: rdb, mchid: cli.MchID, out: out, errOut: p.Stderr, now: p.now, zone: p.zone})
+	if flushed := out.Flush(); err == nil && flushed != nil {
+		err = fmt.Errorf("write the output: %w", flushed)
+	}
+	if err != nil {
+		return p.fail(err)
+	}
+	return config.ExitOK
+}
+
+// fail says what went wrong and returns its exit status.
+func (p program) fail(err error) int {
+	fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
+	var coded *statusError
+	if errors.As(err, &coded) {
+		return coded.status
+	}
+	return exitFailed
+}
+
+// statusError is an error with an exit status other than exitFailed.
+type statusError struct {
+	status int
+	text   string
+}
+
+func (e *statusError) Error() string { return e.text }
+
+func (p program) reach(ctx context.Context, rdb redis.UniversalClient, options redisconn.Options) error {
+	ctx, cancel := context.WithTimeout(ctx, p.patience)
+	defer cancel()
+	if err := rdb.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("the Redis at %s does not answer (%w): check REDIS_URL, and that Redis runs", options, err)
+	}
+	return nil
+}
+
+// session is what a command works with.
+type session struct {
+	rdb    redis.UniversalClient
+	mchid  string // empty: every merchant
+	out    *bufio.Writer
+	errOut io.Writer
+	now    func() time.Time
+	zone   *time.Location
+}
+
+// ledgers are those of the merchant asked for, or of all, by number.
+func (s *session) ledgers(ctx context.Context) ([]*ledger.Ledger, error) {
+	ids := []string{s.mchid}
+	if s.mchid == "" {
+		var err error
+		if ids, err = ledger.Merchants(ctx, s.rdb); err != nil {
+			return nil, fmt.Errorf("ask Redis which merchants there are: %w", err)
+		}
+	}
+	ledgers := make([]*ledger.Ledger, len(ids))
+	for i, id := range ids {
+		ledgers[i] = ledger.New(s.rdb, id)
+	}
+	return ledgers, nil
+}
+
+func (s *session) clock() clock { return clock{now: s.now(), zone: s.zone} }

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
+)
+
+type statsCommand struct {
+	JSON bool `name:"json" help:"One JSON object, {\"MCHID\":{\"queued\":n,…,\"paid_amount\":fen}}."`
+}
+
+func (*statsCommand) judge(*config.Collector) {}
+
+func (st *statsCommand) run(ctx context.Context, s *session) error {
+	ledgers, err := s.ledgers(ctx)
+	if err != nil {
+		return err
+	}
+	all := make(map[string]ledger.Stats, len(ledgers))
+	gates := make(map[string]ledger.GateStatus, len(ledgers))
+	for _, l := range ledgers {
+		if all[l.MchID()], err = l.Stats(ctx); err != nil {
+			return fmt.Errorf("read the counters of merchant %s: %w", l.MchID(), err)
+		}
+		if gates[l.MchID()], err = l.Gate(ctx); err != nil {
+			return fmt.Errorf("read the gate of merchant %s: %w", l.MchID(), err)
+		}
+	}
+	if st.JSON {
+		return writeJSON(s.out, all)
+	}
+	statsTable(s.out, ledgers, all)
+	for _, l := range ledgers {
+		writeGate(s.out, s.clock(), l.MchID(), gates[l.MchID()])
+	}
+	return nil
+}
+
+// statsTable has a line a merchant, and one for all together where there are
+// several.
+func statsTable(w io.Writer, ledgers []*ledger.Ledger, all map[string]ledger.Stats) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(t, "MERCHANT\t")
+	for _, state := range tasks.States {
+		fmt.Fprint(t, strings.ToUpper(string(state)), "\t")
+	}
+	fmt.Fprint(t, "MONEY IN\t\n")
+	line := func(name string, s ledger.Stats) {
+		fmt.Fprint(t, name, "\t")
+		for _, state := range tasks.States {
+			fmt.Fprint(t, strconv.FormatInt(s.Orders[state], 10), "\t")
+		}
+		fmt.Fprint(t, yuan(s.PaidAmount), "\t\n")
+	}
+	sum := ledger.Stats{Orders: map[tasks.State]int64{}}
+	for _, l := range ledgers {
+		s := all[l.MchID()]
+		line(l.MchID(), s)
+		for state, n := range s.Orders {
+			sum.Orders[state] += n
+		}
+		sum.PaidAmount += s.PaidAmount
+	}
+	if len(ledgers) > 1 {
+		line("all", sum)
+	}
+	_ = t.Flush() // w is buffered: its errors come up when that is flushed
+}
+
+// writeGate says what stops a merchant's calls, if anything does: without it
+// the numbers would only stand still.
+func writeGate(w io.Writer, c clock, mchid string, gate ledger.GateStatus) {
+	if gate.Kind != "" {
+		fmt.Fprintf(w, "\n%s: %s\n", mchid, closedGate(c, gate))
+	}
+	for _, pair := range gate.Services {
+		fmt.Fprintf(w, "\n%s: %s\n", mchid, closedService(pair))
+	}
+}
