@@ -1,0 +1,128 @@
+// Command demo shows the whole collection on a machine with nothing but Go: an
+// embedded Redis, a simulated WeChat Pay that goes wrong on purpose, and the
+// real worker, all in this process. A few hundred orders of mixed fates go in;
+// every one comes out, and at the end what the ledger recorded is held against
+// what the platform knows.
+//
+//	go run ./cmd/demo
+//
+// Days are compressed into seconds, see scenario.go. Exit status: 0
+// everything agrees; 1 something differs, or an order did not end in time; 2
+// wrong usage; 130 interrupted.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/mattn/go-isatty"
+
+	"payscore-collector/internal/config"
+)
+
+// Exit statuses beside config's.
+const (
+	exitFailed      = 1
+	exitInterrupted = 130 // as a shell reports a program that SIGINT ended
+)
+
+type commandLine struct {
+	Orders int           `name:"orders" default:"300" placeholder:"N" help:"How many orders (default ${default})."`
+	Seed   uint64        `name:"seed" default:"1" placeholder:"N" help:"Decides which calls go wrong; the same seed picks the same ones (default ${default})."`
+	Limit  time.Duration `name:"time-limit" default:"90s" placeholder:"DURATION" help:"How long the orders may take to end (default ${default})."`
+	List   bool          `name:"list" help:"At the end, also list every order: what the ledger recorded beside what the platform knows."`
+}
+
+// maxOrders keeps the demo a demo: the embedded Redis and the audit hold
+// everything in memory.
+const maxOrders = 10_000
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := run(ctx, config.OSProcess("demo"), isatty.IsTerminal(os.Stdout.Fd()))
+	stop()
+	os.Exit(status)
+}
+
+func run(ctx context.Context, p config.Process, terminal bool) int {
+	var cli commandLine
+	if _, status, ok := config.Parse(p, "Collects orders of mixed fates from a simulated WeChat Pay that goes wrong on purpose, and audits the result.", &cli); !ok {
+		return status
+	}
+	if cli.Orders < 1 || cli.Orders > maxOrders {
+		fmt.Fprintf(p.Stderr, "%s: --orders is %d: write 1 to %d\n", p.Name, cli.Orders, maxOrders)
+		return config.ExitUsage
+	}
+	agrees, err := play(ctx, cli, compressed, p.Stdout, terminal)
+	switch {
+	case ctx.Err() != nil:
+		fmt.Fprintln(p.Stdout, "\ninterrupted")
+		return exitInterrupted
+	case err != nil:
+		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
+		return exitFailed
+	case !agrees:
+		return exitFailed
+	}
+	return config.ExitOK
+}
+
+// play runs the demo from the first line to the last, and reports whether the
+// audit found nothing.
+func play(ctx context.Context, cli commandLine, sc scenario, out io.Writer, terminal bool) (agrees bool, err error) {
+	fmt.Fprintln(out, "setting up an embedded Redis, a simulated WeChat Pay and a worker ...")
+	s, err := newStage(sc, cli.Seed)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		// The log is worth keeping where something went wrong.
+		keep := !agrees && ctx.Err() == nil
+		err = errors.Join(err, s.close(keep))
+		if keep {
+			fmt.Fprintf(out, "the worker's log: %s\n", s.logPath)
+		}
+	}()
+	orders := makeOrders(cli.Orders)
+	if err := s.sim.AddOrders(orders...); err != nil {
+		return false, err
+	}
+	worker := s.startWorker(ctx)
+	defer func() { _ = worker.stop() }() // where it matters, its error is looked at below
+
+	began := time.Now()
+	if err := s.misbehave(0); err != nil {
+		return false, err
+	}
+	if err := s.enqueue(ctx, orders, out); err != nil {
+		return false, err
+	}
+	ended, err := s.watch(ctx, worker, newLive(out, terminal, len(orders)), began, cli.Limit)
+	if err != nil {
+		return false, err
+	}
+	took := time.Since(began)
+	// When the worker has stopped, no call is under way any more: what the
+	// ledger and the platform say from here on is final.
+	if err := worker.stop(); err != nil {
+		return false, err
+	}
+	e, err := s.evidence(ctx, orders)
+	if err != nil {
+		return false, err
+	}
+	e.report(out, took)
+	if cli.List {
+		e.list(out)
+	}
+	if !ended {
+		fmt.Fprintf(out, "\nnot all orders ended within %s\n", cli.Limit)
+	}
+	return writeAudit(out, len(orders), e.audit()) && ended, nil
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"payscore-collector/internal/simulator"
+)
+
+// scenario is how fast everything goes, and what goes wrong when.
+type scenario struct {
+	// settings are the worker's, by the names that an operator sets them by.
+	settings map[string]string
+	acts     []act // by time
+}
+
+// act is what the platform does from some time after the start on.
+type act struct {
+	from   time.Duration
+	faults simulator.Faults
+}
+
+// compressed is the demo: what takes days in production takes seconds, and the
+// code is the same.
+var compressed = scenario{
+	settings: map[string]string{
+		"COLLECT_WINDOW":   "always",
+		"COLLECT_SCHEDULE": "1s,2s,3s",
+		"CONFIRM_SCHEDULE": "500ms,1s,2s",
+		// The platform refuses a second collect of an order within a second.
+		"MIN_GAP":       "1200ms",
+		"GIVE_UP_AFTER": "20s",
+		"SWEEP_EVERY":   "500ms",
+		"CALL_TIMEOUT":  "5s",
+		"COLLECT_RATE":  "100",
+		"ADMIN_ADDR":    "", // off: whoever has that port may keep it
+	},
+	acts: []act{
+		{0, everyday},
+		// The merchant's certificate seems to be replaced: every call of
+		// every order is refused, and the worker stops calling.
+		{8 * time.Second, refusing(calm)},
+		// The first probe comes 5 s after the first refusal. Everyday faults
+		// wait for it: one probe in ten would meet one, and the next probe
+		// comes 10 s later.
+		{11 * time.Second, calm},
+		{15 * time.Second, everyday},
+		// The last orders come in undisturbed: after three failures in a row
+		// an order rests for 10 s, and few would want to watch that.
+		{24 * time.Second, calm},
+	},
+}
+
+// calm is a platform in good health, which needs some time for an answer, and
+// more for the money.
+var calm = simulator.Faults{
+	Latency:       simulator.Duration(10 * time.Millisecond),
+	LatencyJitter: simulator.Duration(40 * time.Millisecond),
+	PayDelay:      simulator.Duration(200 * time.Millisecond),
+	// Below COLLECT_RATE, so that the worker meets 429 and has to slow down.
+	MaxRate: 85,
+}
+
+// everyday has about one call in ten go wrong.
+var everyday = func() simulator.Faults {
+	f := calm
+	f.Error5xx = 0.03
+	f.DropBefore = 0.02
+	f.DropAfter = 0.02
+	f.WrongSignature = 0.02
+	f.MissingSignature = 0.01
+	f.HTML502 = 0.01
+	return f
+}()
+
+func refusing(f simulator.Faults) simulator.Faults {
+	f.SignError = true
+	return f
+}
+
+// misbehave begins the acts whose time has come.
+func (s *stage) misbehave(elapsed time.Duration) error {
+	for len(s.acts) > 0 && elapsed >= s.acts[0].from {
+		if err := s.sim.SetFaults(s.acts[0].faults); err != nil {
+			return fmt.Errorf("set the platform's faults: %w", err)
+		}
+		s.acts = s.acts[1:]
+	}
+	return nil
+}
