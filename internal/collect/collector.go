@@ -165,7 +165,7 @@ func (c *Collector) process(ctx context.Context, p tasks.Payload, round int64) e
 		case time.Now().After(hold):
 			return &errLater{recheckEvery, "the merchant's calls are held back"}
 		}
-		asked := time.Now()
+		asked, openings := time.Now(), c.valve.openings()
 		claim, err := c.ledger.Claim(ctx, p.OutOrderNo, token, round, c.limits(asked))
 		if err != nil {
 			return fmt.Errorf("claim: %w", err)
@@ -180,7 +180,7 @@ func (c *Collector) process(ctx context.Context, p tasks.Payload, round int64) e
 			}
 			round = ledger.NoRound
 		case ledger.Closed:
-			c.valve.close(claim.Wait)
+			c.valve.closeUnlessOpened(claim.Wait, openings)
 		case ledger.Paced:
 			pause(ctx, c.stop, claim.Wait)
 		case ledger.Early:

@@ -12,6 +12,7 @@ import (
 type valve struct {
 	mu      sync.Mutex
 	until   time.Time
+	opened  int // how often
 	changed chan struct{}
 }
 
@@ -22,10 +23,23 @@ const recheckEvery = 5 * time.Second
 func newValve() *valve { return &valve{changed: make(chan struct{})} }
 
 // close keeps workers waiting for d, or until open is called.
-func (v *valve) close(d time.Duration) {
+func (v *valve) close(d time.Duration) { v.closeUnlessOpened(d, v.openings()) }
+
+// closeUnlessOpened is close on an answer of the ledger's that was asked for
+// after so many openings: one that is older than an opening says nothing.
+func (v *valve) closeUnlessOpened(d time.Duration, openings int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.until = time.Now().Add(min(d, recheckEvery))
+	if v.opened == openings {
+		v.until = time.Now().Add(min(d, recheckEvery))
+	}
+}
+
+// openings is how often the valve was opened.
+func (v *valve) openings() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.opened
 }
 
 // open lets everybody go on.
@@ -33,6 +47,7 @@ func (v *valve) open() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.until = time.Time{}
+	v.opened++
 	close(v.changed)
 	v.changed = make(chan struct{})
 }
