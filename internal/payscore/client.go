@@ -5,7 +5,6 @@
 package payscore
 
 import (
-	"bytes"
 	"context"
 	"crypto/rsa"
 	"encoding/json"
@@ -15,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -151,11 +151,11 @@ func (c *Client) call(ctx context.Context, name Call, send func(context.Context)
 			return *cert
 		}
 	}
-	var trace sentTrace
-	result, err := send(trace.with(ctx))
+	var t trip
+	_, err := send(t.with(ctx))
 	reply.Elapsed = time.Since(start)
-	reply.Sent = trace.sent.Load()
-	if result == nil || result.Response == nil {
+	reply.Sent = t.sent.Load()
+	if t.answer == nil {
 		reply.Verdict, reply.Message = Unknown, clip(describe(err, c.timeout))
 		if !reply.Sent {
 			reply.Verdict = Unavailable
@@ -165,15 +165,12 @@ func (c *Client) call(ctx context.Context, name Call, send func(context.Context)
 		}
 		return reply
 	}
-	resp := result.Response
-	reply.HTTPStatus = resp.StatusCode
-	reply.RequestID = clip(resp.Header.Get(consts.RequestID))
-	body, _ := io.ReadAll(resp.Body) // in memory: wire has read it to its end
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+	reply.HTTPStatus = t.answer.status
+	reply.RequestID = clip(t.answer.header.Get(consts.RequestID))
+	if reply.HTTPStatus < 200 || reply.HTTPStatus > 299 {
 		reply.DetailCode = detailCode(reply.RequestID)
-		decideError(&reply, body)
-		resp.Body = io.NopCloser(bytes.NewReader(body))
-		reply.Verified = c.validator.Validate(ctx, resp) == nil
+		reply.Verified = c.validator.Validate(ctx, t.answer.response()) == nil
+		decideError(&reply, t.answer.body)
 		return reply
 	}
 	if err != nil {
@@ -184,7 +181,7 @@ func (c *Client) call(ctx context.Context, name Call, send func(context.Context)
 		return reply
 	}
 	reply.Verified = true
-	judge(&reply, body)
+	judge(&reply, t.answer.body)
 	return reply
 }
 
@@ -198,7 +195,7 @@ func decideError(reply *Reply, body []byte) {
 	if reply.Code == "" {
 		reply.Message = "the reply is no WeChat Pay error; a proxy or a gateway sent it"
 	}
-	r := ruleError(reply.Call, reply.HTTPStatus, reply.Code, reply.DetailCode)
+	r := ruleError(reply.Call, reply.HTTPStatus, reply.Code, reply.DetailCode, reply.Verified)
 	reply.Verdict, reply.Scope = r.verdict, r.scope
 	if reply.Verdict == BadRequest || reply.Verdict == NotFound || reply.Verdict == NotCollectable {
 		reply.Reason = reply.Code
@@ -220,11 +217,11 @@ func (c *Client) judgeCollect(reply *Reply, r Request, body []byte) {
 		return
 	}
 	switch {
-	case ok.TradeState == "USERPAYING":
-		reply.Verdict = InProgress
 	case ok.OutOrderNo != "" && ok.OutOrderNo != r.OutOrderNo, ok.MchID != "" && ok.MchID != c.mchid:
 		// A signature holds for five minutes: a reply can be replayed.
 		reply.Verdict, reply.Reason, reply.Message = Unknown, "another_order", "the reply is signed, but about another order"
+	case ok.TradeState == "USERPAYING":
+		reply.Verdict = InProgress
 	default:
 		reply.Verdict = Accepted
 	}
@@ -273,8 +270,12 @@ func describe(err error, timeout time.Duration) string {
 	case errors.As(err, &dns):
 		return "the host name could not be resolved: " + dns.Name
 	}
-	return err.Error()
+	// What an error quotes is what the other side sent: a piece of a header or
+	// of a body that could not be read as HTTP. It stays out of logs.
+	return quoted.ReplaceAllString(err.Error(), `"…"`)
 }
+
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
 // clip keeps strings from outside short and clean enough for a log line.
 func clip(s string) string {

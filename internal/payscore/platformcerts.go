@@ -13,6 +13,7 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/validators"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/downloader"
 )
 
@@ -28,58 +29,99 @@ type platformCerts struct {
 	httpClient *http.Client
 	apiV3Key   string
 
-	mu       sync.Mutex
+	turn chan struct{} // whoever has put something in downloads
+
+	mu       sync.Mutex // never held during a call
 	verifier *verifiers.SHA256WithRSAVerifier
 	certs    *downloader.CertificateDownloader
-	fetched  time.Time
-	stale    bool // a reply named a certificate that is not known
+	fetched  time.Time // the last download that succeeded
+	tried    time.Time // the last download
+	stale    bool      // a reply named a certificate that is not known
 }
 
 // How old certificates may become, and how often at most they are asked for
-// because of an unknown serial.
+// anew while there are some to go on with.
 const (
 	certsFresh   = 12 * time.Hour
 	certsAtLeast = time.Minute
 )
 
 func newPlatformCerts(signer auth.Signer, httpClient *http.Client, apiV3Key string) *platformCerts {
-	return &platformCerts{signer: signer, httpClient: httpClient, apiV3Key: apiV3Key}
+	return &platformCerts{signer: signer, httpClient: httpClient, apiV3Key: apiV3Key, turn: make(chan struct{}, 1)}
+}
+
+// look reports whether there are certificates, and whether it is time to
+// download.
+func (p *platformCerts) look() (have, want bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.verifier == nil {
+		return false, true
+	}
+	return true, (p.stale || time.Since(p.fetched) > certsFresh) && time.Since(p.tried) > certsAtLeast
 }
 
 // prepare sees to certificates; the Reply says why there are none, or is nil.
+// One call at a time downloads; the others go on with the old certificates, or
+// wait where there are none.
 func (p *platformCerts) prepare(ctx context.Context) *Reply {
+	have, want := p.look()
+	if !want {
+		return nil
+	}
+	select {
+	case p.turn <- struct{}{}:
+	default:
+		if have {
+			return nil
+		}
+		select {
+		case p.turn <- struct{}{}:
+		case <-ctx.Done():
+			return noCerts(ctx)
+		}
+	}
+	defer func() { <-p.turn }()
+	if have, want = p.look(); !want {
+		return nil // the one before saw to it
+	}
+	var t trip
+	d, err := p.download(t.with(ctx))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	age := time.Since(p.fetched)
-	if p.verifier != nil && age < certsFresh && !(p.stale && age > certsAtLeast) {
-		return nil
-	}
-	d, err := p.download(ctx)
+	p.tried = time.Now()
 	if err == nil {
 		p.certs, p.verifier = d, verifiers.NewSHA256WithRSAVerifier(d)
-		p.fetched, p.stale = time.Now(), false
+		p.fetched, p.stale = p.tried, false
 		return nil
 	}
-	if p.verifier != nil {
-		// Old certificates are better than none, and can only fail to verify.
-		p.fetched = time.Now().Add(certsAtLeast - certsFresh)
-		return nil
+	if have {
+		return nil // old certificates are better than none, and can only fail to verify
 	}
-	reply := &Reply{Verdict: Unavailable, Message: "the platform certificates could not be downloaded"}
-	var apiErr *core.APIError
-	if errors.As(err, &apiErr) {
-		// Only code and Request-ID: the SDK's error prints whole headers.
-		reply.HTTPStatus = apiErr.StatusCode
-		reply.RequestID = clip(apiErr.Header.Get("Request-ID"))
-		reply.DetailCode = detailCode(reply.RequestID)
-		decideError(reply, []byte(apiErr.Body))
-		reply.Message = clip("platform certificates: " + reply.Message)
-		if reply.Verdict != MerchantFault && reply.Verdict != Throttled {
-			reply.Verdict = Unavailable
-		}
-	} else if errors.Is(err, errDecrypt) {
+	reply := noCerts(ctx)
+	switch {
+	case errors.Is(err, errDecrypt):
 		reply.Verdict, reply.Scope = MerchantFault, ScopeMerchant
 		reply.Message = errDecrypt.Error()
+	case t.answer != nil && (t.answer.status < 200 || t.answer.status > 299):
+		reply.HTTPStatus = t.answer.status
+		reply.RequestID = clip(t.answer.header.Get(consts.RequestID))
+		reply.DetailCode = detailCode(reply.RequestID)
+		decideError(reply, t.answer.body)
+		reply.Reason = ""
+		reply.Message = clip("platform certificates: " + reply.Message)
+		if reply.Verdict != MerchantFault && reply.Verdict != Throttled {
+			reply.Verdict, reply.Scope = Unavailable, ScopeNone
+		}
+	}
+	return reply
+}
+
+// noCerts is the reply of a call that was not made for want of certificates.
+func noCerts(ctx context.Context) *Reply {
+	reply := &Reply{Verdict: Unavailable, Message: "the platform certificates could not be downloaded"}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		reply.Reason = ReasonGivenUp
 	}
 	return reply
 }
@@ -100,8 +142,7 @@ func (p *platformCerts) download(ctx context.Context) (d *downloader.Certificate
 		return nil, err
 	}
 	d, err = downloader.NewCertificateDownloaderWithClient(ctx, client, p.apiV3Key)
-	var apiErr *core.APIError
-	if err != nil && !errors.As(err, &apiErr) && ctx.Err() == nil && isDecrypt(err) {
+	if err != nil && isDecrypt(err) {
 		return nil, errDecrypt
 	}
 	return d, err

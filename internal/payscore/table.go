@@ -46,8 +46,11 @@ var byCode = map[string]ruling{
 	"SYSTEM_ERROR":        {Unavailable, ScopeNone},
 }
 
-// ruleError decides a reply that is not 2xx.
-func ruleError(call Call, status int, code, detail string) ruling {
+// ruleError decides a reply that is not 2xx. WeChat Pay's own words are taken
+// without a signature, since it does not always sign errors; none of them ends
+// an order as paid or closed. Words that are not its own count only with one:
+// gateways speak JSON too.
+func ruleError(call Call, status int, code, detail string, verified bool) ruling {
 	switch {
 	case status == 429:
 		return ruling{Throttled, ScopeNone}
@@ -63,17 +66,22 @@ func ruleError(call Call, status int, code, detail string) ruling {
 	if !ok {
 		r, ok = byCode[code]
 	}
-	if !ok {
-		if status == 401 {
-			return ruling{MerchantFault, ScopeMerchant}
-		}
+	switch {
+	case !ok && !verified:
+		return ruling{Unavailable, ScopeNone}
+	case !ok && status == 401:
+		return ruling{MerchantFault, ScopeMerchant}
+	case !ok:
 		// A refusal in words we do not know is about this order, as far as
 		// anybody can tell. It is looked at; it decides nothing.
-		return ruling{NotCollectable, ScopeNone}
-	}
-	if call == CallQuery && (r.verdict == Declined || r.verdict == InProgress) {
+		r = ruling{NotCollectable, ScopeNone}
+	case call == CallQuery && (r.verdict == Declined || r.verdict == InProgress):
 		// Words about a deduction make no sense in a query's error.
-		return ruling{NotCollectable, ScopeNone}
+		r = ruling{NotCollectable, ScopeNone}
+	}
+	if call == CallQuery && r.verdict == NotCollectable && !verified {
+		// There is no further look that could tell whether it is true.
+		return ruling{Unavailable, ScopeNone}
 	}
 	return r
 }

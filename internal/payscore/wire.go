@@ -19,10 +19,13 @@ import (
 // maxBody bounds a reply. An order entity is a few kilobytes.
 const maxBody = 1 << 20
 
-var errBodyTooLarge = fmt.Errorf("the reply's body is larger than %d bytes", maxBody)
+var (
+	errBodyTooLarge = fmt.Errorf("the reply's body is larger than %d bytes", maxBody)
+	errSwitched     = errors.New("the other side switched protocols unasked")
+)
 
-// wire carries signed requests to WeChat Pay: to the primary host or the
-// backup, at most once each, and brings back replies that are read to their
+// wire carries signed requests to WeChat Pay: each once, to the primary
+// host or the backup, and brings back replies that are read to their
 // end. The official SDK's own transport keeps two idle connections a host,
 // reads bodies of any size and does not close them.
 type wire struct {
@@ -117,6 +120,11 @@ func (w *wire) send(req *http.Request, host *url.URL) (*http.Response, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		// Nobody asked for it, and no deadline ends the reading of what
+		// follows it: net/http hands over the bare connection.
+		return nil, errSwitched
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
 		return nil, fmt.Errorf("the reply broke off: %w", err)
@@ -124,15 +132,40 @@ func (w *wire) send(req *http.Request, host *url.URL) (*http.Response, error) {
 	if len(body) > maxBody {
 		return nil, errBodyTooLarge
 	}
+	if t, ok := req.Context().Value(tripKey{}).(*trip); ok {
+		t.answer = &answer{status: resp.StatusCode, header: resp.Header.Clone(), body: body}
+	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
 }
 
-// sentTrace learns whether a request got as far as a connection.
-type sentTrace struct{ sent atomic.Bool }
+// trip is what wire tells of one call beside the SDK. It is read after the
+// call has returned.
+type trip struct {
+	sent   atomic.Bool // the request got as far as a connection
+	answer *answer     // nil where none came whole
+}
 
-func (t *sentTrace) with(ctx context.Context) context.Context {
+type tripKey struct{}
+
+// with makes calls under the returned context tell t.
+func (t *trip) with(ctx context.Context) context.Context {
+	ctx = context.WithValue(ctx, tripKey{}, t)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { t.sent.Store(true) },
 	})
+}
+
+// answer is a reply as it came. The SDK decodes the body of an error into a
+// struct with fields for the status, the headers and the body as well, and the
+// headers are the reply's own map: a body with a "Header" in it rewrites them.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// response is the answer as the SDK's validators take it.
+func (a *answer) response() *http.Response {
+	return &http.Response{StatusCode: a.status, Header: a.header, Body: io.NopCloser(bytes.NewReader(a.body))}
 }

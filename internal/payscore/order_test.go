@@ -1,0 +1,115 @@
+package payscore_test
+
+import (
+	"testing"
+
+	"payscore-collector/internal/payscore"
+)
+
+// The three state fields together, and the amounts.
+func TestOrderJudge(t *testing.T) {
+	t.Parallel()
+	collection := func(state string, total, paying, paid int64) *payscore.Collection {
+		return &payscore.Collection{State: state, TotalAmount: total, PayingAmount: paying, PaidAmount: paid}
+	}
+	for _, tt := range []struct {
+		name               string
+		state, description string
+		collection         *payscore.Collection
+		needCollection     bool
+		want               payscore.Verdict
+		reason             string
+	}{
+		{"the user has not confirmed", "CREATED", "", nil, false, payscore.NotCollectable, "not_confirmed"},
+		{"service under way", "DOING", "USER_CONFIRM", nil, false, payscore.NotCollectable, "not_completed"},
+		{"completed, money owed", "DOING", "MCH_COMPLETE", collection("USER_PAYING", 100, 100, 0), true, payscore.Owed, ""},
+		{"completed, part of it paid", "DOING", "MCH_COMPLETE", collection("USER_PAYING", 100, 40, 60), true, payscore.Owed, ""},
+		{"paid", "DONE", "", collection("USER_PAID", 100, 0, 100), true, payscore.Paid, ""},
+		{"paid, the last description still there", "DONE", "MCH_COMPLETE", collection("USER_PAID", 100, 0, 100), true, payscore.Paid, ""},
+		{"called paid, but part of it is still to come", "DONE", "", collection("USER_PAID", 100, 40, 60), true, payscore.InProgress, "partly_paid"},
+		{"called paid, nothing to come, but less than the total came", "DONE", "", collection("USER_PAID", 100, 0, 60), true, payscore.InProgress, "partly_paid"},
+		{"called paid, and more than the total came", "DONE", "", collection("USER_PAID", 100, 0, 160), true, payscore.InProgress, "partly_paid"},
+		{"nothing was owed", "DONE", "", nil, false, payscore.NotCollectable, "nothing_owed"},
+		{"done, collection needed and not there", "DONE", "", nil, true, payscore.Unknown, "contradictory_state"},
+		{"done, and still paying", "DONE", "", collection("USER_PAYING", 100, 100, 0), true, payscore.Unknown, "contradictory_state"},
+		{"completed, the collection not there yet", "DOING", "MCH_COMPLETE", nil, false, payscore.InProgress, "changing"},
+		{"paid by one field and not by another", "DOING", "MCH_COMPLETE", collection("USER_PAID", 100, 0, 100), true, payscore.InProgress, "changing"},
+		{"not completed, and paying", "DOING", "USER_CONFIRM", collection("USER_PAYING", 100, 100, 0), true, payscore.InProgress, "changing"},
+		{"cancelled", "REVOKED", "", nil, false, payscore.Closed, "REVOKED"},
+		{"never confirmed", "EXPIRED", "", nil, false, payscore.Closed, "EXPIRED"},
+		{"a state that nobody knows", "FROZEN", "", nil, false, payscore.Unknown, "contradictory_state"},
+		{"no state", "", "", nil, false, payscore.Unknown, "contradictory_state"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o := payscore.Order{
+				State: tt.state, StateDescription: tt.description, TotalAmount: 100,
+				NeedCollection: tt.needCollection, Collection: tt.collection,
+			}
+			if v, reason := o.Judge(); v != tt.want || reason != tt.reason {
+				t.Errorf("got %s %q, want %s %q", v, reason, tt.want, tt.reason)
+			}
+		})
+	}
+}
+
+// Whatever the combination: money and ends are read out of one constellation
+// each, and of no other.
+func TestOrderJudgeEveryCombination(t *testing.T) {
+	t.Parallel()
+	amounts := [][3]int64{{100, 100, 0}, {100, 40, 60}, {100, 0, 60}, {100, 0, 100}, {100, 100, 100}, {0, 0, 100}, {0, 0, 0}}
+	n := 0
+	for _, state := range []string{"", "CREATED", "DOING", "DONE", "REVOKED", "EXPIRED", "FROZEN"} {
+		for _, description := range []string{"", "USER_CONFIRM", "MCH_COMPLETE", "OTHER"} {
+			for _, cstate := range []string{"none", "", "USER_PAYING", "USER_PAID", "OTHER"} {
+				for _, a := range amounts {
+					for _, need := range []bool{false, true} {
+						o := payscore.Order{State: state, StateDescription: description, TotalAmount: 100, NeedCollection: need}
+						if cstate != "none" {
+							o.Collection = &payscore.Collection{State: cstate, TotalAmount: a[0], PayingAmount: a[1], PaidAmount: a[2]}
+						}
+						v, _ := o.Judge()
+						paid := state == "DONE" && cstate == "USER_PAID" && a[1] == 0 && a[2] == 100
+						closed := state == "REVOKED" || state == "EXPIRED"
+						owed := state == "DOING" && description == "MCH_COMPLETE" && cstate == "USER_PAYING"
+						if (v == payscore.Paid) != paid || (v == payscore.Closed) != closed || (v == payscore.Owed) != owed {
+							t.Errorf("%q %q %q %v need %t: %s", state, description, cstate, a, need, v)
+						}
+						n++
+					}
+				}
+			}
+		}
+	}
+	if n != 7*4*5*7*2 {
+		t.Fatalf("looked at %d combinations", n)
+	}
+}
+
+func TestOrderLastPayment(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		details []payscore.Detail
+		want    string // transaction_id
+		paid    string // paid_type
+	}{
+		{"none", nil, "", ""},
+		{"one", []payscore.Detail{{TransactionID: "a", PaidType: "NEWTON"}}, "a", "NEWTON"},
+		{"the later of two", []payscore.Detail{{TransactionID: "a", PaidType: "NEWTON"}, {TransactionID: "b", PaidType: "NEWTON"}}, "b", "NEWTON"},
+		{"the one with a number, for refunds need it", []payscore.Detail{{TransactionID: "a", PaidType: "NEWTON"}, {PaidType: "MCH"}}, "a", "NEWTON"},
+		{"by sync alone", []payscore.Detail{{PaidType: "MCH"}}, "", "MCH"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o := payscore.Order{Collection: &payscore.Collection{Details: tt.details}}
+			if got := o.LastPayment(); got.TransactionID != tt.want || got.PaidType != tt.paid {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+	none := payscore.Order{TotalAmount: 7}
+	if none.LastPayment() != (payscore.Detail{}) || none.Paid() != 0 || none.Total() != 7 {
+		t.Errorf("without a collection: %+v %d of %d", none.LastPayment(), none.Paid(), none.Total())
+	}
+}
