@@ -155,6 +155,7 @@ func (c *Collector) decode(t *asynq.Task) (tasks.Payload, error) {
 func (c *Collector) process(ctx context.Context, p tasks.Payload, round int64) error {
 	hold := time.Now().Add(longestHold)
 	token := ledger.NewToken()
+	opened := false
 	for {
 		c.valve.wait(ctx, c.stop)
 		switch {
@@ -166,8 +167,11 @@ func (c *Collector) process(ctx context.Context, p tasks.Payload, round int64) e
 			return &errLater{recheckEvery, "the merchant's calls are held back"}
 		}
 		asked, openings := time.Now(), c.valve.openings()
-		claim, err := c.ledger.Claim(ctx, p.OutOrderNo, token, round, c.limits(asked))
-		if err != nil {
+		var claim ledger.Claim
+		if err := insist(ctx, func() (err error) {
+			claim, err = c.ledger.Claim(ctx, p.OutOrderNo, token, round, c.limits(asked))
+			return err
+		}); err != nil {
 			return fmt.Errorf("claim: %w", err)
 		}
 		switch claim.Code {
@@ -175,10 +179,13 @@ func (c *Collector) process(ctx context.Context, p tasks.Payload, round int64) e
 			return c.step(ctx, claim, asked)
 		case ledger.Absent:
 			// Some other asynq client's task: open its record, and claim that.
+			if opened {
+				return fmt.Errorf("the record of %s was opened, and is gone again", p.OutOrderNo)
+			}
 			if err := c.producer.Open(ctx, tasks.Order{Payload: p}); err != nil {
 				return err
 			}
-			round = ledger.NoRound
+			round, opened = ledger.NoRound, true
 		case ledger.Closed:
 			c.valve.closeUnlessOpened(claim.Wait, openings)
 		case ledger.Paced:
@@ -196,6 +203,18 @@ func (c *Collector) process(ctx context.Context, p tasks.Payload, round int64) e
 			// Ended, stale, under another's lease, put off: the ledger knows
 			// when there is something to do, and the sweep asks it.
 			return nil
+		}
+	}
+}
+
+// insist repeats a claim or a permit whose answer was lost: it may have been
+// given, and repeated with its token it is given again. Otherwise the order
+// would wait for the end of a lease that nobody knows of.
+func insist(ctx context.Context, ask func() error) error {
+	for try := time.Duration(0); ; try++ {
+		err := ask()
+		if err == nil || try == 3 || !pause(ctx, nil, (try+1)*100*time.Millisecond) {
+			return err
 		}
 	}
 }

@@ -51,19 +51,30 @@ func Start(o ledger.Snapshot, plan ledger.Plan, due time.Time) ledger.Settlement
 // plan. now is when the reply came, by Redis's clock.
 func (p Policy) Next(o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now time.Time) ledger.Settlement {
 	s := Start(o, plan, now)
-	if r.Call == payscore.CallCollect {
-		s.Collected = now
-		o.Collected = now
-		o.Attempts += p.countsAsAttempt(r)
-		s.AddAttempts = p.countsAsAttempt(r)
+	switch {
+	case r.Call == payscore.CallCollect && r.Sent:
+		s.Collected, o.Collected = now, now
+		s.AddAttempts = attempts(r)
+		o.Attempts += s.AddAttempts
+	case r.Call == payscore.CallCollect:
+		s.Uncollected = true
+	case !r.Sent:
+		s.Unqueried = true
 	}
 	s.Verdict, s.Code = string(r.Verdict), r.Code
 	s.Facts = facts(r)
 
 	switch r.Verdict {
-	case payscore.Unavailable, payscore.Unknown, payscore.Throttled, payscore.MerchantFault:
+	case payscore.Unavailable, payscore.Throttled, payscore.MerchantFault:
 		p.afterTrouble(&s, o, plan, r, now)
 		return s // whoever is in trouble, the order is not: it cannot end here
+	case payscore.Unknown:
+		if r.Order == nil {
+			p.afterTrouble(&s, o, plan, r, now)
+			return s
+		}
+		// WeChat Pay has signed something about the order that makes no sense
+		// to us. It is looked at again like one that is changing.
 	}
 	s.Fails = 0
 	if !(r.Verdict == payscore.NotFound || refusedQuery(r)) {
@@ -91,11 +102,14 @@ func (p Policy) Next(o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now 
 	case payscore.Accepted:
 		s.Confirms = 0
 		s.Next, s.Due = ledger.Confirm, now.Add(p.Confirm[0])
-	case payscore.InProgress:
+	case payscore.InProgress, payscore.Unknown:
 		if r.Call == payscore.CallCollect {
 			s.Confirms = 0
 			s.Next, s.Due = ledger.Confirm, now.Add(p.Confirm[0])
 			break
+		}
+		if plan == ledger.Final && p.GaveUp(o, now) {
+			return end(s, tasks.Exhausted, ReasonGaveUp)
 		}
 		p.confirmOn(&s, o, now)
 	case payscore.Declined:
@@ -156,33 +170,23 @@ func (p Policy) bounded(s ledger.Settlement, o ledger.Snapshot, now time.Time) l
 // afterTrouble carries on an order whose call met trouble that is not its own:
 // no attempt is used up, and its place in the schedules stays.
 func (p Policy) afterTrouble(s *ledger.Settlement, o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now time.Time) {
-	collected := r.Call == payscore.CallCollect
-	switch r.Verdict {
-	case payscore.MerchantFault:
-		// Refused, and without any effect.
+	if r.Verdict == payscore.MerchantFault {
 		s.Due = now.Add(faultAgain)
-		if collected {
-			s.Next, s.Due = refusedPlan(plan), p.collectable(s.Due, o)
-		}
-		return
-	case payscore.Throttled:
+	} else {
 		s.Fails++
 		s.Due = now.Add(p.again(s.Fails))
-		if collected {
-			s.Next, s.Due = ledger.Recheck, p.collectable(s.Due, o)
-		}
-	default:
-		s.Fails++
-		s.Due = now.Add(p.again(s.Fails))
-		switch {
-		case collected && r.Sent:
-			// It may have taken effect: look before anything else.
-			s.Next, s.State = ledger.Resolve, tasks.Awaiting
-		case collected:
-			s.Next, s.Uncollected, s.Collected = refusedPlan(plan), true, time.Time{}
-		case !r.Sent:
-			s.Unqueried = true
-		}
+	}
+	if r.Call != payscore.CallCollect {
+		return // the same look again
+	}
+	switch {
+	case r.Sent && (r.Verdict == payscore.Unavailable || r.Verdict == payscore.Unknown):
+		// It may have taken effect: look before anything else.
+		s.Next, s.State = ledger.Resolve, tasks.Awaiting
+	case r.Sent && r.Verdict == payscore.Throttled:
+		s.Next, s.Due = ledger.Recheck, p.collectable(s.Due, o)
+	default: // refused without any effect, or never sent
+		s.Next, s.Due = refusedPlan(plan), p.collectable(s.Due, o)
 	}
 }
 
@@ -245,9 +249,9 @@ func (p Policy) jitter(d time.Duration) time.Duration {
 	return d + time.Duration((p.Rand()-0.5)*0.2*float64(d))
 }
 
-// countsAsAttempt: an attempt is a collect call that was answered about the
-// order itself.
-func (p Policy) countsAsAttempt(r payscore.Reply) int64 {
+// attempts is how many attempts a collect call's reply uses up: one, where it
+// is about the order itself.
+func attempts(r payscore.Reply) int64 {
 	switch r.Verdict {
 	case payscore.Accepted, payscore.InProgress, payscore.Declined, payscore.NotCollectable,
 		payscore.NotFound, payscore.BadRequest:

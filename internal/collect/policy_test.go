@@ -220,7 +220,11 @@ func TestPolicyNext(t *testing.T) {
 		{"look under a merchant's fault: the gate holds it back", tried(), ledger.Recheck, queryReply(payscore.MerchantFault),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * second}},
 		{"an order that contradicts itself", tried(), ledger.Confirm, riddle,
-			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 2 * second, Fails: 1}},
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: time.Minute, Confirms: 1}},
+		{"an order that contradicts itself to the last", overdue(tried()), ledger.Final, riddle,
+			next{State: tasks.Exhausted, Reason: ReasonGaveUp}},
+		{"an order that is changing to the last", overdue(tried()), ledger.Final, queryReply(payscore.InProgress),
+			next{State: tasks.Exhausted, Reason: ReasonGaveUp}},
 
 		// Giving up.
 		{"the next attempt would come too late: one last look when time is over",

@@ -55,8 +55,11 @@ func (s *step) recollect(ctx context.Context, look payscore.Reply) error {
 	asked := time.Now()
 	lim := s.limits(asked)
 	lim.Horizon = permitHorizon
-	permit, err := s.ledger.Permit(ctx, s.claim, lim)
-	if err != nil {
+	var permit ledger.Permit
+	if err := insist(ctx, func() (err error) {
+		permit, err = s.ledger.Permit(ctx, s.claim, lim)
+		return err
+	}); err != nil {
 		return fmt.Errorf("permit: %w", err) // the lease runs out, and the order is due
 	}
 	o := s.claim.Order
@@ -86,8 +89,8 @@ func (s *step) collect(ctx context.Context) error {
 }
 
 // untilSlot waits for the slot of the next call, and reports whether the call
-// may be made: not where the gate has closed meanwhile, the worker's context
-// is over, or the collection window has.
+// may be made: not where the gate has closed meanwhile, or where the time for
+// the call is over before it began.
 func (s *step) untilSlot(ctx context.Context, asked time.Time, wait time.Duration) bool {
 	// Counted from before the script ran: the lease began later.
 	s.lease = asked.Add(wait + s.CallTimeout + settleMargin)
@@ -96,6 +99,8 @@ func (s *step) untilSlot(ctx context.Context, asked time.Time, wait time.Duratio
 	}
 	// A machine that stood still for a moment has many slots behind it at
 	// once; their calls must not leave at once.
+	ctx, cancel := context.WithDeadline(ctx, s.lease.Add(-settleMargin))
+	defer cancel()
 	if s.pacer.Wait(ctx) != nil {
 		return false
 	}
@@ -215,7 +220,7 @@ func (s *step) settled(set ledger.Settlement, last payscore.Reply, code ledger.C
 		log.Warn().Msg("the lease was lost before the step was settled; its result was left out")
 	case ledger.HasEnded:
 		log.Info().Msg("the order had ended from another side; the step's call was added to its log")
-	case ledger.Settled:
+	case ledger.Settled, ledger.Repeat: // a repeat: the first answer was lost
 		if !set.State.Open() {
 			s.metrics.Ended.WithLabelValues(s.ledger.MchID(), string(set.State)).Inc()
 			e := log.Info().Str(logging.FieldState, string(set.State)).Str("reason", set.Reason)

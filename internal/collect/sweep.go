@@ -82,7 +82,7 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 			return err
 		}
 		room -= len(swept.Orders)
-		if len(swept.Orders) < args.Limit || room <= 0 {
+		if !swept.More || room <= 0 {
 			return nil
 		}
 		args.Interval, args.Limit = 0, min(room, sweepBatch)
@@ -112,11 +112,12 @@ func (s *Sweeper) push(ctx context.Context, orders []ledger.Due) error {
 	close(work)
 	wg.Wait()
 	close(errs)
-	var all error
 	for err := range errs {
-		all = errors.Join(all, err)
+		if err != nil {
+			return err // one of several, all for the same reason as a rule
+		}
 	}
-	return all
+	return nil
 }
 
 func (s *Sweeper) pushOne(ctx context.Context, o ledger.Due) error {
@@ -188,8 +189,11 @@ func (s *Sweeper) housekeeping(ctx context.Context, keys queueKeys) {
 	}
 	_ = s.rdb.SAdd(ctx, asynqQueues, tasks.QueueName(mchid)).Err()
 	since, err := s.rdb.Get(ctx, keys.paused).Int64()
-	if err != nil {
+	switch {
+	case errors.Is(err, redis.Nil):
 		s.metrics.Paused.WithLabelValues(mchid).Set(0)
+		return
+	case err != nil:
 		return
 	}
 	s.metrics.Paused.WithLabelValues(mchid).Set(1)

@@ -24,7 +24,7 @@ func (w Window) Ahead(now time.Time) []time.Time {
 	y, m, d := now.In(w.Location).Date()
 	for day := d - 1; len(out) < 2*windowsAhead; day++ {
 		from, to := w.on(y, m, day)
-		if to.After(now.Add(-skew)) {
+		if from.Before(to) && to.After(now.Add(-skew)) {
 			out = append(out, from, to)
 		}
 	}
@@ -36,7 +36,8 @@ func (w Window) Ahead(now time.Time) []time.Time {
 const windowsAhead = 4
 
 // on returns the window that begins on a day. It is made from the clock face,
-// not by adding to midnight: a day may have 23 or 25 hours.
+// not by adding to midnight: a day may have 23 or 25 hours. A window inside the
+// hour that a day leaves out is empty or upside down, and is no window.
 func (w Window) on(y int, m time.Month, d int) (from, to time.Time) {
 	at := func(day int, t time.Duration) time.Time {
 		h, rest := t/time.Hour, t%time.Hour
@@ -57,6 +58,9 @@ func (w Window) Earliest(t time.Time) time.Time {
 	y, m, d := t.In(w.Location).Date()
 	for day := d - 1; ; day++ {
 		from, to := w.on(y, m, day)
+		if !from.Before(to) {
+			continue
+		}
 		if t.Before(from) {
 			return from
 		}

@@ -128,8 +128,8 @@ func TestWindowAheadAgreesWithTheLedger(t *testing.T) {
 	for range 3_000 {
 		w := randomWindow(r)
 		at := time.UnixMilli(1.7e12 + r.Int64N(1e11))
-		if r.IntN(3) == 0 { // around an edge
-			at = w.Earliest(at).Add(time.Duration(r.IntN(3)-1) * time.Millisecond)
+		if edges := w.Ahead(at); len(edges) > 0 && r.IntN(3) == 0 {
+			at = edges[r.IntN(4)].Add(time.Duration(r.IntN(3)-1) * time.Millisecond)
 		}
 		q := question{At: at.UnixMilli(), window: w, Windows: []int64{}}
 		t0 := at

@@ -231,6 +231,7 @@ type Due struct {
 // Sweep is what one call of Ledger.Sweep brought.
 type Sweep struct {
 	Taken  bool          // false: it was another's turn
+	More   bool          // more may be due
 	Wait   time.Duration // until the next sweep, where not Taken
 	Orders []Due
 	Lag    time.Duration // how long the first order of the index has been due
@@ -257,8 +258,12 @@ func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
 	}
 	r := reader{vals: reply}
 	s := Sweep{Taken: r.str() == "taken"}
-	now := r.int()
-	s.Wait = time.Duration(r.int()) * time.Millisecond
+	now, n := r.int(), r.int()
+	if s.Taken {
+		s.More = n == 1
+	} else {
+		s.Wait = time.Duration(n) * time.Millisecond
+	}
 	if oldest := r.int(); oldest > 0 && oldest < now {
 		s.Lag = time.Duration(now-oldest) * time.Millisecond
 	}

@@ -31,7 +31,7 @@
 --
 -- Returns {code, now, gate}:
 --   'settled'  written
---   'repeat'   was written before
+--   'repeat'   was written before, with this gate
 --   'ended'    the order had ended from another side; only the log was written
 --   'lost'     the lease is somebody else's; nothing was written
 -- gate is 'closed' or 'opened' where this settle did that, 'slowed' where it
@@ -40,7 +40,8 @@ local s = cjson.decode(ARGV[1])
 local now, now_us = clock()
 local r = redis.call('HMGET', KEYS[1], 'state', 'token', 'done')
 
-if r[3] == s.token then return { 'repeat', now, '' } end
+local done, did = string.match(r[3] or '', '^(%S+) ?(%S*)$')
+if done == s.token then return { 'repeat', now, did } end
 if r[2] ~= s.token then return { 'lost', now, '' } end
 
 -- gate keeps the merchant's faults. A reply can open a gate only if its call
@@ -87,7 +88,8 @@ if s.unquery > 0 then redis.call('HINCRBY', KEYS[1], 'queries', -s.unquery) end
 for _, entry in ipairs(s.log) do redis.call('LPUSH', KEYS[2], now .. ' ' .. entry) end
 if #s.log > 0 then redis.call('LTRIM', KEYS[2], 0, s.keep - 1) end
 redis.call('HDEL', KEYS[1], 'token', 'lease', 'doing')
-redis.call('HSET', KEYS[1], 'done', s.token)
+-- With what it did to the gate, so that a repeat can tell.
+redis.call('HSET', KEYS[1], 'done', change == '' and s.token or s.token .. ' ' .. change)
 
 if not OPEN[r[1]] then return { 'ended', now, change } end
 

@@ -13,9 +13,10 @@
 --   prefix    of the order records' keys; they share the hash tag of KEYS
 -- }
 --
--- Returns {code, now, wait ms, oldest, then out_order_no, appid, service_id, round of each}:
---   'taken'    these orders; oldest is the due time of the first in the index, or 0
---   'not_yet'  another sweep was less than an interval ago; the next is in wait
+-- Returns {code, now, n, oldest, then out_order_no, appid, service_id, round of each}:
+--   'taken'    these orders; n is 1 where more may be due; oldest is the due
+--              time of the first in the index, or 0
+--   'not_yet'  another sweep was less than an interval ago; the next is in n ms
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local g = redis.call('HMGET', KEYS[2], 'sweepat', 'kind')
@@ -30,7 +31,9 @@ if g[2] then limit = math.min(limit, a.closed) end
 local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local reply = { 'taken', now, 0, num(oldest[2]) }
 if limit <= 0 then return reply end
-for _, no in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, limit)) do
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, limit)
+if #due == limit and not g[2] then reply[3] = 1 end
+for _, no in ipairs(due) do
   local r = redis.call('HMGET', a.prefix .. no, 'state', 'appid', 'svc', 'round', 'lease')
   local round = num(r[4])
   if not r[1] or not OPEN[r[1]] then

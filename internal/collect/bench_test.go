@@ -1,0 +1,375 @@
+package collect
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/redistest"
+	"payscore-collector/tasks"
+)
+
+// platform is a Caller: what a call comes to is the test's to say.
+type platform struct {
+	collect, query func(context.Context) payscore.Reply
+
+	mu               sync.Mutex
+	calls            []payscore.Call
+	requests         []payscore.Request
+	inFlight, atOnce int
+}
+
+func (p *platform) Collect(ctx context.Context, r payscore.Request) payscore.Reply {
+	return p.call(ctx, payscore.CallCollect, r, p.collect)
+}
+
+func (p *platform) Query(ctx context.Context, r payscore.Request) payscore.Reply {
+	return p.call(ctx, payscore.CallQuery, r, p.query)
+}
+
+func (p *platform) call(ctx context.Context, c payscore.Call, r payscore.Request, f func(context.Context) payscore.Reply) payscore.Reply {
+	p.mu.Lock()
+	p.calls, p.requests = append(p.calls, c), append(p.requests, r)
+	p.inFlight++
+	p.atOnce = max(p.atOnce, p.inFlight)
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.inFlight--
+	}()
+	reply := f(ctx)
+	reply.Call = c
+	return reply
+}
+
+// made returns the calls so far, as in "query collect", and forgets them.
+func (p *platform) made() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var words []string
+	for _, c := range p.calls {
+		words = append(words, string(c))
+	}
+	p.calls = nil
+	return strings.Join(words, " ")
+}
+
+func says(r payscore.Reply) func(context.Context) payscore.Reply {
+	return func(context.Context) payscore.Reply { return r }
+}
+
+// bench is one merchant's collector on a real ledger.
+type bench struct {
+	*Collector
+	t        *testing.T
+	rdb      *redis.Client
+	platform *platform
+	faults   *faults
+	keys     tasks.Keys
+	logs     *logBuffer
+}
+
+var lastMchID atomic.Int64
+
+// newBench returns a collector for a merchant of its own in srv. Its platform
+// accepts every collect and shows every order as owed.
+func newBench(t *testing.T, srv *redistest.Server, change ...func(*Settings)) *bench {
+	t.Helper()
+	opt, err := redis.ParseURL(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, rdb: redis.NewClient(opt), faults: &faults{}, logs: &logBuffer{}}
+	t.Cleanup(func() { _ = b.rdb.Close() })
+	b.loadScripts()
+	b.rdb.AddHook(b.faults)
+	b.platform = &platform{collect: says(collectReply(payscore.Accepted)), query: says(queryReply(payscore.Owed))}
+	mchid := fmt.Sprintf("19%08d", lastMchID.Add(1))
+	b.keys = tasks.KeysOf(mchid)
+	s := Settings{
+		AppID: "wxdefault", ServiceID: "500default", Policy: testPolicy(),
+		Rate: 1000, CallTimeout: 15 * second, SweepEvery: second, Concurrency: 4,
+	}
+	for _, f := range change {
+		f(&s)
+	}
+	b.Collector = New(s, ledger.New(b.rdb, mchid), b.platform, tasks.NewProducer(b.rdb),
+		zerolog.New(b.logs), NewMetrics(prometheus.NewRegistry()))
+	return b
+}
+
+func (b *bench) payload(no string) tasks.Payload {
+	return tasks.Payload{MchID: b.ledger.MchID(), OutOrderNo: no, AppID: "wx1", ServiceID: "500"}
+}
+
+// open puts an order into the ledger, and not into the queue.
+func (b *bench) open(no string) tasks.Payload {
+	b.t.Helper()
+	p := b.payload(no)
+	if err := b.producer.Open(b.t.Context(), tasks.Order{Payload: p}); err != nil {
+		b.t.Fatal(err)
+	}
+	return p
+}
+
+// run works on the order's task of its present round, and returns the handler's
+// error.
+func (b *bench) run(no string) error {
+	b.t.Helper()
+	return b.process(b.t.Context(), b.payload(no), b.num(no, "round"))
+}
+
+// makeDue lets the time pass that an order is waiting for: its due time, its
+// lease, and the gap since its last collect.
+func (b *bench) makeDue(no string) {
+	b.t.Helper()
+	b.set(no, "due", 1)
+	if err := b.rdb.HDel(b.t.Context(), b.keys.Order(no), "lease").Err(); err != nil {
+		b.t.Fatal(err)
+	}
+	if b.num(no, "collected") > 0 {
+		b.set(no, "collected", 1)
+	}
+	if err := b.rdb.ZAdd(b.t.Context(), b.keys.Due(), redis.Z{Score: 1, Member: no}).Err(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) set(no string, values ...any) {
+	b.t.Helper()
+	if err := b.rdb.HSet(b.t.Context(), b.keys.Order(no), values...).Err(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) num(no, field string) int64 {
+	b.t.Helper()
+	n, err := b.rdb.HGet(b.t.Context(), b.keys.Order(no), field).Int64()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		b.t.Fatal(err)
+	}
+	return n
+}
+
+func (b *bench) get(no string) ledger.Order {
+	b.t.Helper()
+	o, err := b.ledger.Get(b.t.Context(), no)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return o
+}
+
+// wants checks where an order stands, and the calls since the last look.
+func (b *bench) wants(no string, state tasks.State, plan ledger.Plan, calls string) {
+	b.t.Helper()
+	o := b.get(no)
+	if o.State != state || o.Next != plan {
+		b.t.Errorf("%s is %s with plan %q, want %s %q", no, o.State, o.Next, state, plan)
+	}
+	if made := b.platform.made(); made != calls {
+		b.t.Errorf("%s: the calls were %q, want %q", no, made, calls)
+	}
+	if state.Open() {
+		if score, err := b.rdb.ZScore(b.t.Context(), b.keys.Due(), no).Result(); err != nil || score <= 0 {
+			b.t.Errorf("%s is open and not in the due index: %v", no, err)
+		}
+	}
+}
+
+// events returns the types of an order's events.
+func (b *bench) events(no string) string {
+	b.t.Helper()
+	all, err := b.rdb.XRange(b.t.Context(), b.keys.Outcomes(), "-", "+").Result()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var types []string
+	for _, m := range all {
+		if m.Values["no"] == no {
+			types = append(types, strings.TrimPrefix(m.Values["type"].(string), "order."))
+		}
+	}
+	return strings.Join(types, " ")
+}
+
+func (b *bench) count(v *prometheus.CounterVec, labels ...string) float64 {
+	b.t.Helper()
+	return b.value(v.WithLabelValues(append([]string{b.ledger.MchID()}, labels...)...))
+}
+
+func (b *bench) value(m prometheus.Metric) float64 {
+	b.t.Helper()
+	var out dto.Metric
+	if err := m.Write(&out); err != nil {
+		b.t.Fatal(err)
+	}
+	return out.GetCounter().GetValue() + out.GetGauge().GetValue()
+}
+
+// again returns for how long the handler's error puts the task back, and false
+// where it is another error or none.
+func again(err error) (time.Duration, bool) {
+	var l *errLater
+	if errors.As(err, &l) {
+		return l.after, true
+	}
+	return 0, false
+}
+
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// faults is a Redis that fails on demand: before a script took effect, or
+// after, when the answer is lost.
+type faults struct {
+	mu    sync.Mutex
+	rules []*faultRule
+}
+
+type faultRule struct {
+	script string
+	times  int
+	lost   bool // it took effect and the answer was lost
+}
+
+// lose lets the answers of a script's next calls get lost.
+func (f *faults) lose(script string, times int) { f.add(&faultRule{script, times, true}) }
+
+// fail lets a script's next calls fail without effect.
+func (f *faults) fail(script string, times int) { f.add(&faultRule{script, times, false}) }
+
+func (f *faults) add(r *faultRule) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rules = append(f.rules, r)
+}
+
+// mend makes Redis work again.
+func (f *faults) mend() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rules = nil
+}
+
+func (f *faults) take(script string) *faultRule {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.rules {
+		if r.script == script && r.times > 0 {
+			r.times--
+			return r
+		}
+	}
+	return nil
+}
+
+var errInjected = errors.New("injected: the connection was reset")
+
+func (f *faults) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (f *faults) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() != "evalsha" {
+			return next(ctx, cmd)
+		}
+		name := ledgerScripts()[cmd.Args()[1].(string)]
+		if name == "" {
+			name = "asynq"
+		}
+		r := f.take(name)
+		if r == nil {
+			return next(ctx, cmd)
+		}
+		if r.lost {
+			if err := next(ctx, cmd); err != nil {
+				return fmt.Errorf("the script was to take effect: %w", err)
+			}
+		}
+		cmd.SetErr(errInjected)
+		return errInjected
+	}
+}
+
+func (f *faults) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { return next(ctx, cmds) }
+}
+
+// ledgerScripts names the ledger's scripts by their SHA-1.
+var ledgerScripts = sync.OnceValue(func() map[string]string {
+	names := map[string]string{}
+	for _, name := range []string{"claim", "permit", "settle", "sweep", "rewind"} {
+		names[redis.NewScript(source(name)).Hash()] = name
+	}
+	return names
+})
+
+func source(name string) string {
+	var src string
+	for _, file := range []string{"common", name} {
+		b, err := os.ReadFile("../ledger/" + file + ".lua")
+		if err != nil {
+			panic(err)
+		}
+		src += string(b) + "\n"
+	}
+	return src
+}
+
+// loadScripts makes Redis know the scripts, so that each call of one is one
+// command.
+func (b *bench) loadScripts() {
+	b.t.Helper()
+	for _, name := range ledgerScripts() {
+		if err := b.rdb.ScriptLoad(b.t.Context(), source(name)).Err(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// task is asynq's view of a task, or nil where it has none of that round.
+func (b *bench) task(no string, round int64) *asynq.TaskInfo {
+	b.t.Helper()
+	mchid := b.ledger.MchID()
+	info, err := asynq.NewInspectorFromRedisClient(b.rdb).GetTaskInfo(tasks.QueueName(mchid), tasks.TaskID(mchid, no, round))
+	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
+		return nil
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return info
+}

@@ -1,0 +1,216 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/redistest"
+	"payscore-collector/tasks"
+)
+
+func TestProcess(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+
+	t.Run("a task that can never be worked on goes to the archive", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv, func(s *Settings) { s.ServiceID = "" })
+		own := b.ledger.MchID()
+		bad := []*asynq.Task{
+			asynq.NewTask(tasks.TypeCollect, nil),
+			asynq.NewTask(tasks.TypeCollect, []byte("no JSON")),
+			asynq.NewTask(tasks.TypeCollect, []byte(`["a"]`)),
+			asynq.NewTask(tasks.TypeCollect, []byte(`{"mchid":"`+own+`","out_order_no":"A","service_id":"5"} {}`)),
+			asynq.NewTask(tasks.TypeCollect, []byte(`{"mchid":"1234","out_order_no":"A","service_id":"5"}`)),
+			asynq.NewTask(tasks.TypeCollect, []byte(`{"mchid":"`+own+`","out_order_no":"no such/number","service_id":"5"}`)),
+			asynq.NewTask(tasks.TypeCollect, []byte(`{"mchid":"`+own+`","out_order_no":"A"}`)), // and no default
+			asynq.NewTask("email:send", []byte(`{"mchid":"`+own+`","out_order_no":"A","service_id":"5"}`)),
+		}
+		for i, task := range bad {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*second)
+			err := b.Process(ctx, task)
+			cancel()
+			if !errors.Is(err, asynq.SkipRetry) || !IsFailure(err) {
+				t.Errorf("%s: %v", task.Payload(), err)
+			}
+			if n := b.count(b.metrics.Unusable); n != float64(i+1) {
+				t.Errorf("%s: counted %v unusable tasks", task.Payload(), n)
+			}
+		}
+		if log := b.logs.String(); strings.Count(log, `"level":"error"`) != len(bad) {
+			t.Errorf("the log: %s", log)
+		}
+		if b.platform.made() != "" {
+			t.Error("a call was made")
+		}
+	})
+	t.Run("a task that came without the ledger opens its record, with the merchant's defaults", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		task := asynq.NewTask(tasks.TypeCollect, fmt.Appendf(nil, `{"mchid":%q,"out_order_no":"A"}`, b.ledger.MchID()))
+		if after, ok := again(b.Process(t.Context(), task)); !ok || after < 9*second || after > 10*second {
+			t.Errorf("put back for %s", after)
+		}
+		b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
+		if o := b.get("A"); o.AppID != "wxdefault" || o.ServiceID != "500default" || o.Attempts != 1 || o.CollectCalls != 1 {
+			t.Errorf("%+v", o)
+		}
+		if r := b.platform.requests[0]; r != (payscore.Request{OutOrderNo: "A", AppID: "wxdefault", ServiceID: "500default"}) {
+			t.Errorf("called with %+v", r)
+		}
+		if e := b.events("A"); e != "opened attempted" {
+			t.Errorf("events: %s", e)
+		}
+		// The same task again is too early, and the ledger has the due time.
+		if err := b.Process(t.Context(), task); err != nil {
+			t.Error(err)
+		}
+		if b.platform.made() != "" {
+			t.Error("called again")
+		}
+	})
+	t.Run("a task of an earlier round does nothing", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		p := b.open("A")
+		b.set("A", "round", 5)
+		for _, round := range []int64{0, 1, 4, 6} {
+			if err := b.process(t.Context(), p, round); err != nil {
+				t.Errorf("round %d: %v", round, err)
+			}
+		}
+		b.wants("A", tasks.Queued, ledger.Collect, "")
+	})
+	t.Run("an ended order is left alone", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		p := b.open("A")
+		b.platform.collect = says(payscore.Reply{Verdict: payscore.BadRequest, Reason: "PARAM_ERROR", Code: "PARAM_ERROR", HTTPStatus: 400, Sent: true})
+		if err := b.run("A"); err != nil {
+			t.Error(err)
+		}
+		b.wants("A", tasks.Rejected, "", "collect")
+		for _, round := range []int64{ledger.NoRound, 1, 2} {
+			if err := b.process(t.Context(), p, round); err != nil {
+				t.Error(err)
+			}
+		}
+		b.wants("A", tasks.Rejected, "", "")
+		if n := b.count(b.metrics.Ended, "rejected"); n != 1 {
+			t.Errorf("counted %v ends", n)
+		}
+	})
+	t.Run("too early", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		p := b.open("A")
+		for _, tt := range []struct {
+			in    time.Duration
+			round int64
+			back  bool
+		}{
+			{20 * second, 1, true},               // the queue carries it
+			{20 * second, ledger.NoRound, false}, // a task that may be one of many
+			{hour, 1, false},                     // the sweep makes a new one
+		} {
+			b.set("A", "due", time.Now().Add(tt.in).UnixMilli())
+			after, back := again(b.process(t.Context(), p, tt.round))
+			if back != tt.back || back && (after < tt.in-2*second || after > tt.in+2*second) {
+				t.Errorf("%+v: put back %t for %s", tt, back, after)
+			}
+		}
+		b.wants("A", tasks.Queued, ledger.Collect, "")
+		// By so little that it waits where it is.
+		due := time.Now().Add(80 * time.Millisecond)
+		b.set("A", "due", due.UnixMilli())
+		_ = b.run("A")
+		b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
+		if now := time.Now(); now.Before(due.Truncate(time.Millisecond)) {
+			t.Errorf("called %s too early", due.Sub(now))
+		}
+	})
+	t.Run("a worker that stops puts its tasks back", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.open("A")
+		b.valve.close(hour) // so that it waits
+		done := make(chan error, 1)
+		go func() { done <- b.run("A") }()
+		b.Stop()
+		if after, ok := again(<-done); !ok || after != second {
+			t.Errorf("put back: %t for %s", ok, after)
+		}
+		b.wants("A", tasks.Queued, ledger.Collect, "")
+	})
+	t.Run("a cancelled task makes no call", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		p := b.open("A")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := b.process(ctx, p, 1); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		b.wants("A", tasks.Queued, ledger.Collect, "")
+	})
+	t.Run("one of fifty workers gets the order", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		p := b.open("A")
+		var all sync.WaitGroup
+		start := make(chan struct{})
+		late := make(chan error, 50)
+		for i := range 50 {
+			all.Go(func() {
+				<-start
+				late <- b.process(t.Context(), p, []int64{1, ledger.NoRound}[i%2])
+			})
+		}
+		b.platform.collect = func(context.Context) payscore.Reply {
+			// The call lasts until all others have been turned away.
+			for range 49 {
+				if err := <-late; err != nil {
+					t.Errorf("one that was turned away: %v", err)
+				}
+			}
+			return collectReply(payscore.Accepted)
+		}
+		close(start)
+		all.Wait()
+		if _, ok := again(<-late); !ok {
+			t.Error("the winner's task was not put back for the look")
+		}
+		b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
+		if b.platform.atOnce != 1 {
+			t.Errorf("%d calls at once", b.platform.atOnce)
+		}
+	})
+}
+
+func TestRetries(t *testing.T) {
+	t.Parallel()
+	later := fmt.Errorf("wrapped: %w", &errLater{7 * second, "because"})
+	if IsFailure(later) || IsFailure(nil) || !IsFailure(errInjected) {
+		t.Error("what counts as a failure")
+	}
+	if d := RetryDelay(3, later, nil); d != 7*second {
+		t.Errorf("put back for %s", d)
+	}
+	if d := RetryDelay(0, &errLater{0, "at once"}, nil); d != second {
+		t.Errorf("at once is %s: asynq knows whole seconds", d)
+	}
+	for range 100 {
+		if d := RetryDelay(0, asynq.ErrLeaseExpired, nil); d < second || d > 5*second {
+			t.Fatalf("after a lost lease: %s", d)
+		}
+	}
+}

@@ -1,0 +1,420 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/redistest"
+	"payscore-collector/tasks"
+)
+
+func TestStep(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	declined := collectReply(payscore.Declined)
+
+	// again is an order that was declined, and is due for its second attempt.
+	declinedOnce := func(t *testing.T) *bench {
+		b := newBench(t, srv)
+		b.platform.collect = says(declined)
+		b.open("A")
+		if err := b.run("A"); err != nil {
+			t.Fatal(err)
+		}
+		b.wants("A", tasks.Awaiting, ledger.Recheck, "collect")
+		if round := b.num("A", "round"); round != 2 {
+			t.Fatalf("round %d: a wait this long begins a new one", round)
+		}
+		b.makeDue("A")
+		return b
+	}
+
+	t.Run("a first attempt collects at once, a later one looks first", func(t *testing.T) {
+		t.Parallel()
+		b := declinedOnce(t)
+		if err := b.run("A"); err != nil {
+			t.Fatal(err)
+		}
+		b.wants("A", tasks.Awaiting, ledger.Recheck, "query collect")
+		if o := b.get("A"); o.Attempts != 2 || o.CollectCalls != 2 || o.QueryCalls != 1 || len(o.Log) != 3 {
+			t.Errorf("%+v", o)
+		}
+	})
+	t.Run("a look that finds it paid does not collect", func(t *testing.T) {
+		t.Parallel()
+		b := declinedOnce(t)
+		paid := queryReply(payscore.Paid)
+		paid.Order = &payscore.Order{OrderID: "7", TotalAmount: 150, Collection: &payscore.Collection{
+			State: "USER_PAID", TotalAmount: 150, PaidAmount: 150, Details: []payscore.Detail{{TransactionID: "42", PaidType: "NEWTON"}},
+		}}
+		b.platform.query = says(paid)
+		if err := b.run("A"); err != nil {
+			t.Fatal(err)
+		}
+		b.wants("A", tasks.Paid, "", "query")
+		o := b.get("A")
+		if o.TransactionID != "42" || o.PaidAmount == nil || *o.PaidAmount != 150 || o.PaidType != "NEWTON" || o.OrderID != "7" {
+			t.Errorf("%+v", o)
+		}
+		if s, _ := b.ledger.Stats(t.Context()); s.PaidAmount != 150 || s.Orders[tasks.Paid] != 1 || s.Orders[tasks.Awaiting] != 0 {
+			t.Errorf("%+v", s)
+		}
+		if e := b.events("A"); e != "opened attempted paid" {
+			t.Errorf("events: %s", e)
+		}
+	})
+	t.Run("MIN_GAP holds between the look and the collect", func(t *testing.T) {
+		t.Parallel()
+		b := declinedOnce(t)
+		last := time.Now().Add(-minute)
+		b.set("A", "collected", last.UnixMilli())
+		if err := b.run("A"); err != nil {
+			t.Fatal(err)
+		}
+		b.wants("A", tasks.Awaiting, ledger.Recheck, "query")
+		if due := b.get("A").NextDueAt; due.Before(last.Add(5*minute).Truncate(time.Millisecond)) || due.After(last.Add(5*minute+second)) {
+			t.Errorf("due %s after the last collect", due.Sub(last))
+		}
+	})
+	t.Run("outside the window it looks, and does not collect", func(t *testing.T) {
+		t.Parallel()
+		b := declinedOnce(t)
+		// A window that opened and closed an hour ago.
+		now := time.Now().UTC()
+		from := time.Duration(now.Add(-2*hour).Hour()) * hour
+		b.Policy.Window = Window{From: from, To: (from + hour) % (24 * hour), Location: time.UTC}
+		if b.Policy.Window.To == 0 {
+			b.Policy.Window.To = 24 * hour
+		}
+		if err := b.run("A"); err != nil {
+			t.Fatal(err)
+		}
+		b.wants("A", tasks.Awaiting, ledger.Recheck, "query")
+		if due := b.get("A").NextDueAt; !b.Policy.Window.Contains(due) || due.Before(now) {
+			t.Errorf("due at %s", due)
+		}
+	})
+	t.Run("a lease that was lost during the look: no collect, nothing written", func(t *testing.T) {
+		t.Parallel()
+		b := declinedOnce(t)
+		b.platform.query = func(context.Context) payscore.Reply {
+			b.set("A", "token", "another worker's")
+			return queryReply(payscore.Owed)
+		}
+		before := b.get("A")
+		if err := b.run("A"); err != nil {
+			t.Fatal(err)
+		}
+		b.wants("A", tasks.Awaiting, ledger.Recheck, "query")
+		if o := b.get("A"); o.Attempts != before.Attempts || len(o.Log) != len(before.Log) {
+			t.Errorf("%+v", o)
+		}
+		if b.events("A") != "opened attempted" {
+			t.Errorf("events: %s", b.events("A"))
+		}
+	})
+	t.Run("a lease that was lost during the collect: its word is left out", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.open("A")
+		b.platform.collect = func(context.Context) payscore.Reply {
+			b.set("A", "token", "another worker's")
+			return payscore.Reply{Verdict: payscore.BadRequest, Reason: "PARAM_ERROR", Sent: true}
+		}
+		if err := b.run("A"); err != nil {
+			t.Fatal(err)
+		}
+		b.wants("A", tasks.Queued, ledger.Resolve, "collect")
+	})
+	t.Run("withdrawn during the look: no collect", func(t *testing.T) {
+		t.Parallel()
+		b := declinedOnce(t)
+		b.platform.query = func(context.Context) payscore.Reply {
+			b.set("A", "state", "withdrawn")
+			return queryReply(payscore.Owed)
+		}
+		_ = b.run("A")
+		if o := b.get("A"); o.State != tasks.Withdrawn || len(o.Log) != 2 {
+			t.Errorf("%+v", o)
+		}
+		if made := b.platform.made(); made != "query" {
+			t.Errorf("calls: %s", made)
+		}
+	})
+	t.Run("a worker that stops after the look does not begin a collect", func(t *testing.T) {
+		t.Parallel()
+		b := declinedOnce(t)
+		b.platform.query = func(context.Context) payscore.Reply {
+			b.Stop()
+			return queryReply(payscore.Owed)
+		}
+		if _, ok := again(b.run("A")); !ok {
+			t.Error("not put back")
+		}
+		b.wants("A", tasks.Awaiting, ledger.Recheck, "query")
+	})
+	t.Run("the gate closed during the look: put off", func(t *testing.T) {
+		t.Parallel()
+		b := declinedOnce(t)
+		b.platform.query = func(context.Context) payscore.Reply {
+			if err := b.rdb.HSet(t.Context(), b.keys.Gate(), "kind", "fault", "probeat", 1, "closedat", time.Now().Add(hour).UnixMilli()).Err(); err != nil {
+				t.Error(err)
+			}
+			return queryReply(payscore.Owed)
+		}
+		if after, ok := again(b.run("A")); !ok || after < 4*second || after > faultAgain {
+			t.Errorf("put back for %s", after)
+		}
+		b.wants("A", tasks.Awaiting, ledger.Recheck, "query")
+	})
+	t.Run("the valve closed before the slot came: nothing was called, nothing is counted", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.open("A")
+		asked := time.Now()
+		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits(asked))
+		if err != nil || claim.Code != ledger.Granted {
+			t.Fatal(claim, err)
+		}
+		b.valve.close(second)
+		if _, ok := again(b.step(t.Context(), claim, asked)); !ok {
+			t.Error("not put back")
+		}
+		b.wants("A", tasks.Queued, ledger.Collect, "")
+		if o := b.get("A"); o.CollectCalls != 0 || o.Attempts != 0 || b.num("A", "collected") != 0 || b.num("A", "lease") != 0 {
+			t.Errorf("%+v", o)
+		}
+		if b.events("A") != "opened" {
+			t.Errorf("events: %s", b.events("A"))
+		}
+	})
+	t.Run("a call has its deadline well inside the lease", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.open("A")
+		b.platform.collect = func(ctx context.Context) payscore.Reply {
+			deadline, ok := ctx.Deadline()
+			lease := time.UnixMilli(b.num("A", "lease"))
+			if left := lease.Sub(deadline); !ok || left < settleMargin-sendMargin-100*time.Millisecond {
+				t.Errorf("from the call's deadline to the lease's end it is %s", left)
+			}
+			return collectReply(payscore.Accepted)
+		}
+		_ = b.run("A")
+		b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
+	})
+	t.Run("the merchant's fault is loud and nobody else's", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.open("A")
+		b.platform.collect = says(payscore.Reply{
+			Verdict: payscore.MerchantFault, Scope: payscore.ScopeMerchant, HTTPStatus: 401, Code: "SIGN_ERROR",
+			DetailCode: "270924332", RequestID: "08AB-270924332", Sent: true,
+		})
+		if err := b.run("A"); err != nil {
+			t.Error(err) // MIN_GAP is longer than the queue carries a task
+		}
+		b.wants("A", tasks.Queued, ledger.Collect, "collect")
+		o := b.get("A")
+		if o.Attempts != 0 || o.CollectCalls != 1 || o.LastError == nil || o.LastError.Code != "SIGN_ERROR" {
+			t.Errorf("%+v", o)
+		}
+		if g, err := b.ledger.Gate(t.Context()); err != nil || g.Kind != "fault" {
+			t.Errorf("gate %+v %v", g, err)
+		}
+		if !b.valve.closed() || b.count(b.metrics.GateClosings) != 1 {
+			t.Error("the workers of this process do not wait")
+		}
+		if log := b.logs.String(); !strings.Contains(log, "CALLS STOPPED") || !strings.Contains(log, "WECHATPAY_SERIAL_NO") || !strings.Contains(log, "08AB-270924332") {
+			t.Errorf("the log: %s", log)
+		}
+	})
+}
+
+// A panic costs one retry; what its call did is unknown, so it is looked at.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	for _, tt := range []struct {
+		name  string
+		spoil func(*bench)
+		calls string
+	}{
+		{"in a first collect", func(*bench) {}, "collect"},
+		{"in a look", func(b *bench) { b.set("A", "next", "recheck") }, "query"},
+		{"in the collect after a look", func(b *bench) { b.set("A", "next", "recheck"); b.platform.query = says(queryReply(payscore.Owed)) }, "query collect"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, srv)
+			b.open("A")
+			boom := func(context.Context) payscore.Reply { panic("boom") }
+			b.platform.collect, b.platform.query = boom, boom
+			tt.spoil(b)
+			err := b.run("A")
+			if _, later := again(err); err == nil || later || !IsFailure(err) {
+				t.Fatalf("the panic costs no retry: %v", err)
+			}
+			b.wants("A", tasks.Queued, ledger.Resolve, tt.calls)
+			if n := b.count(b.metrics.Panics); n != 1 || !strings.Contains(b.logs.String(), "boom") {
+				t.Errorf("%v panics counted; log %s", n, b.logs)
+			}
+			if b.num("A", "lease") != 0 {
+				t.Error("the lease was not given back")
+			}
+			// The retry looks, and does not collect: MIN_GAP has not passed.
+			b.platform.collect, b.platform.query = says(collectReply(payscore.Accepted)), says(queryReply(payscore.Owed))
+			b.set("A", "due", 1)
+			_ = b.run("A")
+			if made := b.platform.made(); made != "query" {
+				t.Errorf("after the panic: %q", made)
+			}
+		})
+	}
+}
+
+// It took effect, and the answer was lost.
+func TestLostAnswers(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+
+	t.Run("settle: written once, however often it is tried", func(t *testing.T) {
+		t.Parallel()
+		for name, inject := range map[string]func(*faults){
+			"lost":             func(f *faults) { f.lose("settle", 2) },
+			"failed":           func(f *faults) { f.fail("settle", 2) },
+			"failed, and lost": func(f *faults) { f.fail("settle", 1); f.lose("settle", 1) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t, srv)
+				b.open("A")
+				inject(b.faults)
+				if _, ok := again(b.run("A")); !ok {
+					t.Error("not put back for the look")
+				}
+				b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
+				if o := b.get("A"); o.Attempts != 1 || o.CollectCalls != 1 || len(o.Log) != 1 {
+					t.Errorf("%+v", o)
+				}
+				if b.events("A") != "opened attempted" {
+					t.Errorf("events: %s", b.events("A"))
+				}
+				if strings.Contains(b.logs.String(), "lease was lost") {
+					t.Errorf("a repeated settle is taken for a lost lease: %s", b.logs)
+				}
+				s, err := b.ledger.Stats(t.Context())
+				if err != nil || s.Orders[tasks.Queued] != 0 || s.Orders[tasks.Awaiting] != 1 {
+					t.Errorf("%+v %v", s, err)
+				}
+			})
+		}
+	})
+	t.Run("settle of an end: one event, and the money counted once", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.open("A")
+		b.set("A", "next", "recheck")
+		paid := queryReply(payscore.Paid)
+		paid.Order.Collection = &payscore.Collection{State: "USER_PAID", TotalAmount: 150, PaidAmount: 150}
+		b.platform.query = says(paid)
+		b.faults.lose("settle", 3)
+		if err := b.run("A"); err != nil {
+			t.Fatal(err)
+		}
+		b.wants("A", tasks.Paid, "", "query")
+		if s, _ := b.ledger.Stats(t.Context()); s.PaidAmount != 150 || s.Orders[tasks.Paid] != 1 {
+			t.Errorf("%+v", s)
+		}
+		if b.events("A") != "opened paid" {
+			t.Errorf("events: %s", b.events("A"))
+		}
+	})
+	t.Run("settle until the lease was over: the order is looked at next", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv, func(s *Settings) { s.CallTimeout = 100 * time.Millisecond })
+		b.open("A")
+		b.faults.fail("settle", 1_000)
+		if err := b.run("A"); !errors.Is(err, errInjected) && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+		b.wants("A", tasks.Queued, ledger.Resolve, "collect")
+		b.faults.mend()
+		b.set("A", "lease", 1)
+		_ = b.run("A")
+		if made := b.platform.made(); made != "query" {
+			t.Errorf("the next step: %q", made)
+		}
+	})
+	t.Run("claim, once: it is repeated with its token, and the step goes on", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.open("A")
+		b.faults.lose("claim", 2)
+		if _, later := again(b.run("A")); !later {
+			t.Error("not put back for the look")
+		}
+		b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
+		if o := b.get("A"); o.CollectCalls != 1 {
+			t.Errorf("%d collect calls were counted", o.CollectCalls)
+		}
+	})
+	t.Run("claim: no call, and the order is looked at when the lease ends", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		p := b.open("A")
+		b.faults.lose("claim", 1_000)
+		if err := b.run("A"); !errors.Is(err, errInjected) {
+			t.Fatal(err)
+		}
+		b.faults.mend()
+		if made := b.platform.made(); made != "" {
+			t.Fatalf("calls: %q", made)
+		}
+		// Meanwhile nobody else gets it.
+		if err := b.process(t.Context(), p, 1); err != nil {
+			t.Error(err)
+		}
+		b.wants("A", tasks.Queued, ledger.Resolve, "")
+		b.makeDue("A")
+		_ = b.run("A")
+		b.wants("A", tasks.Awaiting, ledger.Recheck, "query")
+	})
+	t.Run("permit, once: it is repeated with its token, and the step goes on", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.open("A")
+		b.set("A", "next", "recheck")
+		b.faults.lose("permit", 2)
+		if _, later := again(b.run("A")); !later {
+			t.Error("not put back for the look")
+		}
+		b.wants("A", tasks.Awaiting, ledger.Confirm, "query collect")
+		if o := b.get("A"); o.CollectCalls != 1 {
+			t.Errorf("%d collect calls were counted", o.CollectCalls)
+		}
+	})
+	t.Run("permit: at most one collect, and then a look", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.open("A")
+		b.set("A", "next", "recheck")
+		b.faults.lose("permit", 1_000)
+		if err := b.run("A"); !errors.Is(err, errInjected) {
+			t.Fatal(err)
+		}
+		b.faults.mend()
+		if made := b.platform.made(); made != "query" {
+			t.Fatalf("calls: %q", made)
+		}
+		b.wants("A", tasks.Queued, ledger.Resolve, "")
+		b.makeDue("A")
+		_ = b.run("A")
+		b.wants("A", tasks.Awaiting, ledger.Recheck, "query")
+	})
+}

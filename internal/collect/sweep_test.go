@@ -1,0 +1,417 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/redistest"
+	"payscore-collector/tasks"
+)
+
+// nextSweep lets the interval since the last sweep pass.
+func (b *bench) nextSweep() {
+	b.t.Helper()
+	if err := b.rdb.HDel(b.t.Context(), b.keys.Gate(), "sweepat").Err(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) sweep() {
+	b.t.Helper()
+	if err := NewSweeper(b.Collector, b.rdb).Sweep(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) pending() int64 {
+	b.t.Helper()
+	sizes, err := QueueSizes(b.t.Context(), b.rdb, b.ledger.MchID())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return sizes["pending"]
+}
+
+// openDue puts n orders into the ledger that have been due for long.
+func (b *bench) openDue(n int) []string {
+	b.t.Helper()
+	nos := make([]string, n)
+	for i := range nos {
+		nos[i] = fmt.Sprintf("A%03d", i)
+		b.open(nos[i])
+		b.makeDue(nos[i])
+	}
+	return nos
+}
+
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+
+	t.Run("what is due and not queued goes into the queue, once", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.openDue(3)
+		b.open("LATER")
+		b.set("LATER", "due", time.Now().Add(hour).UnixMilli())
+		if err := b.rdb.ZAdd(t.Context(), b.keys.Due(), redis.Z{Score: float64(time.Now().Add(hour).UnixMilli()), Member: "LATER"}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		b.sweep()
+		b.nextSweep()
+		b.sweep()
+		if n := b.pending(); n != 3 {
+			t.Fatalf("%d tasks for 3 due orders", n)
+		}
+		info := b.task("A000", 1)
+		if info == nil || info.Type != tasks.TypeCollect || info.State != asynq.TaskStatePending {
+			t.Fatalf("%+v", info)
+		}
+		if p, err := tasks.DecodePayload(info.Payload); err != nil || p != b.payload("A000") {
+			t.Errorf("payload %+v %v", p, err)
+		}
+		if n := b.count(b.metrics.Swept); n != 3 {
+			t.Errorf("counted %v", n)
+		}
+	})
+	t.Run("a second sweeper within the interval does nothing", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.sweep()
+		b.openDue(1)
+		b.sweep()
+		if n := b.pending(); n != 0 {
+			t.Errorf("%d tasks", n)
+		}
+		b.nextSweep()
+		b.sweep()
+		if n := b.pending(); n != 1 {
+			t.Errorf("%d tasks in the next interval", n)
+		}
+	})
+	t.Run("no more than the workers can do until the next but one", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv, func(s *Settings) { s.Concurrency, s.Rate = 2, 3 }) // 4*2, or 2*3*1 s
+		b.openDue(20)
+		b.sweep()
+		if n := b.pending(); n != 8 {
+			t.Errorf("%d tasks, want 8", n)
+		}
+		b.nextSweep()
+		b.sweep()
+		if n := b.pending(); n != 8 {
+			t.Errorf("%d tasks though the queue is full", n)
+		}
+	})
+	t.Run("more than one batch", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.openDue(sweepBatch + 20)
+		b.sweep()
+		if n := b.pending(); n != sweepBatch+20 {
+			t.Errorf("%d tasks", n)
+		}
+	})
+	t.Run("a closed gate gets its probes and no more", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.openDue(40)
+		if err := b.rdb.HSet(t.Context(), b.keys.Gate(), "kind", "fault").Err(); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			b.sweep()
+			b.nextSweep()
+		}
+		if n := b.pending(); n != sweepClosed {
+			t.Errorf("%d tasks, want %d", n, sweepClosed)
+		}
+	})
+	t.Run("what is in work is left to its worker", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.openDue(1)
+		b.set("A000", "lease", time.Now().Add(hour).UnixMilli())
+		b.sweep()
+		if n := b.pending(); n != 0 {
+			t.Errorf("%d tasks", n)
+		}
+		if score, err := b.rdb.ZScore(t.Context(), b.keys.Due(), "A000").Result(); err != nil || score < float64(time.Now().UnixMilli()) {
+			t.Errorf("the sweep looks again at %v, %v", score, err)
+		}
+	})
+	t.Run("a worker that died: its lease ran out, and a new round has a new task", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.openDue(1)
+		b.sweep() // the task that its worker took
+		b.makeDue("A000")
+		b.set("A000", "lease", time.Now().Add(-second).UnixMilli(), "token", "the dead one's", "next", "resolve")
+		b.nextSweep()
+		b.sweep()
+		if info := b.task("A000", 2); info == nil || info.State != asynq.TaskStatePending || b.pending() != 2 {
+			t.Fatalf("the new round's task: %+v, %d pending", info, b.pending())
+		}
+		if err := b.process(t.Context(), b.payload("A000"), 1); err != nil {
+			t.Error(err)
+		}
+		b.wants("A000", tasks.Queued, ledger.Resolve, "")
+		_ = b.run("A000")
+		b.wants("A000", tasks.Awaiting, ledger.Recheck, "query")
+	})
+	t.Run("an ended order leaves the index", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.openDue(1)
+		b.set("A000", "state", "paid")
+		b.sweep()
+		if n, err := b.rdb.ZCard(t.Context(), b.keys.Due()).Result(); n != 0 || err != nil || b.pending() != 0 {
+			t.Errorf("%d in the index, %v", n, err)
+		}
+	})
+	t.Run("a queue that does not take tasks: an error, and later all the same", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.openDue(5)
+		b.faults.fail("asynq", 1_000)
+		if err := NewSweeper(b.Collector, b.rdb).Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), errInjected.Error()) {
+			t.Errorf("%v", err)
+		}
+		b.faults.mend()
+		for i := range 5 {
+			b.makeDue(fmt.Sprintf("A%03d", i)) // the grace is over
+		}
+		b.nextSweep()
+		b.sweep()
+		if n := b.pending(); n != 5 {
+			t.Errorf("%d tasks", n)
+		}
+	})
+	t.Run("an enqueue whose answer was lost is no second task", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.openDue(1)
+		b.faults.lose("asynq", 1)
+		_ = NewSweeper(b.Collector, b.rdb).Sweep(t.Context())
+		b.makeDue("A000")
+		b.nextSweep()
+		b.sweep()
+		if n := b.pending(); n != 1 || b.num("A000", "round") != 1 {
+			t.Errorf("%d tasks, round %d", n, b.num("A000", "round"))
+		}
+	})
+}
+
+// A task that asynq holds and never runs keeps its ID. Its order gets another.
+func TestSweepStuckTasks(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	// active makes the pending task of A000 an active one, as a dequeue does,
+	// with a lease until a time, or without.
+	active := func(b *bench, lease time.Time) {
+		mchid := b.ledger.MchID()
+		k, id := asynqKeys(mchid), tasks.TaskID(mchid, "A000", 1)
+		ctx := b.t.Context()
+		pipe := b.rdb.TxPipeline()
+		pipe.LRem(ctx, k.pending, 0, id)
+		pipe.LPush(ctx, k.active, id)
+		pipe.HSet(ctx, "asynq:{"+tasks.QueueName(mchid)+"}:t:"+id, "state", "active")
+		if !lease.IsZero() {
+			pipe.ZAdd(ctx, k.lease, redis.Z{Score: float64(lease.Unix()), Member: id})
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	inspect := func(b *bench) (*asynq.Inspector, string, string) {
+		mchid := b.ledger.MchID()
+		return asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(mchid), tasks.TaskID(mchid, "A000", 1)
+	}
+	for _, tt := range []struct {
+		name  string
+		wedge func(*testing.T, *bench)
+		stuck bool
+	}{
+		{"pending: on its way", func(*testing.T, *bench) {}, false},
+		{"archived", func(t *testing.T, b *bench) {
+			i, queue, id := inspect(b)
+			if err := i.ArchiveTask(queue, id); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		{"active under a lease: on its way", func(_ *testing.T, b *bench) { active(b, time.Now().Add(asynqLease)) }, false},
+		{"active, its lease renewed a beat ago", func(_ *testing.T, b *bench) { active(b, time.Now().Add(asynqLease-5*second)) }, false},
+		{"active, its lease not renewed for two beats and more: its worker is gone", func(_ *testing.T, b *bench) { active(b, time.Now().Add(asynqLease-unrenewed-2*second)) }, true},
+		{"active, its lease long over", func(_ *testing.T, b *bench) { active(b, time.Now().Add(-hour)) }, true},
+		{"active without a lease: asynq never takes it back", func(_ *testing.T, b *bench) { active(b, time.Time{}) }, true},
+		{"gone meanwhile", func(t *testing.T, b *bench) {
+			i, queue, id := inspect(b)
+			if err := i.DeleteTask(queue, id); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, srv)
+			b.openDue(1)
+			b.sweep()
+			if b.task("A000", 1) == nil {
+				t.Fatal("no task")
+			}
+			tt.wedge(t, b)
+			b.makeDue("A000")
+			b.nextSweep()
+			b.sweep()
+			wantRound, wantStuck := int64(1), 0.0
+			if tt.stuck {
+				wantRound, wantStuck = 2, 1
+			}
+			if round := b.num("A000", "round"); round != wantRound {
+				t.Fatalf("round %d, want %d", round, wantRound)
+			}
+			if n := b.count(b.metrics.Stuck); n != wantStuck {
+				t.Errorf("counted %v stuck tasks", n)
+			}
+			if !tt.stuck {
+				return
+			}
+			if info := b.task("A000", 2); info == nil || info.State != asynq.TaskStatePending {
+				t.Fatalf("the new round's task: %+v", info)
+			}
+			// The new one works; the old one, should it run, does nothing.
+			b.platform.collect = says(collectReply(payscore.Accepted))
+			if err := b.process(t.Context(), b.payload("A000"), 1); err != nil {
+				t.Error(err)
+			}
+			b.wants("A000", tasks.Queued, ledger.Collect, "")
+			_ = b.run("A000")
+			b.wants("A000", tasks.Awaiting, ledger.Confirm, "collect")
+		})
+	}
+	t.Run("waiting for a retry: on its way", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.openDue(1)
+		b.sweep()
+		k, id := asynqKeys(b.ledger.MchID()), tasks.TaskID(b.ledger.MchID(), "A000", 1)
+		pipe := b.rdb.TxPipeline()
+		pipe.LRem(t.Context(), k.pending, 0, id)
+		pipe.ZAdd(t.Context(), k.retry, redis.Z{Score: float64(time.Now().Add(minute).Unix()), Member: id})
+		pipe.HSet(t.Context(), "asynq:{"+tasks.QueueName(b.ledger.MchID())+"}:t:"+id, "state", "retry")
+		if _, err := pipe.Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.makeDue("A000")
+		b.nextSweep()
+		b.sweep()
+		if round := b.num("A000", "round"); round != 1 {
+			t.Errorf("round %d", round)
+		}
+	})
+	t.Run("an order that moved on is not given a new round", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.openDue(1)
+		b.set("A000", "round", 7)
+		for _, round := range []int64{6, 8} {
+			if next, ok, err := b.ledger.Rewind(t.Context(), "A000", round); ok || err != nil {
+				t.Errorf("round %d became %d: %v", round, next, err)
+			}
+		}
+		b.set("A000", "lease", time.Now().Add(hour).UnixMilli())
+		if _, ok, err := b.ledger.Rewind(t.Context(), "A000", 7); ok || err != nil {
+			t.Errorf("an order in work was given a new round: %v", err)
+		}
+	})
+}
+
+func TestSweepHousekeeping(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	t.Run("a queue that somebody paused is said at every sweep", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		queue := tasks.QueueName(b.ledger.MchID())
+		paused := b.metrics.Paused.WithLabelValues(b.ledger.MchID())
+		inspector := asynq.NewInspectorFromRedisClient(b.rdb)
+		b.sweep()
+		if b.value(paused) != 0 || strings.Contains(b.logs.String(), "paused") {
+			t.Error("a queue that is not paused is called so")
+		}
+		if err := inspector.PauseQueue(queue); err != nil {
+			t.Fatal(err)
+		}
+		b.nextSweep()
+		b.sweep()
+		if log := b.logs.String(); b.value(paused) != 1 || !strings.Contains(log, "paused") || !strings.Contains(log, queue) {
+			t.Errorf("metric %v, log %s", b.value(paused), log)
+		}
+		if err := inspector.UnpauseQueue(queue); err != nil {
+			t.Fatal(err)
+		}
+		b.nextSweep()
+		b.sweep()
+		if b.value(paused) != 0 {
+			t.Error("still called paused")
+		}
+	})
+	t.Run("what Redis lost is registered again", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.sweep()
+		mchid := b.ledger.MchID()
+		if err := errors.Join(b.rdb.SRem(t.Context(), asynqQueues, tasks.QueueName(mchid)).Err(),
+			b.rdb.SRem(t.Context(), tasks.MerchantsKey, mchid).Err()); err != nil {
+			t.Fatal(err)
+		}
+		b.nextSweep()
+		b.sweep()
+		queues, err := asynq.NewInspectorFromRedisClient(b.rdb).Queues()
+		if err != nil || !strings.Contains(fmt.Sprint(queues), tasks.QueueName(mchid)) {
+			t.Errorf("queues %v, %v", queues, err)
+		}
+		if ids, err := ledger.Merchants(t.Context(), b.rdb); err != nil || !strings.Contains(fmt.Sprint(ids), mchid) {
+			t.Errorf("merchants %v, %v", ids, err)
+		}
+	})
+}
+
+// A sweep that fails is counted and logged, and the next one comes; the loop
+// ends with its context.
+func TestSweeperRun(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, redistest.Start(t), func(s *Settings) { s.SweepEvery = 20 * time.Millisecond })
+	b.openDue(1)
+	b.faults.fail("sweep", 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		NewSweeper(b.Collector, b.rdb).Run(ctx)
+	}()
+	deadline := time.Now().Add(20 * second)
+	for b.pending() == 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("the sweeps after a failed one did not come")
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	cancel()
+	<-done
+	if n := b.count(b.metrics.SweepErrors); n != 2 {
+		t.Errorf("counted %v failed sweeps", n)
+	}
+	if log := b.logs.String(); strings.Count(log, "the sweep failed") != 2 {
+		t.Errorf("the log: %s", log)
+	}
+}
