@@ -13,7 +13,6 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
-	"golang.org/x/time/rate"
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
@@ -48,18 +47,18 @@ type Collector struct {
 	trouble  zerolog.Logger // for what may happen to every step at once
 	metrics  *Metrics
 	valve    *valve
-	pacer    *rate.Limiter // of this process's calls; the merchant's rate is the ledger's
 	stop     chan struct{}
 }
 
 // New returns a merchant's collector.
 func New(s Settings, l *ledger.Ledger, caller Caller, producer *tasks.Producer, log zerolog.Logger, m *Metrics) *Collector {
 	log = log.With().Str(logging.FieldMchID, l.MchID()).Logger()
+	m.introduce(l.MchID())
 	return &Collector{
 		Settings: s, ledger: l, caller: caller, producer: producer,
 		log:     log,
 		trouble: log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
-		metrics: m, valve: newValve(), pacer: rate.NewLimiter(rate.Limit(s.Rate), 1), stop: make(chan struct{}),
+		metrics: m, valve: newValve(), stop: make(chan struct{}),
 	}
 }
 

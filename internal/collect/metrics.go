@@ -56,6 +56,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 }
 
+// introduce gives a merchant's counters their zeros: an alert on a rise cannot
+// see the first of a counter that was not there before.
+func (m *Metrics) introduce(mchid string) {
+	for _, v := range []*prometheus.CounterVec{m.GateClosings, m.Unusable, m.Panics, m.StepErrors, m.Swept, m.Stuck, m.SweepErrors} {
+		v.WithLabelValues(mchid)
+	}
+	m.Paused.WithLabelValues(mchid)
+}
+
 func (m *Metrics) observeCall(mchid string, r payscore.Reply) {
 	m.Calls.WithLabelValues(mchid, string(r.Call), string(r.Verdict)).Inc()
 	m.CallSeconds.WithLabelValues(mchid, string(r.Call)).Observe(r.Elapsed.Seconds())

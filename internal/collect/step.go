@@ -89,19 +89,12 @@ func (s *step) collect(ctx context.Context) error {
 }
 
 // untilSlot waits for the slot of the next call, and reports whether the call
-// may be made: not where the gate has closed meanwhile, or where the time for
-// the call is over before it began.
+// may be made: not where the gate has closed meanwhile, or the worker's context
+// is over.
 func (s *step) untilSlot(ctx context.Context, asked time.Time, wait time.Duration) bool {
 	// Counted from before the script ran: the lease began later.
 	s.lease = asked.Add(wait + s.CallTimeout + settleMargin)
 	if !pause(ctx, nil, wait) {
-		return false
-	}
-	// A machine that stood still for a moment has many slots behind it at
-	// once; their calls must not leave at once.
-	ctx, cancel := context.WithDeadline(ctx, s.lease.Add(-settleMargin))
-	defer cancel()
-	if s.pacer.Wait(ctx) != nil {
 		return false
 	}
 	return s.claim.Probe || !s.valve.closed()

@@ -198,5 +198,5 @@ func (s *Sweeper) housekeeping(ctx context.Context, keys queueKeys) {
 	}
 	s.metrics.Paused.WithLabelValues(mchid).Set(1)
 	s.log.Warn().Time("paused_at", time.Unix(since, 0)).
-		Msg("the merchant's queue is paused: nothing is collected until somebody resumes it (asynq queue resume " + tasks.QueueName(mchid) + ")")
+		Msg("the merchant's queue is paused: nothing is collected until somebody resumes it (redis-cli DEL '" + keys.paused + "')")
 }

@@ -43,8 +43,8 @@ type WorkerFlags struct {
 	SweepEvery      string `name:"sweep-every" env:"SWEEP_EVERY" group:"Worker" default:"15s" placeholder:"DURATION" help:"How often what is due goes back to the queue (default ${default})"`
 	PublicAddr      string `name:"public-addr" env:"PUBLIC_ADDR" group:"Worker" placeholder:"HOST:PORT" help:"Where WeChat Pay's notifications are listened for (default: off)"`
 	// AdminAddr is a pointer because its default is not empty and empty means off.
-	AdminAddr  *string `name:"admin-addr" env:"ADMIN_ADDR" group:"Worker" placeholder:"HOST:PORT" help:"Health, metrics, console and API; empty: off (default 127.0.0.1:9090)"`
-	AdminToken string  `name:"admin-token" env:"ADMIN_TOKEN" group:"Worker" placeholder:"TOKEN" help:"What the API asks for. In a flag it is seen by everybody on this machine: use the environment"`
+	AdminAddr  *string `name:"admin-addr" env:"ADMIN_ADDR" group:"Worker" placeholder:"HOST:PORT" help:"Where health and metrics are served; empty: off (default 127.0.0.1:9090)"`
+	AdminToken string  `name:"admin-token" env:"ADMIN_TOKEN" group:"Worker" placeholder:"TOKEN" help:"For an API that this release does not have yet. In a flag it is seen by everybody on this machine: use the environment"`
 }
 
 // LogFlags are how the program logs.

@@ -6,7 +6,7 @@ package logging
 const (
 	FieldMchID      = "mchid"        // merchant number
 	FieldOutOrderNo = "out_order_no" // the merchant's order number
-	FieldAttempt    = "attempt"      // which step of the order this is, from 1
+	FieldAttempt    = "attempt"      // the order's answered collect calls so far, and one
 	FieldCall       = "call"         // which WeChat Pay call: collect, query, sync
 	FieldVerdict    = "verdict"      // what the reply was taken for
 	FieldHTTPStatus = "http_status"  // of WeChat Pay's reply

@@ -26,6 +26,7 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/validators"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
+	"golang.org/x/time/rate"
 )
 
 // Config is what a Client needs to speak for one merchant.
@@ -45,6 +46,11 @@ type Config struct {
 
 	Timeout     time.Duration // of one call
 	Connections int           // calls that may be in flight at once
+	// Rate, where above 0, is how many requests a second may leave: spaced
+	// evenly, at the last moment before they are written. The merchant's rate
+	// over all processes is somebody else's to keep; this keeps a process that
+	// stood still for a moment from sending what it missed all at once.
+	Rate float64
 }
 
 // Client makes calls for one merchant. It is safe for concurrent use.
@@ -75,6 +81,9 @@ func New(cfg Config) (*Client, error) {
 		}
 	}
 	w := newWire(primary, backup, max(1, cfg.Connections))
+	if cfg.Rate > 0 {
+		w.pacer = rate.NewLimiter(rate.Limit(cfg.Rate), 1)
+	}
 	httpClient := &http.Client{
 		Transport: w,
 		// A redirect is no answer of WeChat Pay's, and following it would

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+	"golang.org/x/time/rate"
 )
 
 // maxBody bounds a reply. An order entity is a few kilobytes.
@@ -31,7 +32,8 @@ var (
 type wire struct {
 	base    http.RoundTripper
 	primary *url.URL
-	backup  *url.URL // nil where there is none
+	backup  *url.URL      // nil where there is none
+	pacer   *rate.Limiter // nil: none
 
 	// breaker counts failures on the network towards the primary; while it
 	// is open, calls go to the backup.
@@ -97,6 +99,9 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 var errTooLate = errors.New("the time for this call was over before it was sent")
 
 func (w *wire) send(req *http.Request, host *url.URL) (*http.Response, error) {
+	if w.pacer != nil && w.pacer.Wait(req.Context()) != nil {
+		return nil, errTooLate
+	}
 	// A process that was stopped (SIGSTOP, a frozen machine) comes back here
 	// with its lease gone to another worker; its context's timer may not have
 	// fired yet. What remains is a freeze between this line and the write.

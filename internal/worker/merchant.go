@@ -93,7 +93,7 @@ func NewClient(w config.Work, m config.Merchant) (*payscore.Client, error) {
 		MchID: m.MchID, SerialNo: m.SerialNo, PrivateKey: m.PrivateKey,
 		PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey, APIV3Key: key,
 		BaseURL: m.BaseURL, BackupURL: m.BackupURL,
-		Timeout: w.CallTimeout, Connections: w.Concurrency,
+		Timeout: w.CallTimeout, Connections: w.Concurrency, Rate: w.Rate,
 	})
 }
 
