@@ -49,6 +49,7 @@ func run(ctx context.Context, p config.Process) int {
 		fmt.Fprintln(p.Stderr, err)
 		return config.ExitUsage
 	}
+	logging.RedirectStandard(log)
 	if err := worker.Run(ctx, cfg, log); err != nil {
 		log.Error().Err(err).Msg("the worker could not start")
 		fmt.Fprintln(p.Stderr, err)
