@@ -248,10 +248,19 @@ func (c *Collector) limits(now time.Time) ledger.Limits {
 		Rate:    c.Rate,
 		Horizon: claimHorizon,
 		MinGap:  c.Policy.MinGap,
-		Windows: c.Policy.Window.Ahead(now),
+		Windows: closingEarly(c.Policy.Window.Ahead(now)),
 		First:   firstProbe,
 		Most:    mostProbe,
 	}
+}
+
+// closingEarly takes the last second off collection windows: from a slot that
+// is inside to a request that is written some milliseconds pass.
+func closingEarly(windows []time.Time) []time.Time {
+	for i := 1; i < len(windows); i += 2 {
+		windows[i] = windows[i].Add(-sendMargin)
+	}
+	return windows
 }
 
 // A gate that closed is probed after 5 s at first, and then ever more rarely,
