@@ -1,0 +1,221 @@
+package ledger_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
+)
+
+func TestSettle(t *testing.T) {
+	t.Run("writes only with the token of the last claim", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		lim := limits()
+		lim.Lease = time.Millisecond
+		dead := s.claim("A", lim)
+		var alive ledger.Claim
+		s.until(func() bool { alive = s.claim("A", limits()); return alive.Code == ledger.Granted })
+		if code, _ := s.settle(dead, ledger.Settlement{State: tasks.Rejected, Reason: "stale", Log: []ledger.Entry{entry("collect", "bad_request")}}); code != ledger.Lost {
+			t.Errorf("the worker without the lease settled: %s", code)
+		}
+		if o := s.get("A"); o.State != tasks.Queued || len(o.Log) != 0 {
+			t.Errorf("%+v", o)
+		}
+		if code, _ := s.settle(alive, back(alive, ledger.Recheck)); code != ledger.Settled {
+			t.Errorf("the worker with the lease: %s", code)
+		}
+	})
+	t.Run("repeated changes nothing", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		c := s.granted("A")
+		set := back(c, ledger.Recheck)
+		set.AddAttempts, set.NewRound = 1, true
+		s.settle(c, set)
+		once := s.get("A")
+		if code, _ := s.settle(c, set); code != ledger.Repeat {
+			t.Errorf("%s", code)
+		}
+		if diff := cmp.Diff(once, s.get("A")); diff != "" {
+			t.Error(diff)
+		}
+		if n := s.redis.Client.XLen(t.Context(), tasks.KeysOf(mchid).Outcomes()).Val(); n != 2 {
+			t.Errorf("%d events", n)
+		}
+	})
+	t.Run("with a new round makes the old task stale", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		c := s.granted("A")
+		set := back(c, ledger.Recheck)
+		set.NewRound = true
+		s.settle(c, set)
+		old, err := s.ledger.Claim(t.Context(), "A", ledger.NewToken(), 1, limits())
+		if err != nil || old.Code != ledger.Stale {
+			t.Errorf("%+v %v", old, err)
+		}
+		now, err := s.ledger.Claim(t.Context(), "A", ledger.NewToken(), 2, limits())
+		if err != nil || now.Code != ledger.Granted {
+			t.Errorf("%+v %v", now, err)
+		}
+	})
+	t.Run("ends an order for good, and all its traces agree", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		c := s.granted("A")
+		paid := int64(1234)
+		s.settle(c, ledger.Settlement{
+			State: tasks.Paid, AddAttempts: 1, Collected: c.Now, Log: []ledger.Entry{entry("query", "paid")},
+			Facts: ledger.Facts{OrderID: "1", TransactionID: "42", PaidType: "NEWTON", Total: &paid, Paid: &paid},
+		})
+		k := tasks.KeysOf(mchid)
+		ctx := t.Context()
+		if n := s.redis.Client.ZCard(ctx, k.Due()).Val(); n != 0 {
+			t.Errorf("%d in the due index", n)
+		}
+		if n := s.redis.Client.ZCard(ctx, k.Ended(tasks.Paid)).Val(); n != 1 {
+			t.Errorf("%d in the index of paid orders", n)
+		}
+		if diff := cmp.Diff(map[tasks.State]int64{tasks.Paid: 1}, s.stats()); diff != "" {
+			t.Error(diff)
+		}
+		events := s.redis.Client.XRange(ctx, k.Outcomes(), "-", "+").Val()
+		if len(events) != 2 || events[0].Values["type"] != "order.opened" || events[1].Values["type"] != "order.paid" || events[1].Values["paid"] != "1234" {
+			t.Errorf("%+v", events)
+		}
+		if c := s.claim("A", limits()); c.Code != ledger.HasEnded {
+			t.Errorf("claimed after its end: %s", c.Code)
+		}
+		if swept, _ := s.ledger.Sweep(ctx, ledger.SweepArgs{Limit: 10}); len(swept.Orders) != 0 {
+			t.Errorf("swept after its end: %+v", swept)
+		}
+	})
+	t.Run("of a call that was not made takes the counting back", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		c := s.granted("A")
+		s.settle(c, ledger.Settlement{State: tasks.Queued, Next: ledger.Collect, Due: c.Now, Uncollected: true})
+		lim := limits()
+		lim.MinGap = time.Hour
+		if o := s.get("A"); o.CollectCalls != 0 || !o.LastAttemptAt.IsZero() {
+			t.Errorf("%+v", o)
+		}
+		if c := s.claim("A", lim); c.Code != ledger.Granted || c.Plan != ledger.Collect {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+func TestGate(t *testing.T) {
+	fault := func(c ledger.Claim, sig ledger.GateSignal) ledger.Settlement {
+		set := back(c, ledger.Collect)
+		set.Gate, set.CalledAt, set.Uncollected = sig, c.Now, true
+		return set
+	}
+	t.Run("a merchant's fault closes it for every order but a probe", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		s.open("B")
+		c := s.granted("A")
+		set := fault(c, ledger.GateFault)
+		set.First = 50 * time.Millisecond
+		if _, change := s.settle(c, set); change != ledger.GateClosed {
+			t.Errorf("change %q", change)
+		}
+		if c := s.claim("B", limits()); c.Code != ledger.Closed || c.Wait > 50*time.Millisecond {
+			t.Errorf("%+v", c)
+		}
+		var probe ledger.Claim
+		s.until(func() bool { probe = s.claim("B", limits()); return probe.Code == ledger.Granted })
+		if !probe.Probe {
+			t.Error("the grant does not say that it is a probe")
+		}
+		if c := s.claim("A", limits()); c.Code != ledger.Closed {
+			t.Errorf("a second probe at once: %s", c.Code)
+		}
+		good := back(probe, ledger.Recheck)
+		good.Gate, good.CalledAt = ledger.GateOK, time.Now()
+		if _, change := s.settle(probe, good); change != ledger.GateOpened {
+			t.Errorf("change %q", change)
+		}
+		if c := s.claim("A", limits()); c.Code != ledger.Granted {
+			t.Errorf("behind an open gate: %s", c.Code)
+		}
+	})
+	t.Run("a reply to a call from before the closing does not open it", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		s.open("B")
+		a, b := s.granted("A"), s.granted("B")
+		s.settle(a, fault(a, ledger.GateFault))
+		late := back(b, ledger.Recheck)
+		late.Gate, late.CalledAt = ledger.GateOK, b.Now
+		if _, change := s.settle(b, late); change != "" {
+			t.Errorf("change %q", change)
+		}
+	})
+	t.Run("a service's fault parks its own orders only", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		s.open("B")
+		other := payload("OTHER")
+		other.ServiceID = "s2"
+		if err := s.producer.Open(t.Context(), tasks.Order{Payload: other}); err != nil {
+			t.Fatal(err)
+		}
+		c := s.granted("A")
+		s.settle(c, fault(c, ledger.GateService))
+		if c := s.claim("B", limits()); c.Code != ledger.Parked {
+			t.Errorf("%s", c.Code)
+		}
+		if o := s.get("B"); !o.NextDueAt.After(c.Now.Add(4 * time.Second)) {
+			t.Errorf("parked until %v", o.NextDueAt)
+		}
+		if c := s.claim("OTHER", limits()); c.Code != ledger.Granted {
+			t.Errorf("the other service: %s", c.Code)
+		}
+	})
+	t.Run("failures in a row close it, and one answer starts the row anew", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		step := func(sig ledger.GateSignal) ledger.GateChange {
+			c := s.granted("A")
+			set := fault(c, sig)
+			set.Failures = 3
+			_, change := s.settle(c, set)
+			return change
+		}
+		for i, sig := range []ledger.GateSignal{"down", "down", "ok", "down", "down"} {
+			if change := step(sig); change != "" {
+				t.Errorf("step %d: %q", i, change)
+			}
+		}
+		if change := step("down"); change != ledger.GateClosed {
+			t.Errorf("%q", change)
+		}
+	})
+	t.Run("throttling halves the rate, once a second at most", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		c := s.granted("A")
+		if _, change := s.settle(c, fault(c, ledger.GateThrottled)); change != ledger.GateSlowed {
+			t.Errorf("%q", change)
+		}
+		c = s.granted("A")
+		if _, change := s.settle(c, fault(c, ledger.GateThrottled)); change != "" {
+			t.Errorf("a second one at once: %q", change)
+		}
+		lim := limits()
+		lim.Rate = 100
+		s.open("B")
+		s.open("C")
+		b, cc := s.claim("B", lim), s.claim("C", lim)
+		if apart := cc.Now.Add(cc.Wait).Sub(b.Now.Add(b.Wait)); apart < 19*time.Millisecond {
+			t.Errorf("slots are %v apart at half of 100 a second", apart)
+		}
+	})
+}
