@@ -49,7 +49,7 @@ local plan = 'collect'
 if state then plan = 'recheck' end
 round = round + 1
 redis.call('HSET', KEYS[1], 'state', 'queued', 'appid', ARGV[2], 'svc', ARGV[3],
-  'next', plan, 'due', due, 'round', round, 'since', now)
+  'next', plan, 'due', due, 'round', round, 'since', due)
 redis.call('HSETNX', KEYS[1], 'opened', now)
 local look = due
 if due <= now then look = now + tonumber(ARGV[5]) end

@@ -76,11 +76,27 @@ func (p Policy) Next(o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now 
 		// WeChat Pay has signed something about the order that makes no sense
 		// to us. It is looked at again like one that is changing.
 	}
-	s.Fails = 0
+	if r.Call == payscore.CallCollect || plan == ledger.Confirm || plan == ledger.Inspect {
+		// Where the last collect failed, only one that is answered ends the row
+		// of failures: a look that works says nothing of it.
+		s.Fails, o.Fails = 0, 0
+	}
 	if !(r.Verdict == payscore.NotFound || refusedQuery(r)) {
 		s.Missing = 0
 	}
 	s.State = tasks.Awaiting
+
+	if disowned(r) && (o.Known || plan == ledger.Confirm) {
+		// WeChat Pay has spoken of this order under its signature, or taken it
+		// for collection. A word, signed or not, that there is no such order or
+		// that it is malformed contradicts that, and ends nothing.
+		s.Missing = 0
+		if r.Call == payscore.CallCollect {
+			s.Next, s.Due = ledger.Inspect, now.Add(lookSoon)
+			return p.bounded(s, o, now)
+		}
+		return p.unclear(s, o, plan, now)
+	}
 
 	switch r.Verdict {
 	case payscore.Paid:
@@ -108,15 +124,22 @@ func (p Policy) Next(o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now 
 			s.Next, s.Due = ledger.Confirm, now.Add(p.Confirm[0])
 			break
 		}
-		if plan == ledger.Final && p.GaveUp(o, now) {
-			return end(s, tasks.Exhausted, ReasonGaveUp)
-		}
-		p.confirmOn(&s, o, now)
+		return p.unclear(s, o, plan, now)
 	case payscore.Declined:
 		p.schedule(&s, o, now)
 	case payscore.Owed:
 		return p.owed(s, o, plan, now)
 	}
+	return p.bounded(s, o, now)
+}
+
+// unclear decides what follows from a look that did not show where the order
+// stands: it is looked at again, and given up in the end like any other.
+func (p Policy) unclear(s ledger.Settlement, o ledger.Snapshot, plan ledger.Plan, now time.Time) ledger.Settlement {
+	if plan == ledger.Final && p.GaveUp(o, now) {
+		return end(s, tasks.Exhausted, ReasonGaveUp)
+	}
+	p.confirmOn(&s, o, now)
 	return p.bounded(s, o, now)
 }
 
@@ -129,7 +152,13 @@ func (p Policy) owed(s ledger.Settlement, o ledger.Snapshot, plan ledger.Plan, n
 	case ledger.Resolve:
 		// The call of unknown effect had none, as far as one can see.
 		s.Confirms = 0
-		s.Next, s.Due = ledger.Recheck, p.collectable(now, o)
+		p.onceMore(&s, o, now)
+	case ledger.Final:
+		if o.Fails > 0 {
+			p.onceMore(&s, o, now)
+			break
+		}
+		p.schedule(&s, o, now)
 	default:
 		p.schedule(&s, o, now)
 	}
@@ -139,11 +168,22 @@ func (p Policy) owed(s ledger.Settlement, o ledger.Snapshot, plan ledger.Plan, n
 	return p.bounded(s, o, now)
 }
 
+// onceMore has an order collected again after trouble, as soon as it may be;
+// after several failures in a row, when the schedule says.
+func (p Policy) onceMore(s *ledger.Settlement, o ledger.Snapshot, now time.Time) {
+	if o.Fails > int64(len(backoff)) {
+		p.schedule(s, o, now)
+		return
+	}
+	s.Next, s.Due = ledger.Recheck, p.collectable(now, o)
+}
+
 // GaveUp reports whether the time for an order is over. It never is for one
-// that was not collected since it was opened: a merchant's fault, an outage or
-// a closed window may have taken all its time, and none of them ends an order.
+// that was not collected since it was opened, nor for one whose last collect
+// met trouble: a merchant's fault, an outage or a closed window may have taken
+// its time, and none of them ends an order.
 func (p Policy) GaveUp(o ledger.Snapshot, now time.Time) bool {
-	tried := o.Attempts > 0 && !o.Collected.Before(o.Since)
+	tried := o.Attempts > 0 && !o.Collected.Before(o.Since) && o.Fails == 0
 	return tried && !now.Before(o.Since.Add(p.GiveUp))
 }
 
@@ -152,7 +192,7 @@ func (p Policy) GaveUp(o ledger.Snapshot, now time.Time) bool {
 func (p Policy) PutOff(o ledger.Snapshot, r payscore.Reply, due, now time.Time) ledger.Settlement {
 	s := Start(o, ledger.Recheck, due)
 	s.State = tasks.Awaiting
-	s.Fails, s.Missing = 0, 0
+	s.Missing = 0
 	s.Verdict, s.Code, s.Facts = string(r.Verdict), r.Code, facts(r)
 	return p.bounded(s, o, now)
 }
@@ -171,6 +211,7 @@ func (p Policy) bounded(s ledger.Settlement, o ledger.Snapshot, now time.Time) l
 // no attempt is used up, and its place in the schedules stays.
 func (p Policy) afterTrouble(s *ledger.Settlement, o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now time.Time) {
 	if r.Verdict == payscore.MerchantFault {
+		s.Fails = max(1, s.Fails)
 		s.Due = now.Add(faultAgain)
 	} else {
 		s.Fails++
@@ -180,18 +221,26 @@ func (p Policy) afterTrouble(s *ledger.Settlement, o ledger.Snapshot, plan ledge
 		return // the same look again
 	}
 	switch {
-	case r.Sent && (r.Verdict == payscore.Unavailable || r.Verdict == payscore.Unknown):
+	case !r.Sent:
+		s.Next = refusedPlan(plan)
+	case r.Verdict == payscore.MerchantFault:
+		// Refused without any effect. It is looked at and not collected next,
+		// so that it can be the gate's probe without waiting for MIN_GAP.
+		s.Next = ledger.Recheck
+	case r.Verdict == payscore.Throttled:
+		if o.Fails = s.Fails; o.Fails > int64(len(backoff)) {
+			p.schedule(s, o, now)
+			return
+		}
+		s.Next, s.Due = ledger.Recheck, p.collectable(s.Due, o)
+	default:
 		// It may have taken effect: look before anything else.
 		s.Next, s.State = ledger.Resolve, tasks.Awaiting
-	case r.Sent && r.Verdict == payscore.Throttled:
-		s.Next, s.Due = ledger.Recheck, p.collectable(s.Due, o)
-	default: // refused without any effect, or never sent
-		s.Next, s.Due = refusedPlan(plan), p.collectable(s.Due, o)
 	}
 }
 
-// refusedPlan is the plan after a collect that was refused without effect: an
-// order that was never looked at need not be now.
+// refusedPlan is the plan after a collect that was never sent: an order that was
+// never looked at need not be now.
 func refusedPlan(plan ledger.Plan) ledger.Plan {
 	if plan == ledger.Collect {
 		return ledger.Collect
@@ -207,6 +256,9 @@ func (p Policy) missing(s ledger.Settlement, o ledger.Snapshot, r payscore.Reply
 		return end(s, tasks.Rejected, r.Reason)
 	}
 	s.Next, s.Due = ledger.Resolve, now.Add(missingAgain)
+	if r.Call == payscore.CallCollect {
+		s.Next = ledger.Inspect // should the look show it owed, it is no hurry
+	}
 	return s
 }
 
@@ -260,6 +312,11 @@ func attempts(r payscore.Reply) int64 {
 	return 0
 }
 
+// disowned: a word that there is no such order, or none that can be right.
+func disowned(r payscore.Reply) bool {
+	return r.Verdict == payscore.NotFound || r.Verdict == payscore.BadRequest || refusedQuery(r)
+}
+
 // refusedQuery: a query that was refused in words about the order. There is
 // no further way to look.
 func refusedQuery(r payscore.Reply) bool {
@@ -282,14 +339,15 @@ func later(a, b time.Time) time.Time {
 // facts are what a signed order says. Only a reply that was verified has one.
 func facts(r payscore.Reply) ledger.Facts {
 	if r.Order == nil {
-		return ledger.Facts{}
+		return ledger.Facts{OrderID: r.OrderID}
 	}
 	pay := r.Order.LastPayment()
 	f := ledger.Facts{OrderID: r.Order.OrderID, TransactionID: pay.TransactionID, PaidType: pay.PaidType}
-	if total := r.Order.Total(); total > 0 || r.Verdict == payscore.Paid {
+	// 0 is what the platform did not say.
+	if total := r.Order.Total(); total > 0 {
 		f.Total = &total
 	}
-	if paid := r.Order.Paid(); paid > 0 || r.Verdict == payscore.Paid {
+	if paid := r.Order.Paid(); paid > 0 {
 		f.Paid = &paid
 	}
 	return f

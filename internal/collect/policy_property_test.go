@@ -138,7 +138,7 @@ func checkSettlement(w world, s ledger.Settlement) string {
 			return "paid or closed without the verdict of that name"
 		case s.State == tasks.Withdrawn:
 			return "only billing withdraws"
-		case s.State == tasks.Exhausted && !w.policy.GaveUp(w.order, w.now):
+		case s.State == tasks.Exhausted && !w.policy.GaveUp(answered(w), w.now):
 			return "given up too soon"
 		case s.State == tasks.Exhausted && (w.reply.Call != payscore.CallQuery || !slices.Contains([]payscore.Verdict{payscore.Owed, payscore.InProgress, payscore.Unknown}, w.reply.Verdict)):
 			return "given up without a look"
@@ -162,12 +162,15 @@ func checkSettlement(w world, s ledger.Settlement) string {
 		return "a call that was made is not counted"
 	case trouble && s.AddAttempts != 0:
 		return "trouble used up an attempt"
+	case w.reply.Verdict == payscore.Throttled && w.order.Fails >= int64(len(backoff)) && collected && w.reply.Sent:
+		// So many in a row: handed over to the schedule.
 	case trouble && (s.Declines != w.order.Declines || s.Confirms != w.order.Confirms || s.Missing != w.order.Missing):
 		return "trouble moved the order in its schedules"
 	}
 	// A next collect: one that is planned by this settlement, not one that a
 	// look in trouble merely carries on, which the ledger judges again.
-	if s.Next == ledger.Recheck && (!trouble || collected && !s.Uncollected) {
+	// Nor one after a merchant's fault, which is the gate's next probe.
+	if s.Next == ledger.Recheck && w.reply.Verdict != payscore.MerchantFault && (!trouble || collected && !s.Uncollected) {
 		last := w.order.Collected
 		if collected {
 			last = w.now
@@ -229,4 +232,13 @@ func TestPolicyJitterIsWithinTenPercent(t *testing.T) {
 			t.Errorf("due in %s", in)
 		}
 	}
+}
+
+// answered is the order with its row of failures ended, where a good look of
+// the plan ends it.
+func answered(w world) ledger.Snapshot {
+	if w.plan == ledger.Confirm || w.plan == ledger.Inspect {
+		w.order.Fails = 0
+	}
+	return w.order
 }

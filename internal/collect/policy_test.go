@@ -150,7 +150,13 @@ func TestPolicyNext(t *testing.T) {
 		{"refused with a word about the order: look at it", fresh(), ledger.Collect, refused,
 			next{State: tasks.Awaiting, Plan: ledger.Inspect, In: second, Attempts: 1, Collected: true}},
 		{"not found: ask once more", fresh(), ledger.Collect, notFound(payscore.CallCollect),
-			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Missing: 1, Attempts: 1, Collected: true}},
+			next{State: tasks.Awaiting, Plan: ledger.Inspect, In: 2 * second, Missing: 1, Attempts: 1, Collected: true}},
+		{"not found, though WeChat Pay has signed of it: a look, and no end", with(missed(tried()), known), ledger.Recheck, notFound(payscore.CallCollect),
+			next{State: tasks.Awaiting, Plan: ledger.Inspect, In: second, Attempts: 1, Collected: true}},
+		{"not found by looks after a collect was taken: no end", missed(tried()), ledger.Confirm, notFound(payscore.CallQuery),
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: time.Minute, Confirms: 1}},
+		{"malformed, though WeChat Pay has signed of it: no end", with(tried(), known), ledger.Recheck, payscore.Reply{Call: payscore.CallQuery, Verdict: payscore.BadRequest, Reason: "PARAM_ERROR", Sent: true},
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: time.Minute, Confirms: 1}},
 		{"malformed: will not mend by itself", fresh(), ledger.Collect, badRequest,
 			next{State: tasks.Rejected, Reason: "PARAM_ERROR", Attempts: 1, Collected: true}},
 
@@ -171,10 +177,10 @@ func TestPolicyNext(t *testing.T) {
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 2 * second, Fails: 1, Uncollected: true}},
 		{"throttled: look, and collect no sooner than MIN_GAP", fresh(), ledger.Collect, collectReply(payscore.Throttled),
 			next{State: tasks.Queued, Plan: ledger.Recheck, In: 5 * minute, Fails: 1, Collected: true}},
-		{"the merchant's fault: as it was, no sooner than MIN_GAP", fresh(), ledger.Collect, collectReply(payscore.MerchantFault),
-			next{State: tasks.Queued, Plan: ledger.Collect, In: 5 * minute, Collected: true}},
+		{"the merchant's fault: a look next, which can be the gate's probe", fresh(), ledger.Collect, collectReply(payscore.MerchantFault),
+			next{State: tasks.Queued, Plan: ledger.Recheck, In: 5 * second, Fails: 1, Collected: true}},
 		{"the merchant's fault keeps every counter", with(missed(declinedAfter(2)), func(o *ledger.Snapshot) { o.Fails, o.Confirms = 2, 1 }), ledger.Recheck, collectReply(payscore.MerchantFault),
-			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * minute, Declines: 2, Fails: 2, Confirms: 1, Missing: 1, Collected: true}},
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * second, Declines: 2, Fails: 2, Confirms: 1, Missing: 1, Collected: true}},
 
 		// Looks that say how it ended.
 		{"paid", tried(), ledger.Confirm, queryReply(payscore.Paid), next{State: tasks.Paid}},
@@ -207,8 +213,12 @@ func TestPolicyNext(t *testing.T) {
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Declines: 1}},
 		{"found after it was missing: forgotten", missed(tried()), ledger.Resolve, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck}},
-		{"a good look ends a row of failures", with(tried(), func(o *ledger.Snapshot) { o.Fails = 7 }), ledger.Resolve, queryReply(payscore.Owed),
-			next{State: tasks.Awaiting, Plan: ledger.Recheck}},
+		{"a good look does not end a row of failed collects: to the schedule", with(tried(), func(o *ledger.Snapshot) { o.Fails = 4 }), ledger.Resolve, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Declines: 1, Fails: 4}},
+		{"a good look ends a row of failed looks", with(tried(), func(o *ledger.Snapshot) { o.Fails = 7 }), ledger.Confirm, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: time.Minute, Confirms: 1}},
+		{"trouble when time is over: once more before it is given up", with(overdue(tried()), func(o *ledger.Snapshot) { o.Fails = 1 }), ledger.Final, queryReply(payscore.Owed),
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, Fails: 1}},
 
 		// Looks that meet trouble: the same look again, nothing forgotten.
 		{"throttled look", missed(confirmed(1)), ledger.Confirm, queryReply(payscore.Throttled),
@@ -218,7 +228,7 @@ func TestPolicyNext(t *testing.T) {
 		{"look that never left is not counted", tried(), ledger.Resolve, unsent(queryReply(payscore.Unavailable)),
 			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1, Unqueried: true}},
 		{"look under a merchant's fault: the gate holds it back", tried(), ledger.Recheck, queryReply(payscore.MerchantFault),
-			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * second}},
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * second, Fails: 1}},
 		{"an order that contradicts itself", tried(), ledger.Confirm, riddle,
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: time.Minute, Confirms: 1}},
 		{"an order that contradicts itself to the last", overdue(tried()), ledger.Final, riddle,
@@ -251,7 +261,7 @@ func TestPolicyNext(t *testing.T) {
 			with(overdue(tried()), func(o *ledger.Snapshot) { o.Collected = o.Since.Add(-second) }), ledger.Resolve, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck}},
 		{"a merchant's fault when time is over ends nothing", overdue(tried()), ledger.Recheck, collectReply(payscore.MerchantFault),
-			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * minute, Collected: true}},
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * second, Fails: 1, Collected: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -304,10 +314,10 @@ func TestPolicyPutOff(t *testing.T) {
 	p := testPolicy()
 	o := with(tried(), func(o *ledger.Snapshot) { o.Fails, o.Missing, o.Declines = 3, 1, 2 })
 	got := p.PutOff(o, queryReply(payscore.Owed), noon.Add(hour), noon)
-	if n := nextOf(got); n != (next{State: tasks.Awaiting, Plan: ledger.Recheck, In: hour, Declines: 2}) {
+	if n := nextOf(got); n != (next{State: tasks.Awaiting, Plan: ledger.Recheck, In: hour, Declines: 2, Fails: 3}) {
 		t.Errorf("put off: %+v", n)
 	}
-	o.Since = noon.Add(-719*hour - 30*minute)
+	o.Since, o.Fails = noon.Add(-719*hour-30*minute), 0
 	got = p.PutOff(o, queryReply(payscore.Owed), noon.Add(hour), noon)
 	if n := nextOf(got); n != (next{State: tasks.Awaiting, Plan: ledger.Final, In: 30 * minute, Declines: 2}) {
 		t.Errorf("put off past the end of its time: %+v", n)
@@ -372,3 +382,5 @@ func TestFacts(t *testing.T) {
 		t.Errorf("owed: %+v", f)
 	}
 }
+
+func known(o *ledger.Snapshot) { o.Known = true }

@@ -66,8 +66,8 @@ func (s *step) recollect(ctx context.Context, look payscore.Reply) error {
 	switch permit.Code {
 	case ledger.Granted:
 		if s.untilSlot(ctx, asked, permit.Wait) {
-			// The look worked: what went wrong before it is over.
-			s.claim.Order.Fails, s.claim.Order.Missing = 0, 0
+			// The look showed it under WeChat Pay's signature.
+			s.claim.Order.Missing, s.claim.Order.Known = 0, true
 			return s.collect(ctx)
 		}
 		putOff := s.Policy.PutOff(o, look, s.now(), s.now())
@@ -97,7 +97,7 @@ func (s *step) untilSlot(ctx context.Context, asked time.Time, wait time.Duratio
 	if !pause(ctx, nil, wait) {
 		return false
 	}
-	return s.claim.Probe || !s.valve.closed()
+	return s.claim.Probe || !s.valve.closed() && !s.valve.closedFor(s.pair())
 }
 
 // call makes one call, within the lease, and writes it down.
@@ -111,6 +111,10 @@ func (s *step) call(ctx context.Context, name payscore.Call) payscore.Reply {
 		r = s.caller.Collect(ctx, req)
 	} else {
 		r = s.caller.Query(ctx, req)
+	}
+	if r.Scope == payscore.ScopeService {
+		// At once: others may be waiting for their slots.
+		s.valve.closeFor(s.pair(), firstProbe)
 	}
 	s.metrics.observeCall(s.ledger.MchID(), r)
 	s.log = append(s.log, ledger.Entry{
@@ -133,6 +137,9 @@ func (s *step) call(ctx context.Context, name payscore.Call) payscore.Reply {
 	return r
 }
 
+// pair is what a service's permission is about.
+func (s *step) pair() string { return s.claim.Order.AppID + ":" + s.claim.Order.ServiceID }
+
 // now is Redis's clock as this step knows it: never behind it.
 func (s *step) now() time.Time { return s.claim.Now.Add(time.Since(s.asked)) }
 
@@ -152,7 +159,7 @@ func (s *step) panicked(ctx context.Context, p any) error {
 	s.metrics.Panics.WithLabelValues(s.ledger.MchID()).Inc()
 	s.Collector.log.Error().Str(logging.FieldOutOrderNo, o.OutOrderNo).
 		Str("stack", string(debug.Stack())).Msgf("a step panicked: %v", p)
-	back := Start(o, ledger.Resolve, s.now().Add(backoff[0]))
+	back := Start(o, ledger.Resolve, s.now().Add(s.Policy.again(o.Fails+1)))
 	back.Fails++
 	if err := s.write(ctx, back, payscore.Reply{Reason: payscore.ReasonGivenUp, Verdict: payscore.Unknown}); err != nil {
 		return err
@@ -254,6 +261,8 @@ func closedMessage(r payscore.Reply) string {
 		said = r.Code + " " + r.Message
 	}
 	switch {
+	case r.Verdict == payscore.Throttled:
+		return "CALLS STOPPED for this merchant: WeChat Pay throttles every call; lower COLLECT_RATE, or find out who else uses this merchant's quota" + tail + said
 	case r.Verdict == payscore.MerchantFault && r.Scope == payscore.ScopeService:
 		return "CALLS STOPPED for one appid and service_id: WeChat Pay refuses them to this mchid; check that mchid, appid and service_id are bound together and PayScore is open" + tail + said
 	case r.Verdict == payscore.MerchantFault:

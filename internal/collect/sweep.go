@@ -169,6 +169,13 @@ func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
 	switch info.State {
 	case asynq.TaskStateArchived, asynq.TaskStateCompleted:
 		return true
+	case asynq.TaskStatePending:
+		// Its record without its place in the list: nobody will ever fetch it.
+		// The list is no longer than a sweep fills it.
+		err := s.rdb.LPos(ctx, asynqKeys(o.MchID).pending, id, redis.LPosArgs{}).Err()
+		return errors.Is(err, redis.Nil)
+	case asynq.TaskStateRetry, asynq.TaskStateScheduled:
+		return time.Until(info.NextProcessAt) > 2*carryWait
 	case asynq.TaskStateActive:
 		until, err := s.rdb.ZScore(ctx, asynqKeys(o.MchID).lease, id).Result()
 		if errors.Is(err, redis.Nil) {

@@ -12,7 +12,8 @@ import (
 type valve struct {
 	mu      sync.Mutex
 	until   time.Time
-	opened  int // how often
+	opened  int                  // how often
+	pairs   map[string]time.Time // of appid and service_id, until when each is closed
 	changed chan struct{}
 }
 
@@ -20,7 +21,24 @@ type valve struct {
 // the probe that opens the gate may be another process's.
 const recheckEvery = 5 * time.Second
 
-func newValve() *valve { return &valve{changed: make(chan struct{})} }
+func newValve() *valve {
+	return &valve{changed: make(chan struct{}), pairs: map[string]time.Time{}}
+}
+
+// closeFor stops the calls of one appid and service_id that wait for their
+// slots. Nobody waits for it: the ledger puts such orders off.
+func (v *valve) closeFor(pair string, d time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.pairs[pair] = time.Now().Add(d)
+}
+
+// closedFor reports whether calls of an appid and service_id are stopped now.
+func (v *valve) closedFor(pair string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return time.Now().Before(v.pairs[pair])
+}
 
 // close keeps workers waiting for d, or until open is called.
 func (v *valve) close(d time.Duration) { v.closeUnlessOpened(d, v.openings()) }
@@ -47,6 +65,7 @@ func (v *valve) open() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.until = time.Time{}
+	clear(v.pairs)
 	v.opened++
 	close(v.changed)
 	v.changed = make(chan struct{})

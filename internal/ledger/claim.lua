@@ -30,8 +30,9 @@
 --   'paced'     too many wait for a slot; ask again in wait
 local a = cjson.decode(ARGV[1])
 local FIELDS = { 'state', 'round', 'appid', 'svc', 'next', 'due', 'token', 'lease', 'doing',
-  'collected', 'attempts', 'declines', 'confirms', 'fails', 'missing', 'since', 'total' }
+  'collected', 'attempts', 'declines', 'confirms', 'fails', 'missing', 'since', 'total', 'oid' }
 
+local SHY = 2000 -- ms
 local now, now_us = clock()
 local r = {}
 for i, v in ipairs(redis.call('HMGET', KEYS[1], unpack(FIELDS))) do r[FIELDS[i]] = v end
@@ -60,29 +61,36 @@ local function putoff(code, t)
   return { code, now, (t - now) * 1000 }
 end
 
--- The gate of the merchant: a closed one lets a single probe through now and
--- then, ever more rarely.
 local pair = 'p:' .. r.appid .. ':' .. r.svc
 local g = redis.call('HMGET', KEYS[3], 'kind', 'probeat', 'backoff', pair)
 local probe, gate_writes = 0, {}
-if g[1] then
-  if num(g[2]) > now then return { 'closed', now, (num(g[2]) - now) * 1000 } end
-  probe = 1
-end
 -- The gate of one appid and service_id. Its orders share a queue with good
 -- ones, so they do not wait in it: each is put off to a slot of its own behind
--- the next probe, which is as fast as they could be worked on anyway.
-local pair_at, pair_backoff, parked
+-- the next probe, which is as fast as they could be worked on anyway. They are
+-- no probes for the whole merchant: of that their refusal would say nothing.
 if g[4] then
+  -- n is the last slot that was given out.
   local at, backoff, n, closed = string.match(g[4], '^(%d+) (%d+) (%d+) (%d+)$')
-  if num(at) > now then
-    n = num(n) + 1
+  local open_at = num(at)
+  if g[1] then open_at = math.max(open_at, num(g[2]) + a.first) end
+  if g[1] or open_at > now then
+    n = math.max(now, open_at, num(n)) + math.ceil(a.interval / 1000)
     redis.call('HSET', KEYS[3], pair, table.concat({ at, backoff, n, closed }, ' '))
-    return putoff('parked', math.ceil(num(at) + n * a.interval / 1000))
+    return putoff('parked', n)
   end
   probe = 1
   local b = math.min(a.most, num(backoff) * 2)
   gate_writes = { pair, table.concat({ now + b, b, n, closed }, ' ') }
+end
+
+-- The gate of the merchant: a closed one lets a single probe through now and
+-- then, ever more rarely. An order whose last call failed leaves the probe to
+-- others for a moment: the fault may be its own.
+if g[1] then
+  local open_at = num(g[2])
+  if num(r.fails) > 0 then open_at = open_at + SHY end
+  if open_at > now then return { 'closed', now, (open_at - now) * 1000 } end
+  probe = 1
 end
 
 local wait, taken, again = slot(KEYS[3], now_us, a.interval, a.horizon)

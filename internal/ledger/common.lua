@@ -32,10 +32,17 @@ end
 -- to come back to its full rate.
 local RECOVERY_US = 60 * 1000000
 
+-- FLOOR is the least part of its rate that throttling leaves a merchant.
+local FLOOR = 0.02
+
+-- TICKET_US is how long somebody who finds no slot is sent away at the most.
+local TICKET_US = 30 * 1000000
+
 -- share returns the part of its rate, in (0, 1], that a merchant has now.
 local function share(slow, slowat_us, now_us)
   if not slow then return 1 end
-  return math.min(1, tonumber(slow) + (now_us - num(slowat_us)) / RECOVERY_US)
+  -- Never below the floor: a clock that was put back would make it negative.
+  return math.max(FLOOR, math.min(1, tonumber(slow) + (now_us - num(slowat_us)) / RECOVERY_US))
 end
 
 -- slot returns how long, in us, to wait for the merchant's next free slot, and
@@ -52,6 +59,6 @@ local function slot(gate, now_us, interval_us, horizon_us)
   if wait <= horizon_us then
     return wait, { 'tat', tat + step }, 0
   end
-  local ticket = math.max(num(g[2]), now_us, tat - horizon_us) + step
+  local ticket = math.min(math.max(num(g[2]), now_us, tat - horizon_us) + step, now_us + TICKET_US)
   return nil, { 'ticket', ticket }, ticket - now_us
 end

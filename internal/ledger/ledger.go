@@ -119,6 +119,7 @@ type Snapshot struct {
 	Since      time.Time // opened, or opened again
 	Due        time.Time // when this step was due
 	Total      int64     // fen, as far as WeChat Pay has said; else 0
+	Known      bool      // WeChat Pay has spoken of the order under its signature
 }
 
 // NewToken returns a token for one claim. The ledger compares tokens only for
@@ -192,6 +193,7 @@ func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim L
 	c.Order.Fails, c.Order.Missing = atoi(r.str()), atoi(r.str())
 	c.Order.Since = millis(r.str())
 	c.Order.Total = atoi(r.str())
+	c.Order.Known = r.str() != ""
 	return c, r.err()
 }
 

@@ -154,7 +154,7 @@ func (l *Ledger) Stats(ctx context.Context) (Stats, error) {
 
 // GateStatus is what keeps a merchant's calls back, if anything.
 type GateStatus struct {
-	Kind     string    // "fault", "down", or "" for an open gate
+	Kind     string    // "fault", "down", "throttled", or "" for an open gate
 	ClosedAt time.Time // zero for an open gate
 	ProbeAt  time.Time // zero for an open gate
 	Services []string  // "appid:service_id" that are closed on their own

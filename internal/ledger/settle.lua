@@ -47,7 +47,25 @@ if r[2] ~= s.token then return { 'lost', now, '' } end
 -- gate keeps the merchant's faults. A reply can open a gate only if its call
 -- began after the gate had closed: replies to earlier calls still come in.
 local function gate()
-  local g = redis.call('HMGET', KEYS[6], 'kind', 'closedat', 'bad', s.pair, 'slow', 'slowat', 'slowedat')
+  local g = redis.call('HMGET', KEYS[6], 'kind', 'closedat', 'bad', s.pair, 'slow', 'slowat', 'slowedat', 'badno')
+  -- close closes the merchant's gate.
+  local function close(kind)
+    redis.call('HSET', KEYS[6], 'kind', kind, 'closedat', now, 'probeat', now + s.first, 'backoff', s.first)
+    return 'closed'
+  end
+  -- inarow counts calls in a row that went without a proper answer; those of
+  -- one order alone count once, for the fault may be its own.
+  local function inarow()
+    if g[8] == s.no then return num(g[3]) end
+    redis.call('HSET', KEYS[6], 'badno', s.no)
+    return redis.call('HINCRBY', KEYS[6], 'bad', 1)
+  end
+  if (s.gate == 'service' or s.gate == 'fault') and g[1] and g[1] ~= 'fault' and s.called_at > num(g[2]) then
+    -- Refused, but answered: what kept the gate closed is over.
+    redis.call('HDEL', KEYS[6], 'kind', 'closedat', 'probeat', 'backoff', 'bad', 'badno')
+    g[1] = false
+    if s.gate == 'service' and g[4] then return 'opened' end
+  end
   if s.gate == 'ok' then
     local change = ''
     if g[1] and s.called_at > num(g[2]) then
@@ -58,26 +76,23 @@ local function gate()
       redis.call('HDEL', KEYS[6], s.pair)
       change = 'opened'
     end
-    if g[3] then redis.call('HDEL', KEYS[6], 'bad') end
+    if g[3] then redis.call('HDEL', KEYS[6], 'bad', 'badno') end
     return change
   elseif s.gate == 'service' then
     if g[4] then return '' end
     redis.call('HSET', KEYS[6], s.pair, table.concat({ now + s.first, s.first, 0, now }, ' '))
     return 'closed'
   elseif s.gate == 'throttled' then
+    if inarow() >= s.limit and not g[1] then return close('throttled') end
     -- Many calls in flight meet one throttling: halve at most once a second.
     if num(g[7]) + 1000 > now then return '' end
-    redis.call('HSET', KEYS[6], 'slow', math.max(0.02, share(g[5], g[6], now_us) / 2),
+    redis.call('HSET', KEYS[6], 'slow', math.max(FLOOR, share(g[5], g[6], now_us) / 2),
       'slowat', now_us, 'slowedat', now)
     return 'slowed'
   elseif s.gate == 'fault' or s.gate == 'down' then
-    if s.gate == 'down' then
-      local bad = redis.call('HINCRBY', KEYS[6], 'bad', 1)
-      if bad < s.limit then return '' end
-    end
+    if s.gate == 'down' and inarow() < s.limit then return '' end
     if g[1] then return '' end
-    redis.call('HSET', KEYS[6], 'kind', s.gate, 'closedat', now, 'probeat', now + s.first, 'backoff', s.first)
-    return 'closed'
+    return close(s.gate)
   end
   return ''
 end

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -181,9 +182,12 @@ func TestGate(t *testing.T) {
 	})
 	t.Run("failures in a row close it, and one answer starts the row anew", func(t *testing.T) {
 		s := newSetup(t)
-		s.open("A")
+		n := 0
 		step := func(sig ledger.GateSignal) ledger.GateChange {
-			c := s.granted("A")
+			n++
+			no := fmt.Sprintf("A-%d", n)
+			s.open(no)
+			c := s.granted(no)
 			set := fault(c, sig)
 			set.Failures = 3
 			_, change := s.settle(c, set)
@@ -196,6 +200,49 @@ func TestGate(t *testing.T) {
 		}
 		if change := step("down"); change != ledger.GateClosed {
 			t.Errorf("%q", change)
+		}
+	})
+	t.Run("failures of one order alone do not close it", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		for range 10 {
+			c := s.granted("A")
+			set := fault(c, ledger.GateDown)
+			set.Failures = 3
+			if _, change := s.settle(c, set); change != "" {
+				t.Fatalf("%q", change)
+			}
+		}
+	})
+	t.Run("any proper answer, a refusal too, ends an outage", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		s.open("B")
+		c := s.granted("A")
+		set := fault(c, ledger.GateDown)
+		set.Failures, set.First = 1, time.Millisecond
+		if _, change := s.settle(c, set); change != ledger.GateClosed {
+			t.Fatalf("%q", change)
+		}
+		var probe ledger.Claim
+		s.until(func() bool { probe = s.claim("B", limits()); return probe.Code == ledger.Granted })
+		refused := fault(probe, ledger.GateService)
+		refused.CalledAt = time.Now()
+		s.settle(probe, refused)
+		if g, err := s.ledger.Gate(t.Context()); err != nil || g.Kind != "" || len(g.Services) != 1 {
+			t.Errorf("%+v %v", g, err)
+		}
+	})
+	t.Run("throttling of everything closes it", func(t *testing.T) {
+		s := newSetup(t)
+		for i, no := range []string{"A", "B", "C"} {
+			s.open(no)
+			c := s.granted(no)
+			set := fault(c, ledger.GateThrottled)
+			set.Failures = 3
+			if _, change := s.settle(c, set); (change == ledger.GateClosed) != (i == 2) {
+				t.Errorf("call %d: %q", i+1, change)
+			}
 		}
 	})
 	t.Run("throttling halves the rate, once a second at most", func(t *testing.T) {

@@ -179,13 +179,14 @@ func (c *Client) call(ctx context.Context, name Call, send func(context.Context)
 	if reply.HTTPStatus < 200 || reply.HTTPStatus > 299 {
 		reply.DetailCode = detailCode(reply.RequestID)
 		reply.Verified = c.validator.Validate(ctx, t.answer.response()) == nil
+		reply.Forged = !reply.Verified && t.answer.header.Get(consts.WechatPaySignature) != ""
 		decideError(&reply, t.answer.body)
 		return reply
 	}
 	if err != nil {
 		// Forged, or one of the deliberately wrong signatures that WeChat Pay
 		// sends to see whether anybody checks: it says nothing.
-		reply.Verdict, reply.Reason = Unknown, "unverified"
+		reply.Verdict, reply.Reason, reply.Forged = Unknown, "unverified", true
 		reply.Message = clip("the reply's signature is not WeChat Pay's: " + err.Error())
 		return reply
 	}
@@ -200,7 +201,7 @@ func decideError(reply *Reply, body []byte) {
 		Message string `json:"message"`
 	}
 	_ = json.Unmarshal(body, &e) // what cannot be read has no code, and ruleError knows what to do
-	reply.Code, reply.Message = clip(e.Code), clip(e.Message)
+	reply.Code, reply.Message = clip(e.Code), clip(redact(e.Message))
 	if reply.Code == "" {
 		reply.Message = "the reply is no WeChat Pay error; a proxy or a gateway sent it"
 	}
@@ -219,6 +220,7 @@ func (c *Client) judgeCollect(reply *Reply, r Request, body []byte) {
 	var ok struct {
 		MchID      string `json:"mchid"`
 		OutOrderNo string `json:"out_order_no"`
+		OrderID    string `json:"order_id"`
 		TradeState string `json:"trade_state"`
 	}
 	if err := json.Unmarshal(body, &ok); err != nil {
@@ -232,7 +234,7 @@ func (c *Client) judgeCollect(reply *Reply, r Request, body []byte) {
 	case ok.TradeState == "USERPAYING":
 		reply.Verdict = InProgress
 	default:
-		reply.Verdict = Accepted
+		reply.Verdict, reply.OrderID = Accepted, clip(ok.OrderID)
 	}
 }
 
@@ -285,6 +287,13 @@ func describe(err error, timeout time.Duration) string {
 }
 
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// redact takes out of WeChat Pay's words what must never reach a log, should it
+// ever repeat it to us: openids (28 characters, the first an o), and what
+// stands behind Authorization and signature.
+func redact(s string) string { return sensitive.ReplaceAllString(s, "…") }
+
+var sensitive = regexp.MustCompile(`\bo[0-9A-Za-z_-]{27}\b|WECHATPAY2-\S+|(?i:authorization|signature)["']?\s*[:=]\s*\S+`)
 
 // clip keeps strings from outside short and clean enough for a log line.
 func clip(s string) string {

@@ -1,5 +1,7 @@
 package payscore
 
+import "encoding/json"
+
 // Order is WeChat Pay's order entity, as a query's reply and a notification
 // carry it (merchant/4012587902), without what this software must not know,
 // such as the openid. Fields it does not name are let through. Amounts are fen.
@@ -23,6 +25,32 @@ type Collection struct {
 	PayingAmount int64    `json:"paying_amount"`
 	PaidAmount   int64    `json:"paid_amount"`
 	Details      []Detail `json:"details"`
+
+	silent bool // nothing was said of what has come in
+}
+
+// UnmarshalJSON reads a collection. An amount that is absent is not nothing:
+// what has come in is then the sum of the details, where there are any.
+func (c *Collection) UnmarshalJSON(b []byte) error {
+	type plain Collection
+	v := struct {
+		*plain
+		PaidAmount *int64 `json:"paid_amount"`
+	}{plain: (*plain)(c)}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	switch {
+	case v.PaidAmount != nil:
+		c.PaidAmount = *v.PaidAmount
+	case len(c.Details) > 0:
+		for _, d := range c.Details {
+			c.PaidAmount += d.Amount
+		}
+	default:
+		c.silent = true
+	}
+	return nil
 }
 
 // Detail is one payment towards a collection.
@@ -42,10 +70,14 @@ func (o *Order) Total() int64 {
 	return o.TotalAmount
 }
 
-// Paid returns what has come in, in fen.
+// Paid returns what has come in, in fen. Where the platform says USER_PAID and
+// no amount, that is the total.
 func (o *Order) Paid() int64 {
-	if o.Collection == nil {
+	switch {
+	case o.Collection == nil:
 		return 0
+	case o.Collection.silent && o.Collection.State == "USER_PAID":
+		return o.Total()
 	}
 	return o.Collection.PaidAmount
 }
@@ -91,8 +123,8 @@ func (o *Order) Judge() (v Verdict, reason string) {
 		switch {
 		case collection == "" && o.Paid() == 0 && !o.NeedCollection:
 			return NotCollectable, "nothing_owed"
-		case collection == "USER_PAID" && o.Collection.PayingAmount == 0 && o.Collection.PaidAmount == o.Total():
-			return Paid, ""
+		case collection == "USER_PAID" && o.Collection.PayingAmount == 0 && (o.Paid() == o.Total() || o.Total() == 0):
+			return Paid, "" // a total of 0 is one that was not said
 		case collection == "USER_PAID":
 			return InProgress, "partly_paid"
 		}

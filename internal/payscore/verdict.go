@@ -81,7 +81,8 @@ type Reply struct {
 	Scope   Scope
 	Reason  string // one word for why, where the verdict alone does not say: REVOKED, not_completed, …
 
-	Order *Order // what the platform said of the order; nil unless signed
+	Order   *Order // what the platform said of the order; nil unless signed
+	OrderID string // WeChat Pay's number of the order, from a signed reply to a collect
 
 	HTTPStatus int    // 0 where there was no answer
 	Code       string // WeChat Pay's error code
@@ -92,6 +93,8 @@ type Reply struct {
 	// Verified: the reply carried WeChat Pay's signature. Always so where
 	// Order is set or the verdict is Accepted; error replies need not.
 	Verified bool
+	// Forged: it carried a signature, and not one that our key verifies.
+	Forged bool
 
 	Sent    bool // false: the request certainly never left
 	Elapsed time.Duration

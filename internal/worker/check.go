@@ -114,9 +114,12 @@ func checkMerchant(ctx context.Context, work config.Work, m config.Merchant, c *
 	switch r.Verdict {
 	case payscore.NotFound:
 		c.ok(what, "WeChat Pay took our signature, and knows this mchid, appid and service_id%s", id)
-		if r.Verified {
+		switch {
+		case r.Forged:
+			c.problem(what, "its reply carried a signature that our key does not verify: check WECHATPAY_PUBLIC_KEY_ID and WECHATPAY_PUBLIC_KEY_FILE, and the clock (now and then WeChat Pay sends a wrong signature on purpose: run the check again)")
+		case r.Verified:
 			c.ok(what, "its reply carried WeChat Pay's signature, and our key verifies it")
-		} else {
+		default:
 			c.warn(what, "its reply was an error without a signature that could be verified, so WECHATPAY_PUBLIC_KEY_FILE is not proven; the first order will")
 		}
 	case payscore.MerchantFault:

@@ -32,7 +32,7 @@ func newLedgerMetrics(l *ledger.Ledger, rdb redis.UniversalClient) *ledgerMetric
 		ledger: l, rdb: rdb,
 		orders:         desc("orders", "Orders in the ledger by state.", "state"),
 		collected:      desc("collected_fen_total", "Fen of the orders that were paid."),
-		gate:           desc("gate_closed", "1 while the merchant's calls are stopped but for probes: by its own fault, or because the platform is down.", "kind"),
+		gate:           desc("gate_closed", "1 while the merchant's calls are stopped but for probes: by its own fault, because the platform is down, or because it throttles everything.", "kind"),
 		closedServices: desc("gate_closed_services", "Pairs of appid and service_id whose calls are stopped but for probes."),
 		oldest:         desc("due_oldest_seconds", "How long the order that is first in the due index has been due without the sweep having taken it."),
 		tasks:          desc("asynq_tasks", "Tasks in the merchant's asynq queue by state; active_unleased are held by nobody and recovered by nobody.", "state"),
@@ -64,7 +64,7 @@ func (m *ledgerMetrics) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(m.collected, prometheus.CounterValue, float64(stats.PaidAmount))
 
 	if g, err := m.ledger.Gate(ctx); err == nil {
-		for _, kind := range []string{"fault", "down"} {
+		for _, kind := range []string{"fault", "down", "throttled"} {
 			closed := 0.0
 			if g.Kind == kind {
 				closed = 1
