@@ -104,9 +104,13 @@ func (w *wire) send(req *http.Request, host *url.URL) (*http.Response, error) {
 	}
 	// A process that was stopped (SIGSTOP, a frozen machine) comes back here
 	// with its lease gone to another worker; its context's timer may not have
-	// fired yet. What remains is a freeze between this line and the write.
-	if d, ok := req.Context().Deadline(); ok && !time.Now().Before(d) {
-		return nil, errTooLate
+	// fired yet. By the wall clock too: the monotonic one can stand still with
+	// a suspended machine. What remains is a freeze between this line and the
+	// write.
+	if d, ok := req.Context().Deadline(); ok {
+		if now := time.Now(); !now.Before(d) || !now.Round(0).Before(d.Round(0)) {
+			return nil, errTooLate
+		}
 	}
 	out := req.Clone(req.Context())
 	out.URL.Scheme, out.URL.Host = host.Scheme, host.Host

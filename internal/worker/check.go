@@ -8,6 +8,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/redisconn"
@@ -80,6 +82,7 @@ func checkRedis(ctx context.Context, cfg config.Worker, c *checklist) {
 	defer cancel()
 	rdb := cfg.Redis.Open(redisconn.Pool{Size: 2})
 	defer rdb.Close()
+	redisconn.RedirectLog(zerolog.Nop()) // what is wrong is in the findings
 	for _, f := range redisconn.Check(ctx, rdb) {
 		switch f.Level {
 		case redisconn.Problem:
