@@ -17,7 +17,7 @@ type orderCommand struct {
 	commonFlags
 
 	Numbers []string `arg:"" name:"no" help:"out_order_no of each order."`
-	At      string   `placeholder:"TIME" help:"Not before: 2006-01-02T15:04:05+08:00, \"2006-01-02 15:04\" (Asia/Shanghai), or from now on, as 2h or +90m."`
+	At      *string  `placeholder:"TIME" help:"Not before: 2006-01-02T15:04:05+08:00, \"2006-01-02 15:04\" (Asia/Shanghai), or from now on, as 2h or +90m."`
 	Wait    waitFlag `help:"Wait until each order has ended, and print how. With --wait=TIMEOUT, such as --wait=30s, at most so long."`
 }
 
@@ -119,11 +119,16 @@ func (c orderCommand) strayTimeout() string {
 	return ""
 }
 
-// parseAt reads --at: a point in time, or a duration from now on. Nothing is
-// the zero time, at once.
-func parseAt(s string, now time.Time) (time.Time, error) {
-	if s == "" {
+// parseAt reads --at: a point in time, or a duration from now on. Without the
+// flag it is the zero time, at once. An empty one is a mistake, as of a script
+// whose variable is not set, and not to be paid for by a user at night.
+func parseAt(flag *string, now time.Time) (time.Time, error) {
+	if flag == nil {
 		return time.Time{}, nil
+	}
+	s := strings.TrimSpace(*flag)
+	if s == "" {
+		return time.Time{}, errors.New("--at is empty: leave it out to start at once")
 	}
 	if d, err := time.ParseDuration(s); err == nil {
 		if d < 0 {

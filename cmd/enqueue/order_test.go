@@ -86,6 +86,7 @@ func TestOrder_At(t *testing.T) {
 	if in := time.Until(order(t, server, "A2").NextDueAt); in < 119*time.Minute || in > 2*time.Hour {
 		t.Errorf("due in %v, want 2h", in)
 	}
+	wantRun(t, pr.run(t.Context(), "order", "A2", "--at", ""), 2, nil, "--at is empty")
 }
 
 // Whatever is wrong with the command line or the settings is said before
