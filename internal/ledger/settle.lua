@@ -83,12 +83,14 @@ local function gate()
     redis.call('HSET', KEYS[6], s.pair, table.concat({ now + s.first, s.first, 0, now }, ' '))
     return 'closed'
   elseif s.gate == 'throttled' then
-    if inarow() >= s.limit and not g[1] then return close('throttled') end
+    local closes = inarow() >= s.limit and not g[1]
     -- Many calls in flight meet one throttling: halve at most once a second.
-    if num(g[7]) + 1000 > now then return '' end
-    redis.call('HSET', KEYS[6], 'slow', math.max(FLOOR, share(g[5], g[6], now_us) / 2),
+    -- Where it met them all, halving was too little.
+    if not closes and num(g[7]) + 1000 > now then return '' end
+    local part = closes and 8 or 2
+    redis.call('HSET', KEYS[6], 'slow', math.max(FLOOR, share(g[5], g[6], now_us) / part),
       'slowat', now_us, 'slowedat', now)
-    return 'slowed'
+    return closes and close('throttled') or 'slowed'
   elseif s.gate == 'fault' or s.gate == 'down' then
     if s.gate == 'down' and inarow() < s.limit then return '' end
     if g[1] then return '' end

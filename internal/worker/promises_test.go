@@ -270,17 +270,17 @@ func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
 	}
 	t.Run("throttling", func(t *testing.T) {
 		t.Parallel()
-		r := workertest.New(t)
+		r := workertest.New(t, func(c *config.Worker) { c.Rate = 200 })
 		nos := workertest.Numbers("FAST", 60)
 		for _, no := range nos {
 			r.Add(simulator.Order{OutOrderNo: no, Fate: "pays"})
 		}
-		if err := r.Sim.SetFaults(simulator.Faults{MaxRate: 20}); err != nil {
+		if err := r.Sim.SetFaults(simulator.Faults{MaxRate: 50}); err != nil {
 			t.Fatal(err)
 		}
 		r.Enqueue(nos...)
 		r.Work()
-		r.AllEnded(60 * time.Second)
+		r.AllEnded(90 * time.Second)
 		for _, no := range nos {
 			if o := r.Get(no); o.State != tasks.Paid || o.Attempts != 1 {
 				t.Errorf("%s: %s after %d attempts, of %d collects", no, o.State, o.Attempts, o.CollectCalls)
