@@ -32,7 +32,7 @@ local a = cjson.decode(ARGV[1])
 local FIELDS = { 'state', 'round', 'appid', 'svc', 'next', 'due', 'token', 'lease', 'doing',
   'collected', 'attempts', 'declines', 'confirms', 'fails', 'missing', 'since', 'total', 'oid' }
 
-local SHY = 2000 -- ms
+local SHY = 500 -- ms
 local now, now_us = clock()
 local r = {}
 for i, v in ipairs(redis.call('HMGET', KEYS[1], unpack(FIELDS))) do r[FIELDS[i]] = v end
@@ -84,11 +84,12 @@ if g[4] then
 end
 
 -- The gate of the merchant: a closed one lets a single probe through now and
--- then, ever more rarely. An order whose last call failed leaves the probe to
--- others for a moment: the fault may be its own.
+-- then, ever more rarely. Where the platform did not answer, an order whose
+-- last call failed leaves the probe to others for a moment: the fault may be
+-- its own. A merchant's fault is nobody's own.
 if g[1] then
   local open_at = num(g[2])
-  if num(r.fails) > 0 then open_at = open_at + SHY end
+  if g[1] ~= 'fault' and num(r.fails) > 0 then open_at = open_at + SHY end
   if open_at > now then return { 'closed', now, (open_at - now) * 1000 } end
   probe = 1
 end

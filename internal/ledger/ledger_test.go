@@ -26,6 +26,11 @@ type setup struct {
 
 func newSetup(t *testing.T) *setup {
 	t.Parallel()
+	return newSetupSerial(t)
+}
+
+// newSetupSerial is newSetup for tests that need several ledgers.
+func newSetupSerial(t *testing.T) *setup {
 	r := redistest.Start(t)
 	return &setup{T: t, redis: r, ledger: ledger.New(r.Client, mchid), producer: tasks.NewProducer(r.Client)}
 }

@@ -202,6 +202,19 @@ func TestGate(t *testing.T) {
 			t.Errorf("%q", change)
 		}
 	})
+	t.Run("the first probe comes in time, of an order that met the fault too", func(t *testing.T) {
+		for kind, longest := range map[ledger.GateSignal]time.Duration{ledger.GateFault: 5 * time.Second, ledger.GateDown: 5500 * time.Millisecond} {
+			s := newSetupSerial(t)
+			s.open("A")
+			c := s.granted("A")
+			set := fault(c, kind)
+			set.Failures, set.Fails = 1, 1
+			s.settle(c, set)
+			if c := s.claim("A", limits()); c.Code != ledger.Closed || c.Wait > longest || c.Wait < longest-time.Second {
+				t.Errorf("%s: %s, probe in %s", kind, c.Code, c.Wait)
+			}
+		}
+	})
 	t.Run("failures of one order alone do not close it", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
