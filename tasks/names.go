@@ -65,5 +65,9 @@ func (k Keys) Outcomes() string { return k.prefix + "outcomes" }
 // Stats counts orders by state, and the fen that came in (hash).
 func (k Keys) Stats() string { return k.prefix + "stats" }
 
+// Hooks is how far the stream was read for webhooks, and what is known of the
+// deliveries under way (hash).
+func (k Keys) Hooks() string { return k.prefix + "hooks" }
+
 // Gate is the merchant's pace and faults, shared by all workers (hash).
 func (k Keys) Gate() string { return k.prefix + "gate" }

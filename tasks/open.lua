@@ -36,9 +36,13 @@ if state then
   end
   -- Everything that said how the order ended goes; what was learnt of it (its
   -- calls, when it was last collected, a lease that may still be held by a
-  -- call under way) stays, so that the promises hold across the reopening.
+  -- call under way) stays, so that the promises hold across the reopening. A
+  -- call that is still under way for the life before finds a new one, and
+  -- writes nothing over it.
   event = 'order.reopened'
-  redis.call('HDEL', KEYS[1], 'reason', 'ended', 'declines', 'confirms', 'fails', 'missing')
+  redis.call('HDEL', KEYS[1], 'reason', 'ended', 'declines', 'confirms', 'fails', 'missing',
+    'sync', 'syncwhy', 'paidat', 'late')
+  redis.call('HINCRBY', KEYS[1], 'life', 1)
   redis.call('ZREM', ARGV[7] .. state, ARGV[1])
   redis.call('HINCRBY', KEYS[4], state, -1)
 end
@@ -55,5 +59,5 @@ local look = due
 if due <= now then look = now + tonumber(ARGV[5]) end
 redis.call('ZADD', KEYS[2], look, ARGV[1])
 redis.call('HINCRBY', KEYS[4], 'queued', 1)
-redis.call('XADD', KEYS[3], '*', 'type', event, 'no', ARGV[1], 'state', 'queued')
+emit(KEYS[1], KEYS[3], event, ARGV[1])
 return {'accepted', 'queued', round, due, now}

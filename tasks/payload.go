@@ -13,6 +13,12 @@ import (
 // queues that outlive any one release, so it can never be renamed.
 const TypeCollect = "payscore:collect"
 
+// TypeSync is the asynq type of a task that tells WeChat Pay of a withdrawn
+// order that the user has paid elsewhere. It goes to the same queue, with the
+// same Payload and the same IDs, and can never be renamed either. What is to be
+// told stands in the ledger.
+const TypeSync = "payscore:sync"
+
 // MaxOutOrderNo is the longest out_order_no WeChat Pay takes, in characters
 // (WeChat Pay docs, merchant/4013394596).
 const MaxOutOrderNo = 32

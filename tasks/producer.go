@@ -15,7 +15,19 @@ import (
 //go:embed open.lua
 var openSource string
 
-var openScript = redis.NewScript(openSource)
+//go:embed withdraw.lua
+var withdrawSource string
+
+// EventScript is the piece of Lua that writes an event to the stream of
+// outcomes; the scripts of the worker's side have it before them as well.
+//
+//go:embed event.lua
+var EventScript string
+
+var (
+	openScript     = redis.NewScript(EventScript + openSource)
+	withdrawScript = redis.NewScript(EventScript + withdrawSource)
+)
 
 // Order is one order to collect.
 type Order struct {
@@ -116,11 +128,21 @@ func (p *Producer) Enqueue(ctx context.Context, o Order) (Result, error) {
 // error is asynq.ErrTaskIDConflict where asynq has that task already, in
 // whatever state.
 func (p *Producer) Push(ctx context.Context, pl Payload, round int64) error {
+	return p.push(ctx, TypeCollect, pl, round)
+}
+
+// PushSync is Push for an order that was withdrawn, and whose payment elsewhere
+// WeChat Pay is to be told of.
+func (p *Producer) PushSync(ctx context.Context, pl Payload, round int64) error {
+	return p.push(ctx, TypeSync, pl, round)
+}
+
+func (p *Producer) push(ctx context.Context, taskType string, pl Payload, round int64) error {
 	body, err := pl.Encode()
 	if err != nil {
 		return err
 	}
-	_, err = p.queue.EnqueueContext(ctx, asynq.NewTask(TypeCollect, body),
+	_, err = p.queue.EnqueueContext(ctx, asynq.NewTask(taskType, body),
 		asynq.Queue(QueueName(pl.MchID)),
 		asynq.TaskID(TaskID(pl.MchID, pl.OutOrderNo, round)),
 		asynq.MaxRetry(taskMaxRetry),

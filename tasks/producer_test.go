@@ -37,7 +37,7 @@ func end(t *testing.T, rdb *redis.Client, no string, state tasks.State) {
 	if err != nil || c.Code != ledger.Granted {
 		t.Fatalf("%+v %v", c, err)
 	}
-	if _, _, err := l.Settle(t.Context(), c, ledger.Settlement{State: state, Failures: 1}); err != nil {
+	if _, err := l.Settle(t.Context(), c, ledger.Settlement{State: state, Failures: 1}); err != nil {
 		t.Fatal(err)
 	}
 }

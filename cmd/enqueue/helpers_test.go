@@ -149,9 +149,9 @@ func endOrder(t *testing.T, server *redistest.Server, no string, state tasks.Sta
 	if err != nil || claim.Code != ledger.Granted {
 		t.Fatalf("claim of %s: %s, %v", no, claim.Code, err)
 	}
-	code, _, err := l.Settle(t.Context(), claim, ledger.Settlement{State: state, Reason: reason, Verdict: "test"})
-	if err != nil || code != ledger.Settled {
-		t.Fatalf("settle of %s: %s, %v", no, code, err)
+	res, err := l.Settle(t.Context(), claim, ledger.Settlement{State: state, Reason: reason, Verdict: "test"})
+	if err != nil || res.Code != ledger.Settled {
+		t.Fatalf("settle of %s: %s, %v", no, res.Code, err)
 	}
 }
 

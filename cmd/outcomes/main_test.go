@@ -81,9 +81,9 @@ func (s store) settle(mchid, no string, set ledger.Settlement) {
 	if err != nil || claim.Code != ledger.Granted {
 		s.t.Fatalf("claim %s: %+v, %v", no, claim, err)
 	}
-	code, _, err := l.Settle(s.t.Context(), claim, set)
-	if err != nil || code != ledger.Settled {
-		s.t.Fatalf("settle %s: %s, %v", no, code, err)
+	res, err := l.Settle(s.t.Context(), claim, set)
+	if err != nil || res.Code != ledger.Settled {
+		s.t.Fatalf("settle %s: %s, %v", no, res.Code, err)
 	}
 }
 

@@ -27,7 +27,7 @@ import (
 
 // platform is a Caller: what a call comes to is the test's to say.
 type platform struct {
-	collect, query func(context.Context) payscore.Reply
+	collect, query, sync func(context.Context) payscore.Reply
 
 	mu               sync.Mutex
 	calls            []payscore.Call
@@ -41,6 +41,10 @@ func (p *platform) Collect(ctx context.Context, r payscore.Request) payscore.Rep
 
 func (p *platform) Query(ctx context.Context, r payscore.Request) payscore.Reply {
 	return p.call(ctx, payscore.CallQuery, r, p.query)
+}
+
+func (p *platform) Sync(ctx context.Context, r payscore.Request, _ string) payscore.Reply {
+	return p.call(ctx, payscore.CallSync, r, p.sync)
 }
 
 func (p *platform) call(ctx context.Context, c payscore.Call, r payscore.Request, f func(context.Context) payscore.Reply) payscore.Reply {
@@ -89,7 +93,7 @@ type bench struct {
 var lastMchID atomic.Int64
 
 // newBench returns a collector for a merchant of its own in srv. Its platform
-// accepts every collect and shows every order as owed.
+// accepts every collect and sync, and shows every order as owed.
 func newBench(t *testing.T, srv *redistest.Server, change ...func(*Settings)) *bench {
 	t.Helper()
 	opt, err := redis.ParseURL(srv.URL)
@@ -100,7 +104,7 @@ func newBench(t *testing.T, srv *redistest.Server, change ...func(*Settings)) *b
 	t.Cleanup(func() { _ = b.rdb.Close() })
 	b.loadScripts()
 	b.rdb.AddHook(b.faults)
-	b.platform = &platform{collect: says(collectReply(payscore.Accepted)), query: says(queryReply(payscore.Owed))}
+	b.platform = &platform{collect: says(collectReply(payscore.Accepted)), query: says(queryReply(payscore.Owed)), sync: says(collectReply(payscore.Accepted))}
 	mchid := fmt.Sprintf("19%08d", lastMchID.Add(1))
 	b.keys = tasks.KeysOf(mchid)
 	s := Settings{
@@ -133,7 +137,7 @@ func (b *bench) open(no string) tasks.Payload {
 // error.
 func (b *bench) run(no string) error {
 	b.t.Helper()
-	return b.process(b.t.Context(), b.payload(no), b.num(no, "round"))
+	return b.process(b.t.Context(), tasks.TypeCollect, b.payload(no), b.num(no, "round"))
 }
 
 // makeDue lets the time pass that an order is waiting for: its due time, its
@@ -338,7 +342,7 @@ var ledgerScripts = sync.OnceValue(func() map[string]string {
 })
 
 func source(name string) string {
-	var src string
+	src := tasks.EventScript
 	for _, file := range []string{"common", name} {
 		b, err := os.ReadFile("../ledger/" + file + ".lua")
 		if err != nil {

@@ -24,6 +24,7 @@ import (
 type Caller interface {
 	Collect(context.Context, payscore.Request) payscore.Reply
 	Query(context.Context, payscore.Request) payscore.Reply
+	Sync(ctx context.Context, r payscore.Request, paidTime string) payscore.Reply
 }
 
 // Settings of one merchant's collector. All are required, but for AppID and
@@ -35,6 +36,8 @@ type Settings struct {
 	CallTimeout      time.Duration // of one call
 	SweepEvery       time.Duration
 	Concurrency      int // calls in flight in this process
+	// Retention is how long ended orders and events stay; 0: for ever.
+	Retention time.Duration
 }
 
 // Collector works on one merchant's orders. It is safe for concurrent use.
@@ -120,7 +123,7 @@ func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
 			round = n
 		}
 	}
-	err = c.process(ctx, p, round)
+	err = c.process(ctx, t.Type(), p, round)
 	if IsFailure(err) {
 		// asynq keeps a handler's error to itself.
 		c.metrics.StepErrors.WithLabelValues(c.ledger.MchID()).Inc()
@@ -131,7 +134,7 @@ func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
 }
 
 func (c *Collector) decode(t *asynq.Task) (tasks.Payload, error) {
-	if t.Type() != tasks.TypeCollect {
+	if t.Type() != tasks.TypeCollect && t.Type() != tasks.TypeSync {
 		return tasks.Payload{}, fmt.Errorf("task type %q is not known here", t.Type())
 	}
 	p, err := tasks.DecodePayload(t.Payload())
@@ -151,7 +154,7 @@ func (c *Collector) decode(t *asynq.Task) (tasks.Payload, error) {
 }
 
 // process claims the order, and waits where waiting is all there is to do.
-func (c *Collector) process(ctx context.Context, p tasks.Payload, round int64) error {
+func (c *Collector) process(ctx context.Context, taskType string, p tasks.Payload, round int64) error {
 	hold := time.Now().Add(longestHold)
 	token := ledger.NewToken()
 	opened := false
@@ -177,6 +180,13 @@ func (c *Collector) process(ctx context.Context, p tasks.Payload, round int64) e
 		case ledger.Granted:
 			return c.step(ctx, claim, asked)
 		case ledger.Absent:
+			if taskType == tasks.TypeSync {
+				// Its record was lost. Opened anew it would be collected, though
+				// the user has paid elsewhere.
+				c.log.Error().Str(logging.FieldOutOrderNo, p.OutOrderNo).
+					Msg("WeChat Pay was to be told of a withdrawn order that the ledger does not know any more: hand it over again and withdraw it again")
+				return nil
+			}
 			// Some other asynq client's task: open its record, and claim that.
 			if opened {
 				return fmt.Errorf("the record of %s was opened, and is gone again", p.OutOrderNo)

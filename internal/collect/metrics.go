@@ -21,7 +21,11 @@ type Metrics struct {
 	Swept        *prometheus.CounterVec   // mchid
 	Stuck        *prometheus.CounterVec   // mchid
 	SweepErrors  *prometheus.CounterVec   // mchid
+	Syncs        *prometheus.CounterVec   // mchid, outcome
+	News         *prometheus.CounterVec   // mchid, kind
+	Removed      *prometheus.CounterVec   // mchid
 	Paused       *prometheus.GaugeVec     // mchid
+	Behind       *prometheus.GaugeVec     // mchid, group
 }
 
 // NewMetrics registers the metrics with reg.
@@ -36,10 +40,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		reg.MustRegister(v)
 		return v
 	}
-	paused := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "payscore_queue_paused", Help: "1 while somebody has paused the merchant's asynq queue.",
-	}, []string{"mchid"})
-	reg.MustRegister(paused)
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "payscore_" + name, Help: help}, append([]string{"mchid"}, labels...))
+		reg.MustRegister(v)
+		return v
+	}
 	return &Metrics{
 		Calls:        counter("calls_total", "Calls to WeChat Pay by verdict.", "call", "verdict"),
 		CallSeconds:  histogram("call_seconds", "Seconds from sending a call to its verdict.", prometheus.ExponentialBuckets(0.005, 2, 13), "call"),
@@ -52,17 +57,27 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Swept:        counter("swept_total", "Orders that the sweep put back into the queue."),
 		Stuck:        counter("stuck_tasks_total", "Tasks that were stuck in asynq and given a new round."),
 		SweepErrors:  counter("sweep_errors_total", "Sweeps that failed."),
-		Paused:       paused,
+		Syncs:        counter("syncs_total", "Withdrawn orders by what became of telling WeChat Pay: done, not_needed, failed.", "outcome"),
+		News:         counter("payment_news_total", "Payments that somebody must look at: late (of an order that had ended otherwise), differs (in its amounts).", "kind"),
+		Removed:      counter("orders_removed_total", "Ended orders that left the ledger after RETENTION."),
+		Paused:       gauge("queue_paused", "1 while somebody has paused the merchant's asynq queue."),
+		Behind:       gauge("outcomes_behind_seconds", "Age of the oldest event that a reader of the stream of outcomes has not done with; 0 for none.", "group"),
 	}
 }
 
 // introduce gives a merchant's counters their zeros: an alert on a rise cannot
 // see the first of a counter that was not there before.
 func (m *Metrics) introduce(mchid string) {
-	for _, v := range []*prometheus.CounterVec{m.GateClosings, m.Unusable, m.Panics, m.StepErrors, m.Swept, m.Stuck, m.SweepErrors} {
+	for _, v := range []*prometheus.CounterVec{m.GateClosings, m.Unusable, m.Panics, m.StepErrors, m.Swept, m.Stuck, m.SweepErrors, m.Removed} {
 		v.WithLabelValues(mchid)
 	}
 	m.Paused.WithLabelValues(mchid)
+	for _, kind := range []ledger.News{ledger.Late, ledger.Differs} {
+		m.News.WithLabelValues(mchid, string(kind))
+	}
+	for _, outcome := range []ledger.SyncState{ledger.SyncDone, ledger.SyncNoNeed, ledger.SyncFailed} {
+		m.Syncs.WithLabelValues(mchid, string(outcome))
+	}
 }
 
 func (m *Metrics) observeCall(mchid string, r payscore.Reply) {

@@ -58,11 +58,12 @@ func (p Policy) Next(o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now 
 		o.Attempts += s.AddAttempts
 	case r.Call == payscore.CallCollect:
 		s.Uncollected = true
+	case r.Call == payscore.CallSync:
+		s.Unsynced = !r.Sent
 	case !r.Sent:
 		s.Unqueried = true
 	}
-	s.Verdict, s.Code = string(r.Verdict), r.Code
-	s.Facts = facts(r)
+	tell(&s, r)
 
 	switch r.Verdict {
 	case payscore.Unavailable, payscore.Throttled, payscore.MerchantFault:
@@ -76,7 +77,7 @@ func (p Policy) Next(o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now 
 		// WeChat Pay has signed something about the order that makes no sense
 		// to us. It is looked at again like one that is changing.
 	}
-	if r.Call == payscore.CallCollect || plan == ledger.Confirm || plan == ledger.Inspect {
+	if acts(r) || plan == ledger.Confirm || plan == ledger.Inspect {
 		// Where the last collect failed, only one that is answered ends the row
 		// of failures: a look that works says nothing of it.
 		s.Fails, o.Fails = 0, 0
@@ -91,7 +92,7 @@ func (p Policy) Next(o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now 
 		// for collection. A word, signed or not, that there is no such order or
 		// that it is malformed contradicts that, and ends nothing.
 		s.Missing = 0
-		if r.Call == payscore.CallCollect {
+		if acts(r) {
 			s.Next, s.Due = ledger.Inspect, now.Add(lookSoon)
 			return p.bounded(s, o, now)
 		}
@@ -119,7 +120,7 @@ func (p Policy) Next(o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now 
 		s.Confirms = 0
 		s.Next, s.Due = ledger.Confirm, now.Add(p.Confirm[0])
 	case payscore.InProgress, payscore.Unknown:
-		if r.Call == payscore.CallCollect {
+		if acts(r) {
 			s.Confirms = 0
 			s.Next, s.Due = ledger.Confirm, now.Add(p.Confirm[0])
 			break
@@ -183,6 +184,9 @@ func (p Policy) onceMore(s *ledger.Settlement, o ledger.Snapshot, now time.Time)
 // met trouble: a merchant's fault, an outage or a closed window may have taken
 // its time, and none of them ends an order.
 func (p Policy) GaveUp(o ledger.Snapshot, now time.Time) bool {
+	if o.Sync {
+		return o.Fails == 0 && !now.Before(o.Since.Add(p.GiveUp))
+	}
 	tried := o.Attempts > 0 && !o.Collected.Before(o.Since) && o.Fails == 0
 	return tried && !now.Before(o.Since.Add(p.GiveUp))
 }
@@ -193,8 +197,15 @@ func (p Policy) PutOff(o ledger.Snapshot, r payscore.Reply, due, now time.Time) 
 	s := Start(o, ledger.Recheck, due)
 	s.State = tasks.Awaiting
 	s.Missing = 0
-	s.Verdict, s.Code, s.Facts = string(r.Verdict), r.Code, facts(r)
+	tell(&s, r)
 	return p.bounded(s, o, now)
+}
+
+// tell takes over what a reply says, for the record and the event.
+func tell(s *ledger.Settlement, r payscore.Reply) {
+	s.Facts = facts(r)
+	s.VerifiedPaid = r.Verdict == payscore.Paid
+	s.Call, s.Verdict, s.Code, s.DetailCode = string(r.Call), string(r.Verdict), r.Code, r.DetailCode
 }
 
 // bounded sees that an order's last look comes when its time is over, and not
@@ -217,7 +228,7 @@ func (p Policy) afterTrouble(s *ledger.Settlement, o ledger.Snapshot, plan ledge
 		s.Fails++
 		s.Due = now.Add(p.again(s.Fails))
 	}
-	if r.Call != payscore.CallCollect {
+	if !acts(r) {
 		return // the same look again
 	}
 	switch {
@@ -242,11 +253,15 @@ func (p Policy) afterTrouble(s *ledger.Settlement, o ledger.Snapshot, plan ledge
 // refusedPlan is the plan after a collect that was never sent: an order that was
 // never looked at need not be now.
 func refusedPlan(plan ledger.Plan) ledger.Plan {
-	if plan == ledger.Collect {
-		return ledger.Collect
+	if plan == ledger.Collect || plan == ledger.TellPaid {
+		return plan
 	}
 	return ledger.Recheck
 }
+
+// acts reports whether the reply is to a call that changes something, and not to
+// a look.
+func acts(r payscore.Reply) bool { return r.Call != payscore.CallQuery }
 
 // missing: an order that is not found is asked for once more, and then given
 // up.
@@ -256,7 +271,7 @@ func (p Policy) missing(s ledger.Settlement, o ledger.Snapshot, r payscore.Reply
 		return end(s, tasks.Rejected, r.Reason)
 	}
 	s.Next, s.Due = ledger.Resolve, now.Add(missingAgain)
-	if r.Call == payscore.CallCollect {
+	if acts(r) {
 		s.Next = ledger.Inspect // should the look show it owed, it is no hurry
 	}
 	return s

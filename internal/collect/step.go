@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/payscore"
@@ -35,22 +37,22 @@ func (c *Collector) step(ctx context.Context, claim ledger.Claim, asked time.Tim
 	if !s.untilSlot(ctx, asked, claim.Wait) {
 		return s.uncalled(ctx)
 	}
-	if claim.Plan == ledger.Collect {
-		return s.collect(ctx)
+	if claim.Plan == ledger.Collect || claim.Plan == ledger.TellPaid {
+		return s.act(ctx)
 	}
 	r := s.call(ctx, payscore.CallQuery)
-	if claim.Plan != ledger.Recheck || r.Verdict != payscore.Owed || c.Policy.GaveUp(claim.Order, s.now()) {
-		return s.settle(ctx, c.Policy.Next(claim.Order, claim.Plan, r, s.now()), r)
+	if claim.Plan != ledger.Recheck || r.Verdict != payscore.Owed || s.policy().GaveUp(claim.Order, s.now()) {
+		return s.settle(ctx, s.policy().Next(claim.Order, claim.Plan, r, s.now()), r)
 	}
 	return s.recollect(ctx, r)
 }
 
-// recollect goes on from a look that found the order owed to a collect, if
-// that is allowed still.
+// recollect goes on from a look that found the order owed to a collect (or, for
+// a withdrawn one, to telling WeChat Pay), if that is allowed still.
 func (s *step) recollect(ctx context.Context, look payscore.Reply) error {
 	if s.stopping() {
 		// The worker's time to finish is for calls that were begun.
-		return s.settle(ctx, s.Policy.PutOff(s.claim.Order, look, s.now(), s.now()), look)
+		return s.settle(ctx, s.policy().PutOff(s.claim.Order, look, s.now(), s.now()), look)
 	}
 	asked := time.Now()
 	lim := s.limits(asked)
@@ -68,24 +70,29 @@ func (s *step) recollect(ctx context.Context, look payscore.Reply) error {
 		if s.untilSlot(ctx, asked, permit.Wait) {
 			// The look showed it under WeChat Pay's signature.
 			s.claim.Order.Missing, s.claim.Order.Known = 0, true
-			return s.collect(ctx)
+			return s.act(ctx)
 		}
-		putOff := s.Policy.PutOff(o, look, s.now(), s.now())
-		putOff.Uncollected = true
+		putOff := s.policy().PutOff(o, look, s.now(), s.now())
+		putOff.Uncollected, putOff.Unsynced = !o.Sync, o.Sync
 		return s.settle(ctx, putOff, look)
 	case ledger.Lost:
 		s.Collector.log.Warn().Str(logging.FieldOutOrderNo, o.OutOrderNo).Msg("the lease was lost during a call; the order is another worker's now")
 		return nil
 	case ledger.Closed:
-		return s.settle(ctx, s.Policy.PutOff(o, look, s.now().Add(faultAgain), s.now()), look)
+		return s.settle(ctx, s.policy().PutOff(o, look, s.now().Add(faultAgain), s.now()), look)
 	default: // postponed, paced; an order that has ended meanwhile ignores it
-		return s.settle(ctx, s.Policy.PutOff(o, look, permit.Now.Add(permit.Wait), s.now()), look)
+		return s.settle(ctx, s.policy().PutOff(o, look, permit.Now.Add(permit.Wait), s.now()), look)
 	}
 }
 
-func (s *step) collect(ctx context.Context) error {
-	r := s.call(ctx, payscore.CallCollect)
-	return s.settle(ctx, s.Policy.Next(s.claim.Order, s.claim.Plan, r, s.now()), r)
+// act makes the call that changes something.
+func (s *step) act(ctx context.Context) error {
+	name := payscore.CallCollect
+	if s.claim.Order.Sync {
+		name = payscore.CallSync
+	}
+	r := s.call(ctx, name)
+	return s.settle(ctx, s.policy().Next(s.claim.Order, s.claim.Plan, r, s.now()), r)
 }
 
 // untilSlot waits for the slot of the next call, and reports whether the call
@@ -107,9 +114,12 @@ func (s *step) call(ctx context.Context, name payscore.Call) payscore.Reply {
 	req := payscore.Request{OutOrderNo: s.claim.Order.OutOrderNo, AppID: s.claim.Order.AppID, ServiceID: s.claim.Order.ServiceID}
 	s.calledAt = s.now()
 	var r payscore.Reply
-	if name == payscore.CallCollect {
+	switch name {
+	case payscore.CallCollect:
 		r = s.caller.Collect(ctx, req)
-	} else {
+	case payscore.CallSync:
+		r = s.caller.Sync(ctx, req, s.claim.Order.PaidAt)
+	default:
 		r = s.caller.Query(ctx, req)
 	}
 	if r.Scope == payscore.ScopeService {
@@ -148,7 +158,8 @@ func (s *step) uncalled(ctx context.Context) error {
 	o := s.claim.Order
 	back := Start(o, s.claim.Plan, s.now())
 	back.Uncollected = s.claim.Plan == ledger.Collect
-	back.Unqueried = !back.Uncollected
+	back.Unsynced = s.claim.Plan == ledger.TellPaid
+	back.Unqueried = !back.Uncollected && !back.Unsynced
 	return s.settle(ctx, back, payscore.Reply{})
 }
 
@@ -161,6 +172,9 @@ func (s *step) panicked(ctx context.Context, p any) error {
 		Str("stack", string(debug.Stack())).Msgf("a step panicked: %v", p)
 	back := Start(o, ledger.Resolve, s.now().Add(s.Policy.again(o.Fails+1)))
 	back.Fails++
+	if o.Sync {
+		back = asSync(back, s.claim.Plan, payscore.Reply{})
+	}
 	if err := s.write(ctx, back, payscore.Reply{Reason: payscore.ReasonGivenUp, Verdict: payscore.Unknown}); err != nil {
 		return err
 	}
@@ -170,7 +184,10 @@ func (s *step) panicked(ctx context.Context, p any) error {
 // settle writes the settlement, and tells asynq whether to bring the task back
 // for the order's next due time.
 func (s *step) settle(ctx context.Context, set ledger.Settlement, last payscore.Reply) error {
-	if !set.State.Open() {
+	if s.claim.Order.Sync {
+		set = asSync(set, s.claim.Plan, last)
+	}
+	if !set.Open() {
 		return s.write(ctx, set, last)
 	}
 	wait := set.Due.Sub(s.now())
@@ -199,9 +216,9 @@ func (s *step) write(ctx context.Context, set ledger.Settlement, last payscore.R
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), s.lease)
 	defer cancel()
 	for try := time.Duration(1); ; try++ {
-		code, change, err := s.ledger.Settle(ctx, s.claim, set)
+		res, err := s.ledger.Settle(ctx, s.claim, set)
 		if err == nil {
-			s.settled(set, last, code, change)
+			s.settled(set, last, res)
 			return nil
 		}
 		if !pause(ctx, nil, min(try*100*time.Millisecond, time.Second)) {
@@ -213,15 +230,20 @@ func (s *step) write(ctx context.Context, set ledger.Settlement, last payscore.R
 }
 
 // settled says what a settlement did, once, and loudly where it matters.
-func (s *step) settled(set ledger.Settlement, last payscore.Reply, code ledger.Code, change ledger.GateChange) {
+func (s *step) settled(set ledger.Settlement, last payscore.Reply, res ledger.SettleResult) {
 	log := s.Collector.log.With().Str(logging.FieldOutOrderNo, s.claim.Order.OutOrderNo).Logger()
-	switch code {
+	switch res.Code {
 	case ledger.Lost:
 		log.Warn().Msg("the lease was lost before the step was settled; its result was left out")
+	case ledger.Reopened:
+		log.Info().Msg("the order ended and was opened again meanwhile; the step's call was added to its log")
 	case ledger.HasEnded:
-		log.Info().Msg("the order had ended from another side; the step's call was added to its log")
+		s.endedBefore(log, last)
 	case ledger.Settled, ledger.Repeat: // a repeat: the first answer was lost
-		if !set.State.Open() {
+		switch {
+		case set.Sync != "":
+			s.synced(log, set)
+		case !set.State.Open():
 			s.metrics.Ended.WithLabelValues(s.ledger.MchID(), string(set.State)).Inc()
 			e := log.Info().Str(logging.FieldState, string(set.State)).Str("reason", set.Reason)
 			if set.State == tasks.Paid && set.Facts.Paid != nil {
@@ -230,7 +252,58 @@ func (s *step) settled(set ledger.Settlement, last payscore.Reply, code ledger.C
 			e.Msg("the order has ended")
 		}
 	}
-	s.gateChanged(change, last)
+	s.Collector.News(s.claim.Order.OutOrderNo, payscore.CallQuery, set.Facts, res.News)
+	s.gateChanged(res.Gate, last)
+}
+
+// endedBefore: the order's end came from another side while the call was under
+// way.
+func (s *step) endedBefore(log zerolog.Logger, last payscore.Reply) {
+	if last.Call == payscore.CallCollect && (last.Verdict == payscore.Accepted || last.Verdict == payscore.InProgress || last.Verdict == payscore.Unknown) {
+		log.Warn().Str(logging.FieldVerdict, string(last.Verdict)).
+			Msg("the order had ended from another side while it was being collected; should money come of that call, only a notification can tell")
+		return
+	}
+	log.Info().Msg("the order had ended from another side; the step's call was added to its log")
+}
+
+// synced says how the telling of a withdrawn order went.
+func (s *step) synced(log zerolog.Logger, set ledger.Settlement) {
+	switch set.Sync {
+	case ledger.SyncDone:
+		log.Info().Msg("WeChat Pay has been told that the user paid elsewhere, and shows the order as done")
+	case ledger.SyncNoNeed:
+		log.Info().Str("reason", set.SyncReason).Msg("WeChat Pay need not be told of the withdrawn order: it was over there before")
+	case ledger.SyncFailed:
+		log.Error().Str("reason", set.SyncReason).
+			Msg("WeChat Pay could not be told that the user paid elsewhere, and may go on deducting: withdraw the order again with --paid-at, or tell it on the merchant platform")
+	default:
+		return
+	}
+	s.metrics.Syncs.WithLabelValues(s.ledger.MchID(), string(set.Sync)).Inc()
+}
+
+// News says loudly, and counts, what a payment has brought to light. It is
+// told by the step and by the receiver of notifications, each after it was
+// written down.
+func (c *Collector) News(no string, from payscore.Call, f ledger.Facts, news ledger.News) {
+	if news == ledger.NoNews {
+		return
+	}
+	c.metrics.News.WithLabelValues(c.ledger.MchID(), string(news)).Inc()
+	e := c.log.Error().Str(logging.FieldOutOrderNo, no).Str(logging.FieldCall, string(from)).Str("transaction_id", f.TransactionID)
+	if f.Paid != nil {
+		e = e.Int64("paid_amount", *f.Paid)
+	}
+	if f.Total != nil {
+		e = e.Int64("total_amount", *f.Total)
+	}
+	switch news {
+	case ledger.Late:
+		e.Msg("PAID AFTER ITS END: the user has paid an order that had ended otherwise; the money is in, and billing must decide what becomes of it (outcomes get shows both)")
+	case ledger.Differs:
+		e.Msg("AMOUNTS DIFFER: a payment's amount is not the one that WeChat Pay gave before; see amount_differs in outcomes get --json")
+	}
 }
 
 func (s *step) gateChanged(change ledger.GateChange, last payscore.Reply) {

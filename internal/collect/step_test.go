@@ -377,7 +377,7 @@ func TestLostAnswers(t *testing.T) {
 			t.Fatalf("calls: %q", made)
 		}
 		// Meanwhile nobody else gets it.
-		if err := b.process(t.Context(), p, 1); err != nil {
+		if err := b.process(t.Context(), tasks.TypeCollect, p, 1); err != nil {
 			t.Error(err)
 		}
 		b.wants("A", tasks.Queued, ledger.Resolve, "")

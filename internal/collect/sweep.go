@@ -23,6 +23,8 @@ type Sweeper struct {
 	*Collector
 	rdb       redis.UniversalClient
 	inspector *asynq.Inspector
+
+	saidBehind map[string]time.Time // when a reader was last said to be far behind
 }
 
 // NewSweeper returns a sweeper for c's merchant.
@@ -121,7 +123,11 @@ func (s *Sweeper) push(ctx context.Context, orders []ledger.Due) error {
 }
 
 func (s *Sweeper) pushOne(ctx context.Context, o ledger.Due) error {
-	err := s.producer.Push(ctx, o.Payload, o.Round)
+	push := s.producer.Push
+	if o.Sync {
+		push = s.producer.PushSync
+	}
+	err := push(ctx, o.Payload, o.Round)
 	if tasks.IsConflict(err) {
 		if !s.stuck(ctx, o) {
 			return nil // it is on its way
@@ -134,7 +140,7 @@ func (s *Sweeper) pushOne(ctx context.Context, o ledger.Due) error {
 		s.log.Warn().Str(logging.FieldOutOrderNo, o.OutOrderNo).
 			Str("task_id", tasks.TaskID(o.MchID, o.OutOrderNo, o.Round)).
 			Msg("the order's task was stuck in the queue; it was given a new one")
-		err = s.producer.Push(ctx, o.Payload, next)
+		err = push(ctx, o.Payload, next)
 		if tasks.IsConflict(err) {
 			return nil
 		}
@@ -195,6 +201,7 @@ func (s *Sweeper) housekeeping(ctx context.Context, keys queueKeys) {
 		return // the sweep itself will say so
 	}
 	_ = s.rdb.SAdd(ctx, asynqQueues, tasks.QueueName(mchid)).Err()
+	s.retain(ctx)
 	since, err := s.rdb.Get(ctx, keys.paused).Int64()
 	switch {
 	case errors.Is(err, redis.Nil):

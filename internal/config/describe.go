@@ -32,6 +32,7 @@ func (w Worker) Settings() []Setting {
 		Setting{"MIN_GAP", w.MinGap.String()},
 		Setting{"GIVE_UP_AFTER", w.GiveUpAfter.String()},
 		Setting{"SWEEP_EVERY", w.SweepEvery.String()},
+		Setting{"RETENTION", w.Retention.String()},
 		Setting{"PUBLIC_ADDR", orOff(w.PublicAddr)},
 		Setting{"ADMIN_ADDR", orOff(w.AdminAddr)},
 		Setting{"ADMIN_TOKEN", w.AdminToken.describe()},

@@ -41,6 +41,9 @@ type WorkerFlags struct {
 	MinGap          string `name:"min-gap" env:"MIN_GAP" group:"Worker" default:"5m" placeholder:"DURATION" help:"Least time between collect calls of one order (default ${default})"`
 	GiveUpAfter     string `name:"give-up-after" env:"GIVE_UP_AFTER" group:"Worker" default:"720h" placeholder:"DURATION" help:"Age at which an order is exhausted (default ${default})"`
 	SweepEvery      string `name:"sweep-every" env:"SWEEP_EVERY" group:"Worker" default:"15s" placeholder:"DURATION" help:"How often what is due goes back to the queue (default ${default})"`
+	Retention       string `name:"retention" env:"RETENTION" group:"Worker" default:"2160h" placeholder:"DURATION" help:"How long ended orders and events stay in Redis; open orders, and events that a reader has not read, always do (default ${default}, 90 days)"`
+	WebhookURL      string `name:"billing-webhook-url" env:"BILLING_WEBHOOK_URL" group:"Worker" placeholder:"URL" help:"Where the ends of orders are sent, as Standard Webhooks (default: nowhere)"`
+	WebhookSecret   string `name:"billing-webhook-secret" env:"BILLING_WEBHOOK_SECRET" group:"Worker" placeholder:"SECRET" help:"whsec_ and a key in base64, which signs them. In a flag it is seen by everybody on this machine: use the environment"`
 	PublicAddr      string `name:"public-addr" env:"PUBLIC_ADDR" group:"Worker" placeholder:"HOST:PORT" help:"Where WeChat Pay's notifications are listened for (default: off)"`
 	// AdminAddr is a pointer because its default is not empty and empty means off.
 	AdminAddr  *string `name:"admin-addr" env:"ADMIN_ADDR" group:"Worker" placeholder:"HOST:PORT" help:"Where health and metrics are served; empty: off (default 127.0.0.1:9090)"`

@@ -75,6 +75,7 @@ type Work struct {
 	MinGap          time.Duration  // 0 or more
 	GiveUpAfter     time.Duration  // above 0
 	SweepEvery      time.Duration  // above 0
+	Retention       time.Duration  // above 0
 
 	PublicAddr   string // host:port, or empty: off
 	AdminAddr    string // host:port, or empty: off
@@ -169,6 +170,7 @@ func (f WorkerFlags) Resolve(c *Collector) Work {
 		MinGap:          c.duration("MIN_GAP", f.MinGap, zeroAllowed),
 		GiveUpAfter:     c.duration("GIVE_UP_AFTER", f.GiveUpAfter, aboveZero),
 		SweepEvery:      c.duration("SWEEP_EVERY", f.SweepEvery, aboveZero),
+		Retention:       c.duration("RETENTION", f.Retention, aboveZero),
 		PublicAddr:      c.listenAddr("PUBLIC_ADDR", f.PublicAddr),
 		AdminAddr:       DefaultAdminAddr,
 		AdminToken:      NewSecret(f.AdminToken),

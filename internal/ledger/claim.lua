@@ -30,7 +30,8 @@
 --   'paced'     too many wait for a slot; ask again in wait
 local a = cjson.decode(ARGV[1])
 local FIELDS = { 'state', 'round', 'appid', 'svc', 'next', 'due', 'token', 'lease', 'doing',
-  'collected', 'attempts', 'declines', 'confirms', 'fails', 'missing', 'since', 'total', 'oid' }
+  'collected', 'attempts', 'declines', 'confirms', 'fails', 'missing', 'since', 'total', 'oid',
+  'life', 'sync', 'paidat' }
 
 local SHY = 500 -- ms
 local now, now_us = clock()
@@ -44,7 +45,7 @@ local function granted(wait, plan, probe)
 end
 
 if not r.state then return { 'absent', now, 0 } end
-if not OPEN[r.state] then return { 'ended', now, 0, r.state } end
+if not working(r.state, r.sync) then return { 'ended', now, 0, r.state } end
 if num(r.lease) > now then
   if r.token == a.token then
     return granted(math.max(0, num(r.lease) - a.lease - now) * 1000, r.doing, 0)
@@ -118,6 +119,9 @@ if plan == 'collect' then
   -- the lease's end; it is looked at first. Settle knows better.
   redis.call('HSET', KEYS[1], 'next', 'resolve', 'collected', lease)
   redis.call('HINCRBY', KEYS[1], 'collects', 1)
+elseif plan == 'sync' then
+  redis.call('HSET', KEYS[1], 'next', 'resolve')
+  redis.call('HINCRBY', KEYS[1], 'syncs', 1)
 else
   redis.call('HINCRBY', KEYS[1], 'queries', 1)
 end

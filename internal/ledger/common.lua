@@ -1,4 +1,5 @@
--- common: put before every script of this package; see scripts.go.
+-- common: put before every script of this package, behind emit of the package
+-- tasks; see scripts.go.
 --
 -- All times are Unix milliseconds of Redis's own clock, unless a name says us
 -- (microseconds). Scripts take their arguments as one JSON object, so that
@@ -13,6 +14,56 @@ end
 local function num(s) return tonumber(s) or 0 end
 
 local OPEN = { queued = true, awaiting = true }
+
+-- working reports whether there is something left to do for an order: it is
+-- open, or was withdrawn and WeChat Pay has not been told yet.
+local function working(state, sync)
+  return OPEN[state] or (state == 'withdrawn' and sync == 'pending')
+end
+
+-- learn writes what WeChat Pay has said of an order under its signature: the
+-- fields of f that are there. What has come in can only grow: messages may
+-- come late, and in any order.
+local FACTS = { oid = 'order_id', tx = 'transaction_id', pt = 'paid_type', total = 'total', paid = 'paid' }
+local function learn(order, f)
+  local had = num(redis.call('HGET', order, 'paid'))
+  local write = {}
+  for field, name in pairs(FACTS) do
+    local older = (field == 'paid' or field == 'tx' or field == 'pt') and f.paid ~= nil and num(f.paid) < had
+    if f[name] ~= nil and f[name] ~= '' and not older then
+      write[#write + 1] = field
+      write[#write + 1] = f[name]
+    end
+  end
+  if #write > 0 then redis.call('HSET', order, unpack(write)) end
+end
+
+-- differs compares what a signed payment says with what was known before, and
+-- writes a difference down, once. It returns 'differs' where that is news.
+local function differs(order, now, f)
+  local r = redis.call('HMGET', order, 'state', 'total', 'paid', 'differs')
+  if r[4] then return '' end
+  local field, known, said = 'total_amount', r[2], f.total
+  if not (known and said and num(known) ~= num(said)) then
+    field, known, said = 'paid_amount', r[1] == 'paid' and r[3], f.paid
+    if not (known and said and num(known) ~= num(said)) then return '' end
+  end
+  redis.call('HSET', order, 'differs', table.concat({ now, field, known, said }, ' '))
+  return 'differs'
+end
+
+-- late writes down a verified payment of an order that has ended otherwise:
+-- beside the end, not over it. The event has the type of the payment and the
+-- state of the end. It returns 'late' where that is news. That WeChat Pay
+-- repeats what billing itself has said of a withdrawn order is none.
+local function late(order, stream, no, now, f, call)
+  local r = redis.call('HMGET', order, 'state', 'late')
+  learn(order, f)
+  if r[2] or (r[1] == 'withdrawn' and f.paid_type == 'MCH') then return '' end
+  redis.call('HSET', order, 'late', now)
+  emit(order, stream, 'order.paid', no, call)
+  return 'late'
+end
 
 -- earliest returns the first moment from t on at which a collect call of an
 -- order may be made: no sooner than gap after the last one, and inside one of

@@ -18,9 +18,6 @@ import (
 // LogEntries is how many calls an order's log keeps, the newest ones.
 const LogEntries = 50
 
-// Keep is how long outcomes stay in the stream.
-const Keep = 90 * 24 * time.Hour
-
 // Ledger is one merchant's. It is safe for concurrent use.
 type Ledger struct {
 	rdb   redis.UniversalClient
@@ -54,6 +51,10 @@ const (
 	Inspect Plan = "inspect"
 	// Final: query; the policy has run out, and this is the last look.
 	Final Plan = "final"
+	// TellPaid: call sync at once. Only for orders that billing has withdrawn,
+	// because the user paid elsewhere. Their other plans are those above, with
+	// sync where an open order is collected.
+	TellPaid Plan = "sync"
 )
 
 // Limits are what a claim must keep to, on behalf of the merchant.
@@ -88,6 +89,7 @@ const (
 	Lost      Code = "lost"
 	Settled   Code = "settled"
 	Repeat    Code = "repeat"
+	Reopened  Code = "reopened"
 )
 
 // Claim is the answer to a claim. Everything below Wait is filled only where
@@ -120,6 +122,11 @@ type Snapshot struct {
 	Due        time.Time // when this step was due
 	Total      int64     // fen, as far as WeChat Pay has said; else 0
 	Known      bool      // WeChat Pay has spoken of the order under its signature
+	Life       string    // changes when the order is opened again
+	// Sync: billing has withdrawn the order, and WeChat Pay is to be told that
+	// the user paid elsewhere, at PaidAt (yyyyMMddHHmmss, as sync takes it).
+	Sync   bool
+	PaidAt string
 }
 
 // NewToken returns a token for one claim. The ledger compares tokens only for
@@ -194,6 +201,9 @@ func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim L
 	c.Order.Since = millis(r.str())
 	c.Order.Total = atoi(r.str())
 	c.Order.Known = r.str() != ""
+	c.Order.Life = r.str()
+	c.Order.Sync = r.str() == string(SyncPending)
+	c.Order.PaidAt = r.str()
 	return c, r.err()
 }
 
@@ -214,8 +224,10 @@ func (l *Ledger) Permit(ctx context.Context, c Claim, lim Limits) (Permit, error
 		[]string{l.keys.Order(c.Order.OutOrderNo), l.keys.Due(), l.keys.Gate()},
 		struct {
 			limitArgs
-			Probe int `json:"probe"`
-		}{lim.args(c.Order.OutOrderNo, c.Token), probe})
+			Probe int    `json:"probe"`
+			Life  string `json:"life"`
+			Sync  bool   `json:"sync"`
+		}{lim.args(c.Order.OutOrderNo, c.Token), probe, c.Order.Life, c.Order.Sync})
 	if err != nil {
 		return Permit{}, err
 	}
@@ -228,6 +240,7 @@ func (l *Ledger) Permit(ctx context.Context, c Claim, lim Limits) (Permit, error
 type Due struct {
 	tasks.Payload
 	Round int64
+	Sync  bool // WeChat Pay is to be told of the order's withdrawal
 }
 
 // Sweep is what one call of Ledger.Sweep brought.
@@ -250,10 +263,10 @@ type SweepArgs struct {
 // Sweep takes orders that are due and that no task is known to carry.
 func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
 	reply, err := run(ctx, l.rdb, sweepScript,
-		[]string{l.keys.Due(), l.keys.Gate(), l.keys.Outcomes()},
+		[]string{l.keys.Due(), l.keys.Gate()},
 		map[string]any{
 			"interval": a.Interval.Milliseconds(), "limit": a.Limit, "closed": a.Closed,
-			"grace": a.Grace.Milliseconds(), "keep": Keep.Milliseconds(), "prefix": l.keys.Order(""),
+			"grace": a.Grace.Milliseconds(), "prefix": l.keys.Order(""),
 		})
 	if err != nil {
 		return Sweep{}, err
@@ -273,6 +286,7 @@ func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
 		s.Orders = append(s.Orders, Due{
 			Payload: tasks.Payload{MchID: l.mchid, OutOrderNo: r.str(), AppID: r.str(), ServiceID: r.str()},
 			Round:   r.int(),
+			Sync:    r.str() == string(SyncPending),
 		})
 	}
 	return s, r.err()

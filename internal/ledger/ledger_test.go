@@ -77,11 +77,11 @@ func (s *setup) settle(c ledger.Claim, set ledger.Settlement) (ledger.Code, ledg
 	if set.Failures == 0 {
 		set.Failures = 10
 	}
-	code, change, err := s.ledger.Settle(s.Context(), c, set)
+	res, err := s.ledger.Settle(s.Context(), c, set)
 	if err != nil {
 		s.Fatal(err)
 	}
-	return code, change
+	return res.Code, res.Gate
 }
 
 func (s *setup) get(no string) ledger.Order {

@@ -1,10 +1,12 @@
 -- permit: asks, under a lease, whether the order that was just looked at may
--- be collected in the same step. Looks again at everything that may have
--- changed since the claim, and renews the lease for the second call.
+-- be collected in the same step (or, where it was withdrawn, whether WeChat Pay
+-- may be told). Looks again at everything that may have changed since the claim,
+-- and renews the lease for the second call.
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] gate (hash)
 -- ARGV[1] JSON {no, token, lease, interval, horizon, gap, windows} as in claim,
---         and probe: 1 where the claim was a probe, whose query has just shown
+--         life as in settle, sync: true where the step was claimed to
+--         tell WeChat Pay, and probe: 1 where the claim was a probe, whose query has just shown
 --         that the gate may open
 --
 -- Returns {code, now, wait us}:
@@ -16,11 +18,12 @@
 --   'paced'     too many wait for a slot; ask again in wait
 local a = cjson.decode(ARGV[1])
 local now, now_us = clock()
-local r = redis.call('HMGET', KEYS[1], 'state', 'token', 'collected', 'doing', 'lease', 'appid', 'svc')
+local r = redis.call('HMGET', KEYS[1], 'state', 'token', 'collected', 'doing', 'lease', 'appid', 'svc', 'life', 'sync')
+local act = r[1] == 'withdrawn' and 'resync' or 'recollect'
 
 if r[2] ~= a.token then return { 'lost', now, 0 } end
-if not OPEN[r[1]] then return { 'ended', now, 0 } end
-if r[4] == 'recollect' then -- the answer to this very question was lost
+if not working(r[1], r[9]) or (r[8] or '') ~= a.life or a.sync ~= (act == 'resync') then return { 'ended', now, 0 } end
+if r[4] == act then -- the answer to this very question was lost
   return { 'granted', now, math.max(0, num(r[5]) - a.lease - now) * 1000 }
 end
 if a.probe ~= 1 then
@@ -30,12 +33,19 @@ end
 
 local wait, taken, again = slot(KEYS[3], now_us, a.interval, a.horizon)
 local at = now + math.ceil((wait or again) / 1000)
-local ok = earliest(at, num(r[3]), a.gap, a.windows)
-if ok > at then return { 'postponed', now, (ok - now) * 1000 } end
+if not a.sync then
+  local ok = earliest(at, num(r[3]), a.gap, a.windows)
+  if ok > at then return { 'postponed', now, (ok - now) * 1000 } end
+end
 redis.call('HSET', KEYS[3], unpack(taken))
 if not wait then return { 'paced', now, again } end
 
-redis.call('HSET', KEYS[1], 'next', 'resolve', 'collected', at + a.lease, 'lease', at + a.lease, 'doing', 'recollect')
-redis.call('HINCRBY', KEYS[1], 'collects', 1)
+redis.call('HSET', KEYS[1], 'next', 'resolve', 'lease', at + a.lease, 'doing', act)
+if a.sync then
+  redis.call('HINCRBY', KEYS[1], 'syncs', 1)
+else
+  redis.call('HSET', KEYS[1], 'collected', at + a.lease)
+  redis.call('HINCRBY', KEYS[1], 'collects', 1)
+end
 redis.call('ZADD', KEYS[2], at + a.lease, a.no)
 return { 'granted', now, wait }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strconv"
@@ -40,9 +41,36 @@ type Order struct {
 	NextDueAt     time.Time   `json:"next_due_at,omitzero"`
 	EndedAt       time.Time   `json:"ended_at,omitzero"`
 	LastError     *LastError  `json:"last_error,omitempty"`
-	Log           []Entry     `json:"log,omitempty"` // oldest first
+
+	// LatePaymentAt is when a verified payment was learnt of an order that had
+	// ended otherwise; transaction_id and paid_amount are that payment's.
+	LatePaymentAt time.Time `json:"late_payment_at,omitzero"`
+	// AmountDiffers: a payment's amount was not the one that was known.
+	AmountDiffers *Difference `json:"amount_differs,omitempty"`
+	// Sync is what became of telling WeChat Pay; nil where billing did not ask
+	// for that.
+	Sync *Sync `json:"sync,omitempty"`
+
+	Log []Entry `json:"log,omitempty"` // oldest first
 
 	Next Plan `json:"-"`
+}
+
+// Difference is an amount, in fen, that WeChat Pay gave in two ways under its
+// signature.
+type Difference struct {
+	At    time.Time `json:"at"`
+	Field string    `json:"field"` // total_amount or paid_amount
+	Known int64     `json:"known"`
+	Said  int64     `json:"said"`
+}
+
+// Sync is how far WeChat Pay has been told that the user paid elsewhere.
+type Sync struct {
+	State  SyncState `json:"state"`
+	Reason string    `json:"reason,omitempty"`
+	PaidAt time.Time `json:"paid_at,omitzero"`
+	Calls  int64     `json:"calls"`
 }
 
 // LastError is the newest call in the log that failed.
@@ -120,10 +148,12 @@ func (l *Ledger) List(ctx context.Context, state tasks.State) iter.Seq2[Order, e
 	}
 }
 
-// Stats are a merchant's orders by state, and the fen that came in.
+// Stats are a merchant's orders in the ledger by state, and the fen that the
+// paid ones among them brought. Orders that have left it are in PaidLeft alone.
 type Stats struct {
 	Orders     map[tasks.State]int64
 	PaidAmount int64
+	PaidLeft   int64
 }
 
 // MarshalJSON writes {"queued":n,…,"paid_amount":fen}, states in the order of
@@ -145,7 +175,7 @@ func (l *Ledger) Stats(ctx context.Context) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
-	s := Stats{Orders: make(map[tasks.State]int64, len(tasks.States)), PaidAmount: atoi(fields["paid_amount"])}
+	s := Stats{Orders: make(map[tasks.State]int64, len(tasks.States)), PaidAmount: atoi(fields["paid_amount"]), PaidLeft: atoi(fields["paid_left"])}
 	for _, state := range tasks.States {
 		s.Orders[state] = atoi(fields[string(state)])
 	}
@@ -202,10 +232,22 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 		OpenedAt: millis(f["opened"]).UTC(), LastAttemptAt: millis(f["last"]), EndedAt: millis(f["ended"]),
 		Next: Plan(f["next"]),
 	}
-	if o.State.Open() {
+	if f["sync"] != "" {
+		o.Sync = &Sync{State: SyncState(f["sync"]), Reason: f["syncwhy"], Calls: atoi(f["syncs"])}
+		if t, err := time.ParseInLocation(tasks.PaidTime, f["paidat"], tasks.China); err == nil {
+			o.Sync.PaidAt = t.UTC()
+		}
+	}
+	if o.State.Open() || o.Sync != nil && o.Sync.State == SyncPending {
 		o.NextDueAt = millis(f["due"])
 	}
-	for _, t := range []*time.Time{&o.OpenedAt, &o.LastAttemptAt, &o.NextDueAt, &o.EndedAt} {
+	o.LatePaymentAt = millis(f["late"])
+	var d Difference
+	var at int64
+	if n, _ := fmt.Sscan(f["differs"], &at, &d.Field, &d.Known, &d.Said); n == 4 {
+		d.At, o.AmountDiffers = time.UnixMilli(at).UTC(), &d
+	}
+	for _, t := range []*time.Time{&o.OpenedAt, &o.LastAttemptAt, &o.NextDueAt, &o.EndedAt, &o.LatePaymentAt} {
 		if !t.IsZero() {
 			*t = t.UTC()
 		}

@@ -8,12 +8,15 @@ import (
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/tasks"
 )
 
 //go:embed *.lua
 var sources embed.FS
 
-// The scripts, each in the file of its name, with common.lua before it.
+// The scripts, each in the file of its name, with tasks.EventScript and
+// common.lua before it.
 var (
 	claimScript  = load("claim")
 	permitScript = load("permit")
@@ -23,10 +26,13 @@ var (
 	getScript    = load("get")
 	listScript   = load("list")
 	lagScript    = load("lag")
+	noticeScript = load("notice")
+	retainScript = load("retain")
+	streamScript = load("stream")
 )
 
 func load(name string) *redis.Script {
-	var src string
+	src := tasks.EventScript
 	for _, file := range []string{"common.lua", name + ".lua"} {
 		b, err := sources.ReadFile(file)
 		if err != nil {

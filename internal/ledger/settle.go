@@ -69,16 +69,24 @@ type Settlement struct {
 	Fails       int64
 	Missing     int64
 
+	// Sync is how far WeChat Pay has been told of a withdrawn order, and
+	// SyncReason why no further; empty for a step on an open order.
+	Sync       SyncState
+	SyncReason string
+
 	// The claim counted a call that was not made.
-	Uncollected, Unqueried bool
+	Uncollected, Unqueried, Unsynced bool
 	// Collected is when the step's collect call was over; zero where it made
 	// none. MIN_GAP counts from the end of a call, since its start at the
 	// platform lies somewhere between ours and its end.
 	Collected time.Time
 
-	Facts    Facts
-	Verdict  string
-	Code     string
+	Facts Facts
+	// VerifiedPaid: the last reply was a payment under WeChat Pay's signature.
+	VerifiedPaid bool
+	// Of the step's last call, for the event.
+	Call, Verdict, Code, DetailCode string
+
 	Gate     GateSignal
 	CalledAt time.Time
 	First    time.Duration // see Limits
@@ -86,9 +94,44 @@ type Settlement struct {
 	Log      []Entry
 }
 
-// Settle writes a settlement under the token of its claim. It can be repeated.
-// The change is of the merchant's gate.
-func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (Code, GateChange, error) {
+// SyncState is how far WeChat Pay has been told that the user of a withdrawn
+// order paid elsewhere.
+type SyncState string
+
+// The states of a sync; the worker moves Pending on, and billing's next
+// withdrawal Failed.
+const (
+	SyncPending SyncState = "pending"
+	SyncDone    SyncState = "done"       // a signed reply shows the order DONE, paid by MCH
+	SyncFailed  SyncState = "failed"     // WeChat Pay refuses it, or the policy ran out
+	SyncNoNeed  SyncState = "not_needed" // the order was over at WeChat Pay before
+)
+
+// News is what a settlement or a notice found out that somebody must be told.
+type News string
+
+// The kinds of news.
+const (
+	NoNews News = ""
+	// Late: a verified payment of an order that had ended otherwise.
+	Late News = "late"
+	// Differs: a payment's amounts are not those that were known.
+	Differs News = "differs"
+)
+
+// SettleResult is the answer to a settlement.
+type SettleResult struct {
+	Code Code
+	Gate GateChange
+	News News
+}
+
+// Open reports whether the settlement leaves something to do.
+func (s Settlement) Open() bool { return s.State.Open() || s.Sync == SyncPending }
+
+// Settle writes a settlement under the token of its claim. It can be repeated;
+// News is only told once.
+func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResult, error) {
 	no := c.Order.OutOrderNo
 	args := struct {
 		No        string      `json:"no"`
@@ -106,6 +149,13 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (Code, GateC
 		Missing   int64       `json:"missing"`
 		Uncollect int         `json:"uncollect"`
 		Unquery   int         `json:"unquery"`
+		Unsync    int         `json:"unsync"`
+		Life      string      `json:"life"`
+		Sync      SyncState   `json:"sync,omitempty"`
+		SyncWhy   string      `json:"syncwhy,omitempty"`
+		VerPaid   bool        `json:"verified_paid"`
+		Call      string      `json:"call"`
+		Detail    string      `json:"detail"`
 		Collected *int64      `json:"collected,omitempty"`
 		OrderID   string      `json:"order_id,omitempty"`
 		TxID      string      `json:"transaction_id,omitempty"`
@@ -127,7 +177,8 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (Code, GateC
 		Attempts: s.AddAttempts, Declines: s.Declines, Confirms: s.Confirms, Fails: s.Fails, Missing: s.Missing,
 		OrderID: s.Facts.OrderID, TxID: s.Facts.TransactionID, PaidType: s.Facts.PaidType,
 		Total: s.Facts.Total, Paid: s.Facts.Paid,
-		Verdict: s.Verdict, Code: s.Code,
+		Life: c.Order.Life, Sync: s.Sync, SyncWhy: s.SyncReason, VerPaid: s.VerifiedPaid,
+		Call: s.Call, Verdict: s.Verdict, Code: s.Code, Detail: s.DetailCode,
 		Gate: s.Gate, Pair: pairKey(c.Order.AppID, c.Order.ServiceID),
 		First: s.First.Milliseconds(), Limit: s.Failures,
 		Log: make([]string, 0, len(s.Log)), Keep: LogEntries,
@@ -141,6 +192,9 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (Code, GateC
 	}
 	if s.Unqueried {
 		args.Unquery = 1
+	}
+	if s.Unsynced {
+		args.Unsync = 1
 	}
 	if !s.Collected.IsZero() {
 		over := s.Collected.UnixMilli()
@@ -158,7 +212,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (Code, GateC
 		e.At = time.Time{}
 		body, err := json.Marshal(e)
 		if err != nil {
-			return "", "", err
+			return SettleResult{}, err
 		}
 		args.Log = append(args.Log, string(body))
 	}
@@ -167,13 +221,13 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (Code, GateC
 		l.keys.Stats(), l.keys.Gate(), l.keys.Ended(s.State),
 	}, args)
 	if err != nil {
-		return "", "", err
+		return SettleResult{}, err
 	}
 	r := reader{vals: reply}
-	code := Code(r.str())
+	res := SettleResult{Code: Code(r.str())}
 	_ = r.int()
-	change := GateChange(r.str())
-	return code, change, r.err()
+	res.Gate, res.News = GateChange(r.str()), News(r.str())
+	return res, r.err()
 }
 
 // pairKey is the gate's field for the orders of one appid and service_id;

@@ -13,13 +13,20 @@
 --   bump                true to begin a new round
 --   attempts            how many to add
 --   declines, confirms, fails, missing   the counters, as they are now
---   uncollect, unquery  calls that were counted at the claim and not made
+--   uncollect, unquery, unsync   calls that were counted at the claim and not
+--                       made
 --   collected           when the step's collect call was over, or, where a
 --                       claimed one was not made, when the one before was (0:
 --                       there was none); absent where none was claimed
 --   order_id, transaction_id, paid_type, total, paid   what was learnt; absent
 --                       where nothing was
---   verdict, code       for the event
+--   life                the order's life at the claim: a reopening begins a new
+--                       one
+--   sync, syncwhy       steps that tell WeChat Pay of a withdrawn order: how far
+--                       that is ('pending', 'done', 'failed', 'not_needed'), and
+--                       why; else absent. state is 'withdrawn' then
+--   verified_paid       true where the last reply was a verified payment
+--   call, verdict, code, detail   for the event
 --   gate                'ok', 'fault', 'service', 'down', 'throttled' or ''
 --   pair                'p:<appid>:<service_id>'
 --   called_at           when the last call of the step began
@@ -29,20 +36,25 @@
 --   keep                entries that the log may have
 -- }
 --
--- Returns {code, now, gate}:
+-- Returns {code, now, gate, news}:
 --   'settled'  written
 --   'repeat'   was written before, with this gate
---   'ended'    the order had ended from another side; only the log was written
+--   'ended'    the order had ended from another side; the log was written, and
+--              what was learnt stands beside the end
+--   'reopened' the order ended and was opened again meanwhile; only the log was
+--              written
 --   'lost'     the lease is somebody else's; nothing was written
 -- gate is 'closed' or 'opened' where this settle did that, 'slowed' where it
--- slowed the merchant, else ''.
+-- slowed the merchant, else ''. news is 'late' for a payment beside another
+-- end, 'differs' where a payment's amounts are not those that were known, else
+-- ''.
 local s = cjson.decode(ARGV[1])
 local now, now_us = clock()
-local r = redis.call('HMGET', KEYS[1], 'state', 'token', 'done')
+local r = redis.call('HMGET', KEYS[1], 'state', 'token', 'done', 'life', 'sync')
 
 local done, did = string.match(r[3] or '', '^(%S+) ?(%S*)$')
-if done == s.token then return { 'repeat', now, did } end
-if r[2] ~= s.token then return { 'lost', now, '' } end
+if done == s.token then return { 'repeat', now, did, '' } end
+if r[2] ~= s.token then return { 'lost', now, '', '' } end
 
 -- gate keeps the merchant's faults. A reply can open a gate only if its call
 -- began after the gate had closed: replies to earlier calls still come in.
@@ -102,15 +114,36 @@ local change = gate()
 
 if s.uncollect > 0 then redis.call('HINCRBY', KEYS[1], 'collects', -s.uncollect) end
 if s.unquery > 0 then redis.call('HINCRBY', KEYS[1], 'queries', -s.unquery) end
+if s.unsync > 0 then redis.call('HINCRBY', KEYS[1], 'syncs', -s.unsync) end
 for _, entry in ipairs(s.log) do redis.call('LPUSH', KEYS[2], now .. ' ' .. entry) end
 if #s.log > 0 then redis.call('LTRIM', KEYS[2], 0, s.keep - 1) end
 redis.call('HDEL', KEYS[1], 'token', 'lease', 'doing')
 -- With what it did to the gate, so that a repeat can tell.
 redis.call('HSET', KEYS[1], 'done', change == '' and s.token or s.token .. ' ' .. change)
 
-if not OPEN[r[1]] then return { 'ended', now, change } end
+local call = { s.call, s.verdict, s.code, s.detail }
+if (r[4] or '') ~= s.life then
+  -- What the order is now is looked at anew; only when it was last collected
+  -- holds for any life.
+  if s.collected and s.collected > 0 then redis.call('HSET', KEYS[1], 'collected', s.collected) end
+  return { 'reopened', now, change, '' }
+end
+local syncing = s.sync and r[1] == 'withdrawn' and r[5] == 'pending'
+if not OPEN[r[1]] and not syncing then
+  local news = ''
+  if r[1] == 'paid' then
+    if s.verified_paid then news = differs(KEYS[1], now, s) end
+  elseif s.verified_paid then
+    news = late(KEYS[1], KEYS[4], s.no, now, s, call)
+  else
+    learn(KEYS[1], s)
+  end
+  -- Telling WeChat Pay has waited for this call.
+  if working(r[1], r[5]) then redis.call('ZADD', KEYS[3], now, s.no) end
+  return { 'ended', now, change, news }
+end
 
-local write, erase = { 'state', s.state }, {}
+local write, erase = {}, {}
 local function put(field, value)
   if value == nil or value == '' or value == 0 then
     erase[#erase + 1] = field
@@ -123,50 +156,49 @@ put('declines', s.declines)
 put('confirms', s.confirms)
 put('fails', s.fails)
 put('missing', s.missing)
-put('reason', s.reason)
 if s.collected then put('collected', s.collected) end
 if #s.log > 0 then put('last', now) end
-for field, name in pairs({ oid = 'order_id', tx = 'transaction_id', pt = 'paid_type', total = 'total', paid = 'paid' }) do
-  if s[name] ~= nil then
-    write[#write + 1] = field
-    write[#write + 1] = s[name]
-  end
-end
 
-local kind
-if OPEN[s.state] then
+local news, kind = '', 'order.attempted'
+if s.verified_paid then news = differs(KEYS[1], now, s) end
+if syncing then
+  put('sync', s.sync)
+  put('syncwhy', s.syncwhy)
+else
+  put('state', s.state)
+  put('reason', s.reason)
+end
+if s.sync == 'pending' or (not syncing and OPEN[s.state]) then
   put('next', s.next)
   put('due', s.due)
   redis.call('ZADD', KEYS[3], s.look, s.no)
   if s.bump then redis.call('HINCRBY', KEYS[1], 'round', 1) end
-  kind = 'order.attempted'
 else
-  put('ended', now)
   erase[#erase + 1] = 'next'
   erase[#erase + 1] = 'due'
   redis.call('ZREM', KEYS[3], s.no)
-  redis.call('ZADD', KEYS[7], now, s.no)
-  kind = 'order.' .. s.state
+  if not syncing then
+    put('ended', now)
+    redis.call('ZADD', KEYS[7], now, s.no)
+    kind = 'order.' .. s.state
+  end
 end
-redis.call('HSET', KEYS[1], unpack(write))
+if #write > 0 then redis.call('HSET', KEYS[1], unpack(write)) end
 if #erase > 0 then redis.call('HDEL', KEYS[1], unpack(erase)) end
 if s.attempts > 0 then redis.call('HINCRBY', KEYS[1], 'attempts', s.attempts) end
+learn(KEYS[1], s)
 
-if s.state ~= r[1] then
+if not syncing and s.state ~= r[1] then
   redis.call('HINCRBY', KEYS[5], r[1], -1)
   redis.call('HINCRBY', KEYS[5], s.state, 1)
-  if s.state == 'paid' then redis.call('HINCRBY', KEYS[5], 'paid_amount', s.paid or 0) end
+  if s.state == 'paid' then
+    redis.call('HINCRBY', KEYS[5], 'paid_amount', num(redis.call('HGET', KEYS[1], 'paid')))
+  end
 end
 
--- A step that made no call (its slot came too late) is nobody's news.
-if #s.log > 0 or s.state ~= r[1] then
-  local event = { 'type', kind, 'no', s.no, 'state', s.state }
-  for _, f in ipairs({ 'reason', 'verdict', 'code', 'order_id', 'transaction_id', 'paid_type', 'total', 'paid' }) do
-    if s[f] ~= nil and s[f] ~= '' then
-      event[#event + 1] = f
-      event[#event + 1] = s[f]
-    end
-  end
-  redis.call('XADD', KEYS[4], '*', unpack(event))
+if syncing and s.verified_paid and s.paid_type ~= 'MCH' then
+  news = late(KEYS[1], KEYS[4], s.no, now, s, call)
 end
-return { 'settled', now, change }
+-- A step that made no call (its slot came too late) is nobody's news.
+if #s.log > 0 or s.state ~= r[1] then emit(KEYS[1], KEYS[4], kind, s.no, call) end
+return { 'settled', now, change, news }

@@ -130,7 +130,30 @@ func (c *Client) Collect(ctx context.Context, r Request) Reply {
 	return c.call(ctx, CallCollect, func(ctx context.Context) (*core.APIResult, error) {
 		return c.core.Post(ctx, u, body)
 	}, func(reply *Reply, body []byte) {
-		c.judgeCollect(reply, r, body)
+		c.judgeTaken(reply, r, body)
+	})
+}
+
+// Sync tells the platform that the user paid the order elsewhere, at paidTime
+// (yyyyMMddHHmmss, on the clock of China). It is the only way to stop the
+// platform's own deductions once an order waits for payment (merchant/4012587960).
+// Accepted is the platform's word that it took the news; only a query shows that
+// the order is DONE.
+func (c *Client) Sync(ctx context.Context, r Request, paidTime string) Reply {
+	u := apiHost + "/v3/payscore/serviceorder/" + url.PathEscape(r.OutOrderNo) + "/sync"
+	type detail struct {
+		PaidTime string `json:"paid_time"`
+	}
+	body := struct {
+		AppID     string `json:"appid"`
+		ServiceID string `json:"service_id"`
+		Type      string `json:"type"`
+		Detail    detail `json:"detail"`
+	}{r.AppID, r.ServiceID, "Order_Paid", detail{paidTime}}
+	return c.call(ctx, CallSync, func(ctx context.Context) (*core.APIResult, error) {
+		return c.core.Post(ctx, u, body)
+	}, func(reply *Reply, body []byte) {
+		c.judgeTaken(reply, r, body)
 	})
 }
 
@@ -212,7 +235,8 @@ func decideError(reply *Reply, body []byte) {
 	}
 }
 
-func (c *Client) judgeCollect(reply *Reply, r Request, body []byte) {
+// judgeTaken decides a 2xx to a collect or a sync.
+func (c *Client) judgeTaken(reply *Reply, r Request, body []byte) {
 	if reply.HTTPStatus == http.StatusNoContent {
 		reply.Verdict = Accepted
 		return

@@ -75,8 +75,10 @@ func ruleError(call Call, status int, code, detail string, verified bool) ruling
 		// A refusal in words we do not know is about this order, as far as
 		// anybody can tell. It is looked at; it decides nothing.
 		r = ruling{NotCollectable, ScopeNone}
-	case call == CallQuery && (r.verdict == Declined || r.verdict == InProgress):
-		// Words about a deduction make no sense in a query's error.
+	case call == CallQuery && (r.verdict == Declined || r.verdict == InProgress),
+		call == CallSync && r.verdict == Declined:
+		// Words about a deduction make no sense in a query's error, nor that one
+		// failed in a sync's.
 		r = ruling{NotCollectable, ScopeNone}
 	}
 	if call == CallQuery && r.verdict == NotCollectable && !verified {

@@ -71,6 +71,9 @@ type Call string
 const (
 	CallCollect Call = "collect"
 	CallQuery   Call = "query"
+	CallSync    Call = "sync"
+	// CallNotification is none of ours: WeChat Pay has called.
+	CallNotification Call = "notification"
 )
 
 // Reply is a decided answer. It holds nothing secret: no header but the

@@ -61,7 +61,7 @@ func (m *ledgerMetrics) Collect(ch chan<- prometheus.Metric) {
 	for state, n := range stats.Orders {
 		gauge(m.orders, float64(n), string(state))
 	}
-	ch <- prometheus.MustNewConstMetric(m.collected, prometheus.CounterValue, float64(stats.PaidAmount))
+	ch <- prometheus.MustNewConstMetric(m.collected, prometheus.CounterValue, float64(stats.PaidAmount+stats.PaidLeft))
 
 	if g, err := m.ledger.Gate(ctx); err == nil {
 		for _, kind := range []string{"fault", "down", "throttled"} {

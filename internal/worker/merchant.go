@@ -62,6 +62,7 @@ func newMerchant(cfg config.Worker, m config.Merchant, rdb, queue redis.Universa
 		Rate:        cfg.Rate,
 		CallTimeout: cfg.CallTimeout,
 		SweepEvery:  cfg.SweepEvery,
+		Retention:   cfg.Retention,
 		Concurrency: cfg.Concurrency,
 	}, l, client, producer, log, metrics)
 	log = log.With().Str(logging.FieldMchID, m.MchID).Logger()

@@ -1,0 +1,75 @@
+package ledger
+
+import (
+	"context"
+	"time"
+
+	"payscore-collector/tasks"
+)
+
+// retainPage is how many orders one call of retain.lua looks at, and retainPages
+// how many such calls one Retain makes at most: Redis is not held up, and what is
+// left goes next time.
+const (
+	retainPage  = 200
+	retainPages = 20
+)
+
+// Retain takes orders that ended longer than retention ago out of the ledger,
+// with their logs, and returns how many. Open ones stay, and those that could be
+// collected too soon if they were handed over again at once.
+func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration) (removed int64, err error) {
+	for _, state := range tasks.States {
+		if state.Open() {
+			continue
+		}
+		start := int64(0)
+		for range retainPages {
+			reply, err := run(ctx, l.rdb, retainScript, []string{l.keys.Ended(state), l.keys.Stats()}, map[string]any{
+				"state": state, "order": l.keys.Order(""), "log": l.keys.Log(""),
+				"retention": retention.Milliseconds(), "gap": minGap.Milliseconds(),
+				"start": start, "limit": retainPage,
+			})
+			if err != nil {
+				return removed, err
+			}
+			r := reader{vals: reply}
+			gone, passed := r.int(), r.int()
+			if err := r.err(); err != nil {
+				return removed, err
+			}
+			removed, start = removed+gone, start+passed
+			if gone+passed < retainPage {
+				break
+			}
+		}
+	}
+	return removed, nil
+}
+
+// StreamReader is somebody who reads the stream of outcomes.
+type StreamReader struct {
+	Group   string        // "webhooks" is the relay of webhooks
+	Pending int64         // events that were given to it and not acknowledged
+	Behind  time.Duration // age of the oldest event that it has not done with; 0 for none
+}
+
+// Trim removes events older than keep from the stream, but for those that some
+// reader has not done with, and tells how far behind each reader is. With 0 it
+// only tells.
+func (l *Ledger) Trim(ctx context.Context, keep time.Duration) ([]StreamReader, error) {
+	reply, err := run(ctx, l.rdb, streamScript, []string{l.keys.Outcomes(), l.keys.Hooks()},
+		map[string]any{"keep": keep.Milliseconds()})
+	if err != nil {
+		return nil, err
+	}
+	r := reader{vals: reply}
+	_ = r.int()
+	var readers []StreamReader
+	for len(r.vals) > 0 && !r.bad {
+		s := StreamReader{Group: r.str(), Pending: r.int()}
+		s.Behind = max(0, time.Duration(r.int())*time.Millisecond)
+		readers = append(readers, s)
+	}
+	return readers, r.err()
+}
