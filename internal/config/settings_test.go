@@ -25,7 +25,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 			Window:          Window{From: 8 * time.Hour, To: 22 * time.Hour},
 			Location:        shanghai,
 			MinGap:          5 * time.Minute, GiveUpAfter: 720 * time.Hour, SweepEvery: 15 * time.Second,
-			Retention:       90 * 24 * time.Hour,
+			Retention: 90 * 24 * time.Hour,
 			AdminAddr: "127.0.0.1:9090",
 		}
 		equal := cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })

@@ -121,13 +121,15 @@ redis.call('HDEL', KEYS[1], 'token', 'lease', 'doing')
 -- With what it did to the gate, so that a repeat can tell.
 redis.call('HSET', KEYS[1], 'done', change == '' and s.token or s.token .. ' ' .. change)
 
-local call = { s.call, s.verdict, s.code, s.detail }
-if (r[4] or '') ~= s.life then
-  -- What the order is now is looked at anew; only when it was last collected
-  -- holds for any life.
-  if s.collected and s.collected > 0 then redis.call('HSET', KEYS[1], 'collected', s.collected) end
-  return { 'reopened', now, change, '' }
+-- When it was last collected holds whatever has become of it meanwhile.
+if s.collected == 0 then
+  redis.call('HDEL', KEYS[1], 'collected')
+elseif s.collected then
+  redis.call('HSET', KEYS[1], 'collected', s.collected)
 end
+
+local call = { s.call, s.verdict, s.code, s.detail }
+if (r[4] or '') ~= s.life then return { 'reopened', now, change, '' } end
 local syncing = s.sync and r[1] == 'withdrawn' and r[5] == 'pending'
 if not OPEN[r[1]] and not syncing then
   local news = ''
@@ -156,7 +158,6 @@ put('declines', s.declines)
 put('confirms', s.confirms)
 put('fails', s.fails)
 put('missing', s.missing)
-if s.collected then put('collected', s.collected) end
 if #s.log > 0 then put('last', now) end
 
 local news, kind = '', 'order.attempted'
