@@ -202,6 +202,23 @@ func TestNotice(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 	})
+	t.Run("of a withdrawn order that WeChat Pay was told of, with another amount, tells of the amount alone", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		c := s.granted("A")
+		set := back(c, ledger.Recheck)
+		set.Facts = ledger.Facts{Total: fen(9999)}
+		s.settle(c, set)
+		s.withdraw("A", "told")
+		n := paidNotice("A")
+		n.Facts.PaidType, n.Facts.TransactionID = "MCH", ""
+		if got := s.notice(n); got != "repeat differs" {
+			t.Errorf("%s", got)
+		}
+		if o := s.get("A"); o.State != tasks.Withdrawn || !o.LatePaymentAt.IsZero() || o.AmountDiffers == nil {
+			t.Errorf("%+v", o)
+		}
+	})
 	t.Run("with other amounts than were known is written down and told, once", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")

@@ -124,6 +124,8 @@ type SettleResult struct {
 	Code Code
 	Gate GateChange
 	News News
+	// End is the one that came from another side, where Code is HasEnded.
+	End tasks.State
 }
 
 // Open reports whether the settlement leaves something to do.
@@ -227,6 +229,9 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	res := SettleResult{Code: Code(r.str())}
 	_ = r.int()
 	res.Gate, res.News = GateChange(r.str()), News(r.str())
+	if res.Code == HasEnded {
+		res.End = tasks.State(r.str())
+	}
 	return res, r.err()
 }
 

@@ -40,7 +40,8 @@
 --   'settled'  written
 --   'repeat'   was written before, with this gate
 --   'ended'    the order had ended from another side; the log was written, and
---              what was learnt stands beside the end
+--              what was learnt stands beside the end, whose state is the fifth
+--              value
 --   'reopened' the order ended and was opened again meanwhile; only the log was
 --              written
 --   'lost'     the lease is somebody else's; nothing was written
@@ -142,7 +143,7 @@ if not OPEN[r[1]] and not syncing then
   end
   -- Telling WeChat Pay has waited for this call.
   if working(r[1], r[5]) then redis.call('ZADD', KEYS[3], now, s.no) end
-  return { 'ended', now, change, news }
+  return { 'ended', now, change, news, r[1] }
 end
 
 local write, erase = {}, {}
