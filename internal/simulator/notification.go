@@ -51,7 +51,7 @@ type NotificationOptions struct {
 	// The signature is good for that time.
 	Age time.Duration
 	// Serial is the name of the key that signed, in Wechatpay-Serial; default
-	// the public key's ID. It changes nothing else.
+	// the one that [Notifications] ask for. It changes nothing else.
 	Serial string
 	// WrongSignature signs as the platform does to find out whether the
 	// merchant verifies: with WECHATPAY/SIGNTEST/ in front, and wrong.
@@ -113,7 +113,7 @@ func (s *Simulator) Notification(no string, opts NotificationOptions) (RawNotifi
 	}
 	serial, how := opts.Serial, signGood
 	if serial == "" {
-		serial = s.id.PublicKeyID
+		serial = s.id.notifySerial(*s.notifications.Load())
 	}
 	if opts.WrongSignature {
 		how = signWrong

@@ -84,6 +84,14 @@ func (id identity) serialFor(r *http.Request, c Call) string {
 	}
 }
 
+// notifySerial is the name under which a notification is signed.
+func (id identity) notifySerial(n Notifications) string {
+	if n.Serial == SerialCertificate {
+		return id.CertificateSerialNo
+	}
+	return id.PublicKeyID
+}
+
 // sealed is a piece of data encrypted with the APIv3 key. Certificates come
 // in this form; notifications do too.
 type sealed struct {
