@@ -40,15 +40,14 @@ func (c *Collection) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &v); err != nil {
 		return err
 	}
-	switch {
-	case v.PaidAmount != nil:
+	// A key that comes twice is read into the same value twice.
+	c.PaidAmount, c.silent = 0, v.PaidAmount == nil && len(c.Details) == 0
+	if v.PaidAmount != nil {
 		c.PaidAmount = *v.PaidAmount
-	case len(c.Details) > 0:
-		for _, d := range c.Details {
-			c.PaidAmount += d.Amount
-		}
-	default:
-		c.silent = true
+		return nil
+	}
+	for _, d := range c.Details {
+		c.PaidAmount += d.Amount
 	}
 	return nil
 }

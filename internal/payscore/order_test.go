@@ -1,6 +1,7 @@
 package payscore_test
 
 import (
+	"encoding/json"
 	"testing"
 
 	"payscore-collector/internal/payscore"
@@ -111,5 +112,30 @@ func TestOrderLastPayment(t *testing.T) {
 	none := payscore.Order{TotalAmount: 7}
 	if none.LastPayment() != (payscore.Detail{}) || none.Paid() != 0 || none.Total() != 7 {
 		t.Errorf("without a collection: %+v %d of %d", none.LastPayment(), none.Paid(), none.Total())
+	}
+}
+
+func TestOrderPaid(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, collection string
+		want             int64
+	}{
+		{"an amount", `{"state":"USER_PAID","total_amount":9,"paid_amount":7,"details":[{"amount":4}]}`, 7},
+		{"details alone", `{"state":"USER_PAID","total_amount":9,"details":[{"amount":4},{"amount":3}]}`, 7},
+		{"neither, and paid", `{"state":"USER_PAID","total_amount":9}`, 9},
+		{"neither, and owed", `{"state":"USER_PAYING","total_amount":9}`, 0},
+		{"said twice", `{"state":"USER_PAID","details":[{"amount":4}]},"collection":{"total_amount":8,"details":[{"amount":4}]}`, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var o payscore.Order
+			if err := json.Unmarshal([]byte(`{"collection":`+tt.collection+`}`), &o); err != nil {
+				t.Fatal(err)
+			}
+			if got := o.Paid(); got != tt.want {
+				t.Errorf("%d fen, want %d", got, tt.want)
+			}
+		})
 	}
 }
