@@ -7,7 +7,7 @@ const (
 	FieldMchID      = "mchid"        // merchant number
 	FieldOutOrderNo = "out_order_no" // the merchant's order number
 	FieldAttempt    = "attempt"      // the order's answered collect calls so far, and one
-	FieldCall       = "call"         // which WeChat Pay call: collect, query, sync
+	FieldCall       = "call"         // which WeChat Pay call: collect, query, sync; or its own, notification
 	FieldVerdict    = "verdict"      // what the reply was taken for
 	FieldHTTPStatus = "http_status"  // of WeChat Pay's reply
 	FieldCode       = "code"         // WeChat Pay's error code, e.g. TRADE_ERROR
@@ -15,6 +15,9 @@ const (
 	FieldRequestID  = "request_id"   // whole, as WeChat Pay's support asks for it
 	FieldElapsedMS  = "elapsed_ms"   // milliseconds, of the call or the step
 	FieldState      = "state"        // of the order in the ledger
+	FieldOutcome    = "outcome"      // what became of a notification
+	FieldEventID    = "event_id"     // WeChat Pay's, the same in every delivery of a notification
+	FieldRemote     = "remote"       // host:port that a request came from
 	FieldReason     = "reason"       // why an order ended or a merchant is held
 	FieldDue        = "due"          // when the order is looked at next
 	FieldRound      = "round"        // which task of the order this is

@@ -1,7 +1,7 @@
 // Package worker puts the collection together: for each merchant a client, a
 // ledger, a collector, an asynq server and a sweep; beside them Redis is
-// watched, and health and metrics are served. The worker command, the demo and
-// the tests all run it.
+// watched, and notifications, health and metrics are served. The worker command,
+// the demo and the tests all run it.
 package worker
 
 import (
@@ -46,9 +46,6 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	for _, w := range cfg.Warnings {
 		log.Warn().Msg(w)
 	}
-	if cfg.PublicAddr != "" {
-		log.Warn().Msg("PUBLIC_ADDR is set, but this release does not serve notifications yet; orders end by query alone")
-	}
 	redisconn.RedirectLog(log)
 	// A connection for each step under way, and some for asynq's and our own
 	// background work.
@@ -66,6 +63,11 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 		return err
 	}
 	defer admin.close()
+	public, err := servePublic(cfg, registry, log)
+	if err != nil {
+		return err
+	}
+	defer public.close()
 
 	if err := awaitGoodRedis(ctx, rdb, log); err != nil {
 		if ctx.Err() != nil {
@@ -95,6 +97,9 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 			return fmt.Errorf("merchant %s: %w", m.ledger.MchID(), err)
 		}
 	}
+	if err := public.open(merchants); err != nil {
+		return err
+	}
 	watch.ready.Store(true)
 	log.Info().Int("merchants", len(merchants)).Int("concurrency", cfg.Concurrency).
 		Str("admin", admin.addr()).Msg("collecting")
@@ -103,6 +108,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	log.Info().Msg("stopping: steps under way finish, the rest stays queued")
 	watch.ready.Store(false)
 	var stopping sync.WaitGroup
+	stopping.Go(public.close)
 	for _, m := range merchants {
 		stopping.Go(m.shutdown)
 	}
