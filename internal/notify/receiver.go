@@ -130,9 +130,6 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		came := time.Now()
 		res = r.within(d, req, body)
 		r.metrics.observe(d.mchid, time.Since(came))
-	} else {
-		// What is left of the body is nobody's to read.
-		w.Header().Set("Connection", "close")
 	}
 	label := d.mchid
 	if d == r.nobody {
@@ -140,7 +137,18 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	r.metrics.Notifications.WithLabelValues(label, string(res.outcome)).Inc()
 	d.say(res, req)
+	if early == "" {
+		answers[res.outcome].write(w)
+		return
+	}
+	// The rest of the body is nobody's to read. But a client that meets a closed
+	// connection while it still sends might never see the answer.
+	w.Header().Set("Connection", "close")
+	ctl := http.NewResponseController(w)
+	_ = ctl.EnableFullDuplex() // without it, reading would end with the answer
 	answers[res.outcome].write(w)
+	_ = ctl.Flush()
+	_, _ = io.CopyN(io.Discard, req.Body, 4*maxBody)
 }
 
 // admit looks at what can be seen without any keys, and reads the body. outcome

@@ -224,14 +224,15 @@ func outdated(header http.Header) bool {
 	return err == nil && math.Abs(float64(time.Now().Unix())-float64(at)) >= consts.FiveMinute
 }
 
-// word keeps of a string from outside what an identifier can have, and no more
-// than fits a log line: whoever sends it may have put anything in.
+// word makes a string from outside fit for a log line: whoever sends it may have
+// put anything in. What no identifier has becomes a question mark, so that none
+// turns into another one.
 func word(s string) string {
 	const most = 96
 	if len(s) > most {
 		s = s[:most]
 	}
-	return notWord.ReplaceAllString(s, "")
+	return notWord.ReplaceAllString(s, "?")
 }
 
 var notWord = regexp.MustCompile(`[^0-9A-Za-z_.-]`)
