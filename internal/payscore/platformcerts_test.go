@@ -31,6 +31,7 @@ func newCertPlatform(t *testing.T) *certPlatform {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(sim.Close)
 	p := &certPlatform{Simulator: sim, entered: make(chan struct{}, 100)}
 	inner := sim.Handler()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -67,9 +67,9 @@ func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep
 	if rep.page {
 		h.Set("Content-Type", "text/html")
 	} else {
-		h.Set(headerRequestID, "08"+randomHex(17)+"-"+rep.fine)
+		h.Set(headerRequestID, newRequestID(rep.fine))
 		h.Set("Content-Type", "application/json; charset=utf-8")
-		if err := s.id.sign(h, rep.body, rep.how, s.id.serialFor(r, c.kind)); err != nil {
+		if err := s.id.sign(h, rep.body, rep.how, s.id.serialFor(r, c.kind), time.Now()); err != nil {
 			http.Error(w, "the simulator cannot sign: "+err.Error(), http.StatusInternalServerError)
 			return
 		}
@@ -105,6 +105,9 @@ func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep
 		c.order.endShown(-1) // the client never got it
 	}
 }
+
+// newRequestID is a Request-ID with the finer code behind its last dash.
+func newRequestID(fine string) string { return "08" + randomHex(17) + "-" + fine }
 
 // reset closes the connection in a way that the client sees as a reset.
 func reset(w http.ResponseWriter) {
