@@ -52,6 +52,7 @@ type model struct {
 	mchid    string
 
 	orders   map[string]*modelOrder
+	was      map[string]tasks.State // before the operation
 	due      map[string]bool // who is in the due index
 	ended    map[string]string
 	events   map[string][]string
@@ -546,12 +547,17 @@ func (m *model) Check(t *rapid.T) {
 		got, err := m.l.Get(ctx, no)
 		o := m.orders[no]
 		if o == nil {
+			delete(m.was, no)
 			m.want("order "+no, fmt.Sprint(err), ledger.ErrNotFound.Error())
 			continue
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		if was := m.was[no]; was != "" && was != got.State && !slices.Contains(was.Next(), got.State) {
+			t.Fatalf("%s went from %s to %s", no, was, got.State)
+		}
+		m.was[no] = got.State
 		stats[tasks.State(o.state)]++
 		if o.state == "paid" {
 			paid += o.paid
@@ -633,7 +639,7 @@ func TestScriptsAgainstAModel(t *testing.T) {
 		mchid := fmt.Sprintf("19%08d", run)
 		m := &model{
 			l: ledger.New(srv.Client, mchid), producer: tasks.NewProducer(srv.Client), redis: srv, mchid: mchid,
-			orders: map[string]*modelOrder{}, due: map[string]bool{}, ended: map[string]string{}, events: map[string][]string{},
+			orders: map[string]*modelOrder{}, was: map[string]tasks.State{}, due: map[string]bool{}, ended: map[string]string{}, events: map[string][]string{},
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"": m.Check, "open": m.Open, "withdraw": m.Withdraw, "claim": m.Claim, "claim again": m.Claim, "permit": m.Permit,
