@@ -13,6 +13,10 @@ import (
 // platform costs another nothing.
 func QueueName(mchid string) string { return "collect:" + mchid }
 
+// PendingKey is asynq's list of a merchant's tasks that wait for a worker. The
+// name is asynq's; a test of the worker holds it against asynq itself.
+func PendingKey(mchid string) string { return "asynq:{" + QueueName(mchid) + "}:pending" }
+
 // TaskID returns the asynq task ID of one round of an order. It carries the
 // mchid, because asynq renews leases by task ID alone: the same ID in two
 // queues of one process would starve one of them. It carries the round, so

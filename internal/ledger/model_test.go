@@ -53,7 +53,7 @@ type model struct {
 
 	orders   map[string]*modelOrder
 	was      map[string]tasks.State // before the operation
-	due      map[string]bool // who is in the due index
+	due      map[string]bool        // who is in the due index
 	ended    map[string]string
 	events   map[string][]string
 	paidLeft int64
