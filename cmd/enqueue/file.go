@@ -69,6 +69,9 @@ func (c fileCommand) run(ctx context.Context, p process, s config.ClientSettings
 	r.file = src.name
 	if c.Rejects != "" {
 		r.rejects = intake.NewRejects(c.Rejects, in)
+		if err := r.rejects.Check(); err != nil {
+			return p.complain(exitFailed, fmt.Errorf("%w; nothing was handed over", err))
+		}
 	}
 	var to sender = checker{}
 	if !c.DryRun {
