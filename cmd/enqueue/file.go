@@ -75,7 +75,7 @@ func (c fileCommand) run(ctx context.Context, p process, s config.ClientSettings
 	}
 	var to sender = checker{}
 	if !c.DryRun {
-		client, err := connect(ctx, p, cfg)
+		client, err := connect(ctx, p, cfg, "handed over")
 		if err != nil {
 			return p.complain(exitFailed, err)
 		}
