@@ -224,3 +224,5 @@ func TestTrim(t *testing.T) {
 		}
 	})
 }
+
+func zAt(score float64, member string) redis.Z { return redis.Z{Score: score, Member: member} }

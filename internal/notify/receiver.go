@@ -290,10 +290,13 @@ var takenTexts = map[ledger.NoticeCode]string{
 // about says what a notification is about; there may be little that is known.
 func about(e *zerolog.Event, n payscore.Notification) *zerolog.Event {
 	if n.Order != nil {
-		e = e.Str(logging.FieldOutOrderNo, n.Order.OutOrderNo).Str(logging.FieldVerdict, string(n.Verdict)).Str(logging.FieldReason, n.Reason)
+		e = e.Str(logging.FieldOutOrderNo, n.Order.OutOrderNo).Str(logging.FieldVerdict, string(n.Verdict))
+		if n.Reason != "" {
+			e = e.Str(logging.FieldReason, n.Reason)
+		}
 	}
 	if n.EventType != "" {
-		e = e.Str(logging.FieldEventID, n.EventID).Str("event_type", n.EventType)
+		e = e.Str(logging.FieldEventID, n.EventID).Str(logging.FieldEventType, n.EventType)
 	}
 	return e.Str(logging.FieldRequestID, n.RequestID)
 }

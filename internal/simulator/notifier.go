@@ -45,7 +45,7 @@ func newNotifier(s *Simulator) *notifier {
 			// for him, who is a test or a neighbour.
 			Transport: &http.Transport{
 				MaxIdleConnsPerHost: maxSenders, MaxConnsPerHost: maxSenders,
-				IdleConnTimeout: 10 * time.Second, MaxResponseHeaderBytes: maxNotifyAnswer,
+				IdleConnTimeout: 10 * time.Second, MaxResponseHeaderBytes: maxNotifyAnswer, DisableCompression: true,
 			},
 			// The platform takes a redirect for a refusal.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
