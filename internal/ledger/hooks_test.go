@@ -19,8 +19,8 @@ import (
 // hookLease is long enough to be held for the whole test.
 const hookLease = time.Minute
 
-// withdraw ends an open order.
-func (s *setup) withdraw(no, reason string) {
+// withdrawFor ends an open order.
+func (s *setup) withdrawFor(no, reason string) {
 	s.Helper()
 	res, err := s.producer.Withdraw(s.Context(), tasks.Withdrawal{MchID: mchid, OutOrderNo: no, Reason: reason})
 	if err != nil || res.Status != tasks.Accepted {
@@ -40,7 +40,7 @@ func (s *setup) end(nos ...string) {
 	s.Helper()
 	for _, no := range nos {
 		s.open(no)
-		s.withdraw(no, "waived")
+		s.withdrawFor(no, "waived")
 	}
 }
 
@@ -266,7 +266,7 @@ func TestRelayHooks(t *testing.T) {
 				no := fmt.Sprintf("N-%d", i)
 				s.open(no)
 				for life := range lives {
-					s.withdraw(no, fmt.Sprintf("life %d", life))
+					s.withdrawFor(no, fmt.Sprintf("life %d", life))
 					s.reopen(no)
 				}
 			})
@@ -295,7 +295,7 @@ func TestClaimHook(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		const reason = `waived: "50%" \ 甲/乙 <&> ' 🚲`
-		s.withdraw("A", reason)
+		s.withdrawFor("A", reason)
 		c := s.claimHook("A", ledger.NewToken(), s.handedOut("A"))
 		s.wantHook(c, ledger.Granted, "order.withdrawn")
 		stream, err := s.redis.Client.XRange(t.Context(), tasks.KeysOf(mchid).Outcomes(), c.EntryID, c.EntryID).Result()

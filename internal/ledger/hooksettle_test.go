@@ -93,7 +93,7 @@ func TestSettleHook(t *testing.T) {
 		}
 		s.settleHook(done("A", "mine", c))
 		s.reopen("A")
-		s.withdraw("A", "once more")
+		s.withdrawFor("A", "once more")
 		if c = s.claimHook("A", "mine", s.handedOut("A")); c.Fails != 0 {
 			t.Errorf("the next end begins with %d failures", c.Fails)
 		}
@@ -104,7 +104,7 @@ func TestSettleHook(t *testing.T) {
 		c := s.claimHook("A", "mine", s.handedOut("A"))
 		s.settleHook(failed("A", "mine", c, time.Hour))
 		s.reopen("A")
-		s.withdraw("A", "once more")
+		s.withdrawFor("A", "once more")
 		s.end("B")
 		s.handedOut("B") // alone
 	})
@@ -116,7 +116,7 @@ func TestSettleHook(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.reopen("A")
-		s.withdraw("A", "once more")
+		s.withdrawFor("A", "once more")
 		s.relay(ledger.HookRelayArgs{Scan: 10, Most: 1000})
 		var other ledger.HookClaim
 		s.until(func() bool { other = s.claimHook("A", "other", 1<<40); return other.Code == ledger.Granted })
