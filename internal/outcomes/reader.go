@@ -41,7 +41,7 @@ type Options struct {
 	// as dead and the event is taken over; default 30 s.
 	Idle   time.Duration
 	Block  time.Duration // how long Redis is asked to wait for an event, and so how late an end of ctx may be noticed; default 1 s
-	Lookup time.Duration // how often new merchants are looked for; default 5 s
+	Lookup time.Duration // how often new merchants are looked for; default 2 s
 	Pause  time.Duration // before asking again after a failure; default 500 ms
 }
 
@@ -56,7 +56,7 @@ func (o Options) withDefaults() Options {
 	}
 	fill(&o.Idle, 30*time.Second)
 	fill(&o.Block, time.Second)
-	fill(&o.Lookup, 5*time.Second)
+	fill(&o.Lookup, 2*time.Second)
 	fill(&o.Pause, 500*time.Millisecond)
 	return o
 }
