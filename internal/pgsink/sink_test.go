@@ -174,6 +174,17 @@ func TestSinkWrite(t *testing.T) {
 			t.Errorf("it is nobody's business: %s", &log)
 		}
 	})
+	t.Run("through a pooler of connections, which allows no prepared statements", func(t *testing.T) {
+		for i, mode := range []string{"exec", "simple_protocol"} {
+			url := server.Database(t, fmt.Sprintf("pooled%d", i))
+			var log logBuffer
+			s := prepared(t, url+"&default_query_exec_mode="+mode, &log)
+			events := story(3, 2)
+			events[0].Reason = `\ ' "`
+			write(t, s, events)
+			wantTables(t, url, events)
+		}
+	})
 	t.Run("finishes what it has begun when it is told to stop", func(t *testing.T) {
 		url := server.Database(t, "stop")
 		var log logBuffer
