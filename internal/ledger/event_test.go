@@ -13,8 +13,8 @@ import (
 	"payscore-collector/tasks"
 )
 
-// events decodes the whole stream.
-func (s *setup) events() []ledger.Event {
+// stream decodes the whole stream.
+func (s *setup) stream() []ledger.Event {
 	s.Helper()
 	entries, err := s.redis.Client.XRange(s.Context(), tasks.KeysOf(mchid).Outcomes(), "-", "+").Result()
 	if err != nil {
@@ -42,7 +42,7 @@ func TestDecodeEvent(t *testing.T) {
 			Call: "query", Verdict: "paid", Code: "OK", DetailCode: "0",
 			Facts: ledger.Facts{OrderID: "1", TransactionID: "42", PaidType: "NEWTON", Total: &total, Paid: &paid},
 		})
-		events, o := s.events(), s.get("A")
+		events, o := s.stream(), s.get("A")
 		if len(events) != 2 {
 			t.Fatalf("%d events", len(events))
 		}
@@ -79,7 +79,7 @@ func TestDecodeEvent(t *testing.T) {
 		if _, _, err := s.ledger.Notice(s.Context(), ledger.Notice{OutOrderNo: "A", Paid: true, Facts: ledger.Facts{PaidType: "NEWTON", Total: &paid, Paid: &paid}}); err != nil {
 			t.Fatal(err)
 		}
-		events, o := s.events(), s.get("A")
+		events, o := s.stream(), s.get("A")
 		last := events[len(events)-1]
 		if last.Type != "order.paid" || last.State != tasks.Withdrawn || !last.EndedAt.Equal(ended) ||
 			last.LatePaymentAt.IsZero() || !last.LatePaymentAt.Equal(o.LatePaymentAt) {
@@ -88,7 +88,7 @@ func TestDecodeEvent(t *testing.T) {
 		if err := s.producer.Open(s.Context(), tasks.Order{Payload: payload("A"), Reopen: true}); err != nil {
 			t.Fatal(err)
 		}
-		events = s.events()
+		events = s.stream()
 		last = events[len(events)-1]
 		if last.Type != "order.reopened" || !last.EndedAt.IsZero() || !last.LatePaymentAt.IsZero() {
 			t.Errorf("after the reopening: %+v", last)
