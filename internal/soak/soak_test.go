@@ -287,7 +287,6 @@ func (w *world) until(t *testing.T, within time.Duration, what string, ok func()
 type row struct {
 	state, transaction string
 	paid               int64
-	late               bool
 }
 
 // judge compares the books with the ledger's events and the platform's truth.
