@@ -180,7 +180,7 @@ func (m *model) Withdraw(t *rapid.T) {
 	switch {
 	case o == nil:
 		want = tasks.Absent
-	case o.state == "withdrawn" && (!tell || o.sync == "pending" || o.sync == "done"):
+	case o.state == "withdrawn" && (!tell || o.sync != "" && o.sync != "failed"):
 		want = tasks.Duplicate
 	case o.state != "withdrawn" && !o.open():
 		want = tasks.Ended
@@ -201,9 +201,11 @@ func (m *model) Withdraw(t *rapid.T) {
 		o.sync, o.next = "pending", ledger.TellPaid
 		m.due[no] = true
 	}
+	kind := "attempted"
 	if opened {
-		m.emit("withdrawn", no)
+		kind = "withdrawn"
 	}
+	m.emit(kind, no)
 }
 
 func (m *model) Claim(t *rapid.T) {

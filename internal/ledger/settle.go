@@ -36,6 +36,10 @@ const (
 	GateThrottled GateSignal = "throttled" // too fast
 )
 
+// GateKinds lists the signals that can close a merchant's gate, which then is of
+// that kind.
+var GateKinds = []GateSignal{GateFault, GateDown, GateThrottled}
+
 // GateChange is what a settle did to the merchant's gate.
 type GateChange string
 
@@ -106,6 +110,9 @@ const (
 	SyncFailed  SyncState = "failed"     // WeChat Pay refuses it, or the policy ran out
 	SyncNoNeed  SyncState = "not_needed" // the order was over at WeChat Pay before
 )
+
+// SyncStates lists every state of a sync.
+var SyncStates = []SyncState{SyncPending, SyncDone, SyncFailed, SyncNoNeed}
 
 // News is what a settlement or a notice found out that somebody must be told.
 type News string

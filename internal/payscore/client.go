@@ -274,7 +274,7 @@ func (c *Client) judgeQuery(reply *Reply, r Request, body []byte) {
 	}
 	reply.Order = &o
 	if o.ServiceID != "" && o.ServiceID != r.ServiceID || o.AppID != "" && o.AppID != r.AppID {
-		reply.Verdict, reply.Reason = NotCollectable, "wrong_appid_or_service_id"
+		reply.Verdict, reply.Reason = NotCollectable, ReasonWrongService
 		reply.Message = "the order exists under another appid or service_id"
 		return
 	}

@@ -52,7 +52,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	redisconn.RedirectLog(log)
 	// A connection for each step under way, and some for asynq's and our own
 	// background work.
-	connections := len(cfg.Merchants)*cfg.Concurrency + 16
+	connections := len(cfg.Merchants)*cfg.Concurrency + hookConnections(cfg) + 16
 	rdb := cfg.Redis.Open(redisconn.Pool{Size: connections, Name: "payscore-worker"})
 	defer rdb.Close()
 	queue := cfg.Redis.Open(redisconn.Pool{Size: connections, Name: "payscore-worker-asynq"})
@@ -90,6 +90,12 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 		merchants = append(merchants, started)
 		registry.MustRegister(newLedgerMetrics(started.ledger, rdb))
 	}
+	hooks, err := startWebhooks(cfg, rdb, queue, registry, asynqTrouble, log)
+	if err != nil {
+		return err
+	}
+	stopHooks := sync.OnceFunc(hooks.shutdown)
+	defer stopHooks()
 	for _, m := range merchants {
 		if err := m.start(); err != nil {
 			return fmt.Errorf("merchant %s: %w", m.ledger.MchID(), err)
@@ -106,6 +112,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	for _, m := range merchants {
 		stopping.Go(m.shutdown)
 	}
+	stopping.Go(stopHooks)
 	stopping.Wait()
 	log.Info().Msg("stopped")
 	return nil
