@@ -31,7 +31,7 @@ if state == 'queued' or state == 'awaiting' then
   return {code, state, round, tonumber(rec[3]) or 0, now}
 end
 
-local event = 'order.opened'
+local event_type = 'order.opened'
 if state then
   if ARGV[6] ~= '1' or state == 'paid' then
     return {'ended', state, round, 0, now}
@@ -41,7 +41,7 @@ if state then
   -- call under way) stays, so that the promises hold across the reopening. A
   -- call that is still under way for the life before finds a new one, and
   -- writes nothing over it.
-  event = 'order.reopened'
+  event_type = 'order.reopened'
   -- For whoever reads the order's story later.
   local was = redis.call('HMGET', KEYS[1], 'past', 'ended', 'reason')
   local past = was[1] and cjson.decode(was[1]) or {}
@@ -60,12 +60,18 @@ local plan = 'collect'
 -- An order with a past is looked at before it is collected again.
 if state then plan = 'recheck' end
 round = round + 1
-redis.call('HSET', KEYS[1], 'state', 'queued', 'appid', ARGV[2], 'svc', ARGV[3],
-  'next', plan, 'due', due, 'round', round, 'since', due)
-redis.call('HSETNX', KEYS[1], 'opened', now)
 local look = due
 if due <= now then look = now + tonumber(ARGV[5]) end
 redis.call('ZADD', KEYS[2], look, ARGV[1])
 redis.call('HINCRBY', KEYS[4], 'queued', 1)
-emit(KEYS[1], KEYS[3], event, ARGV[1])
+if state then
+  redis.call('HSET', KEYS[1], 'state', 'queued', 'appid', ARGV[2], 'svc', ARGV[3],
+    'next', plan, 'due', due, 'round', round, 'since', due)
+  redis.call('HSETNX', KEYS[1], 'opened', now)
+  emit(KEYS[1], KEYS[3], event_type, ARGV[1])
+else
+  redis.call('HSET', KEYS[1], 'state', 'queued', 'appid', ARGV[2], 'svc', ARGV[3],
+    'next', plan, 'due', due, 'round', round, 'since', due, 'opened', now, 'events', 1)
+  event(KEYS[3], event_type, ARGV[1], 1, { 'queued', nil, ARGV[2], ARGV[3], nil, nil, nil, nil, nil, nil, now })
+end
 return {'accepted', 'queued', round, due, now}
