@@ -13,6 +13,17 @@ end
 
 local function num(s) return tonumber(s) or 0 end
 
+-- stamped puts the time into an entry of a log, behind its first byte: five bytes
+-- of ms since the beginning of 2020. See entry.go.
+local function stamped(entry, now)
+  local t, b = now - 1577836800000, {}
+  for i = 5, 1, -1 do
+    b[i] = t % 256
+    t = math.floor(t / 256)
+  end
+  return string.sub(entry, 1, 1) .. string.char(unpack(b)) .. string.sub(entry, 2)
+end
+
 local OPEN = { queued = true, awaiting = true }
 
 -- working reports whether there is something left to do for an order: it is

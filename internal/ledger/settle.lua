@@ -32,9 +32,9 @@
 --   called_at           when the last call of the step began
 --   first, limit        ms to a closed gate's first probe; failures in a row
 --                       that close it
---   log                 entries to put in front, oldest first
 --   keep                entries that the log may have
 -- }
+-- ARGV[2], … entries to put in front of the log, oldest first, without their time
 --
 -- Returns {code, now, gate, news}:
 --   'settled'  written
@@ -132,8 +132,8 @@ end
 if s.uncollect > 0 then redis.call('HINCRBY', KEYS[1], 'collects', -s.uncollect) end
 if s.unquery > 0 then redis.call('HINCRBY', KEYS[1], 'queries', -s.unquery) end
 if s.unsync > 0 then redis.call('HINCRBY', KEYS[1], 'syncs', -s.unsync) end
-for _, entry in ipairs(s.log) do
-  if redis.call('LPUSH', KEYS[2], now .. ' ' .. entry) > s.keep then redis.call('LTRIM', KEYS[2], 0, s.keep - 1) end
+for i = 2, #ARGV do
+  if redis.call('LPUSH', KEYS[2], stamped(ARGV[i], now)) > s.keep then redis.call('LTRIM', KEYS[2], 0, s.keep - 1) end
 end
 -- With what it did to the gate, so that a repeat can tell.
 put('done', change == '' and s.token or s.token .. ' ' .. change)
@@ -165,7 +165,7 @@ put('declines', s.declines)
 put('confirms', s.confirms)
 put('fails', s.fails)
 put('missing', s.missing)
-if #s.log > 0 then put('last', now) end
+put('last') -- the log says it; releases before 0.3 wrote it here
 
 local news, kind = '', 'order.attempted'
 if s.verified_paid then news = differs(KEYS[1], now, s) end
@@ -200,7 +200,7 @@ for i = 1, #said, 2 do
   facts[said[i]] = said[i + 1]
 end
 -- A step that made no call (its slot came too late) is nobody's news.
-local told = #s.log > 0 or s.state ~= r[1]
+local told = #ARGV > 1 or s.state ~= r[1]
 local events = num(r[6])
 if syncing and s.verified_paid and s.paid_type ~= 'MCH' then
   written()
