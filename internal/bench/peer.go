@@ -186,7 +186,7 @@ func (l *lab) feed(ctx context.Context, m merchant, nos []string) error {
 	return errors.Join(all...)
 }
 
-// mostly is a mean of several runs as the table shows them.
+// listOf writes several values as the table shows them.
 func listOf(format string, values []float64) string {
 	words := make([]string, len(values))
 	for i, v := range values {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"payscore-collector/internal/simulator"
-	"payscore-collector/tasks"
 )
 
 const (
@@ -49,14 +48,8 @@ func slow(ctx context.Context, l *lab) error {
 		if err := m.add(nos, simulator.FatePays); err != nil {
 			return err
 		}
-		orders := func(yield func(tasks.Order) bool) {
-			for _, no := range nos {
-				if !yield(m.order(no)) {
-					return
-				}
-			}
-		}
-		for range tasks.NewProducer(l.rdb).EnqueueAll(ctx, orders) {
+		if err := l.feed(ctx, m, nos); err != nil {
+			return err
 		}
 		w, err := l.startWorker(m, "REDIS_URL="+redis.url, fmt.Sprintf("COLLECT_RATE=%d", slowRate), "WORKER_CONCURRENCY=256", "CONFIRM_SCHEDULE=10s,1m,10m", "SWEEP_EVERY=15s")
 		if err != nil {
