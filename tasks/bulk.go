@@ -16,6 +16,9 @@ import (
 const (
 	bulkBatch   = 500
 	bulkPushers = 16
+	// bulkTogether is how many orders one call of the script opens: Redis serves
+	// nobody else meanwhile, which is one or two milliseconds.
+	bulkTogether = 50
 	// bulkQueue is up to how many waiting tasks a bulk hand-over adds to a
 	// merchant's queue. The rest of a large one stands in the ledger, and the
 	// sweep brings it as fast as the workers get on: the queue is first come
@@ -112,10 +115,22 @@ func (p *Producer) room(ctx context.Context, results []Result) map[string]int64 
 	return room
 }
 
+// together is orders of one merchant that are opened by one call of the script,
+// and where each stands in its batch.
+type together struct {
+	orders []Order
+	at     []int
+	cmd    *redis.Cmd
+}
+
 // openBatch opens the valid orders of a batch in one pipeline.
 func (p *Producer) openBatch(ctx context.Context, batch []Order, results []Result) {
-	pipe := p.rdb.Pipeline()
-	cmds := make([]*redis.Cmd, len(batch))
+	type kind struct {
+		mchid  string
+		reopen bool
+	}
+	filling := map[kind]*together{}
+	var calls []*together
 	unknown := map[string]error{} // merchants that could not be introduced, asked once each
 	for i, o := range batch {
 		if err := o.Validate(); err != nil {
@@ -131,20 +146,28 @@ func (p *Producer) openBatch(ctx context.Context, batch []Order, results []Resul
 			results[i] = failed(err)
 			continue
 		}
-		keys, args := openCall(o)
-		cmds[i] = openScript.EvalSha(ctx, pipe, keys, args...)
+		k := kind{o.MchID, o.Reopen}
+		c := filling[k]
+		if c == nil || len(c.orders) == bulkTogether {
+			c = &together{}
+			filling[k] = c
+			calls = append(calls, c)
+		}
+		c.orders, c.at = append(c.orders, o), append(c.at, i)
+	}
+	pipe := p.rdb.Pipeline()
+	for _, c := range calls {
+		keys, args := openCall(c.orders)
+		c.cmd = openScript.EvalSha(ctx, pipe, keys, args...)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	for i, cmd := range cmds {
-		if cmd == nil {
-			continue
-		}
+	for _, c := range calls {
 		// A node that has not seen the script yet ran nothing: ask it again
 		// with the source, which loads it for the next batch.
-		if err := cmd.Err(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			results[i] = p.open(ctx, batch[i])
-			continue
+		if err := c.cmd.Err(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			keys, args := openCall(c.orders)
+			c.cmd = openScript.Run(ctx, p.rdb, keys, args...)
 		}
-		results[i] = openResult(batch[i], cmd)
+		openResults(c.orders, c.cmd, func(i int, res Result) { results[c.at[i]] = res })
 	}
 }

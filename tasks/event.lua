@@ -1,18 +1,18 @@
--- emit: writes what has just happened to an order to the stream of outcomes,
--- with all that the record says of it after the change. So any event can be
+-- event: writes to the stream of outcomes what has just happened to an order,
+-- with all that is known of the order after the change. So any event can be
 -- understood alone, and the newest one of an order is the order. The fields
 -- are always the same ones, in the same order: a stream stores their names only
 -- once in a while then. Those that are not known are empty.
 --
--- order, stream  the keys
--- kind           order.opened, order.attempted, order.paid, …
--- no             out_order_no
--- call           {call, verdict, code, detail_code}, of the call that it came
---                from; nil where there was none
-local function emit(order, stream, kind, no, call)
-  local n = redis.call('HINCRBY', order, 'events', 1)
-  local r = redis.call('HMGET', order, 'state', 'reason', 'appid', 'svc', 'oid', 'tx', 'pt',
-    'total', 'paid', 'attempts', 'opened', 'sync', 'ended', 'late')
+-- stream  the key
+-- kind    order.opened, order.attempted, order.paid, …
+-- no      out_order_no
+-- n       which of the order's events it is
+-- r       {state, reason, appid, svc, oid, tx, pt, total, paid, attempts, opened,
+--         sync, ended, late} of the record; nil or false where it says nothing
+-- call    {call, verdict, code, detail_code}, of the call that it came from; nil
+--         where there was none
+local function event(stream, kind, no, n, r, call)
   for i = 1, 14 do r[i] = r[i] or '' end
   call = call or {}
   redis.call('XADD', stream, '*', 'type', kind, 'no', no, 'seq', n, 'state', r[1], 'reason', r[2],
@@ -20,4 +20,11 @@ local function emit(order, stream, kind, no, call)
     'total', r[8], 'paid', r[9], 'attempts', r[10], 'opened', r[11], 'sync', r[12],
     'ended', r[13], 'late', r[14],
     'call', call[1] or '', 'verdict', call[2] or '', 'code', call[3] or '', 'detail', call[4] or '')
+end
+
+-- emit is event for a record (the key order) that was not read.
+local function emit(order, stream, kind, no, call)
+  local n = redis.call('HINCRBY', order, 'events', 1)
+  event(stream, kind, no, n, redis.call('HMGET', order, 'state', 'reason', 'appid', 'svc', 'oid', 'tx', 'pt',
+    'total', 'paid', 'attempts', 'opened', 'sync', 'ended', 'late'), call)
 end

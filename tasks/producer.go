@@ -172,29 +172,50 @@ func (p *Producer) open(ctx context.Context, o Order) Result {
 	if err := p.introduceOnce(ctx, o.MchID); err != nil {
 		return failed(err)
 	}
-	keys, args := openCall(o)
-	return openResult(o, openScript.Run(ctx, p.rdb, keys, args...))
+	keys, args := openCall([]Order{o})
+	var res Result
+	openResults([]Order{o}, openScript.Run(ctx, p.rdb, keys, args...), func(_ int, r Result) { res = r })
+	return res
 }
 
-func openCall(o Order) (keys []string, args []any) {
-	k := KeysOf(o.MchID)
-	var at int64
-	if !o.At.IsZero() {
-		at = max(0, o.At.UnixMilli())
-	}
+// openCall is the call of open.lua for orders of one merchant, of which all or
+// none are to be reopened.
+func openCall(orders []Order) (keys []string, args []any) {
+	k := KeysOf(orders[0].MchID)
 	reopen := ""
-	if o.Reopen {
+	if orders[0].Reopen {
 		reopen = "1"
 	}
-	return []string{k.Order(o.OutOrderNo), k.Due(), k.Outcomes(), k.Stats()},
-		[]any{o.OutOrderNo, o.AppID, o.ServiceID, at, handoverGrace.Milliseconds(), reopen, k.Ended("")}
+	keys = append(make([]string, 0, 3+len(orders)), k.Due(), k.Outcomes(), k.Stats())
+	args = append(make([]any, 0, 3+4*len(orders)), handoverGrace.Milliseconds(), reopen, k.Ended(""))
+	for _, o := range orders {
+		var at int64
+		if !o.At.IsZero() {
+			at = max(0, o.At.UnixMilli())
+		}
+		keys = append(keys, k.Order(o.OutOrderNo))
+		args = append(args, o.OutOrderNo, o.AppID, o.ServiceID, at)
+	}
+	return keys, args
 }
 
-func openResult(o Order, cmd *redis.Cmd) Result {
+// openResults gives each order of a call its answer.
+func openResults(orders []Order, cmd *redis.Cmd, set func(i int, res Result)) {
+	const each = 5 // values
 	reply, err := cmd.Slice()
-	if err != nil {
-		return failed(err)
+	if err == nil && len(reply) != each*len(orders) {
+		err = fmt.Errorf("a ledger script returned %d values for %d orders", len(reply), len(orders))
 	}
+	for i, o := range orders {
+		if err != nil {
+			set(i, failed(err))
+			continue
+		}
+		set(i, openResult(o, reply[each*i:each*(i+1)]))
+	}
+}
+
+func openResult(o Order, reply []any) Result {
 	var code, state string
 	var round, due, now int64
 	if err := scan(reply, &code, &state, &round, &due, &now); err != nil {

@@ -50,6 +50,7 @@ func run(ctx context.Context, p config.Process) int {
 		return config.ExitUsage
 	}
 	logging.RedirectStandard(log)
+	worker.TuneRuntime()
 	if err := worker.Run(ctx, cfg, log); err != nil {
 		log.Error().Err(err).Msg("the worker could not start")
 		fmt.Fprintln(p.Stderr, err)

@@ -32,15 +32,18 @@ local a = cjson.decode(ARGV[1])
 local FIELDS = { 'state', 'round', 'appid', 'svc', 'next', 'due', 'token', 'lease', 'doing',
   'collected', 'attempts', 'declines', 'confirms', 'fails', 'missing', 'since', 'total', 'oid',
   'life', 'sync', 'paidat' }
+-- The counters of calls stand behind the fields of the reply.
+local COUNTS = { 'collects', 'queries', 'syncs' }
 
 local SHY = 500 -- ms
 local now, now_us = clock()
 local r = {}
-for i, v in ipairs(redis.call('HMGET', KEYS[1], unpack(FIELDS))) do r[FIELDS[i]] = v end
+local values = redis.call('HMGET', KEYS[1], COUNTS[1], COUNTS[2], COUNTS[3], unpack(FIELDS))
+for i = 1, #FIELDS do r[FIELDS[i]] = values[i + 3] end
 
 local function granted(wait, plan, probe)
   local reply = { 'granted', now, wait, plan, probe }
-  for _, f in ipairs(FIELDS) do reply[#reply + 1] = r[f] or '' end
+  for i = 1, #FIELDS do reply[i + 5] = values[i + 3] or '' end
   return reply
 end
 
@@ -63,7 +66,7 @@ local function putoff(code, t)
 end
 
 local pair = 'p:' .. r.appid .. ':' .. r.svc
-local g = redis.call('HMGET', KEYS[3], 'kind', 'probeat', 'backoff', pair)
+local g = redis.call('HMGET', KEYS[3], 'kind', 'probeat', 'backoff', pair, 'tat', 'ticket', 'slow', 'slowat')
 local probe, gate_writes = 0, {}
 -- The gate of one appid and service_id. Its orders share a queue with good
 -- ones, so they do not wait in it: each is put off to a slot of its own behind
@@ -95,35 +98,39 @@ if g[1] then
   probe = 1
 end
 
-local wait, taken, again = slot(KEYS[3], now_us, a.interval, a.horizon)
+local wait, taken, again = slot(g[5], g[6], g[7], g[8], now_us, a.interval, a.horizon)
 if wait and plan == 'collect' then
   local at = now + math.ceil(wait / 1000)
   local ok = earliest(at, num(r.collected), a.gap, a.windows)
   if ok > at then return putoff('postponed', ok) end
 end
-redis.call('HSET', KEYS[3], unpack(taken))
-if not wait then return { 'paced', now, again } end
+if not wait then
+  redis.call('HSET', KEYS[3], unpack(taken))
+  return { 'paced', now, again }
+end
 
+-- One write for each key: every command of a script goes into the append-only
+-- file by itself.
 if g[1] then
   local b = math.min(a.most, num(g[3]) * 2)
-  redis.call('HSET', KEYS[3], 'probeat', now + b, 'backoff', b)
+  gate_writes[#gate_writes + 1] = 'probeat'
+  gate_writes[#gate_writes + 1] = now + b
+  gate_writes[#gate_writes + 1] = 'backoff'
+  gate_writes[#gate_writes + 1] = b
 end
-if #gate_writes > 0 then redis.call('HSET', KEYS[3], unpack(gate_writes)) end
+redis.call('HSET', KEYS[3], taken[1], taken[2], unpack(gate_writes))
 
-local call_at = now + math.ceil(wait / 1000)
-local lease = call_at + a.lease
-redis.call('HSET', KEYS[1], 'token', a.token, 'lease', lease, 'doing', plan)
+local lease = now + math.ceil(wait / 1000) + a.lease
+local write = { 'token', a.token, 'lease', lease, 'doing', plan }
+local count = 2
 if plan == 'collect' then
   -- Written before the call: a worker that dies in it leaves an order whose
   -- last collect is of unknown effect and may have happened at any time up to
   -- the lease's end; it is looked at first. Settle knows better.
-  redis.call('HSET', KEYS[1], 'next', 'resolve', 'collected', lease)
-  redis.call('HINCRBY', KEYS[1], 'collects', 1)
+  count, write[7], write[8], write[9], write[10] = 1, 'next', 'resolve', 'collected', lease
 elseif plan == 'sync' then
-  redis.call('HSET', KEYS[1], 'next', 'resolve')
-  redis.call('HINCRBY', KEYS[1], 'syncs', 1)
-else
-  redis.call('HINCRBY', KEYS[1], 'queries', 1)
+  count, write[7], write[8] = 3, 'next', 'resolve'
 end
+redis.call('HSET', KEYS[1], COUNTS[count], num(values[count]) + 1, unpack(write))
 redis.call('ZADD', KEYS[2], lease, a.no)
 return granted(wait, plan, probe)

@@ -7,6 +7,7 @@ package ledger
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"strconv"
 	"time"
 
@@ -133,9 +134,14 @@ type Snapshot struct {
 }
 
 // NewToken returns a token for one claim. The ledger compares tokens only for
-// equality, so being unique is all that fencing needs here; and as the claimer
-// makes it, a claim whose answer was lost can be repeated.
-func NewToken() string { return rand.Text() }
+// equality, and only with those of the same order, so being unique there is all
+// that fencing needs; and as the claimer makes it, a claim whose answer was lost
+// can be repeated. It is a number, which Redis keeps in 9 bytes.
+func NewToken() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return strconv.FormatUint(binary.BigEndian.Uint64(b[:])>>1, 10)
+}
 
 // headroom keeps the slots a little further apart than the rate asks for.
 // Calls leave some milliseconds after their slots, not all equally late, and

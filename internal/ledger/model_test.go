@@ -70,7 +70,8 @@ type modelClaim struct {
 func (m *model) emit(kind, no string) {
 	o := m.orders[no]
 	o.seq++
-	m.events[no] = append(m.events[no], fmt.Sprintf("%d %s %s %s paid=%d sync=%s", o.seq, kind, o.state, o.reason, o.paid, o.sync))
+	m.events[no] = append(m.events[no], fmt.Sprintf("%d %s %s %s total=%d paid=%d %s sync=%s attempts=%d ended=%t late=%t",
+		o.seq, kind, o.state, o.reason, o.total, o.paid, o.tx, o.sync, o.attempts, !o.open(), o.late))
 }
 
 func (m *model) end(no, state string) {
@@ -624,12 +625,16 @@ func (m *model) Check(t *rapid.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var paid int64
+		var total, paid int64
+		if e.TotalAmount != nil {
+			total = *e.TotalAmount
+		}
 		if e.PaidAmount != nil {
 			paid = *e.PaidAmount
 		}
-		events[e.OutOrderNo] = append(events[e.OutOrderNo], fmt.Sprintf("%d %s %s %s paid=%d sync=%s",
-			e.Seq, strings.TrimPrefix(e.Type, "order."), e.State, e.Reason, paid, e.Sync))
+		events[e.OutOrderNo] = append(events[e.OutOrderNo], fmt.Sprintf("%d %s %s %s total=%d paid=%d %s sync=%s attempts=%d ended=%t late=%t",
+			e.Seq, strings.TrimPrefix(e.Type, "order."), e.State, e.Reason, total, paid, e.TransactionID, e.Sync, e.Attempts,
+			!e.EndedAt.IsZero(), !e.LatePaymentAt.IsZero()))
 	}
 	m.want("stream", events, m.events)
 }

@@ -2,8 +2,6 @@ package ledger
 
 import (
 	"context"
-	"encoding/json"
-	"time"
 
 	"payscore-collector/tasks"
 )
@@ -35,11 +33,6 @@ const (
 // can be repeated, any number of times: nothing changes, and nothing is told
 // twice. An error says that nothing is known to have been written.
 func (l *Ledger) Notice(ctx context.Context, n Notice) (NoticeCode, News, error) {
-	n.Entry.At = time.Time{}
-	entry, err := json.Marshal(n.Entry)
-	if err != nil {
-		return "", NoNews, err
-	}
 	reply, err := run(ctx, l.rdb, noticeScript, []string{
 		l.keys.Order(n.OutOrderNo), l.keys.Log(n.OutOrderNo), l.keys.Due(), l.keys.Outcomes(),
 		l.keys.Stats(), l.keys.Ended(tasks.Paid),
@@ -52,12 +45,11 @@ func (l *Ledger) Notice(ctx context.Context, n Notice) (NoticeCode, News, error)
 		Total    *int64 `json:"total,omitempty"`
 		Amount   *int64 `json:"paid_amount,omitempty"`
 		Verdict  string `json:"verdict"`
-		Entry    string `json:"entry"`
 		Keep     int    `json:"keep"`
 	}{
 		n.OutOrderNo, n.Paid, n.Facts.OrderID, n.Facts.TransactionID, n.Facts.PaidType,
-		n.Facts.Total, n.Facts.Paid, n.Entry.Verdict, string(entry), LogEntries,
-	})
+		n.Facts.Total, n.Facts.Paid, n.Entry.Verdict, LogEntries,
+	}, n.Entry.encode())
 	if err != nil {
 		return "", NoNews, err
 	}

@@ -10,9 +10,9 @@
 --   order_id, transaction_id, paid_type, total, paid_amount   as in settle,
 --              but for the name of what has come in
 --   verdict    for the event
---   entry      for the log
 --   keep       entries that the log may have
 -- }
+-- ARGV[2] the entry for the log, without its time
 --
 -- Returns {code, now, news}:
 --   'absent'   no such order
@@ -31,7 +31,7 @@ local f = { order_id = a.order_id, transaction_id = a.transaction_id, paid_type 
   total = a.total, paid = a.paid_amount }
 local call = { 'notification', a.verdict }
 local function note(code, news)
-  redis.call('LPUSH', KEYS[2], now .. ' ' .. a.entry)
+  redis.call('LPUSH', KEYS[2], stamped(ARGV[2], now))
   redis.call('LTRIM', KEYS[2], 0, a.keep - 1)
   return { code, now, news }
 end

@@ -26,12 +26,10 @@ if not working(r[1], r[9]) or (r[8] or '') ~= a.life or a.sync ~= (act == 'resyn
 if r[4] == act then -- the answer to this very question was lost
   return { 'granted', now, math.max(0, num(r[5]) - a.lease - now) * 1000 }
 end
-if a.probe ~= 1 then
-  local g = redis.call('HMGET', KEYS[3], 'kind', 'p:' .. r[6] .. ':' .. r[7])
-  if g[1] or g[2] then return { 'closed', now, 0 } end
-end
+local g = redis.call('HMGET', KEYS[3], 'kind', 'p:' .. r[6] .. ':' .. r[7], 'tat', 'ticket', 'slow', 'slowat')
+if a.probe ~= 1 and (g[1] or g[2]) then return { 'closed', now, 0 } end
 
-local wait, taken, again = slot(KEYS[3], now_us, a.interval, a.horizon)
+local wait, taken, again = slot(g[3], g[4], g[5], g[6], now_us, a.interval, a.horizon)
 local at = now + math.ceil((wait or again) / 1000)
 if not a.sync then
   local ok = earliest(at, num(r[3]), a.gap, a.windows)

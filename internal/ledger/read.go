@@ -272,6 +272,9 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 		if err != nil {
 			return o, err
 		}
+		if e.At.After(o.LastAttemptAt) && e.Call != "notification" {
+			o.LastAttemptAt = e.At
+		}
 		if e.Failed && o.LastError == nil {
 			o.LastError = &LastError{e.HTTPStatus, e.Code, e.DetailCode, e.Message, e.RequestID}
 		}
@@ -310,18 +313,6 @@ func parsePast(s string) ([]PastEnd, error) {
 		}
 	}
 	return past, nil
-}
-
-// parseEntry reads "<ms> <json>", as settle.lua writes it.
-func parseEntry(raw any) (Entry, error) {
-	s, _ := raw.(string)
-	ms, body, ok := strings.Cut(s, " ")
-	var e Entry
-	if !ok || json.Unmarshal([]byte(body), &e) != nil {
-		return e, errReply
-	}
-	e.At = millis(ms).UTC()
-	return e, nil
 }
 
 // Lag returns how long the first order of the due index has been due, by

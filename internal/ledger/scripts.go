@@ -47,13 +47,14 @@ func load(name string) *redis.Script {
 	return redis.NewScript(src)
 }
 
-// run calls a script with named arguments and returns its reply.
-func run(ctx context.Context, rdb redis.Scripter, script *redis.Script, keys []string, args any) ([]any, error) {
+// run calls a script with named arguments, and entries for a log behind them, and
+// returns its reply.
+func run(ctx context.Context, rdb redis.Scripter, script *redis.Script, keys []string, args any, entries ...any) ([]any, error) {
 	body, err := json.Marshal(args)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := script.Run(ctx, rdb, keys, body).Slice()
+	reply, err := script.Run(ctx, rdb, keys, append([]any{body}, entries...)...).Slice()
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"payscore-collector/tasks"
@@ -178,7 +177,6 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		CalledAt  int64       `json:"called_at"`
 		First     int64       `json:"first"`
 		Limit     int         `json:"limit"`
-		Log       []string    `json:"log"`
 		Keep      int         `json:"keep"`
 	}{
 		No: no, Token: c.Token,
@@ -190,7 +188,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Call: s.Call, Verdict: s.Verdict, Code: s.Code, Detail: s.DetailCode,
 		Gate: s.Gate, Pair: pairKey(c.Order.AppID, c.Order.ServiceID),
 		First: s.First.Milliseconds(), Limit: s.Failures,
-		Log: make([]string, 0, len(s.Log)), Keep: LogEntries,
+		Keep: LogEntries,
 	}
 	if !s.Due.IsZero() {
 		args.Due = s.Due.UnixMilli()
@@ -217,18 +215,14 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		}
 		args.Collected = &before
 	}
-	for _, e := range s.Log {
-		e.At = time.Time{}
-		body, err := json.Marshal(e)
-		if err != nil {
-			return SettleResult{}, err
-		}
-		args.Log = append(args.Log, string(body))
+	entries := make([]any, len(s.Log))
+	for i, e := range s.Log {
+		entries[i] = e.encode()
 	}
 	reply, err := run(ctx, l.rdb, settleScript, []string{
 		l.keys.Order(no), l.keys.Log(no), l.keys.Due(), l.keys.Outcomes(),
 		l.keys.Stats(), l.keys.Gate(), l.keys.Ended(s.State),
-	}, args)
+	}, args, entries...)
 	if err != nil {
 		return SettleResult{}, err
 	}

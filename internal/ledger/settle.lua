@@ -32,9 +32,9 @@
 --   called_at           when the last call of the step began
 --   first, limit        ms to a closed gate's first probe; failures in a row
 --                       that close it
---   log                 entries to put in front, oldest first
 --   keep                entries that the log may have
 -- }
+-- ARGV[2], … entries to put in front of the log, oldest first, without their time
 --
 -- Returns {code, now, gate, news}:
 --   'settled'  written
@@ -51,7 +51,10 @@
 -- ''.
 local s = cjson.decode(ARGV[1])
 local now, now_us = clock()
-local r = redis.call('HMGET', KEYS[1], 'state', 'token', 'done', 'life', 'sync')
+-- All that is needed of the record, read once, and below written once: a step's
+-- time in Redis is that of its commands.
+local r = redis.call('HMGET', KEYS[1], 'state', 'token', 'done', 'life', 'sync', 'events',
+  'reason', 'appid', 'svc', 'oid', 'tx', 'pt', 'total', 'paid', 'attempts', 'opened', 'round', 'ended', 'late')
 
 local done, did = string.match(r[3] or '', '^(%S+) ?(%S*)$')
 if done == s.token then return { 'repeat', now, did, '' } end
@@ -113,26 +116,39 @@ local function gate()
 end
 local change = gate()
 
+local write, erase = {}, { 'token', 'lease', 'doing' }
+local function put(field, value)
+  if value == nil or value == '' or value == 0 then
+    erase[#erase + 1] = field
+  else
+    write[#write + 1] = field
+    write[#write + 1] = value
+  end
+end
+local function written()
+  redis.call('HSET', KEYS[1], unpack(write))
+  redis.call('HDEL', KEYS[1], unpack(erase))
+end
+
 if s.uncollect > 0 then redis.call('HINCRBY', KEYS[1], 'collects', -s.uncollect) end
 if s.unquery > 0 then redis.call('HINCRBY', KEYS[1], 'queries', -s.unquery) end
 if s.unsync > 0 then redis.call('HINCRBY', KEYS[1], 'syncs', -s.unsync) end
-for _, entry in ipairs(s.log) do redis.call('LPUSH', KEYS[2], now .. ' ' .. entry) end
-if #s.log > 0 then redis.call('LTRIM', KEYS[2], 0, s.keep - 1) end
-redis.call('HDEL', KEYS[1], 'token', 'lease', 'doing')
--- With what it did to the gate, so that a repeat can tell.
-redis.call('HSET', KEYS[1], 'done', change == '' and s.token or s.token .. ' ' .. change)
-
--- When it was last collected holds whatever has become of it meanwhile.
-if s.collected == 0 then
-  redis.call('HDEL', KEYS[1], 'collected')
-elseif s.collected then
-  redis.call('HSET', KEYS[1], 'collected', s.collected)
+for i = 2, #ARGV do
+  if redis.call('LPUSH', KEYS[2], stamped(ARGV[i], now)) > s.keep then redis.call('LTRIM', KEYS[2], 0, s.keep - 1) end
 end
+-- With what it did to the gate, so that a repeat can tell.
+put('done', change == '' and s.token or s.token .. ' ' .. change)
+-- When it was last collected holds whatever has become of it meanwhile.
+if s.collected then put('collected', s.collected) end
 
 local call = { s.call, s.verdict, s.code, s.detail }
-if (r[4] or '') ~= s.life then return { 'reopened', now, change, '' } end
+if (r[4] or '') ~= s.life then
+  written()
+  return { 'reopened', now, change, '' }
+end
 local syncing = s.sync and r[1] == 'withdrawn' and r[5] == 'pending'
 if not OPEN[r[1]] and not syncing then
+  written()
   local news = ''
   if r[1] == 'paid' then
     if s.verified_paid then news = differs(KEYS[1], now, s) end
@@ -146,20 +162,11 @@ if not OPEN[r[1]] and not syncing then
   return { 'ended', now, change, news, r[1] }
 end
 
-local write, erase = {}, {}
-local function put(field, value)
-  if value == nil or value == '' or value == 0 then
-    erase[#erase + 1] = field
-  else
-    write[#write + 1] = field
-    write[#write + 1] = value
-  end
-end
 put('declines', s.declines)
 put('confirms', s.confirms)
 put('fails', s.fails)
 put('missing', s.missing)
-if #s.log > 0 then put('last', now) end
+put('last') -- the log says it; releases before 0.3 wrote it here
 
 local news, kind = '', 'order.attempted'
 if s.verified_paid then news = differs(KEYS[1], now, s) end
@@ -174,10 +181,10 @@ if s.sync == 'pending' or (not syncing and OPEN[s.state]) then
   put('next', s.next)
   put('due', s.due)
   redis.call('ZADD', KEYS[3], s.look, s.no)
-  if s.bump then redis.call('HINCRBY', KEYS[1], 'round', 1) end
+  if s.bump then put('round', num(r[17]) + 1) end
 else
-  erase[#erase + 1] = 'next'
-  erase[#erase + 1] = 'due'
+  put('next')
+  put('due')
   redis.call('ZREM', KEYS[3], s.no)
   if not syncing then
     put('ended', now)
@@ -185,22 +192,39 @@ else
     kind = 'order.' .. s.state
   end
 end
-if #write > 0 then redis.call('HSET', KEYS[1], unpack(write)) end
-if #erase > 0 then redis.call('HDEL', KEYS[1], unpack(erase)) end
-if s.attempts > 0 then redis.call('HINCRBY', KEYS[1], 'attempts', s.attempts) end
-learn(KEYS[1], s)
+local attempts = num(r[15]) + s.attempts
+if s.attempts > 0 then put('attempts', attempts) end
+local facts = { oid = r[10], tx = r[11], pt = r[12], total = r[13], paid = r[14] }
+local said = learnt(s, facts.paid)
+for i = 1, #said, 2 do
+  put(said[i], said[i + 1])
+  facts[said[i]] = said[i + 1]
+end
+-- A step that made no call (its slot came too late) is nobody's news.
+local told = #ARGV > 1 or s.state ~= r[1]
+local events = num(r[6])
+if syncing and s.verified_paid and s.paid_type ~= 'MCH' then
+  written()
+  news = late(KEYS[1], KEYS[4], s.no, now, s, call)
+  if told then emit(KEYS[1], KEYS[4], kind, s.no, call) end
+else
+  if told then
+    events = events + 1
+    put('events', events)
+  end
+  written()
+  if told then
+    local reason, sync = s.reason, r[5]
+    if syncing then reason, sync = r[7], s.sync end
+    event(KEYS[4], kind, s.no, events, { syncing and r[1] or s.state, reason, r[8], r[9], facts.oid, facts.tx, facts.pt,
+      facts.total, facts.paid, attempts > 0 and attempts, r[16], sync,
+      syncing and r[18] or (not OPEN[s.state] and now), r[19] }, call)
+  end
+end
 
 if not syncing and s.state ~= r[1] then
   redis.call('HINCRBY', KEYS[5], r[1], -1)
   redis.call('HINCRBY', KEYS[5], s.state, 1)
-  if s.state == 'paid' then
-    redis.call('HINCRBY', KEYS[5], 'paid_amount', num(redis.call('HGET', KEYS[1], 'paid')))
-  end
+  if s.state == 'paid' then redis.call('HINCRBY', KEYS[5], 'paid_amount', num(facts.paid)) end
 end
-
-if syncing and s.verified_paid and s.paid_type ~= 'MCH' then
-  news = late(KEYS[1], KEYS[4], s.no, now, s, call)
-end
--- A step that made no call (its slot came too late) is nobody's news.
-if #s.log > 0 or s.state ~= r[1] then emit(KEYS[1], KEYS[4], kind, s.no, call) end
 return { 'settled', now, change, news }

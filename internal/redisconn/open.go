@@ -22,6 +22,13 @@ const (
 	// four tries: with packets dropped on the way, that would be a hundred
 	// seconds for one command.
 	dialsPerTry = 1
+	// protocol is RESP2: nothing here uses what RESP3 adds, and with it go-redis
+	// looks for pushed messages before and after every reply.
+	protocol = 2
+	// buffer is a connection's, in each direction, in bytes. Requests and replies
+	// of a step are about one kilobyte, and there is a connection for each step
+	// under way: go-redis's own 32 KiB would be most of a worker's memory.
+	buffer = 8 << 10
 )
 
 // Pool sizes a client's connection pool.
@@ -48,19 +55,19 @@ func (o Options) Open(p Pool) redis.UniversalClient {
 	switch {
 	case o.cluster != nil:
 		c := *o.cluster // go-redis writes its defaults into what it is given
-		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig})
+		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
 		// MaxRetries is left alone: a cluster client retries by rules of its
 		// own, together with the redirects.
 		c.MaintNotificationsConfig = noMaintNotifications()
 		return redis.NewClusterClient(&c)
 	case o.sentinel != nil:
 		c := *o.sentinel
-		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig})
+		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
 		fill(&c.MaxRetries, maxRetries)
 		return redis.NewFailoverClient(&c)
 	case o.single != nil:
 		c := *o.single
-		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig})
+		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
 		fill(&c.MaxRetries, maxRetries)
 		c.MaintNotificationsConfig = noMaintNotifications()
 		return redis.NewClient(&c)
@@ -87,6 +94,8 @@ type tunable struct {
 	dialerRetries         *int
 	contextTimeoutEnabled *bool
 	tls                   **tls.Config
+	protocol              *int
+	readBuf, writeBuf     *int
 }
 
 func (p Pool) tune(t tunable) {
@@ -96,6 +105,9 @@ func (p Pool) tune(t tunable) {
 	fill(t.read, ioTimeout)
 	fill(t.write, ioTimeout)
 	fill(t.dialerRetries, dialsPerTry)
+	fill(t.protocol, protocol)
+	fill(t.readBuf, buffer)
+	fill(t.writeBuf, buffer)
 	*t.contextTimeoutEnabled = true
 	*t.tls = (*t.tls).Clone()
 }

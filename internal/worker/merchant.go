@@ -31,6 +31,7 @@ type merchant struct {
 	collector *collect.Collector
 	sweeper   *collect.Sweeper
 	server    *asynq.Server
+	hands     *hands
 
 	sweeping  sync.WaitGroup
 	stopSweep context.CancelFunc
@@ -81,7 +82,7 @@ func newMerchant(cfg config.Worker, m config.Merchant, rdb, queue redis.Universa
 		DelayedTaskCheckInterval: time.Second,
 		ShutdownTimeout:          inFlight,
 	})
-	return &merchant{ledger: l, client: client, collector: c, sweeper: collect.NewSweeper(c, rdb), server: server}, nil
+	return &merchant{ledger: l, client: client, collector: c, sweeper: collect.NewSweeper(c, rdb), server: server, hands: newHands(cfg.Concurrency, c.Process)}, nil
 }
 
 // NewClient returns the client of a merchant.
@@ -102,8 +103,9 @@ func (m *merchant) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stopSweep = cancel
 	m.sweeping.Go(func() { m.sweeper.Run(ctx) })
-	if err := m.server.Start(asynq.HandlerFunc(m.collector.Process)); err != nil {
+	if err := m.server.Start(m.hands); err != nil {
 		cancel()
+		m.hands.close()
 		return fmt.Errorf("start the queue's server: %w", err)
 	}
 	return nil
@@ -114,6 +116,7 @@ func (m *merchant) shutdown() {
 	m.sweeping.Wait()
 	m.collector.Stop()
 	m.server.Shutdown()
+	m.hands.close()
 	m.client.Close()
 }
 
