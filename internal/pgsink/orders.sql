@@ -20,3 +20,6 @@ on conflict (mchid, out_order_no) do update set
     sync = excluded.sync, seq = excluded.seq, last_event_id = excluded.last_event_id,
     updated_at = excluded.updated_at, updated_n = excluded.updated_n
 where (excluded.updated_at, excluded.updated_n) > (o.updated_at, o.updated_n)
+    -- Nothing undoes paid. What comes after it is of an order that had left the
+    -- ledger and was handed over again.
+    and o.state <> 'paid'
