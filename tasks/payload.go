@@ -24,6 +24,11 @@ const TypeSync = "payscore:sync"
 // never be renamed either. What is to be delivered stands in the ledger.
 const TypeWebhook = "payscore:webhook"
 
+// HeaderMadeAt is the header of a task that says when it was put into the queue,
+// in Unix milliseconds of whoever did. A task that outlived its order's record
+// (a queue that was paused for months) must not open the order anew.
+const HeaderMadeAt = "made_at"
+
 // MaxOutOrderNo is the longest out_order_no WeChat Pay takes, in characters
 // (WeChat Pay docs, merchant/4013394596).
 const MaxOutOrderNo = 32

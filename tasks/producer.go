@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -142,7 +143,8 @@ func (p *Producer) push(ctx context.Context, taskType string, pl Payload, round 
 	if err != nil {
 		return err
 	}
-	_, err = p.queue.EnqueueContext(ctx, asynq.NewTask(taskType, body),
+	at := map[string]string{HeaderMadeAt: strconv.FormatInt(time.Now().UnixMilli(), 10)}
+	_, err = p.queue.EnqueueContext(ctx, asynq.NewTaskWithHeaders(taskType, body, at),
 		asynq.Queue(QueueName(pl.MchID)),
 		asynq.TaskID(TaskID(pl.MchID, pl.OutOrderNo, round)),
 		asynq.MaxRetry(taskMaxRetry),

@@ -137,7 +137,7 @@ func (b *bench) open(no string) tasks.Payload {
 // error.
 func (b *bench) run(no string) error {
 	b.t.Helper()
-	return b.process(b.t.Context(), tasks.TypeCollect, b.payload(no), b.num(no, "round"))
+	return b.process(b.t.Context(), asynq.NewTask(tasks.TypeCollect, nil), b.payload(no), b.num(no, "round"))
 }
 
 // makeDue lets the time pass that an order is waiting for: its due time, its

@@ -84,7 +84,7 @@ func TestRoundTripsOfAStep(t *testing.T) {
 		t.Helper()
 		round := b.num(no, "round")
 		count.made()
-		err := b.process(t.Context(), tasks.TypeCollect, b.payload(no), round)
+		err := b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), b.payload(no), round)
 		got := count.made()
 		if _, later := again(err); err != nil && !later {
 			t.Fatal(err)
@@ -113,7 +113,7 @@ func TestRoundTripsOfAStep(t *testing.T) {
 	t.Run("a task that another asynq client enqueued without the ledger", func(t *testing.T) {
 		b.platform.collect = says(collectReply(payscore.Accepted))
 		count.made()
-		_ = b.process(t.Context(), tasks.TypeCollect, b.payload("C"), ledger.NoRound)
+		_ = b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), b.payload("C"), ledger.NoRound)
 		if got := count.made(); got != "claim script claim settle" {
 			t.Errorf("the round trips were %q; an order is opened once, and opening it is one", got)
 		}

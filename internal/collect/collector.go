@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -123,7 +124,7 @@ func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
 			round = n
 		}
 	}
-	err = c.process(ctx, t.Type(), p, round)
+	err = c.process(ctx, t, p, round)
 	if IsFailure(err) {
 		// asynq keeps a handler's error to itself.
 		c.metrics.StepErrors.WithLabelValues(c.ledger.MchID()).Inc()
@@ -154,7 +155,7 @@ func (c *Collector) decode(t *asynq.Task) (tasks.Payload, error) {
 }
 
 // process claims the order, and waits where waiting is all there is to do.
-func (c *Collector) process(ctx context.Context, taskType string, p tasks.Payload, round int64) error {
+func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload, round int64) error {
 	hold := time.Now().Add(longestHold)
 	token := ledger.NewToken()
 	opened := false
@@ -180,7 +181,12 @@ func (c *Collector) process(ctx context.Context, taskType string, p tasks.Payloa
 		case ledger.Granted:
 			return c.step(ctx, claim, asked)
 		case ledger.Absent:
-			if taskType == tasks.TypeSync {
+			if c.outlived(t) {
+				c.log.Error().Str(logging.FieldOutOrderNo, p.OutOrderNo).
+					Msg("a task has outlived its order in the ledger (RETENTION), and nothing is done: where the order is still owed, hand it over again")
+				return nil
+			}
+			if t.Type() == tasks.TypeSync {
 				// Its record was lost. Opened anew it would be collected, though
 				// the user has paid elsewhere.
 				c.log.Error().Str(logging.FieldOutOrderNo, p.OutOrderNo).
@@ -214,6 +220,14 @@ func (c *Collector) process(ctx context.Context, taskType string, p tasks.Payloa
 			return nil
 		}
 	}
+}
+
+// outlived reports whether a task of ours is so old that its order may have ended
+// and left the ledger since. Opened anew it would be collected, though it may have
+// been withdrawn.
+func (c *Collector) outlived(t *asynq.Task) bool {
+	made, err := strconv.ParseInt(t.Headers()[tasks.HeaderMadeAt], 10, 64)
+	return err == nil && c.Retention > 0 && time.Since(time.UnixMilli(made)) >= c.Retention
 }
 
 // insist repeats a claim or a permit whose answer was lost: it may have been

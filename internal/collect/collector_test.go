@@ -84,7 +84,7 @@ func TestProcess(t *testing.T) {
 		p := b.open("A")
 		b.set("A", "round", 5)
 		for _, round := range []int64{0, 1, 4, 6} {
-			if err := b.process(t.Context(), tasks.TypeCollect, p, round); err != nil {
+			if err := b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), p, round); err != nil {
 				t.Errorf("round %d: %v", round, err)
 			}
 		}
@@ -100,7 +100,7 @@ func TestProcess(t *testing.T) {
 		}
 		b.wants("A", tasks.Rejected, "", "collect")
 		for _, round := range []int64{ledger.NoRound, 1, 2} {
-			if err := b.process(t.Context(), tasks.TypeCollect, p, round); err != nil {
+			if err := b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), p, round); err != nil {
 				t.Error(err)
 			}
 		}
@@ -123,7 +123,7 @@ func TestProcess(t *testing.T) {
 			{hour, 1, false},                     // the sweep makes a new one
 		} {
 			b.set("A", "due", time.Now().Add(tt.in).UnixMilli())
-			after, back := again(b.process(t.Context(), tasks.TypeCollect, p, tt.round))
+			after, back := again(b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), p, tt.round))
 			if back != tt.back || back && (after < tt.in-2*second || after > tt.in+2*second) {
 				t.Errorf("%+v: put back %t for %s", tt, back, after)
 			}
@@ -157,7 +157,7 @@ func TestProcess(t *testing.T) {
 		p := b.open("A")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := b.process(ctx, tasks.TypeCollect, p, 1); !errors.Is(err, context.Canceled) {
+		if err := b.process(ctx, asynq.NewTask(tasks.TypeCollect, nil), p, 1); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 		b.wants("A", tasks.Queued, ledger.Collect, "")
@@ -172,7 +172,7 @@ func TestProcess(t *testing.T) {
 		for i := range 50 {
 			all.Go(func() {
 				<-start
-				late <- b.process(t.Context(), tasks.TypeCollect, p, []int64{1, ledger.NoRound}[i%2])
+				late <- b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), p, []int64{1, ledger.NoRound}[i%2])
 			})
 		}
 		b.platform.collect = func(context.Context) payscore.Reply {

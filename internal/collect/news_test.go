@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hibiken/asynq"
+
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/redistest"
@@ -112,7 +114,7 @@ func TestStepIsOvertakenByANotification(t *testing.T) {
 		}
 		b.wants("A", tasks.Paid, "", "collect")
 		for _, round := range []int64{ledger.NoRound, 1, 2} {
-			if err := b.process(t.Context(), tasks.TypeCollect, b.payload("A"), round); err != nil {
+			if err := b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), b.payload("A"), round); err != nil {
 				t.Error(err)
 			}
 		}

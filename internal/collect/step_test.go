@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
+
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/redistest"
@@ -398,7 +400,7 @@ func TestLostAnswers(t *testing.T) {
 			t.Fatalf("calls: %q", made)
 		}
 		// Meanwhile nobody else gets it.
-		if err := b.process(t.Context(), tasks.TypeCollect, p, 1); err != nil {
+		if err := b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), p, 1); err != nil {
 			t.Error(err)
 		}
 		b.wants("A", tasks.Queued, ledger.Resolve, "")

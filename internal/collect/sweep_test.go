@@ -161,7 +161,7 @@ func TestSweep(t *testing.T) {
 		if info := b.task("A000", 2); info == nil || info.State != asynq.TaskStatePending || b.pending() != 2 {
 			t.Fatalf("the new round's task: %+v, %d pending", info, b.pending())
 		}
-		if err := b.process(t.Context(), tasks.TypeCollect, b.payload("A000"), 1); err != nil {
+		if err := b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), b.payload("A000"), 1); err != nil {
 			t.Error(err)
 		}
 		b.wants("A000", tasks.Queued, ledger.Resolve, "")
@@ -303,7 +303,7 @@ func TestSweepStuckTasks(t *testing.T) {
 			}
 			// The new one works; the old one, should it run, does nothing.
 			b.platform.collect = says(collectReply(payscore.Accepted))
-			if err := b.process(t.Context(), tasks.TypeCollect, b.payload("A000"), 1); err != nil {
+			if err := b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), b.payload("A000"), 1); err != nil {
 				t.Error(err)
 			}
 			b.wants("A000", tasks.Queued, ledger.Collect, "")

@@ -2,9 +2,12 @@ package collect
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hibiken/asynq"
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
@@ -169,7 +172,7 @@ func TestSync(t *testing.T) {
 	t.Run("of an order that the ledger has lost opens nothing", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv)
-		if err := b.process(t.Context(), tasks.TypeSync, b.payload("A"), 1); err != nil {
+		if err := b.process(t.Context(), asynq.NewTask(tasks.TypeSync, nil), b.payload("A"), 1); err != nil {
 			t.Error(err)
 		}
 		if _, err := b.ledger.Get(t.Context(), "A"); err == nil {
@@ -177,6 +180,30 @@ func TestSync(t *testing.T) {
 		}
 		if !strings.Contains(b.logs.String(), "hand it over again and withdraw it again") {
 			t.Errorf("the log: %s", b.logs)
+		}
+	})
+	t.Run("nor does any task that has outlived its order's record", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv, func(s *Settings) { s.Retention = time.Hour })
+		task := func(age time.Duration) *asynq.Task {
+			made := strconv.FormatInt(time.Now().Add(-age).UnixMilli(), 10)
+			return asynq.NewTaskWithHeaders(tasks.TypeCollect, nil, map[string]string{tasks.HeaderMadeAt: made})
+		}
+		if err := b.process(t.Context(), task(time.Hour), b.payload("OLD"), 1); err != nil {
+			t.Error(err)
+		}
+		if _, err := b.ledger.Get(t.Context(), "OLD"); err == nil || b.platform.made() != "" {
+			t.Error("it was opened, though it may have been withdrawn")
+		}
+		_ = b.process(t.Context(), task(time.Minute), b.payload("LOST"), 1)
+		if _, err := b.ledger.Get(t.Context(), "LOST"); err != nil {
+			t.Errorf("an order whose record was lost is taken up by its task: %v", err)
+		}
+		if err := b.producer.Push(t.Context(), b.payload("P"), 7); err != nil {
+			t.Fatal(err)
+		}
+		if info := b.task("P", 7); info.Headers[tasks.HeaderMadeAt] == "" {
+			t.Errorf("%+v", info)
 		}
 	})
 	t.Run("never while a collect is in flight", func(t *testing.T) {

@@ -50,10 +50,14 @@ local function learnt(f, had)
   return write
 end
 
--- learn writes it.
+-- learn writes it, and reports whether any of it was new.
 local function learn(order, f)
-  local write = learnt(f, redis.call('HGET', order, 'paid'))
+  local r = redis.call('HMGET', order, 'oid', 'tx', 'pt', 'total', 'paid')
+  local known = { oid = r[1], tx = r[2], pt = r[3], total = r[4], paid = r[5] }
+  local write, new = learnt(f, known.paid), false
+  for i = 1, #write, 2 do new = new or known[write[i]] ~= tostring(write[i + 1]) end
   if #write > 0 then redis.call('HSET', order, unpack(write)) end
+  return new
 end
 
 -- differs compares what a signed payment says with what was known before, and
@@ -70,15 +74,20 @@ local function differs(order, now, f)
   return 'differs'
 end
 
--- late writes down a verified payment of an order that has ended otherwise:
--- beside the end, not over it. The event has the type of the payment and the
--- state of the end. It returns 'late' where that is news. That WeChat Pay
--- repeats what billing itself has said of a withdrawn order is none.
+-- late writes down a verified payment, of the whole or a part, of an order that
+-- has ended otherwise: beside the end, not over it. The event has the type of the
+-- payment and the state of the end. It returns 'late' where that is news: the
+-- first time, and when more has come in. That WeChat Pay repeats what billing
+-- itself has said of a withdrawn order is none.
 local function late(order, stream, no, now, f, call)
-  local r = redis.call('HMGET', order, 'state', 'late')
-  learn(order, f)
-  if r[2] or (r[1] == 'withdrawn' and f.paid_type == 'MCH') then return '' end
-  redis.call('HSET', order, 'late', now)
+  local r = redis.call('HMGET', order, 'state', 'late', 'paid')
+  local more = num(f.paid) > num(r[3])
+  local new = learn(order, f)
+  if (r[1] == 'withdrawn' and f.paid_type == 'MCH') or (r[2] and not more) then
+    if new then emit(order, stream, 'order.attempted', no, call) end
+    return ''
+  end
+  if not r[2] then redis.call('HSET', order, 'late', now) end
   emit(order, stream, 'order.paid', no, call)
   return 'late'
 end

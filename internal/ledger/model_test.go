@@ -32,7 +32,7 @@ type modelOrder struct {
 	collects, queries int64
 	syncs, attempts   int64
 	total, paid       int64
-	tx, pt            string
+	oid, tx, pt       string
 	sync, why         string
 	late, differs     bool
 	entries           int
@@ -80,13 +80,18 @@ func (m *model) end(no, state string) {
 }
 
 // learn is what a signed reply says. What has come in only grows.
-func (o *modelOrder) learn(total, paid int64, tx, pt string) {
+func (o *modelOrder) learn(oid string, total, paid int64, tx, pt string) (anew bool) {
+	was := *o
+	if oid != "" {
+		o.oid = oid
+	}
 	if total > 0 {
 		o.total = total
 	}
 	if paid > 0 && paid >= o.paid {
 		o.paid, o.tx, o.pt = paid, tx, pt
 	}
+	return was.oid != o.oid || was.total != o.total || was.paid != o.paid || was.tx != o.tx || was.pt != o.pt
 }
 
 // compareAmounts is differs of common.lua.
@@ -99,10 +104,14 @@ func (o *modelOrder) compareAmounts(total, paid int64) bool {
 }
 
 // latePayment is late of common.lua.
-func (m *model) latePayment(no string, total, paid int64, tx, pt string) bool {
+func (m *model) latePayment(no, oid string, total, paid int64, tx, pt string) bool {
 	o := m.orders[no]
-	o.learn(total, paid, tx, pt)
-	if o.late || o.state == "withdrawn" && pt == "MCH" {
+	more := paid > o.paid
+	anew := o.learn(oid, total, paid, tx, pt)
+	if o.late && !more || o.state == "withdrawn" && pt == "MCH" {
+		if anew {
+			m.emit("attempted", no)
+		}
 		return false
 	}
 	o.late = true
@@ -328,7 +337,7 @@ func (m *model) Settle(t *rapid.T) {
 	}
 	news, total := ledger.NoNews, int64(1000)
 	// money is what the reply said was paid; verified says that it was the whole.
-	learn := func() { o.learn(total, paid, set.Facts.TransactionID, set.Facts.PaidType) }
+	learn := func() bool { return o.learn("", total, paid, set.Facts.TransactionID, set.Facts.PaidType) }
 	switch {
 	case o != nil && o.done == c.Token:
 		m.want("settle "+c.no, res.Code, ledger.Repeat)
@@ -351,12 +360,12 @@ func (m *model) Settle(t *rapid.T) {
 			if set.VerifiedPaid && o.compareAmounts(total, paid) {
 				news = ledger.Differs
 			}
-		case set.VerifiedPaid:
-			if m.latePayment(c.no, total, paid, set.Facts.TransactionID, set.Facts.PaidType) {
+		case set.VerifiedPaid || paid > o.paid:
+			if m.latePayment(c.no, "", total, paid, set.Facts.TransactionID, set.Facts.PaidType) {
 				news = ledger.Late
 			}
-		default:
-			learn()
+		case learn():
+			m.emit("attempted", c.no)
 		}
 		m.want("news of "+c.no, res.News, news)
 		return
@@ -387,7 +396,7 @@ func (m *model) Settle(t *rapid.T) {
 		}
 	}
 	learn()
-	if syncing && set.VerifiedPaid && set.Facts.PaidType != "MCH" && m.latePayment(c.no, total, paid, set.Facts.TransactionID, set.Facts.PaidType) {
+	if syncing && set.VerifiedPaid && set.Facts.PaidType != "MCH" && m.latePayment(c.no, "", total, paid, set.Facts.TransactionID, set.Facts.PaidType) {
 		news = ledger.Late
 	} else if syncing && set.VerifiedPaid && set.Facts.PaidType != "MCH" {
 		news = ledger.NoNews
@@ -427,7 +436,7 @@ func (m *model) Notice(t *rapid.T) {
 		}
 	case n.Paid && !o.open():
 		want := "ended"
-		if !m.latePayment(no, total, paid, n.Facts.TransactionID, n.Facts.PaidType) {
+		if !m.latePayment(no, "1000", total, paid, n.Facts.TransactionID, n.Facts.PaidType) {
 			want = "repeat"
 		}
 		m.want("notice "+no, got, want+differs)
@@ -436,7 +445,7 @@ func (m *model) Notice(t *rapid.T) {
 		}
 	case n.Paid:
 		m.want("notice "+no, got, "paid"+differs)
-		o.learn(total, paid, n.Facts.TransactionID, n.Facts.PaidType)
+		o.learn("1000", total, paid, n.Facts.TransactionID, n.Facts.PaidType)
 		o.reason, o.next = "", ""
 		delete(m.due, no)
 		m.end(no, "paid")
@@ -444,13 +453,16 @@ func (m *model) Notice(t *rapid.T) {
 		o.entries++
 	case o.state == "paid" || paid <= o.paid:
 		m.want("notice "+no, got, "repeat")
-	default:
-		want := "partial"
-		if !o.open() {
+	case !o.open():
+		want := "repeat"
+		if m.latePayment(no, "1000", total, paid, n.Facts.TransactionID, n.Facts.PaidType) {
 			want = "ended"
 		}
 		m.want("notice "+no, got, want+differs)
-		o.learn(total, paid, n.Facts.TransactionID, n.Facts.PaidType)
+		o.entries++
+	default:
+		m.want("notice "+no, got, "partial"+differs)
+		o.learn("1000", total, paid, n.Facts.TransactionID, n.Facts.PaidType)
 		m.emit("attempted", no)
 		o.entries++
 	}

@@ -61,6 +61,10 @@ end
 
 if state == 'paid' or num(a.paid_amount) <= num(r[2]) then return { 'repeat', now, '' } end
 local news = differs(KEYS[1], now, f)
+if not OPEN[state] then
+  local told = late(KEYS[1], KEYS[4], a.no, now, f, call)
+  return note(told == '' and 'repeat' or 'ended', news)
+end
 learn(KEYS[1], f)
 emit(KEYS[1], KEYS[4], 'order.attempted', a.no, call)
-return note(OPEN[state] and 'partial' or 'ended', news)
+return note('partial', news)

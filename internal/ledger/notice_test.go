@@ -189,6 +189,18 @@ func TestNotice(t *testing.T) {
 		}
 		s.wantEvents("A", "opened queued", "withdrawn withdrawn", "paid withdrawn 1250")
 	})
+	t.Run("of a part beside another end is told as such, and the rest when it comes", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		s.withdraw("A")
+		for _, n := range []ledger.Notice{partialNotice("A", 300), partialNotice("A", 300), paidNotice("A"), paidNotice("A"), partialNotice("A", 300)} {
+			s.notice(n)
+		}
+		if o := s.get("A"); o.State != tasks.Withdrawn || o.LatePaymentAt.IsZero() || *o.PaidAmount != 1250 {
+			t.Errorf("%+v", o)
+		}
+		s.wantEvents("A", "opened queued", "withdrawn withdrawn", "paid withdrawn 300", "paid withdrawn 1250")
+	})
 	t.Run("that WeChat Pay took over what billing said of a withdrawn order is no news", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
@@ -280,6 +292,31 @@ func TestSettleAfterAnEnd(t *testing.T) {
 		if diff := cmp.Diff(map[tasks.State]int64{tasks.Withdrawn: 1}, s.stats()); diff != "" {
 			t.Error(diff)
 		}
+	})
+	t.Run("what else it learnt is told, so that the newest event is the order", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		c := s.granted("A")
+		s.withdraw("A")
+		set := back(c, ledger.Confirm)
+		set.Facts = ledger.Facts{OrderID: "1000", Total: fen(1250)}
+		s.settle(c, set)
+		s.wantEvents("A", "opened queued", "withdrawn withdrawn", "attempted withdrawn")
+		if o := s.get("A"); o.OrderID != "1000" || *o.TotalAmount != 1250 || !o.LatePaymentAt.IsZero() {
+			t.Errorf("%+v", o)
+		}
+	})
+	t.Run("a payment in part of a withdrawn order stands beside the end as well", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		c := s.granted("A")
+		s.withdraw("A")
+		set := back(c, ledger.Confirm)
+		set.Facts = ledger.Facts{Total: fen(1250), Paid: fen(500), PaidType: "NEWTON", TransactionID: "4200"}
+		if res, err := s.ledger.Settle(t.Context(), c, set); err != nil || res.News != ledger.Late {
+			t.Errorf("%+v %v", res, err)
+		}
+		s.wantEvents("A", "opened queued", "withdrawn withdrawn", "paid withdrawn 500")
 	})
 	t.Run("and a later notification of the same payment says nothing new", func(t *testing.T) {
 		s := newSetup(t)

@@ -152,10 +152,11 @@ if not OPEN[r[1]] and not syncing then
   local news = ''
   if r[1] == 'paid' then
     if s.verified_paid then news = differs(KEYS[1], now, s) end
-  elseif s.verified_paid then
+  elseif s.verified_paid or num(s.paid) > num(r[14]) then
     news = late(KEYS[1], KEYS[4], s.no, now, s, call)
-  else
-    learn(KEYS[1], s)
+  elseif learn(KEYS[1], s) then
+    -- The newest event of an order says all that is known of it.
+    emit(KEYS[1], KEYS[4], 'order.attempted', s.no, call)
   end
   -- Telling WeChat Pay has waited for this call.
   if working(r[1], r[5]) then redis.call('ZADD', KEYS[3], now, s.no) end

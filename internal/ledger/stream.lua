@@ -18,11 +18,11 @@ local function ms(id) return num(string.match(id, '^(%d+)')) end
 -- bound is the first event that must stay.
 local bound = now - a.keep
 local function reader(name, pending, first, read)
+  -- Of what it was given and what it was not: a group that was put back
+  -- (XGROUP SETID) has unread events before its pending ones.
   local oldest = first
-  if not oldest then
-    local unread = redis.call('XRANGE', KEYS[1], '(' .. read, '+', 'COUNT', 1)
-    if unread[1] then oldest = unread[1][1] end
-  end
+  local unread = redis.call('XRANGE', KEYS[1], '(' .. read, '+', 'COUNT', 1)
+  if unread[1] and (not oldest or ms(unread[1][1]) < ms(oldest)) then oldest = unread[1][1] end
   reply[#reply + 1] = name
   reply[#reply + 1] = pending
   reply[#reply + 1] = oldest and math.max(0, now - ms(oldest)) or -1
