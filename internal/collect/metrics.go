@@ -25,7 +25,6 @@ type Metrics struct {
 	News         *prometheus.CounterVec   // mchid, kind
 	Removed      *prometheus.CounterVec   // mchid
 	Paused       *prometheus.GaugeVec     // mchid
-	Behind       *prometheus.GaugeVec     // mchid, group
 }
 
 // NewMetrics registers the metrics with reg.
@@ -61,7 +60,6 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		News:         counter("payment_news_total", "Payments that somebody must look at: late (of an order that had ended otherwise), differs (in its amounts).", "kind"),
 		Removed:      counter("orders_removed_total", "Ended orders that left the ledger after RETENTION."),
 		Paused:       gauge("queue_paused", "1 while somebody has paused the merchant's asynq queue."),
-		Behind:       gauge("outcomes_behind_seconds", "Age of the oldest event that a reader of the stream of outcomes has not done with; 0 for none.", "group"),
 	}
 }
 

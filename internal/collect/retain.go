@@ -34,9 +34,7 @@ func (s *Sweeper) retain(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	s.metrics.Behind.DeletePartialMatch(map[string]string{"mchid": mchid})
 	for _, r := range readers {
-		s.metrics.Behind.WithLabelValues(mchid, r.Group).Set(r.Behind.Seconds())
 		if r.Behind < farBehind || time.Since(s.saidBehind[r.Group]) < sayBehindEvery {
 			continue
 		}

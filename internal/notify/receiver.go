@@ -306,6 +306,8 @@ func (d *desk) say(res result, req *http.Request) {
 	a := answers[res.outcome]
 	var e *zerolog.Event
 	switch {
+	case res.outcome == Outcome(payscore.NoCertificates):
+		e = d.refused.Warn() // a stranger can name a certificate that nobody has
 	case a.status >= 500:
 		e = d.trouble.Error()
 	case a.status >= 400:

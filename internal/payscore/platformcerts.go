@@ -38,6 +38,7 @@ type platformCerts struct {
 	fetched  time.Time // the last download that succeeded
 	tried    time.Time // the last download
 	stale    bool      // a reply named a certificate that is not known
+	none     time.Time // when the platform last said that the merchant has none
 }
 
 // How old certificates may become, and how often at most they are asked for
@@ -45,6 +46,9 @@ type platformCerts struct {
 const (
 	certsFresh   = 12 * time.Hour
 	certsAtLeast = time.Minute
+	// certsNone is for how long it is believed that a merchant has no platform
+	// certificates: accounts that were opened with a public key have none.
+	certsNone = time.Hour
 )
 
 func newPlatformCerts(signer auth.Signer, httpClient *http.Client, apiV3Key string) *platformCerts {
@@ -110,6 +114,9 @@ func (p *platformCerts) prepare(ctx context.Context) *Reply {
 		reply.DetailCode = detailCode(reply.RequestID)
 		decideError(reply, t.answer.body)
 		reply.Reason = ""
+		if reply.HTTPStatus == http.StatusNotFound && reply.Code != "" {
+			p.none = p.tried
+		}
 		reply.Message = clip("platform certificates: " + reply.Message)
 		if reply.Verdict != MerchantFault && reply.Verdict != Throttled {
 			reply.Verdict, reply.Scope = Unavailable, ScopeNone
@@ -129,16 +136,23 @@ func noCerts(ctx context.Context) *Reply {
 
 var errNoCerts = errors.New("there are no platform certificates yet")
 
+// errNoSuch: the merchant has no platform certificates at all.
+var errNoSuch = errors.New("the merchant has no platform certificates")
+
 var errDecrypt = errors.New("the platform certificates could not be decrypted: is WECHATPAY_API_V3_KEY this merchant's APIv3 key?")
 
 // seek sees to the certificate that a notification names, and waits for that
 // until ctx ends. Anybody can send notifications that name anything: however many
 // come, there is a download a minute, and all wait for the same one. It outlives
 // ctx, within the given time, for the sake of the next delivery. The error is
-// errNoCerts where nobody can tell whether the certificate exists.
+// errNoCerts where nobody can tell whether the certificate exists, and errNoSuch
+// where it does not, for there are none.
 func (p *platformCerts) seek(ctx context.Context, serial string, within time.Duration) error {
 	if p.knows(ctx, serial) {
 		return nil
+	}
+	if p.hasNone() {
+		return errNoSuch
 	}
 	done := p.seeking.DoChan("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
@@ -159,10 +173,19 @@ func (p *platformCerts) seek(ctx context.Context, serial string, within time.Dur
 	p.mu.Lock()
 	complete := !p.fetched.IsZero() && time.Since(p.fetched) <= certsAtLeast
 	p.mu.Unlock()
-	if p.knows(ctx, serial) || complete {
+	switch {
+	case p.knows(ctx, serial) || complete:
 		return nil // and where it is not among them, it does not exist
+	case p.hasNone():
+		return errNoSuch
 	}
 	return errNoCerts
+}
+
+func (p *platformCerts) hasNone() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.none.IsZero() && time.Since(p.none) <= certsNone
 }
 
 func (p *platformCerts) knows(ctx context.Context, serial string) bool {

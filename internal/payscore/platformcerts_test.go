@@ -22,6 +22,7 @@ type certPlatform struct {
 	downloads atomic.Int64
 	deny      atomic.Bool   // answer 503
 	instead   atomic.Value  // string: answer this, 200
+	none      atomic.Bool   // answer that the merchant has none, 404
 	entered   chan struct{} // hears of each download while hold is set
 	hold      chan struct{} // closed to let downloads go; nil for none
 }
@@ -44,6 +45,11 @@ func newCertPlatform(t *testing.T) *certPlatform {
 			}
 			if p.deny.Load() {
 				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			if p.none.Load() {
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = w.Write([]byte(`{"code":"RESOURCE_NOT_EXISTS","message":"无可用的平台证书"}`))
 				return
 			}
 			if body, ok := p.instead.Load().(string); ok {
@@ -380,6 +386,28 @@ func TestPlatformCertificatesForNotifications(t *testing.T) {
 			if _, err := client.Notification(t.Context(), n.Header, n.Body); err != nil {
 				t.Errorf("%s: when they can be had again: %v", name, err)
 			}
+		}
+	})
+	t.Run("that the merchant does not have are nobody's signature, and not asked for again", func(t *testing.T) {
+		t.Parallel()
+		p := newCertPlatform(t)
+		p.none.Store(true)
+		client := p.client(t, withPublicKey(p))
+		for _, opts := range []simulator.NotificationOptions{unknown, {WrongSignature: true}, {}} {
+			n := raw(t, p, opts)
+			if _, err := client.Notification(t.Context(), n.Header, n.Body); !errors.Is(err, BadSignature) {
+				t.Errorf("%+v: %v", opts, err)
+			}
+		}
+		good, err := p.Notification("ORDER", simulator.NotificationOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Notification(t.Context(), good.Header, good.Body); err != nil {
+			t.Errorf("under the public key: %v", err)
+		}
+		if n := p.downloads.Load(); n != 1 {
+			t.Errorf("%d downloads", n)
 		}
 	})
 	t.Run("that cannot be renewed leave a new name undecided, and known ones good", func(t *testing.T) {

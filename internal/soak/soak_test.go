@@ -287,6 +287,7 @@ func (w *world) until(t *testing.T, within time.Duration, what string, ok func()
 type row struct {
 	state, transaction string
 	paid               int64
+	late               bool
 }
 
 // judge compares the books with the ledger's events and the platform's truth.
@@ -301,15 +302,15 @@ func (w *world) judge(t *testing.T) {
 	books := map[string]row{}
 	var no string
 	var r row
-	rows, err := db.Query(ctx, `SELECT out_order_no, state, coalesce(transaction_id, ''), coalesce(paid_amount, 0) FROM orders`)
+	rows, err := db.Query(ctx, `SELECT out_order_no, state, coalesce(transaction_id, ''), coalesce(paid_amount, 0), late_payment_at IS NOT NULL FROM orders`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pgx.ForEachRow(rows, []any{&no, &r.state, &r.transaction, &r.paid}, func() error { books[no] = r; return nil }); err != nil {
+	if _, err := pgx.ForEachRow(rows, []any{&no, &r.state, &r.transaction, &r.paid, &r.late}, func() error { books[no] = r; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	report := w.sim.Report()
-	states, wrong := map[string]int{}, 0
+	states, wrong, lost, late := map[string]int{}, 0, 0, 0
 	for _, o := range report.Orders {
 		b := books[o.OutOrderNo]
 		states[b.state]++
@@ -333,10 +334,19 @@ func (w *world) judge(t *testing.T) {
 			wrong++
 			t.Errorf("%s (%s): the books say %d fen by %q, the platform moved %d", o.OutOrderNo, o.Fate, b.paid, b.transaction, o.MoneyMoved)
 		}
+		// Money that came after a withdrawal is in the books wherever somebody was
+		// told: by a notification that was taken, at the least.
+		if withdrawn && o.MoneyMoved > 0 && o.Notified > 0 && (!b.late || b.paid != o.MoneyMoved) {
+			lost++
+			t.Errorf("%s (%s): withdrawn, and %d fen came in, of which the books say %d, late: %t", o.OutOrderNo, o.Fate, o.MoneyMoved, b.paid, b.late)
+		}
+		if withdrawn && b.late {
+			late++
+		}
 		if o.MostAtOnce > 1 {
 			t.Errorf("%s: %d calls at once", o.OutOrderNo, o.MostAtOnce)
 		}
-		if wrong > 20 {
+		if wrong+lost > 20 {
 			t.Fatal("and so on")
 		}
 	}
@@ -370,8 +380,8 @@ func (w *world) judge(t *testing.T) {
 		t.Errorf("only %d kills: the run shows too little", k)
 	}
 	n := report.Notifications
-	t.Logf("%d orders %v; %d events, %d duplicates, %d gaps; %d kills; %d WeChat calls (%.2f an order); notifications: %+v",
-		len(books), states, events, duplicates, gaps, w.kills.Load(), report.Calls, float64(report.Calls)/orders, n)
+	t.Logf("%d orders %v, of the withdrawn ones %d paid all the same; %d events, %d duplicates, %d gaps; %d kills; %d WeChat calls (%.2f an order); notifications: %+v",
+		len(books), states, late, events, duplicates, gaps, w.kills.Load(), report.Calls, float64(report.Calls)/orders, n)
 	if n.SignTestsTaken != 0 {
 		t.Errorf("%d deliberately wrong signatures were taken", n.SignTestsTaken)
 	}

@@ -18,7 +18,7 @@ type ledgerMetrics struct {
 	ledger *ledger.Ledger
 	rdb    redis.UniversalClient
 
-	orders, collected, gate, closedServices, oldest, tasks *prometheus.Desc
+	orders, collected, gate, closedServices, oldest, tasks, behind *prometheus.Desc
 }
 
 // scrapeTimeout bounds a scrape while Redis is away.
@@ -35,13 +35,14 @@ func newLedgerMetrics(l *ledger.Ledger, rdb redis.UniversalClient) *ledgerMetric
 		gate:           desc("gate_closed", "1 while the merchant's calls are stopped but for probes: by its own fault, because the platform is down, or because it throttles everything.", "kind"),
 		closedServices: desc("gate_closed_services", "Pairs of appid and service_id whose calls are stopped but for probes."),
 		oldest:         desc("due_oldest_seconds", "How long the order that is first in the due index has been due without the sweep having taken it."),
+		behind:         desc("outcomes_behind_seconds", "Age of the oldest event that a reader of the stream of outcomes has not done with; 0 for none.", "group"),
 		tasks:          desc("asynq_tasks", "Tasks in the merchant's asynq queue by state; active_unleased are held by nobody and recovered by nobody.", "state"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *ledgerMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.orders, m.collected, m.gate, m.closedServices, m.oldest, m.tasks} {
+	for _, d := range []*prometheus.Desc{m.orders, m.collected, m.gate, m.closedServices, m.oldest, m.tasks, m.behind} {
 		ch <- d
 	}
 }
@@ -75,6 +76,11 @@ func (m *ledgerMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	if lag, err := m.ledger.Lag(ctx); err == nil {
 		gauge(m.oldest, lag.Seconds())
+	}
+	if readers, err := m.ledger.Trim(ctx, 0); err == nil {
+		for _, r := range readers {
+			gauge(m.behind, r.Behind.Seconds(), r.Group)
+		}
 	}
 	if sizes, err := collect.QueueSizes(ctx, m.rdb, m.ledger.MchID()); err == nil {
 		for state, n := range sizes {
