@@ -277,7 +277,7 @@ func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := workertest.New(t, func(c *config.Worker) { c.Rate = tt.rate })
-			nos := workertest.Numbers("FAST", 60)
+			nos := workertest.Numbers("FAST", 90)
 			for _, no := range nos {
 				r.Add(simulator.Order{OutOrderNo: no, Fate: "pays"})
 			}
@@ -292,8 +292,11 @@ func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
 					t.Errorf("%s: %s after %d attempts, of %d collects", no, o.State, o.Attempts, o.CollectCalls)
 				}
 			}
-			if !strings.Contains(r.Logs.String(), "throttles") {
-				t.Error("nothing in the log about throttling")
+			// A machine that is busy with the other tests may not reach 50 a second.
+			if met := r.Sim.Report().Faults["max_rate"]; met > 0 && !strings.Contains(r.Logs.String(), "throttles") {
+				t.Errorf("%d calls were throttled, and nothing in the log says so", met)
+			} else if met == 0 && tt.maxRate < 50 {
+				t.Error("nothing was throttled: the test shows nothing")
 			}
 		})
 	}

@@ -74,7 +74,7 @@ func New(t *testing.T, adjust ...func(*config.Worker)) *Rig {
 	r := &Rig{t: t, Redis: redistest.Start(t), Sim: sim, Logs: &LogBuffer{}}
 	r.Platform = httptest.NewServer(sim.Handler())
 	t.Cleanup(r.Platform.Close)
-	r.lateness.watch(t)
+	r.lateness.watch(t, r.Redis.Client)
 	m := sim.Merchant()
 	opts, err := redisconn.Parse(r.Redis.URL)
 	if err != nil {
