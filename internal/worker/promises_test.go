@@ -277,7 +277,7 @@ func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := workertest.New(t, func(c *config.Worker) { c.Rate = tt.rate })
-			nos := workertest.Numbers("FAST", 90)
+			nos := workertest.Numbers("FAST", 60)
 			for _, no := range nos {
 				r.Add(simulator.Order{OutOrderNo: no, Fate: "pays"})
 			}
