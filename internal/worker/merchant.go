@@ -49,7 +49,7 @@ func newMerchant(cfg config.Worker, m config.Merchant, rdb, queue redis.Universa
 	}
 	l := ledger.New(rdb, m.MchID)
 	c := collect.New(collect.Settings{
-		AppID: m.AppID, ServiceID: m.ServiceID,
+		AppID: m.AppID, ServiceID: m.ServiceID, BaseURL: m.BaseURL,
 		Policy: collect.Policy{
 			Schedule: cfg.CollectSchedule,
 			Confirm:  cfg.ConfirmSchedule,
