@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"payscore-collector/internal/intake"
@@ -132,7 +133,11 @@ func (h *handover) again(ctx, work context.Context, o tasks.Order, res tasks.Res
 		}
 		if !said {
 			said = true
-			h.say("Redis fails (%v); trying again for %v", res.Err, h.patience.retry)
+			if isFull(res.Err) {
+				h.say("Redis is full: raise maxmemory; trying again for %v", h.patience.retry)
+			} else {
+				h.say("Redis fails (%v); trying again for %v", res.Err, h.patience.retry)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -144,6 +149,15 @@ func (h *handover) again(ctx, work context.Context, o tasks.Order, res tasks.Res
 	}
 }
 
+// redisFull is said instead of Redis's own words, which have a script's hash in
+// them and not what to do.
+const redisFull = "Redis is full: raise maxmemory, then run the same command again"
+
+// isFull tells Redis's refusal of a write for want of memory.
+func isFull(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "OOM command not allowed")
+}
+
 // trouble is what the user has to know where Redis failed for good.
 func (h *handover) trouble() error {
 	if h.gaveUp == nil {
@@ -152,6 +166,9 @@ func (h *handover) trouble() error {
 	where := "order " + label(h.gaveUp.order.OutOrderNo)
 	if h.gaveUp.row.Line > 0 {
 		where = fmt.Sprintf("line %d", h.gaveUp.row.Line)
+	}
+	if isFull(h.last) {
+		return fmt.Errorf("stopped at %s: %s: what was done already is answered with duplicate", where, redisFull)
 	}
 	return fmt.Errorf("stopped at %s, because Redis failed (%v). When Redis is back, run the same command again: what was done already is answered with duplicate", where, h.last)
 }

@@ -197,3 +197,18 @@ func TestFile_RedisGoneForGood(t *testing.T) {
 		t.Errorf("the last answers are %q", linesOf(stdout.String())[500:])
 	}
 }
+
+func TestRedisThatIsFull(t *testing.T) {
+	server := redistest.StartReal(t)
+	pr := programOn(server.URL)
+	pr.patience.retry = 200 * time.Millisecond
+	if err := server.Client.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	got := pr.run(t.Context(), "order", "A1")
+	wantRun(t, got, 1, []string{"A1 failed " + redisFull},
+		"Redis is full: raise maxmemory; trying again for 200ms\n", "stopped at order A1: "+redisFull+": what was done already is answered with duplicate\n")
+	if strings.Contains(got.stderr, "script") {
+		t.Errorf("standard error %q", got.stderr)
+	}
+}

@@ -16,7 +16,7 @@ import (
 type orderCommand struct {
 	commonFlags
 
-	Numbers numbers  `arg:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
+	Numbers numbers  `arg:"" optional:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
 	At      *string  `placeholder:"TIME" help:"Not before: 2006-01-02T15:04:05+08:00, \"2006-01-02 15:04\" (Asia/Shanghai), or from now on, as 2h or +90m."`
 	Wait    waitFlag `help:"Wait until each order has ended, and print how. With --wait=TIMEOUT, such as --wait=30s, at most so long."`
 }
@@ -35,6 +35,9 @@ With --wait, a second line an order says how it ended, such as "BIKE-1001 paid" 
 }
 
 func (c orderCommand) run(ctx context.Context, p process, s config.ClientSettings) int {
+	if len(c.Numbers) == 0 {
+		return p.complain(config.ExitUsage, errors.New("write at least one order number: enqueue order NO …"))
+	}
 	cfg, err := load(s, true)
 	if err != nil {
 		return p.complain(config.ExitUsage, err)

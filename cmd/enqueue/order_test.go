@@ -119,7 +119,7 @@ func TestOrder_Usage(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		{"no order number", []string{"order"}, nil, `expected "<no ...>"`},
+		{"no order number", []string{"order"}, nil, "write at least one order number: enqueue order NO …"},
 		{"no command", nil, nil, `expected one of "order", "file", "withdraw"`},
 		{"unknown flag", []string{"order", "A1", "--wiat"}, nil, "unknown flag --wiat"},
 		{"no Redis", []string{"order", "A1"}, map[string]string{"REDIS_URL": ""}, "REDIS_URL is missing"},

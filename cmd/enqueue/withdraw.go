@@ -17,7 +17,7 @@ type withdrawCommand struct {
 	MchID string `name:"mchid" placeholder:"NUMBER" help:"Merchant number (default $WECHATPAY_MCHID)."`
 	JSON  bool   `name:"json" help:"One JSON object a line on standard output."`
 
-	Numbers numbers `arg:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
+	Numbers numbers `arg:"" optional:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
 	Reason  string  `required:"" placeholder:"TEXT" help:"Why, in your own words, for whoever asks later; at most 200 characters."`
 	PaidAt  *string `placeholder:"TIME" help:"The user has paid elsewhere, at this time, and WeChat Pay is to be told: 2006-01-02T15:04:05+08:00, or \"2006-01-02 15:04\" (Asia/Shanghai)."`
 }
@@ -45,7 +45,13 @@ A withdrawn order can be taken up again: enqueue order NO --reopen.`
 const untold = "WeChat Pay has not been told: it goes on deducting by itself, and the user can still pay. " +
 	"Where the user has paid elsewhere, run the same command with --paid-at TIME as well: that tells it"
 
+// reopenFirst is for exhausted orders, which cannot be withdrawn as they are.
+const reopenFirst = "an exhausted order that was paid elsewhere: first enqueue order NO --reopen --at 1h, then withdraw it"
+
 func (c withdrawCommand) run(ctx context.Context, p process, s config.ClientSettings) int {
+	if len(c.Numbers) == 0 {
+		return p.complain(config.ExitUsage, errors.New("write at least one order number: enqueue withdraw NO … --reason TEXT"))
+	}
 	cfg, err := load(s, true)
 	if err != nil {
 		return p.complain(config.ExitUsage, err)
@@ -72,7 +78,13 @@ func (c withdrawCommand) run(ctx context.Context, p process, s config.ClientSett
 		return r.unreachable(items, err)
 	}
 	defer client.Close()
-	whole := r.handOverAll(ctx, withdrawer{tasks.NewProducer(client), w}, items, func(item, tasks.Result) {})
+	exhausted := false
+	whole := r.handOverAll(ctx, withdrawer{tasks.NewProducer(client), w}, items, func(_ item, res tasks.Result) {
+		exhausted = exhausted || res.Status == tasks.Ended && res.State == tasks.Exhausted
+	})
+	if exhausted {
+		r.say("%s", reopenFirst)
+	}
 	if w.PaidAt.IsZero() && r.counts[tasks.Accepted] > 0 {
 		r.say("%s", untold)
 	}

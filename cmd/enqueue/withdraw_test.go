@@ -80,7 +80,7 @@ func TestWithdraw_JSON(t *testing.T) {
 	pr.run(t.Context(), "order", "A1", "A2", "A3")
 	endOrder(t, server, "A2", tasks.Exhausted, "gave_up")
 	got := pr.run(t.Context(), "withdraw", "--json", "A1", "A1", "A2", "A9", "--reason", "waived", "--mchid", mchid)
-	if got.status != 3 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "WeChat Pay has not been told") {
+	if got.status != 3 || strings.Count(got.stderr, "\n") != 2 || !strings.Contains(got.stderr, reopenFirst) || !strings.Contains(got.stderr, "WeChat Pay has not been told") {
 		t.Errorf("status %d, standard error %q", got.status, got.stderr)
 	}
 	want := []string{
@@ -106,7 +106,7 @@ func TestWithdraw_Usage(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"no order number", []string{"--reason=x"}, `expected "<no ...>"`},
+		{"no order number", []string{"--reason=x"}, "write at least one order number: enqueue withdraw NO …"},
 		{"no reason", []string{"A1"}, "missing flags: --reason=TEXT"},
 		{"an empty reason", []string{"A1", "--reason", ""}, "--reason is missing; say why the order is withdrawn\n"},
 		{"a blank reason", []string{"A1", "--reason", " \u3000"}, "--reason is missing"},
@@ -228,7 +228,7 @@ func TestWithdraw_ExhaustedThenPaidElsewhere(t *testing.T) {
 	}
 	before := queued()
 	withdraw := []string{"withdraw", "A1", "--reason=paid", "--paid-at", paidElsewhere}
-	wantRun(t, pr.run(t.Context(), withdraw...), 3, []string{"A1 ended exhausted"})
+	wantRun(t, pr.run(t.Context(), withdraw...), 3, []string{"A1 ended exhausted"}, reopenFirst)
 	wantRun(t, pr.run(t.Context(), "order", "A1", "--reopen", "--at", "1h"), 0, []string{"A1 accepted"})
 	if o := order(t, server, "A1"); time.Until(o.NextDueAt) < 59*time.Minute || queued() != before {
 		t.Errorf("it is due at %v, and %d tasks were queued", o.NextDueAt, queued()-before)

@@ -20,6 +20,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -109,13 +110,11 @@ func (p program) run(ctx context.Context) int {
 	logSettings := cli.LogFlags.Resolve(&c)
 	cmd.judge(&c)
 	if err := c.Err(); err != nil {
-		fmt.Fprintln(p.Stderr, err)
-		return config.ExitUsage
+		return p.refuse(err)
 	}
 	log, err := logging.New(logSettings.Level, logSettings.Format, p.Stderr)
 	if err != nil {
-		fmt.Fprintln(p.Stderr, err)
-		return config.ExitUsage
+		return p.refuse(err)
 	}
 	redisconn.RedirectLog(log)
 	rdb := options.Open(redisconn.Pool{Size: outcomes.Connections, Name: "payscore-outcomes"})
@@ -148,6 +147,14 @@ func (p program) run(ctx context.Context) int {
 		return p.fail(err)
 	}
 	return config.ExitOK
+}
+
+// refuse says what is wrong with the command line or the settings, a line each.
+func (p program) refuse(err error) int {
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, strings.TrimSuffix(line, "\n"))
+	}
+	return config.ExitUsage
 }
 
 // fail says what went wrong and returns its exit status.

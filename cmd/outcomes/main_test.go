@@ -135,7 +135,7 @@ func TestUsage(t *testing.T) {
 		"everything that is wrong is said at once": {
 			[]string{"list", "--state", "open", "--limit=-1", "--mchid", "x", "--log-level", "loud"},
 			[]string{
-				"REDIS_URL is missing", `WECHATPAY_MCHID is "x"`, "LOG_LEVEL",
+				"outcomes: REDIS_URL is missing", `outcomes: WECHATPAY_MCHID is "x"`, "LOG_LEVEL",
 				`--state is "open": write queued, awaiting, paid, closed, rejected, withdrawn or exhausted`, "--limit is -1",
 			},
 		},

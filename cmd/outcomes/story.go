@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/payscore"
 	"payscore-collector/tasks"
 )
 
@@ -27,6 +28,9 @@ func tellStory(w io.Writer, c clock, o ledger.Order) error {
 	g.add("WHEN ("+c.zoneName()+")", "", "WHAT", "WHAT CAME OF IT", "CODES", "REQUEST-ID")
 	for _, m := range story(o) {
 		g.add(c.at(m.at), c.age(m.at), m.what, m.words, m.codes, m.requestID)
+	}
+	if collectLeftOpen(o) {
+		g.add("-", "", "collect", "begun, and what came of it is not known; it is looked at first")
 	}
 	return g.write(w)
 }
@@ -64,6 +68,24 @@ func story(o ledger.Order) []moment {
 	// brought.
 	slices.SortStableFunc(list, func(a, b moment) int { return a.at.Compare(b.at) })
 	return list
+}
+
+// collectLeftOpen reports whether a collect was begun that the log does not have:
+// it is under way, or its worker died in it. Where the log has lost entries, or
+// its newest collect is what has to be looked at, nothing can be told.
+func collectLeftOpen(o ledger.Order) bool {
+	if o.Next != ledger.Resolve || len(o.Log) >= ledger.LogEntries {
+		return false
+	}
+	var logged int64
+	verdict := ""
+	for _, e := range o.Log {
+		if e.Call == "collect" {
+			logged++
+			verdict = e.Verdict
+		}
+	}
+	return o.CollectCalls > logged && verdict != string(payscore.Unknown)
 }
 
 // ending is how an order ended, in few words.

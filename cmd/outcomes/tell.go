@@ -85,6 +85,10 @@ func stateText(o ledger.Order) string {
 	switch {
 	case o.State == tasks.Paid && o.PaidType == "MCH":
 		return "paid: elsewhere, as the merchant told WeChat Pay"
+	case o.State == tasks.Queued && collectLeftOpen(o):
+		return "queued: a collect was begun, and what came of it is not known"
+	case o.State == tasks.Queued && len(o.Past) > 0:
+		return "queued: not tried since it was reopened"
 	case stillOwed(o) != "":
 		return string(o.State) + ": a part of the money is in"
 	}

@@ -62,6 +62,49 @@ WHEN (UTC+08:00)                     WHAT     WHAT CAME OF IT                   
 2026-11-20 10:25:00  95 minutes ago  ended    paid: the money is in
 `,
 		},
+		"reopened, and its worker died in the collect": {
+			order: ledger.Order{
+				MchID: mchA, OutOrderNo: "DIED", AppID: "wx1", ServiceID: "500001", State: tasks.Queued,
+				CollectCalls: 1, OpenedAt: ago(2 * time.Hour), NextDueAt: now, Next: ledger.Resolve,
+				Past: []ledger.PastEnd{{State: tasks.Withdrawn, Reason: "waived", EndedAt: ago(time.Hour), ReopenedAt: ago(time.Minute)}},
+			},
+			want: `order     DIED
+merchant  1900000001
+appid     wx1
+service   500001
+state     queued: a collect was begun, and what came of it is not known
+calls     1 collect, 0 query; answered attempts: 0
+opened    2026-11-20 10:00:00 (2 hours ago)
+next      2026-11-20 12:00:00 (now): query what the last call did
+
+WHEN (UTC+08:00)                     WHAT      WHAT CAME OF IT                                                 CODES  REQUEST-ID
+2026-11-20 10:00:00  2 hours ago     opened    handed over by billing
+2026-11-20 11:00:00  60 minutes ago  ended     withdrawn: "waived"
+2026-11-20 11:59:00  60 seconds ago  reopened  opened again by billing
+-                                    collect   begun, and what came of it is not known; it is looked at first
+`,
+		},
+		"reopened": {
+			order: ledger.Order{
+				MchID: mchA, OutOrderNo: "AGAIN", AppID: "wx1", ServiceID: "500001", State: tasks.Queued,
+				OpenedAt: ago(2 * time.Hour), NextDueAt: now, Next: ledger.Recheck,
+				Past: []ledger.PastEnd{{State: tasks.Withdrawn, Reason: "waived", EndedAt: ago(time.Hour), ReopenedAt: ago(time.Minute)}},
+			},
+			want: `order     AGAIN
+merchant  1900000001
+appid     wx1
+service   500001
+state     queued: not tried since it was reopened
+calls     0 collect, 0 query; answered attempts: 0
+opened    2026-11-20 10:00:00 (2 hours ago)
+next      2026-11-20 12:00:00 (now): query, and collect if it is still owed
+
+WHEN (UTC+08:00)                     WHAT      WHAT CAME OF IT          CODES  REQUEST-ID
+2026-11-20 10:00:00  2 hours ago     opened    handed over by billing
+2026-11-20 11:00:00  60 minutes ago  ended     withdrawn: "waived"
+2026-11-20 11:59:00  60 seconds ago  reopened  opened again by billing
+`,
+		},
 		"not tried yet": {
 			order: ledger.Order{
 				MchID: mchA, OutOrderNo: "NEW", AppID: "wx1", ServiceID: "500001", State: tasks.Queued,

@@ -131,8 +131,8 @@ Settings for a worker: set -a; . %[2]s; set +a
 
 Add an order that pays after two refusals:
   curl -sS %[1]s/_sim/orders -d '[{"out_order_no":"DEMO-1","total_amount":1250,"fate":"declines:2"}]'
-Notify payments to a worker whose PUBLIC_ADDR is 127.0.0.1:8080, every fifth of them twice:
-  curl -sS -X PUT %[1]s/_sim/notifications -d '{"url":"http://127.0.0.1:8080/notify/%[3]s","duplicate":0.2}'
+Notify payments to a worker whose PUBLIC_ADDR is 127.0.0.1:8081, every fifth of them twice:
+  curl -sS -X PUT %[1]s/_sim/notifications -d '{"url":"http://127.0.0.1:8081/notify/%[3]s","duplicate":0.2}'
 See what was done to it:
   curl -sS %[1]s/_sim/report
 `, url, env, mchID)

@@ -276,6 +276,15 @@ func TestCheckListsWhatItFinds(t *testing.T) {
 			t.Error("the APIv3 key was printed")
 		}
 	})
+	t.Run("nobody there", func(t *testing.T) {
+		r := workertest.New(t)
+		if status := start(t, r, []string{"check"}, "WECHATPAY_BASE_URL=http://127.0.0.1:1").exit(30 * time.Second); status != 1 {
+			t.Errorf("exit status %d", status)
+		}
+		if out := r.Logs.String(); !strings.Contains(out, "cannot reach WeChat Pay at http://127.0.0.1:1: the connection was refused; check WECHATPAY_BASE_URL, HTTPS_PROXY and the network") {
+			t.Errorf("the fault is not named:\n%s", out)
+		}
+	})
 	t.Run("a wrong key", func(t *testing.T) {
 		r := workertest.New(t)
 		if status := start(t, r, []string{"check"}, "WECHATPAY_SERIAL_NO=DEADBEEF").exit(20 * time.Second); status != 1 {

@@ -32,6 +32,7 @@ type Caller interface {
 // ServiceID, which are for tasks that name none.
 type Settings struct {
 	AppID, ServiceID string
+	BaseURL          string // WeChat Pay's, for what is said where it cannot be reached
 	Policy           Policy
 	Rate             float64       // calls a second, over all workers
 	CallTimeout      time.Duration // of one call

@@ -305,7 +305,7 @@ func (s *step) gateChanged(change ledger.GateChange, last payscore.Reply) {
 			Str(logging.FieldVerdict, string(last.Verdict)).Int(logging.FieldHTTPStatus, last.HTTPStatus).
 			Str(logging.FieldCode, last.Code).Str(logging.FieldDetailCode, last.DetailCode).Str(logging.FieldRequestID, last.RequestID).
 			Str("appid", s.claim.Order.AppID).Str("service_id", s.claim.Order.ServiceID).
-			Msg(closedMessage(last))
+			Msg(closedMessage(last, s.Collector.BaseURL))
 	case ledger.GateOpened:
 		s.valve.open()
 		s.Collector.log.Warn().Msg("calls to WeChat Pay work again; collecting goes on")
@@ -314,12 +314,17 @@ func (s *step) gateChanged(change ledger.GateChange, last payscore.Reply) {
 	}
 }
 
-// closedMessage is what the engineer on call reads.
-func closedMessage(r payscore.Reply) string {
-	const tail = "; no order is blamed, a probe is sent now and then, and collecting goes on by itself: " + "WeChat Pay says: "
+// closedMessage is what the engineer on call reads. Without a code the words are
+// the client's, and where there was no answer at all, WeChat Pay's address is of
+// interest.
+func closedMessage(r payscore.Reply, baseURL string) string {
+	const tail = "; no order is blamed, a probe is sent now and then, and collecting goes on by itself: "
 	said := r.Message
-	if r.Code != "" {
-		said = r.Code + " " + r.Message
+	switch {
+	case r.Code != "":
+		said = "WeChat Pay says: " + r.Code + " " + r.Message
+	case r.HTTPStatus == 0 && baseURL != "":
+		said += " (" + baseURL + ")"
 	}
 	switch {
 	case r.Verdict == payscore.Throttled:

@@ -259,6 +259,19 @@ func TestStep(t *testing.T) {
 	})
 }
 
+func TestClosedMessage(t *testing.T) {
+	const base = "https://api.mch.weixin.qq.com"
+	for want, r := range map[string]payscore.Reply{
+		"by itself: the connection was refused (" + base + ")": {Verdict: payscore.Unavailable, Message: "the connection was refused"},
+		"by itself: WeChat Pay says: SYSTEM_ERROR busy":        {Verdict: payscore.Unknown, HTTPStatus: 500, Code: "SYSTEM_ERROR", Message: "busy"},
+		"by itself: a proxy sent it":                           {Verdict: payscore.Unknown, HTTPStatus: 502, Message: "a proxy sent it"},
+	} {
+		if got := closedMessage(r, base); !strings.HasPrefix(got, "CALLS STOPPED for this merchant: WeChat Pay does not answer properly; ") || !strings.HasSuffix(got, want) {
+			t.Errorf("got %q, want at its end %q", got, want)
+		}
+	}
+}
+
 // A panic costs one retry; what its call did is unknown, so it is looked at.
 func TestPanic(t *testing.T) {
 	t.Parallel()

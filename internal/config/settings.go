@@ -108,7 +108,7 @@ func (s WorkerSettings) Load() (Worker, error) {
 func needAPIV3Keys(c *Collector, merchants []Merchant) {
 	for _, m := range merchants {
 		if !m.APIV3Key.IsSet() {
-			c.Warn("PUBLIC_ADDR", "is set, but merchant %s has no APIv3 key: its notifications cannot be decrypted and will be refused", m.MchID)
+			c.Warn("PUBLIC_ADDR", "is set, but merchant %s has no APIv3 key: its notifications cannot be decrypted and will be refused: set WECHATPAY_API_V3_KEY_FILE (api_v3_key_file in MERCHANTS_FILE)", m.MchID)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 			`COLLECT_TIMEZONE is "Asia/Shangai", which is no time zone`,
 			"MIN_GAP is -1s: a duration cannot be negative",
 			"SWEEP_EVERY is 0: it must be longer",
-			`PUBLIC_ADDR is "8443": write HOST:PORT`,
+			`PUBLIC_ADDR is "8443": write HOST:PORT, for instance 127.0.0.1:8081, or :8081 for all`,
 			"LOG_LEVEL is wrong",
 			"LOG_FORMAT is wrong",
 		)
@@ -129,7 +129,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 		{"GIVE_UP_AFTER", "30d", "GIVE_UP_AFTER is \"30d\", which is not a duration: write a number with a unit (ms, s, m, h), for instance 90s or 720h"},
 		{"GIVE_UP_AFTER", "0s", "GIVE_UP_AFTER is 0"},
 		{"CALL_TIMEOUT", "0", "CALL_TIMEOUT is 0"},
-		{"ADMIN_ADDR", "localhost", `ADMIN_ADDR is "localhost"`},
+		{"ADMIN_ADDR", "localhost", `ADMIN_ADDR is "localhost": write HOST:PORT, for instance 127.0.0.1:9090`},
 		{"ADMIN_ADDR", "localhost:99999", `ADMIN_ADDR is "localhost:99999"`},
 		{"PUBLIC_ADDR", "127.0.0.1:9090", "PUBLIC_ADDR is the same as ADMIN_ADDR"},
 		{"PAYSCORE_SERVICE_ID", strings.Repeat("1", 33), "PAYSCORE_SERVICE_ID is"},
@@ -150,7 +150,8 @@ func TestWorkerSettings_Load(t *testing.T) {
 		env := goodEnv(t)
 		env["PUBLIC_ADDR"] = ":8443"
 		w, err := loadWorker(t, env)
-		if err != nil || len(w.Warnings) != 1 || !strings.Contains(w.Warnings[0], "merchant 1900000001 has no APIv3 key") {
+		if err != nil || len(w.Warnings) != 1 || !strings.Contains(w.Warnings[0], "merchant 1900000001 has no APIv3 key") ||
+			!strings.HasSuffix(w.Warnings[0], ": set WECHATPAY_API_V3_KEY_FILE (api_v3_key_file in MERCHANTS_FILE)") {
 			t.Errorf("error %v, warnings %q", err, w.Warnings)
 		}
 		env["WECHATPAY_API_V3_KEY"] = testAPIKey

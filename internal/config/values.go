@@ -98,7 +98,11 @@ func (c *Collector) listenAddr(setting, s string) string {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		c.Problem(setting, "is %q: write HOST:PORT, for instance 127.0.0.1:9090, or :9090 for all interfaces", s)
+		port := "9090"
+		if setting == "PUBLIC_ADDR" { // ADMIN_ADDR has the other by default
+			port = "8081"
+		}
+		c.Problem(setting, "is %q: write HOST:PORT, for instance 127.0.0.1:%[2]s, or :%[2]s for all interfaces", s, port)
 		return ""
 	}
 	return s

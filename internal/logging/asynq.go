@@ -16,16 +16,25 @@ import (
 // one. onComplaint is called from asynq's goroutines, several at once; it must
 // neither block nor panic.
 //
+// While hushed, where it is not nil, is true, warnings and errors are written at
+// debug level; onComplaint is called all the same. It is for times of which
+// somebody else has said what is wrong: with Redis away asynq has several lines
+// a second that say nothing else.
+//
 // What asynq calls information (each of its goroutines starting and stopping)
 // is written at debug level: there is an asynq server for every merchant, and
 // the worker says itself when it starts and stops.
-func AsynqLogger(log zerolog.Logger, onComplaint func(msg string)) asynq.Logger {
+func AsynqLogger(log zerolog.Logger, onComplaint func(msg string), hushed func() bool) asynq.Logger {
 	if onComplaint == nil {
 		onComplaint = func(string) {}
+	}
+	if hushed == nil {
+		hushed = func() bool { return false }
 	}
 	return &asynqLogger{
 		log:         log.With().Str(FieldComponent, "asynq").Logger(),
 		onComplaint: onComplaint,
+		hushed:      hushed,
 		exit:        os.Exit,
 	}
 }
@@ -33,6 +42,7 @@ func AsynqLogger(log zerolog.Logger, onComplaint func(msg string)) asynq.Logger 
 type asynqLogger struct {
 	log         zerolog.Logger
 	onComplaint func(string)
+	hushed      func() bool
 	exit        func(int) // os.Exit but in tests
 }
 
@@ -56,6 +66,9 @@ func (l *asynqLogger) Fatal(args ...any) {
 // silent where the level is switched off.
 func (l *asynqLogger) complain(level zerolog.Level, args []any) {
 	msg := fmt.Sprint(args...)
+	if level != zerolog.FatalLevel && l.hushed() {
+		level = zerolog.DebugLevel
+	}
 	l.log.WithLevel(level).Msg(msg)
 	l.onComplaint(msg)
 }

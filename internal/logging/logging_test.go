@@ -76,7 +76,7 @@ func TestAsynqLogger(t *testing.T) {
 	setup := func(t *testing.T) (l *asynqLogger, out *bytes.Buffer, complaints *[]string) {
 		t.Helper()
 		out, complaints = &bytes.Buffer{}, &[]string{}
-		adapter := AsynqLogger(zerolog.New(out), func(msg string) { *complaints = append(*complaints, msg) })
+		adapter := AsynqLogger(zerolog.New(out), func(msg string) { *complaints = append(*complaints, msg) }, nil)
 		return adapter.(*asynqLogger), out, complaints
 	}
 
@@ -123,9 +123,25 @@ func TestAsynqLogger(t *testing.T) {
 		}
 	})
 
+	t.Run("what is hushed is still a complaint", func(t *testing.T) {
+		var out bytes.Buffer
+		complaints, hushed := 0, true
+		l := AsynqLogger(zerolog.New(&out).Level(zerolog.InfoLevel), func(string) { complaints++ }, func() bool { return hushed })
+		l.Warn("no Redis")
+		l.Error("no Redis")
+		if out.Len() != 0 || complaints != 2 {
+			t.Errorf("%d complaints, and %q", complaints, out.String())
+		}
+		hushed = false
+		l.Error("something else")
+		if !strings.Contains(out.String(), `"level":"error"`) || complaints != 3 {
+			t.Errorf("%d complaints, and %q", complaints, out.String())
+		}
+	})
+
 	t.Run("works without a callback", func(t *testing.T) {
 		var out bytes.Buffer
-		AsynqLogger(zerolog.New(&out), nil).Error("x")
+		AsynqLogger(zerolog.New(&out), nil, nil).Error("x")
 		if !strings.Contains(out.String(), `"x"`) {
 			t.Errorf("output is %q", out.String())
 		}

@@ -15,11 +15,16 @@ import (
 // one.
 type Database struct {
 	pool  *pgxpool.Config
-	shown string
+	shown string // HOST:PORT/NAME
 }
 
 // String is host, port and name of the database, for logs.
 func (d Database) String() string { return d.shown }
+
+// address is host and port.
+func (d Database) address() string {
+	return strings.TrimSuffix(d.shown, "/"+d.pool.ConnConfig.Database)
+}
 
 // connectTimeout is for one address; connect_timeout in the URL wins.
 const connectTimeout = 10 * time.Second

@@ -2,6 +2,7 @@ package pgsink_test
 
 import (
 	"errors"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -125,6 +126,24 @@ func TestPrepare(t *testing.T) {
 		url := server.Database(t, "locked")
 		server.Exec(t, url, "create role clerk login; revoke create on schema public from public")
 		refusedWith(t, strings.Replace(url, "postgres@", "clerk@", 1), "permission denied", "let the user of DATABASE_URL create tables there")
+	})
+	t.Run("refuses a database that is not there, and a user who may not log in", func(t *testing.T) {
+		u, err := url.Parse(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.User, u.Path = url.UserPassword("postgres", "hunter2"), "/billling"
+		refusedWith(t, u.String(), "PostgreSQL refuses DATABASE_URL ("+u.Host+"/billling)", "does not exist; mend DATABASE_URL")
+		u.User, u.Path = url.UserPassword("nobody", "hunter2"), "/postgres"
+		refusedWith(t, u.String(), "PostgreSQL refuses DATABASE_URL ("+u.Host+"/postgres)", `"nobody" does not exist; mend DATABASE_URL`)
+	})
+	t.Run("says once where PostgreSQL cannot be reached", func(t *testing.T) {
+		s := open(t, "postgres://u:hunter2@127.0.0.1:1/x", &log)
+		s.Once = true
+		const want = "prepare the tables in PostgreSQL: cannot reach PostgreSQL at 127.0.0.1:1 (connection refused): check DATABASE_URL, and that PostgreSQL runs"
+		if _, err := s.Prepare(t.Context()); err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
 	})
 	t.Run("refuses tables of a newer release", func(t *testing.T) {
 		url := server.Database(t, "newer")

@@ -36,6 +36,7 @@ const (
 // on the same tables.
 type Sink struct {
 	pool   *pgxpool.Pool
+	db     Database
 	log    zerolog.Logger
 	outage *logging.Outage
 
@@ -60,7 +61,7 @@ func New(ctx context.Context, db Database, log zerolog.Logger) (*Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the pool of connections to PostgreSQL: %w", plain(err))
 	}
-	return &Sink{pool: pool, log: log, outage: logging.NewOutage(log, "PostgreSQL", sayEvery)}, nil
+	return &Sink{pool: pool, db: db, log: log, outage: logging.NewOutage(log, "PostgreSQL", sayEvery)}, nil
 }
 
 // Close closes the connections.
@@ -73,12 +74,16 @@ func (s *Sink) Totals() Totals {
 
 // Prepare makes the tables, or brings them up to date, and waits for PostgreSQL
 // where it is away. fresh is true where there were none. The error is a *Refused
-// where the database is not one to write to, else ctx's.
+// where the database is not one to write to, or lets nobody in with DATABASE_URL,
+// else ctx's.
 func (s *Sink) Prepare(ctx context.Context) (fresh bool, err error) {
 	for wait := firstPause; ; wait = longer(wait) {
 		try, cancel := context.WithTimeout(ctx, tryTimeout)
 		fresh, err := migrate(try, s.pool)
 		cancel()
+		if failed := s.unreached(err); failed != nil {
+			err = failed
+		}
 		var no *Refused
 		switch {
 		case err == nil:
@@ -131,6 +136,9 @@ func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
 		if conflicts++; kind == conflict && conflicts < 20 {
 			outcomes.Pause(ctx, conflictPause+rand.N(conflictPause))
 			continue
+		}
+		if failed := s.unreached(err); failed != nil {
+			err = failed // also a *Refused: it worked before, and whoever changed it can change it back
 		}
 		if s.Once {
 			return fmt.Errorf("write to PostgreSQL: %w", plain(err))

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -122,5 +121,5 @@ const (
 
 // plain is an error in one line: pgx has one for each address that it tried.
 func plain(err error) error {
-	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
+	return errors.New(oneLine(err.Error()))
 }

@@ -3,6 +3,7 @@ package redisconn
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,7 +24,23 @@ const (
 // loop.
 func WaitUp(ctx context.Context, client redis.UniversalClient, log zerolog.Logger, sayEvery time.Duration) error {
 	ping := func(ctx context.Context) error { return client.Ping(ctx).Err() }
+	if addr := addrOf(client); addr != "" {
+		log = log.With().Str(logging.FieldAddr, addr).Logger()
+	}
 	return waitUp(ctx, ping, log, sayEvery, pingEvery)
+}
+
+// addrOf is where a client looks for Redis; "" where sentinels are asked first.
+func addrOf(client redis.UniversalClient) string {
+	switch c := client.(type) {
+	case *redis.Client:
+		if addr := c.Options().Addr; addr != "FailoverClient" { // go-redis's placeholder
+			return addr
+		}
+	case *redis.ClusterClient:
+		return strings.Join(c.Options().Addrs, ",")
+	}
+	return ""
 }
 
 func waitUp(ctx context.Context, ping func(context.Context) error, log zerolog.Logger, sayEvery, pingEvery time.Duration) error {
@@ -43,7 +60,7 @@ func waitUp(ctx context.Context, ping func(context.Context) error, log zerolog.L
 		if said.IsZero() || time.Since(said) >= sayEvery {
 			said = time.Now()
 			log.Warn().Err(err).Int64(logging.FieldElapsedMS, time.Since(start).Milliseconds()).
-				Msg("Redis does not answer; waiting for it")
+				Msg("Redis does not answer; waiting for it: check REDIS_URL, and that Redis runs")
 		}
 		select {
 		case <-ctx.Done():

@@ -58,6 +58,31 @@ func TestWaitUp(t *testing.T) {
 		}
 	})
 
+	t.Run("names the address, without user and password", func(t *testing.T) {
+		for url, want := range map[string]string{
+			"redis://u:hunter2@127.0.0.1:1/3":                   `"addr":"127.0.0.1:1"`,
+			"redis-cluster://u:hunter2@127.0.0.1:1,127.0.0.1:2": `"addr":"127.0.0.1:1,127.0.0.1:2"`,
+			"redis-sentinel://u:hunter2@127.0.0.1:1/?master=m":  `"message":"Redis does not answer`,
+		} {
+			client, err := Open(url, Pool{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			_ = WaitUp(ctx, client, zerolog.New(&out), 0)
+			cancel()
+			_ = client.Close()
+			log := out.String()
+			if log != "" && !strings.Contains(log, want) || strings.Contains(log, "hunter2") || strings.Contains(log, "FailoverClient") {
+				t.Errorf("%s: %s", url, log)
+			}
+			if strings.HasPrefix(url, "redis:") && !strings.Contains(log, "check REDIS_URL") {
+				t.Errorf("%s: %s", url, log)
+			}
+		}
+	})
+
 	t.Run("ends with the context, also within a ping", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		ping := func(ctx context.Context) error {

@@ -82,6 +82,9 @@ func (s *Sender) post(ctx context.Context, e ledger.Event, deadline time.Time) a
 	}
 	if !a.delivered() {
 		a.reason = "it answered " + strconv.Itoa(a.status)
+		if a.status == http.StatusUnauthorized {
+			a.reason += ": it refuses our signature; is BILLING_WEBHOOK_SECRET the same on both sides, and is the receiver's clock right?"
+		}
 		a.retryAfter = retryAfter(resp, now)
 	}
 	return a

@@ -34,7 +34,7 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 	l, err := net.Listen("tcp", cfg.AdminAddr)
 	if err != nil {
 		if cfg.AdminAddrSet {
-			return nil, fmt.Errorf("ADMIN_ADDR %s cannot be listened on: %w; choose another port, or set it empty to do without", cfg.AdminAddr, err)
+			return nil, fmt.Errorf("ADMIN_ADDR %s cannot be listened on: %w; %s, or set it empty to do without", cfg.AdminAddr, err, otherAddr(err))
 		}
 		// Several workers on one machine: collecting matters more than the
 		// second one's metrics on a port that nobody chose.

@@ -132,6 +132,12 @@ func checkMerchant(ctx context.Context, work config.Work, m config.Merchant, c *
 		c.problem(what, "%s%s", closedHint(r), id)
 	case payscore.Throttled:
 		c.warn(what, "WeChat Pay throttles this merchant just now%s; try again", id)
+	case payscore.Unknown, payscore.Unavailable:
+		if r.HTTPStatus == 0 {
+			c.problem(what, "cannot reach WeChat Pay at %s: %s; check WECHATPAY_BASE_URL, HTTPS_PROXY and the network", m.BaseURL, r.Message)
+			return
+		}
+		fallthrough
 	default:
 		c.problem(what, "the call came to %s: %s %s%s", r.Verdict, r.Code, r.Message, id)
 	}

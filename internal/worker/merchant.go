@@ -49,7 +49,7 @@ func newMerchant(cfg config.Worker, m config.Merchant, rdb, queue redis.Universa
 	}
 	l := ledger.New(rdb, m.MchID)
 	c := collect.New(collect.Settings{
-		AppID: m.AppID, ServiceID: m.ServiceID,
+		AppID: m.AppID, ServiceID: m.ServiceID, BaseURL: m.BaseURL,
 		Policy: collect.Policy{
 			Schedule: cfg.CollectSchedule,
 			Confirm:  cfg.ConfirmSchedule,
@@ -74,7 +74,7 @@ func newMerchant(cfg config.Worker, m config.Merchant, rdb, queue redis.Universa
 		// burnt at shutdown.
 		RetryDelayFunc: collect.RetryDelay,
 		IsFailure:      collect.IsFailure,
-		Logger:         logging.AsynqLogger(log, trouble.of(m.MchID)),
+		Logger:         trouble.logger(log, m.MchID),
 		LogLevel:       asynq.DebugLevel, // zerolog decides
 		// Half a second on average between enqueueing and working would be
 		// the default; these cost an idle worker ten polls a second.
@@ -123,15 +123,24 @@ func (m *merchant) shutdown() {
 // asynqTrouble counts what asynq complains of. Some of its faults, such as a
 // message that it cannot decode and that stops its recovery of lost tasks,
 // show nowhere else; the sweep goes round them.
-type asynqTrouble struct{ total *prometheus.CounterVec }
+type asynqTrouble struct {
+	total *prometheus.CounterVec
+	watch *redisWatch
+}
 
-func newAsynqTrouble(reg prometheus.Registerer) *asynqTrouble {
-	t := &asynqTrouble{prometheus.NewCounterVec(prometheus.CounterOpts{
+func newAsynqTrouble(reg prometheus.Registerer, watch *redisWatch) *asynqTrouble {
+	t := &asynqTrouble{watch: watch, total: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "payscore_asynq_complaints_total",
 		Help: "Warnings and errors of asynq; kind undecodable stops asynq's own recovery of lost tasks.",
 	}, []string{"mchid", "kind"})}
 	reg.MustRegister(t.total)
 	return t
+}
+
+// logger is for the asynq server of a merchant. While Redis is away the watch
+// says so, and asynq's errors would only drown it.
+func (t *asynqTrouble) logger(log zerolog.Logger, mchid string) asynq.Logger {
+	return logging.AsynqLogger(log, t.of(mchid), func() bool { return !t.watch.up.Load() })
 }
 
 func (t *asynqTrouble) of(mchid string) func(string) {

@@ -241,6 +241,23 @@ func TestPublicAddrThatIsTaken(t *testing.T) {
 	}
 }
 
+// 192.0.2.1 is nobody's: it is for documentation (RFC 5737).
+func TestAddrOfAnotherMachine(t *testing.T) {
+	t.Parallel()
+	for setting, set := range map[string]func(*config.Worker, string){
+		"PUBLIC_ADDR": func(w *config.Worker, addr string) { w.PublicAddr = addr },
+		"ADMIN_ADDR":  func(w *config.Worker, addr string) { w.AdminAddr, w.AdminAddrSet = addr, true },
+	} {
+		r := workertest.New(t)
+		set(&r.Cfg, "192.0.2.1:8081")
+		err := worker.Run(t.Context(), r.Cfg, zerolog.Nop())
+		if err == nil || !strings.Contains(err.Error(), setting+" 192.0.2.1:8081") ||
+			!strings.Contains(err.Error(), "the host is not an address of this machine") || strings.Contains(err.Error(), "another port") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 // Notifications that are under way when the worker stops are answered.
 func TestStopAnswersNotificationsUnderWay(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,7 +35,7 @@ func servePublic(cfg config.Worker, reg *prometheus.Registry, log zerolog.Logger
 	}
 	l, err := net.Listen("tcp", cfg.PublicAddr)
 	if err != nil {
-		return nil, fmt.Errorf("PUBLIC_ADDR %s cannot be listened on: %w; choose another port, or set none to do without notifications", cfg.PublicAddr, err)
+		return nil, fmt.Errorf("PUBLIC_ADDR %s cannot be listened on: %w; %s, or set none to do without notifications", cfg.PublicAddr, err, otherAddr(err))
 	}
 	var mchids []string
 	for _, m := range cfg.Merchants {
@@ -50,6 +51,14 @@ func servePublic(cfg config.Worker, reg *prometheus.Registry, log zerolog.Logger
 		}
 	}()
 	return p, nil
+}
+
+// otherAddr says what to change of an address that cannot be listened on.
+func otherAddr(err error) string {
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return "the host is not an address of this machine: write one that is, or :PORT for all of them"
+	}
+	return "choose another port"
 }
 
 // open begins to take notifications.

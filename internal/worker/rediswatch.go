@@ -13,8 +13,8 @@ import (
 )
 
 // redisWatch knows whether Redis answers, says so once a while when it does
-// not, and warns before it is full. With Redis away asynq itself waits quietly
-// and reports nothing.
+// not, and warns before it is full. What asynq says while Redis is away is left
+// out of the log, see asynqTrouble.
 type redisWatch struct {
 	rdb    redis.UniversalClient
 	log    zerolog.Logger

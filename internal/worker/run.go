@@ -78,10 +78,11 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	var background sync.WaitGroup
 	defer background.Wait()
 	defer watch.stop()
+	watch.set(true) // it has just answered
 	background.Go(watch.run)
 
 	metrics := collect.NewMetrics(registry)
-	asynqTrouble := newAsynqTrouble(registry)
+	asynqTrouble := newAsynqTrouble(registry, watch)
 	producer := tasks.NewProducer(rdb)
 	var merchants []*merchant
 	for _, m := range cfg.Merchants {

@@ -80,7 +80,7 @@ func startMerchantHooks(cfg config.Worker, mchid string, rdb, queue redis.Univer
 			Queues:      map[string]int{tasks.WebhookQueueName(mchid): 1},
 			// The rest as for collecting, see newMerchant.
 			RetryDelayFunc:           collect.RetryDelay,
-			Logger:                   logging.AsynqLogger(log, trouble.of(mchid)),
+			Logger:                   trouble.logger(log, mchid),
 			LogLevel:                 asynq.DebugLevel,
 			TaskCheckInterval:        100 * time.Millisecond,
 			DelayedTaskCheckInterval: time.Second,
