@@ -181,7 +181,15 @@ func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
 		err := s.rdb.LPos(ctx, asynqKeys(o.MchID).pending, id, redis.LPosArgs{}).Err()
 		return errors.Is(err, redis.Nil)
 	case asynq.TaskStateRetry, asynq.TaskStateScheduled:
-		return time.Until(info.NextProcessAt) > 2*carryWait
+		waiting := asynqKeys(o.MchID).retry
+		if info.State == asynq.TaskStateScheduled {
+			waiting = asynqKeys(o.MchID).scheduled
+		}
+		until, err := s.rdb.ZScore(ctx, waiting, id).Result()
+		if errors.Is(err, redis.Nil) {
+			return true // likewise; asynq's Inspector says nothing of that
+		}
+		return err == nil && time.Until(time.Unix(int64(until), 0)) > 2*carryWait
 	case asynq.TaskStateActive:
 		until, err := s.rdb.ZScore(ctx, asynqKeys(o.MchID).lease, id).Result()
 		if errors.Is(err, redis.Nil) {

@@ -232,6 +232,17 @@ func TestSweepStuckTasks(t *testing.T) {
 			b.t.Fatal(err)
 		}
 	}
+	// waiting makes it one that waits for its time, by its record alone.
+	waiting := func(b *bench, state string) {
+		mchid := b.ledger.MchID()
+		id := tasks.TaskID(mchid, "A000", 1)
+		pipe := b.rdb.TxPipeline()
+		pipe.LRem(b.t.Context(), asynqKeys(mchid).pending, 0, id)
+		pipe.HSet(b.t.Context(), "asynq:{"+tasks.QueueName(mchid)+"}:t:"+id, "state", state)
+		if _, err := pipe.Exec(b.t.Context()); err != nil {
+			b.t.Fatal(err)
+		}
+	}
 	inspect := func(b *bench) (*asynq.Inspector, string, string) {
 		mchid := b.ledger.MchID()
 		return asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(mchid), tasks.TaskID(mchid, "A000", 1)
@@ -253,6 +264,8 @@ func TestSweepStuckTasks(t *testing.T) {
 		{"active, its lease not renewed for two beats and more: its worker is gone", func(_ *testing.T, b *bench) { active(b, time.Now().Add(asynqLease-unrenewed-2*second)) }, true},
 		{"active, its lease long over", func(_ *testing.T, b *bench) { active(b, time.Now().Add(-hour)) }, true},
 		{"active without a lease: asynq never takes it back", func(_ *testing.T, b *bench) { active(b, time.Time{}) }, true},
+		{"waiting for a retry, and lost from those that wait", func(_ *testing.T, b *bench) { waiting(b, "retry") }, true},
+		{"scheduled, and lost from those that wait", func(_ *testing.T, b *bench) { waiting(b, "scheduled") }, true},
 		{"gone meanwhile", func(t *testing.T, b *bench) {
 			i, queue, id := inspect(b)
 			if err := i.DeleteTask(queue, id); err != nil {
