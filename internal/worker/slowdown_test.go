@@ -1,0 +1,35 @@
+package worker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/redistest"
+)
+
+func TestSlowDown(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	rdb := redis.NewClient(srv.Client.Options())
+	defer rdb.Close()
+	rdb.AddHook(slowDown{})
+	for _, tt := range []struct {
+		name, script string
+		slow         bool
+	}{
+		{"an answer", `return 1`, false},
+		{"nothing", `return nil`, false},
+		{"asynq's word for a task that is gone", `return redis.error_reply("NOT FOUND")`, false},
+		{"Redis in trouble", `return redis.error_reply("OOM command not allowed")`, true},
+	} {
+		start := time.Now()
+		for range 10 {
+			_ = rdb.Eval(t.Context(), tt.script, nil).Err()
+		}
+		if took := time.Since(start); tt.slow != (took >= 10*slowDownBy) {
+			t.Errorf("%s: ten times took %s", tt.name, took)
+		}
+	}
+}
