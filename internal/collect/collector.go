@@ -14,6 +14,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/faultpoint"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/payscore"
@@ -178,6 +179,7 @@ func (c *Collector) process(ctx context.Context, taskType string, p tasks.Payloa
 		}
 		switch claim.Code {
 		case ledger.Granted:
+			faultpoint.Reach(faultpoint.Claimed, p.OutOrderNo)
 			return c.step(ctx, claim, asked)
 		case ledger.Absent:
 			if taskType == tasks.TypeSync {
