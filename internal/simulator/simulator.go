@@ -31,6 +31,9 @@ type Options struct {
 	// gap between two collects. Default time.Now. Signatures and rates go by
 	// the real time whatever it says. It must be safe for concurrent use.
 	Clock func() time.Time
+	// Watch, where given, is told of each call when it is over. It is called
+	// from many goroutines, and the call's connection waits for it.
+	Watch func(Seen)
 }
 
 func (o Options) withDefaults() Options {
@@ -56,6 +59,7 @@ func (o Options) withDefaults() Options {
 type Simulator struct {
 	id     identity
 	clock  func() time.Time
+	watch  func(Seen)
 	seed   atomic.Uint64
 	faults atomic.Pointer[Faults]
 	nonces nonces
@@ -81,7 +85,7 @@ func New(opts Options) (*Simulator, error) {
 			return nil, err
 		}
 	}
-	s := &Simulator{id: id, clock: opts.Clock, orders: make(map[string]*order)}
+	s := &Simulator{id: id, clock: opts.Clock, watch: opts.Watch, orders: make(map[string]*order)}
 	s.seed.Store(opts.Seed)
 	s.faults.Store(&Faults{})
 	return s, nil
