@@ -1,0 +1,213 @@
+package chaos
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/simulator"
+	"payscore-collector/tasks"
+)
+
+// The rows of the verdict, in the order in which they are shown. Each must be
+// zero.
+const (
+	rowLost     = "orders lost"
+	rowOpen     = "orders that did not end in time"
+	rowWrong    = "orders wrongly ended"
+	rowUnsigned = "paid or closed on unsigned word"
+	rowAmounts  = "amounts that are not the platform's"
+	rowAtOnce   = "called twice at once"
+	rowAfterEnd = "called after their end"
+	rowSoon     = "collected sooner than MIN_GAP"
+	rowWindow   = "collected outside the window"
+	rowBlind    = "collected again without a look"
+	rowRate     = "calls beyond the rate"
+	rowAttempts = "attempts used up by a fault not the order's"
+	rowEvents   = "orders whose events do not tell their story"
+	rowStats    = "counters that are wrong"
+	rowTrouble  = "workers in trouble, or the harness"
+	rowDeeds    = "faults too few"
+)
+
+var rows = []string{
+	rowLost, rowOpen, rowWrong, rowUnsigned, rowAmounts, rowAtOnce, rowAfterEnd, rowSoon, rowWindow,
+	rowBlind, rowRate, rowAttempts, rowEvents, rowStats, rowTrouble, rowDeeds,
+}
+
+// verdict is what a run comes to.
+type verdict struct {
+	w        *world
+	breaches map[string][]string // by row, each in words
+	beyond   map[string][]string // by row and proven cause
+	orders   map[string]ledger.Order
+	calls    map[string][]simulator.Seen // by order, as they began
+	ends     map[tasks.State]int
+	most     int // calls in a second
+	late     int // payments beside another end
+}
+
+// suspicion is something that looks like a breach, until its cause is proven.
+type suspicion struct {
+	row, no string
+	text    string
+	// innocent returns the proven cause that nobody can prevent, or "".
+	innocent func(e evidence, all []call) string
+}
+
+// judge holds the ledger against the platform.
+func (w *world) judge() *verdict {
+	v := &verdict{
+		w: w, breaches: map[string][]string{}, beyond: map[string][]string{},
+		orders: map[string]ledger.Order{}, calls: map[string][]simulator.Seen{}, ends: map[tasks.State]int{},
+	}
+	for _, c := range w.calls {
+		if c.OutOrderNo != "" {
+			v.calls[c.OutOrderNo] = append(v.calls[c.OutOrderNo], c)
+		}
+	}
+	for _, calls := range v.calls {
+		slices.SortFunc(calls, func(a, b simulator.Seen) int { return a.Began.Compare(b.Began) })
+	}
+	v.readLedger()
+	v.judgeEnds()
+	v.judgeEvents()
+	suspicions := v.judgeRate()
+	for no, calls := range v.calls {
+		suspicions = append(suspicions, v.suspect(no, calls)...)
+	}
+	v.weigh(suspicions)
+	for _, trouble := range w.book.trouble {
+		v.breach(rowTrouble, "%s", trouble)
+	}
+	v.judgeDeeds()
+	return v
+}
+
+func (v *verdict) breach(row, format string, args ...any) {
+	v.breaches[row] = append(v.breaches[row], fmt.Sprintf(format, args...))
+}
+
+// weigh looks for the causes of what looks like a breach.
+func (v *verdict) weigh(all []suspicion) {
+	nos := map[string]bool{}
+	for _, s := range all {
+		nos[s.no] = true
+	}
+	e := v.w.gather(nos)
+	for _, s := range all {
+		calls := e.trace(s.no, v.calls[s.no])
+		if cause := s.innocent(e, calls); cause != "" {
+			v.beyond[s.row+": "+cause] = append(v.beyond[s.row+": "+cause], s.no+": "+s.text)
+			continue
+		}
+		v.breach(s.row, "%s: %s\n%s", s.no, s.text, v.story(e, s.no, calls))
+	}
+}
+
+// story is all that is known of an order, for whoever has to find out.
+func (v *verdict) story(e evidence, no string, calls []call) string {
+	type line struct {
+		at   time.Time
+		text string
+	}
+	var lines []line
+	for _, c := range calls {
+		lines = append(lines, line{c.Began, fmt.Sprintf("platform: %s from %s, over after %s, answered %v %d, fault %q, owed %v, ended %v",
+			c.Call, c.process, c.Over.Sub(c.Began).Round(time.Millisecond), c.Answered, c.Status, c.Fault, c.Owed, c.Ended)})
+	}
+	for _, m := range e.marks[no] {
+		lines = append(lines, line{m.at, m.process + " " + string(m.point)})
+	}
+	for _, entry := range v.orders[no].Log {
+		lines = append(lines, line{entry.At, fmt.Sprintf("ledger: %s %s %d", entry.Call, entry.Verdict, entry.HTTPStatus)})
+	}
+	for _, f := range v.w.book.freezes {
+		lines = append(lines, line{f.from, f.process + " freezes"}, line{f.to, f.process + " thaws"})
+	}
+	for _, d := range v.w.book.deaths {
+		lines = append(lines, line{d.at, d.process + " dead"})
+	}
+	for _, o := range v.w.book.outages {
+		lines = append(lines, line{o.from, o.what}, line{o.to, "over: " + o.what})
+	}
+	slices.SortStableFunc(lines, func(a, b line) int { return a.at.Compare(b.at) })
+	var b strings.Builder
+	for _, l := range lines {
+		fmt.Fprintf(&b, "    %9.3fs %s\n", l.at.Sub(v.w.started).Seconds(), l.text)
+	}
+	o := v.orders[no]
+	fmt.Fprintf(&b, "    ledger: %s %s, ended at %.3fs", o.State, o.Reason, o.EndedAt.Sub(v.w.started).Seconds())
+	return b.String()
+}
+
+// judgeDeeds sees that the run was an attack at all.
+func (v *verdict) judgeDeeds() {
+	b := &v.w.book
+	if len(b.deaths) < v.w.form.minKills {
+		v.breach(rowDeeds, "%d workers killed, %d at least", len(b.deaths), v.w.form.minKills)
+	}
+	if !v.w.form.everyFault {
+		return
+	}
+	for _, l := range v.w.nemesis.lanes {
+		for _, d := range l.deeds {
+			if b.faults[d.name] == 0 && !slices.Contains(v.breaches[rowDeeds], d.name) {
+				v.breaches[rowDeeds] = append(v.breaches[rowDeeds], d.name)
+			}
+		}
+	}
+}
+
+// table is the closing table.
+func (v *verdict) table() string {
+	var b strings.Builder
+	f := v.w.form
+	fmt.Fprintf(&b, "\n%d orders, %d calls, %d workers killed, %d frozen, in %s (seed %d)\n",
+		f.orders, len(v.w.calls), len(v.w.book.deaths), len(v.w.book.freezes), v.w.finished.Sub(v.w.started).Round(time.Second), v.w.seed)
+	for _, s := range tasks.States {
+		fmt.Fprintf(&b, "%s %d  ", s, v.ends[s])
+	}
+	fmt.Fprintf(&b, "\nmost calls in a second %d of %v; payments beside another end %d\n\n", v.most, f.rate, v.late)
+	for _, row := range rows {
+		fmt.Fprintf(&b, "  %-46s %6d\n", row, len(v.breaches[row]))
+	}
+	if len(v.beyond) > 0 {
+		b.WriteString("\nbeyond physics, each with its cause proven:\n")
+		for _, row := range slices.Sorted(maps.Keys(v.beyond)) {
+			fmt.Fprintf(&b, "  %-100s %6d\n", row, len(v.beyond[row]))
+		}
+	}
+	b.WriteString("\nfaults (and how often there was nothing to hit):\n")
+	for _, name := range slices.Sorted(maps.Keys(v.w.book.faults)) {
+		fmt.Fprintf(&b, "  %-66s %4d", name, v.w.book.faults[name])
+		if n := v.w.book.misses[name]; n > 0 {
+			fmt.Fprintf(&b, " (%d)", n)
+		}
+		b.WriteString("\n")
+	}
+	for name, n := range v.w.book.misses {
+		if v.w.book.faults[name] == 0 {
+			fmt.Fprintf(&b, "  %-66s    0 (%d)\n", name, n)
+		}
+	}
+	return b.String()
+}
+
+// shown is how many breaches of a row are told in full.
+const shown = 3
+
+func (v *verdict) demandZeros(t *testing.T) {
+	t.Helper()
+	for _, row := range rows {
+		all := v.breaches[row]
+		if len(all) == 0 {
+			continue
+		}
+		t.Errorf("%d %s; the first of them:\n  %s", len(all), row, strings.Join(all[:min(len(all), shown)], "\n  "))
+	}
+}
