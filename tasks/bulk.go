@@ -16,6 +16,12 @@ import (
 const (
 	bulkBatch   = 500
 	bulkPushers = 16
+	// bulkQueue is up to how many waiting tasks a bulk hand-over adds to a
+	// merchant's queue. The rest of a large one stands in the ledger, and the
+	// sweep brings it as fast as the workers get on: the queue is first come
+	// first served, and behind a million new orders the looks that confirm the
+	// payments of the first ones would come hours later.
+	bulkQueue = 1000
 )
 
 // EnqueueAll hands over a stream of orders, and yields each with its answer,
@@ -72,14 +78,38 @@ func (p *Producer) enqueueBatch(ctx context.Context, batch []Order) []Result {
 			}
 		})
 	}
+	room := p.room(ctx, results)
 	for _, res := range results {
-		if res.Status == Accepted && res.dueNow {
+		if res.Status == Accepted && res.dueNow && room[res.payload.MchID] > 0 {
+			room[res.payload.MchID]--
 			work <- res
 		}
 	}
 	close(work)
 	wg.Wait()
 	return results
+}
+
+// room returns how many tasks each merchant's queue takes.
+func (p *Producer) room(ctx context.Context, results []Result) map[string]int64 {
+	pipe := p.rdb.Pipeline()
+	waiting := map[string]*redis.IntCmd{}
+	for _, res := range results {
+		if mchid := res.payload.MchID; res.Status == Accepted && res.dueNow && waiting[mchid] == nil {
+			waiting[mchid] = pipe.LLen(ctx, PendingKey(mchid))
+		}
+	}
+	room := map[string]int64{}
+	if len(waiting) == 0 {
+		return room
+	}
+	_, _ = pipe.Exec(ctx) // a queue that cannot be asked has no room
+	for mchid, cmd := range waiting {
+		if cmd.Err() == nil {
+			room[mchid] = bulkQueue - cmd.Val()
+		}
+	}
+	return room
 }
 
 // openBatch opens the valid orders of a batch in one pipeline.

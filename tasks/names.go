@@ -13,6 +13,10 @@ import (
 // platform costs another nothing.
 func QueueName(mchid string) string { return "collect:" + mchid }
 
+// PendingKey is asynq's list of a merchant's tasks that wait for a worker. The
+// name is asynq's; a test of the worker holds it against asynq itself.
+func PendingKey(mchid string) string { return "asynq:{" + QueueName(mchid) + "}:pending" }
+
 // TaskID returns the asynq task ID of one round of an order. It carries the
 // mchid, because asynq renews leases by task ID alone: the same ID in two
 // queues of one process would starve one of them. It carries the round, so
@@ -31,6 +35,19 @@ func RoundOf(taskID string, p Payload) (round int64, ok bool) {
 	}
 	round, err := strconv.ParseInt(rest, 10, 64)
 	return round, err == nil
+}
+
+// WebhookQueueName returns the asynq queue of a merchant's webhooks to billing.
+// They have one of their own, so that a receiver in trouble holds no collecting
+// up.
+func WebhookQueueName(mchid string) string { return "webhook:" + mchid }
+
+// WebhookTaskID returns the asynq task ID of one look at an order's webhooks. It
+// begins with a word of its own, because asynq renews leases by task ID alone,
+// and an order has a collecting task of the same round in the same process. No
+// two looks have the same round, so a task that asynq has wedged blocks nothing.
+func WebhookTaskID(mchid, outOrderNo string, round int64) string {
+	return "webhook:" + TaskID(mchid, outOrderNo, round)
 }
 
 // MerchantsKey is a set of every mchid that has a ledger. It is the only key
@@ -65,9 +82,25 @@ func (k Keys) Outcomes() string { return k.prefix + "outcomes" }
 // Stats counts orders by state, and the fen that came in (hash).
 func (k Keys) Stats() string { return k.prefix + "stats" }
 
-// Hooks is how far the stream was read for webhooks, and what is known of the
-// deliveries under way (hash).
+// Hooks is what is known of the webhooks to billing (hash): cursor, the position
+// in the stream up to which they have taken events; round, of the last look at
+// an order; and of each order in trouble or under way try:<out_order_no>
+// ("<failures in a row> <last round before the last failure>") and
+// lease:<out_order_no> ("<token> <end in Unix milliseconds>").
 func (k Keys) Hooks() string { return k.prefix + "hooks" }
+
+// Hook is an order's ends that billing has not taken yet, oldest first, each
+// "<entry ID> <fields of the event as a JSON array>" (list).
+func (k Keys) Hook(no string) string { return k.prefix + "hook:" + no }
+
+// HookDue is the index of the orders that have such ends by the time, in Unix
+// milliseconds of Redis's clock, at which their delivery is looked at next
+// (zset).
+func (k Keys) HookDue() string { return k.prefix + "hookdue" }
+
+// HookWaiting is the index of the same orders by the time of the oldest of those
+// ends (zset).
+func (k Keys) HookWaiting() string { return k.prefix + "hookwaiting" }
 
 // Gate is the merchant's pace and faults, shared by all workers (hash).
 func (k Keys) Gate() string { return k.prefix + "gate" }

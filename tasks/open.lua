@@ -18,6 +18,8 @@
 --   'duplicate'  it is open already; nothing changed
 --   'conflict'   it is open under another appid or service_id; nothing changed
 --   'ended'      it ended in state; nothing changed
+local PAST = 10 -- so many ends are remembered of an order that is reopened
+
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local rec = redis.call('HMGET', KEYS[1], 'state', 'round', 'due', 'appid', 'svc')
@@ -40,6 +42,12 @@ if state then
   -- call that is still under way for the life before finds a new one, and
   -- writes nothing over it.
   event = 'order.reopened'
+  -- For whoever reads the order's story later.
+  local was = redis.call('HMGET', KEYS[1], 'past', 'ended', 'reason')
+  local past = was[1] and cjson.decode(was[1]) or {}
+  past[#past + 1] = {state = state, reason = was[3] or nil, ended = tonumber(was[2]) or 0, reopened = now}
+  if #past > PAST then table.remove(past, 1) end
+  redis.call('HSET', KEYS[1], 'past', cjson.encode(past))
   redis.call('HDEL', KEYS[1], 'reason', 'ended', 'declines', 'confirms', 'fails', 'missing',
     'sync', 'syncwhy', 'paidat', 'late')
   redis.call('HINCRBY', KEYS[1], 'life', 1)

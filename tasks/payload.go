@@ -19,6 +19,11 @@ const TypeCollect = "payscore:collect"
 // told stands in the ledger.
 const TypeSync = "payscore:sync"
 
+// TypeWebhook is the asynq type of a task that delivers an order's ends to
+// billing. It goes to WebhookQueueName(mchid), is made by workers alone, and can
+// never be renamed either. What is to be delivered stands in the ledger.
+const TypeWebhook = "payscore:webhook"
+
 // MaxOutOrderNo is the longest out_order_no WeChat Pay takes, in characters
 // (WeChat Pay docs, merchant/4013394596).
 const MaxOutOrderNo = 32

@@ -32,6 +32,20 @@ const (
 // them.
 var States = []State{Queued, Awaiting, Paid, Closed, Rejected, Withdrawn, Exhausted}
 
+// Next lists the states that an order in this one can go to. The scripts keep to
+// it; the README draws it.
+func (s State) Next() []State {
+	switch s {
+	case Queued:
+		return States[1:]
+	case Awaiting:
+		return States[2:]
+	case Closed, Rejected, Withdrawn, Exhausted:
+		return []State{Queued} // only by an explicit reopening
+	}
+	return nil // nothing undoes Paid
+}
+
 // Open reports whether an order in this state is still to be worked on.
 func (s State) Open() bool { return s == Queued || s == Awaiting }
 

@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -34,8 +35,12 @@ const PaidTime = "20060102150405"
 // since 1991; a fixed one needs no time zone database.
 var China = time.FixedZone("Asia/Shanghai", 8*60*60)
 
-// paidAtSlack is how far ahead of this machine's clock a payment may lie.
-const paidAtSlack = 5 * time.Minute
+// Bounds of a time of payment: how far ahead of this machine's clock it may lie,
+// and how long ago. The second one is for years that were mistyped.
+const (
+	paidAtSlack   = 5 * time.Minute
+	paidAtLongest = 10 * 365 * 24 * time.Hour
+)
 
 // Validate reports the first thing that is wrong with w, as a FieldError, or
 // nil.
@@ -47,7 +52,7 @@ func (w Withdrawal) Validate() error {
 		return err
 	}
 	switch n := utf8.RuneCountInString(w.Reason); {
-	case n == 0:
+	case strings.TrimSpace(w.Reason) == "":
 		return &FieldError{"reason", "is missing; say why the order is withdrawn"}
 	case n > MaxReason:
 		return &FieldError{"reason", fmt.Sprintf("is %d characters long; at most %d are allowed", n, MaxReason)}
@@ -55,12 +60,18 @@ func (w Withdrawal) Validate() error {
 		return &FieldError{"reason", "is not valid UTF-8"}
 	}
 	for i, r := range []rune(w.Reason) {
-		if !unicode.IsPrint(r) {
+		if !unicode.IsGraphic(r) { // which has the wide space of Chinese texts, and no line breaks
 			return &FieldError{"reason", fmt.Sprintf("has %q at position %d; only printable characters are allowed", r, i+1)}
 		}
 	}
-	if ahead := time.Until(w.PaidAt); !w.PaidAt.IsZero() && ahead > paidAtSlack {
+	if w.PaidAt.IsZero() {
+		return nil
+	}
+	switch ahead := time.Until(w.PaidAt); {
+	case ahead > paidAtSlack:
 		return &FieldError{"paid_at", "lies in the future; it is when the user paid"}
+	case ahead < -paidAtLongest:
+		return &FieldError{"paid_at", "lies more than ten years back; it is when the user paid"}
 	}
 	return nil
 }
@@ -70,7 +81,9 @@ func (w Withdrawal) Validate() error {
 // becomes an event of its own. The answers are Accepted, Duplicate (withdrawn
 // already; nothing changed), Ended (see Result.State), Absent, Invalid and
 // Failed; the error is not nil exactly for Failed. It may be called again at
-// any time, and once more with PaidAt for an order that was withdrawn without.
+// any time, and once more with PaidAt for an order that was withdrawn without,
+// or of which WeChat Pay could not be told. Reason and PaidAt are otherwise
+// those of the first call.
 func (p *Producer) Withdraw(ctx context.Context, w Withdrawal) (Result, error) {
 	if err := w.Validate(); err != nil {
 		return Result{Status: Invalid, Err: err}, nil

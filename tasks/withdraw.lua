@@ -13,7 +13,7 @@
 --
 -- Returns {code, state, round, appid, service_id}:
 --   'accepted'   withdrawn now; or it was withdrawn before, and WeChat Pay is to
---                be told from now on
+--                be told from now on (it was not, or that failed)
 --   'duplicate'  withdrawn already; nothing changed
 --   'ended'      it ended in state; nothing changed
 --   'absent'     there is no such order
@@ -25,7 +25,8 @@ local state, round = rec[1], tonumber(rec[2]) or 0
 if not state then return {'absent', '', 0, '', ''} end
 local open = state == 'queued' or state == 'awaiting'
 if state == 'withdrawn' then
-  if ARGV[3] == '' or rec[3] == 'pending' or rec[3] == 'done' then return {'duplicate', state, round, rec[4], rec[5]} end
+  -- Under way, done, or found to be needless: there is nothing to tell.
+  if ARGV[3] == '' or (rec[3] and rec[3] ~= 'failed') then return {'duplicate', state, round, rec[4], rec[5]} end
 elseif not open then
   return {'ended', state, round, rec[4], rec[5]}
 end
@@ -43,5 +44,7 @@ if ARGV[3] ~= '' then
   redis.call('HSET', KEYS[1], 'sync', 'pending', 'paidat', ARGV[3], 'next', 'sync', 'due', now, 'since', now)
   redis.call('ZADD', KEYS[2], now + tonumber(ARGV[4]), ARGV[1])
 end
-if open then emit(KEYS[1], KEYS[3], 'order.withdrawn', ARGV[1]) end
+-- The end is told once. That WeChat Pay is to be told after all is none, but
+-- the newest event of an order says all that is known of it.
+emit(KEYS[1], KEYS[3], open and 'order.withdrawn' or 'order.attempted', ARGV[1])
 return {'accepted', 'withdrawn', round, rec[4], rec[5]}

@@ -28,6 +28,7 @@ func TestMakeOrders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(sim.Close)
 		if err := sim.AddOrders(makeOrders(maxOrders)...); err != nil {
 			t.Error(err)
 		}

@@ -139,6 +139,9 @@ func (s *stage) close(keepLog bool) error {
 	if s.server != nil {
 		errs = append(errs, s.server.Close())
 	}
+	if s.sim != nil {
+		s.sim.Close()
+	}
 	if s.redis != nil {
 		s.redis.Close()
 	}

@@ -69,10 +69,13 @@ func (c fileCommand) run(ctx context.Context, p process, s config.ClientSettings
 	r.file = src.name
 	if c.Rejects != "" {
 		r.rejects = intake.NewRejects(c.Rejects, in)
+		if err := r.rejects.Check(); err != nil {
+			return p.complain(exitFailed, fmt.Errorf("%w; nothing was handed over", err))
+		}
 	}
 	var to sender = checker{}
 	if !c.DryRun {
-		client, err := connect(ctx, p, cfg)
+		client, err := connect(ctx, p, cfg, "handed over")
 		if err != nil {
 			return p.complain(exitFailed, err)
 		}

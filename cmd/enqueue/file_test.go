@@ -194,9 +194,19 @@ func TestFile_Rejects(t *testing.T) {
 		wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", good), "--rejects", writeFile(t, "rejects.csv", "x")), 0,
 			[]string{"A1 accepted"}, "no row was refused; ", "rejects.csv is from an earlier run")
 	})
-	t.Run("cannot be written", func(t *testing.T) {
+	t.Run("a path that cannot be written is noticed before the first row", func(t *testing.T) {
+		pr, server := newProgram(t)
+		for _, path := range []string{"/no/such/rejects.csv", t.TempDir()} {
+			wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", good), "--rejects", path), 1, nil,
+				"write the rejects file: ", path, "; nothing was handed over\n")
+		}
+		if n, err := server.Client.DBSize(t.Context()).Result(); n != 0 || err != nil {
+			t.Errorf("%d keys, %v", n, err)
+		}
+	})
+	t.Run("a full disk costs the rejects, not the orders", func(t *testing.T) {
 		pr, _ := newProgram(t)
-		got := pr.run(t.Context(), "file", writeFile(t, "orders.csv", "out_order_no\nA.1\nA.2\nA1\n"), "--rejects", "/no/such/rejects.csv")
+		got := pr.run(t.Context(), "file", writeFile(t, "orders.csv", "out_order_no\nA.1\nA.2\nA1\n"), "--rejects", "/dev/full")
 		if got.status != 1 || !strings.Contains(got.stdout, "A1 accepted") || strings.Count(got.stderr, "write the rejects file: ") != 1 {
 			t.Errorf("status %d\n%s%s", got.status, got.stdout, got.stderr)
 		}

@@ -16,7 +16,7 @@ type item struct {
 	row   intake.Row // Line 0: from the command line; Err: cannot be an order
 }
 
-// sender is a *tasks.Producer, or in a dry run a checker.
+// sender is a *tasks.Producer, in a dry run a checker, or a withdrawer.
 type sender interface {
 	Enqueue(context.Context, tasks.Order) (tasks.Result, error)
 	EnqueueAll(context.Context, iter.Seq[tasks.Order]) iter.Seq2[tasks.Order, tasks.Result]
@@ -36,9 +36,15 @@ func (checker) Enqueue(_ context.Context, o tasks.Order) (tasks.Result, error) {
 }
 
 func (c checker) EnqueueAll(ctx context.Context, orders iter.Seq[tasks.Order]) iter.Seq2[tasks.Order, tasks.Result] {
+	return oneByOne(ctx, c, orders)
+}
+
+// oneByOne is EnqueueAll for senders that have nothing better.
+func oneByOne(ctx context.Context, to sender, orders iter.Seq[tasks.Order]) iter.Seq2[tasks.Order, tasks.Result] {
 	return func(yield func(tasks.Order, tasks.Result) bool) {
 		for o := range orders {
-			if res, _ := c.Enqueue(ctx, o); !yield(o, res) {
+			// The error is in the result, too.
+			if res, _ := to.Enqueue(ctx, o); !yield(o, res) {
 				return
 			}
 		}
@@ -147,5 +153,5 @@ func (h *handover) trouble() error {
 	if h.gaveUp.row.Line > 0 {
 		where = fmt.Sprintf("line %d", h.gaveUp.row.Line)
 	}
-	return fmt.Errorf("stopped at %s, because Redis failed (%v). When Redis is back, run the same command again: orders that are in already are answered with duplicate", where, h.last)
+	return fmt.Errorf("stopped at %s, because Redis failed (%v). When Redis is back, run the same command again: what was done already is answered with duplicate", where, h.last)
 }

@@ -1,5 +1,5 @@
 // Command enqueue hands orders over to be collected: some by number, or a file
-// or pipe of any length. Handing an order over twice is harmless.
+// or pipe of any length; and it withdraws them. Doing either twice is harmless.
 package main
 
 import (
@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -18,14 +17,15 @@ import (
 	"payscore-collector/internal/redisconn"
 )
 
-const description = `Hands PayScore orders over to be collected.
+const description = `Hands PayScore orders over to be collected, and withdraws them.
 
-Each order gets one word: accepted (it will reach an end, whatever happens), duplicate (it is open already), ended STATE, conflict (it is open under another appid or service_id), invalid WHY, or failed WHY. Handing an order over twice is harmless, so after any failure the same command can be run again.
+Each order gets one word: accepted (it will reach an end, whatever happens), duplicate (it is open already), ended STATE, conflict (it is open under another appid or service_id), invalid WHY, or failed WHY. Handing an order over or withdrawing it twice is harmless, so after any failure the same command can be run again.
 
     enqueue order BIKE-1001 BIKE-1002
     enqueue order BIKE-1001 --wait=5m
     enqueue file orders.csv --rejects rejects.csv
     billing-export | enqueue file - --format jsonl
+    enqueue withdraw BIKE-1001 --reason "paid at the counter" --paid-at "2025-12-24 10:00"
 
 The exit status is 0 where all were accepted or duplicate, 1 where something failed (run it again), 2 for a mistake in usage or configuration, and 3 where some were invalid, in conflict or ended.`
 
@@ -59,6 +59,8 @@ type commandLine struct {
 
 	Order orderCommand `cmd:"" help:"Hand over orders by number."`
 	File  fileCommand  `cmd:"" help:"Hand over the orders in a CSV or JSONL file, or from a pipe."`
+
+	Withdraw withdrawCommand `cmd:"" help:"Stop collecting orders: billing has been paid elsewhere, or waives them."`
 }
 
 func main() {
@@ -84,8 +86,12 @@ func run(ctx context.Context, p process) int {
 	if !ok {
 		return status
 	}
-	if strings.HasPrefix(kctx.Command(), "file") {
+	switch kctx.Selected().Name {
+	case "file":
 		return cli.File.run(ctx, p, cli.ClientSettings)
+	case "withdraw":
+		return cli.Withdraw.run(ctx, p, cli.ClientSettings)
+	default:
+		return cli.Order.run(ctx, p, cli.ClientSettings)
 	}
-	return cli.Order.run(ctx, p, cli.ClientSettings)
 }

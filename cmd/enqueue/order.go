@@ -16,7 +16,7 @@ import (
 type orderCommand struct {
 	commonFlags
 
-	Numbers []string `arg:"" name:"no" help:"out_order_no of each order."`
+	Numbers numbers  `arg:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
 	At      *string  `placeholder:"TIME" help:"Not before: 2006-01-02T15:04:05+08:00, \"2006-01-02 15:04\" (Asia/Shanghai), or from now on, as 2h or +90m."`
 	Wait    waitFlag `help:"Wait until each order has ended, and print how. With --wait=TIMEOUT, such as --wait=30s, at most so long."`
 }
@@ -29,7 +29,7 @@ func (orderCommand) Help() string {
     enqueue order BIKE-1001 --at "2026-12-24 10:00"
     enqueue order BIKE-1001 --wait=5m --json
     enqueue order --reopen BIKE-1001
-    enqueue order -- -ODD-NUMBER
+    enqueue order BIKE-1002 -- -ODD-NUMBER
 
 With --wait, a second line an order says how it ended, such as "BIKE-1001 paid" or "BIKE-1001 rejected REASON". Orders that are still open when the time is up are named, and the exit status is 1; they go on being collected. The status says nothing of how orders ended.`
 }
@@ -54,36 +54,23 @@ func (c orderCommand) run(ctx context.Context, p process, s config.ClientSetting
 		return p.complain(config.ExitUsage, err)
 	}
 
+	items := make([]item, len(c.Numbers))
+	for i, no := range c.Numbers {
+		items[i] = c.item(no, at, d)
+	}
+
 	r := newReporter(p, c.JSON)
-	var wait []tasks.Payload
-	client, err := connect(ctx, p, cfg)
+	client, err := connect(ctx, p, cfg, "handed over")
 	if err != nil {
-		for _, no := range c.Numbers {
-			r.result(c.item(no, at, d), tasks.Result{Status: tasks.Failed, Err: errors.New("cannot use Redis")})
-		}
-		r.flush()
-		return p.complain(exitFailed, err)
+		return r.unreachable(items, err)
 	}
 	defer client.Close()
-
-	h := handover{to: tasks.NewProducer(client), patience: p.patience, say: r.say, pause: r.flush}
-	h.report = func(it item, res tasks.Result) {
-		r.result(it, res)
+	var wait []tasks.Payload
+	if !r.handOverAll(ctx, tasks.NewProducer(client), items, func(it item, res tasks.Result) {
 		if res.Status == tasks.Accepted || res.Status == tasks.Duplicate || res.Status == tasks.Ended {
 			wait = append(wait, it.order.Payload)
 		}
-	}
-	h.run(ctx, func(yield func(item) bool) {
-		for _, no := range c.Numbers {
-			if !yield(c.item(no, at, d)) {
-				return
-			}
-		}
-	})
-	if err := h.trouble(); err != nil {
-		r.say("%v", err)
-	} else if r.rows < int64(len(c.Numbers)) {
-		r.say("interrupted: run the same command again")
+	}) {
 		return exitFailed
 	}
 	status := r.status()

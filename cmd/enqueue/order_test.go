@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,26 @@ func TestOrder_At(t *testing.T) {
 	wantRun(t, pr.run(t.Context(), "order", "A2", "--at", ""), 2, nil, "--at is empty")
 }
 
+// Numbers may begin with a dash; those stand behind --, wherever that is.
+func TestNumbers(t *testing.T) {
+	for _, args := range [][]string{
+		{"A1", "--", "-A2-", "--json"},
+		{"--at=2h", "--", "A1", "-A2-", "--json"},
+		{"A1", "--at", "2h", "--", "-A2-", "--json"},
+		{"A1", "-A2-", "--json"},
+	} {
+		var cli commandLine
+		_, _, ok := configParse(append([]string{"order"}, args...), &cli)
+		dashed := slices.Contains(args, "--")
+		if ok != dashed {
+			t.Errorf("%q: ok is %v", args, ok)
+		}
+		if want := (numbers{"A1", "-A2-", "--json"}); ok && (!slices.Equal(cli.Order.Numbers, want) || cli.Order.JSON) {
+			t.Errorf("%q: numbers %q, --json %v", args, cli.Order.Numbers, cli.Order.JSON)
+		}
+	}
+}
+
 // Whatever is wrong with the command line or the settings is said before
 // anything is handed over.
 func TestOrder_Usage(t *testing.T) {
@@ -98,8 +119,8 @@ func TestOrder_Usage(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		{"no order number", []string{"order"}, nil, `expected "<no> ..."`},
-		{"no command", nil, nil, `expected one of "order", "file"`},
+		{"no order number", []string{"order"}, nil, `expected "<no ...>"`},
+		{"no command", nil, nil, `expected one of "order", "file", "withdraw"`},
 		{"unknown flag", []string{"order", "A1", "--wiat"}, nil, "unknown flag --wiat"},
 		{"no Redis", []string{"order", "A1"}, map[string]string{"REDIS_URL": ""}, "REDIS_URL is missing"},
 		{"bad Redis", []string{"order", "A1"}, map[string]string{"REDIS_URL": "http://x"}, "REDIS_URL cannot be used"},
@@ -127,6 +148,7 @@ func TestOrder_Usage(t *testing.T) {
 func TestHelp(t *testing.T) {
 	for _, tc := range []struct{ args, want string }{
 		{"--help", "enqueue file - --format jsonl"},
+		{"withdraw --help", "enqueue withdraw BIKE-1002 BIKE-1003 --reason"},
 		{"order --help", "enqueue order BIKE-1001 --wait=5m --json"},
 		{"file --help", "enqueue file orders.csv --rejects rejects.csv"},
 	} {

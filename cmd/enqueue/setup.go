@@ -20,7 +20,7 @@ const (
 	exitRefused = 3 // some orders were invalid, in conflict or ended
 )
 
-// commonFlags are those of both commands.
+// commonFlags are those of the commands that hand orders over.
 type commonFlags struct {
 	MchID     string `name:"mchid" placeholder:"NUMBER" help:"Merchant number of orders that name none (default $WECHATPAY_MCHID)."`
 	AppID     string `name:"appid" placeholder:"ID" help:"appid of orders that name none (default $PAYSCORE_APPID)."`
@@ -80,8 +80,9 @@ func load(s config.ClientSettings, needRedis bool) (config.Client, error) {
 	return cfg, c.Err()
 }
 
-// connect returns a client of a Redis that has answered. Close it.
-func connect(ctx context.Context, p process, cfg config.Client) (redis.UniversalClient, error) {
+// connect returns a client of a Redis that has answered. Close it. undone is
+// what was not done where it returns an error.
+func connect(ctx context.Context, p process, cfg config.Client, undone string) (redis.UniversalClient, error) {
 	if p.RedisLog != nil {
 		log, err := logging.New(cfg.Log.Level, cfg.Log.Format, p.Stderr)
 		if err != nil {
@@ -96,7 +97,7 @@ func connect(ctx context.Context, p process, cfg config.Client) (redis.Universal
 		if errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted")
 		}
-		return nil, errors.Join(fmt.Errorf("cannot use Redis at %s (%v): check REDIS_URL, and that Redis runs; nothing was handed over", cfg.Redis, err), client.Close())
+		return nil, errors.Join(fmt.Errorf("cannot use Redis at %s (%v): check REDIS_URL, and that Redis runs; nothing was %s", cfg.Redis, err, undone), client.Close())
 	}
 	return client, nil
 }

@@ -2,14 +2,12 @@ package main
 
 import (
 	"encoding/csv"
-	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"time"
 
 	"payscore-collector/internal/ledger"
-	"payscore-collector/tasks"
 )
 
 // orderWriter writes one order after the other.
@@ -23,12 +21,15 @@ type jsonLines struct{ w io.Writer }
 func (j jsonLines) write(o ledger.Order) error { return writeJSON(j.w, o) }
 func (j jsonLines) close() error               { return nil }
 
-// csvHeader has the names of the JSON; last_error is one column a field.
+// csvHeader has the names of the JSON; what is an object there is one column a
+// field. New columns come at the end: scripts count.
 var csvHeader = []string{
 	"mchid", "out_order_no", "appid", "service_id", "state", "reason", "order_id", "transaction_id", "paid_type",
 	"total_amount", "paid_amount", "attempts", "collect_calls", "query_calls",
 	"opened_at", "last_attempt_at", "next_due_at", "ended_at",
 	"last_error.http_status", "last_error.code", "last_error.detail_code", "last_error.message", "last_error.request_id",
+	"late_payment_at", "amount_differs.at", "amount_differs.field", "amount_differs.known", "amount_differs.said",
+	"sync.state", "sync.reason", "sync.paid_at", "sync.calls",
 }
 
 type csvLines struct{ w *csv.Writer }
@@ -40,21 +41,32 @@ func newCSVLines(w io.Writer) csvLines {
 }
 
 func (c csvLines) write(o ledger.Order) error {
-	var e ledger.LastError
-	if o.LastError != nil {
-		e = *o.LastError
-	}
-	status := ""
-	if e.HTTPStatus != 0 {
-		status = strconv.Itoa(e.HTTPStatus)
-	}
-	return c.w.Write([]string{
+	row := []string{
 		o.MchID, o.OutOrderNo, o.AppID, o.ServiceID, string(o.State), cell(o.Reason), cell(o.OrderID), cell(o.TransactionID), cell(o.PaidType),
-		fen(o.TotalAmount), fen(o.PaidAmount),
-		strconv.FormatInt(o.Attempts, 10), strconv.FormatInt(o.CollectCalls, 10), strconv.FormatInt(o.QueryCalls, 10),
+		fen(o.TotalAmount), fen(o.PaidAmount), decimal(o.Attempts), decimal(o.CollectCalls), decimal(o.QueryCalls),
 		rfc3339(o.OpenedAt), rfc3339(o.LastAttemptAt), rfc3339(o.NextDueAt), rfc3339(o.EndedAt),
-		status, cell(e.Code), cell(e.DetailCode), cell(e.Message), cell(e.RequestID),
-	})
+	}
+	if e := o.LastError; e != nil {
+		status := ""
+		if e.HTTPStatus != 0 {
+			status = strconv.Itoa(e.HTTPStatus)
+		}
+		row = append(row, status, cell(e.Code), cell(e.DetailCode), cell(e.Message), cell(e.RequestID))
+	} else {
+		row = append(row, "", "", "", "", "")
+	}
+	row = append(row, rfc3339(o.LatePaymentAt))
+	if d := o.AmountDiffers; d != nil {
+		row = append(row, rfc3339(d.At), cell(d.Field), decimal(d.Known), decimal(d.Said))
+	} else {
+		row = append(row, "", "", "", "")
+	}
+	if s := o.Sync; s != nil {
+		row = append(row, string(s.State), cell(s.Reason), rfc3339(s.PaidAt), decimal(s.Calls))
+	} else {
+		row = append(row, "", "", "", "")
+	}
+	return c.w.Write(row)
 }
 
 func (c csvLines) close() error {
@@ -76,8 +88,10 @@ func fen(n *int64) string {
 	if n == nil {
 		return ""
 	}
-	return strconv.FormatInt(*n, 10)
+	return decimal(*n)
 }
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
 // rfc3339 writes a time as the JSON does.
 func rfc3339(t time.Time) string {
@@ -85,62 +99,4 @@ func rfc3339(t time.Time) string {
 		return ""
 	}
 	return t.Format(time.RFC3339Nano)
-}
-
-// table is a list for people. Its columns are of fixed width, so that it needs
-// no more memory for a million orders than for one.
-type table struct {
-	w     io.Writer
-	clock clock
-	open  bool
-	begun bool
-}
-
-func newTable(w io.Writer, c clock, state tasks.State) *table {
-	return &table{w: w, clock: c, open: state.Open()}
-}
-
-const tableLine = "%-32s  %-10s  %11s  %11s  %5s  %-19s  %s\n"
-
-func (t *table) write(o ledger.Order) error {
-	when, what, at, tail := "ENDED", "WHY", o.EndedAt, explained(o.Reason, reasonWords)
-	switch {
-	case t.open:
-		when, what, at, tail = "NEXT", "LAST ERROR", o.NextDueAt, lastError(o.LastError)
-	case o.State == tasks.Paid:
-		what, tail = "TRANSACTION", printable(o.TransactionID)
-	}
-	if !t.begun {
-		t.begun = true
-		fmt.Fprintf(t.w, tableLine, "ORDER", "MERCHANT", "TOTAL", "PAID", "CALLS", when, what)
-	}
-	_, err := fmt.Fprintf(t.w, tableLine, o.OutOrderNo, o.MchID, money(o.TotalAmount), money(o.PaidAmount),
-		strconv.FormatInt(o.CollectCalls+o.QueryCalls, 10), t.clock.at(at), orDash(tail))
-	return err
-}
-
-func (t *table) close() error {
-	if !t.begun {
-		_, err := fmt.Fprintln(t.w, "there are none")
-		return err
-	}
-	return nil
-}
-
-func money(fen *int64) string {
-	if fen == nil {
-		return "-"
-	}
-	return yuan(*fen)
-}
-
-func lastError(e *ledger.LastError) string {
-	if e == nil {
-		return ""
-	}
-	s := strings.TrimSpace(e.Code + " " + e.DetailCode)
-	if s == "" {
-		s = e.Message
-	}
-	return printable(s)
 }

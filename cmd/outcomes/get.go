@@ -34,13 +34,12 @@ func (g *getCommand) run(ctx context.Context, s *session) error {
 		return writeJSON(s.out, o)
 	}
 	var gate ledger.GateStatus
-	if o.State.Open() {
+	if working(o) {
 		if gate, err = l.Gate(ctx); err != nil {
 			return fmt.Errorf("read the merchant's gate: %w", err)
 		}
 	}
-	tell(s.out, s.clock(), o, gate)
-	return nil
+	return tell(s.out, s.clock(), o, gate)
 }
 
 // find looks for the order in every ledger in question. A number is unique

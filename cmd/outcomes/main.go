@@ -2,7 +2,7 @@
 //
 //	outcomes get NO                    one order and its story
 //	outcomes list --state S            the orders in a state
-//	outcomes stats                     how many are in each, and the money
+//	outcomes stats                     how many are in each, and what was paid
 //
 // It only reads. Without --mchid (WECHATPAY_MCHID) it looks at every merchant
 // that has a ledger in this Redis. Exit status: 0 done, 1 failed, 2 wrong usage
@@ -43,7 +43,7 @@ type commandLine struct {
 
 	Get   getCommand   `cmd:"" help:"One order and its story. Exit status 4 where there is no such order."`
 	List  listCommand  `cmd:"" help:"The orders in one state: ended ones newest first, open ones by when they are due."`
-	Stats statsCommand `cmd:"" help:"How many orders are in each state, and the money that came in."`
+	Stats statsCommand `cmd:"" help:"How many orders are in each state, and what the paid ones among them have paid."`
 }
 
 // command is one of the subcommands.

@@ -45,14 +45,15 @@ func (st *statsCommand) run(ctx context.Context, s *session) error {
 }
 
 // statsTable has a line a merchant, and one for all together where there are
-// several.
+// several. The amount is that of the paid orders that are in the ledger: those
+// that have left it count neither there nor here.
 func statsTable(w io.Writer, ledgers []*ledger.Ledger, all map[string]ledger.Stats) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "MERCHANT\t")
 	for _, state := range tasks.States {
 		fmt.Fprint(t, strings.ToUpper(string(state)), "\t")
 	}
-	fmt.Fprint(t, "MONEY IN\t\n")
+	fmt.Fprint(t, "PAID AMOUNT\t\n")
 	line := func(name string, s ledger.Stats) {
 		fmt.Fprint(t, name, "\t")
 		for _, state := range tasks.States {

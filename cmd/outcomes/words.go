@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"strings"
-	"time"
 	"unicode"
 
 	"payscore-collector/internal/collect"
@@ -23,51 +22,70 @@ var stateWords = map[tasks.State]string{
 	tasks.Exhausted: "given up; still owed",
 }
 
-// reasonWords explain the reasons that an end can have. A reason that is not
-// here is a code of WeChat Pay's, or billing's own text.
+// reasonWords explain the reasons that an end can have, and why WeChat Pay need
+// not be told of a withdrawn order. A reason that is not here is a code of WeChat
+// Pay's, for which there are codeWords.
 var reasonWords = map[string]string{
-	"REVOKED":                   "the merchant cancelled it",
-	"EXPIRED":                   "the user never confirmed it",
-	"not_confirmed":             "the user has not confirmed it",
-	"not_completed":             "the merchant has not completed it",
-	"nothing_owed":              "it is finished, and nothing was owed",
-	"wrong_appid_or_service_id": "it exists under another appid or service_id",
-	"ORDER_NOT_EXIST":           "WeChat Pay knows no such order",
-	"PARAM_ERROR":               "WeChat Pay calls its data malformed",
-	collect.ReasonGaveUp:        "GIVE_UP_AFTER is over",
+	payscore.ReasonRevoked:      "the merchant cancelled it",
+	payscore.ReasonExpired:      "the user never confirmed it",
+	payscore.ReasonNotConfirmed: "the user has not confirmed it",
+	payscore.ReasonNotCompleted: "the merchant has not completed it",
+	payscore.ReasonNothingOwed:  "it is finished, and nothing was owed",
+	payscore.ReasonWrongService: "it exists under another appid or service_id",
+	collect.ReasonGaveUp:        "its time (GIVE_UP_AFTER) is over",
+	collect.ReasonPaid:          "the user paid through WeChat Pay",
 }
 
-// verdictWords say what a call came to.
-var verdictWords = map[payscore.Verdict]string{
-	payscore.Accepted:       "taken; that is no payment yet",
-	payscore.InProgress:     "a deduction is running",
-	payscore.Declined:       "declined: the deduction failed",
-	payscore.Owed:           "still owed",
-	payscore.Paid:           "paid",
-	payscore.Closed:         "cancelled or expired",
-	payscore.NotCollectable: "cannot be collected as it is",
-	payscore.NotFound:       "no such order",
-	payscore.BadRequest:     "malformed",
-	payscore.Throttled:      "too fast; not the order's fault",
-	payscore.MerchantFault:  "the merchant's set-up is refused; not the order's fault",
-	payscore.Unavailable:    "WeChat Pay is in trouble",
-	payscore.Unknown:        "no answer to rely on; it may have taken effect",
-}
+// planWords say what the next step does; syncPlanWords, what that of a withdrawn
+// order does, of which WeChat Pay is to be told.
+var (
+	planWords = map[ledger.Plan]string{
+		ledger.Collect:  "collect",
+		ledger.Recheck:  "query, and collect if it is still owed",
+		ledger.Confirm:  "query whether the money is in",
+		ledger.Resolve:  "query what the last call did",
+		ledger.Inspect:  "query why it was refused",
+		ledger.Final:    "query for the last time",
+		ledger.TellPaid: "tell WeChat Pay that the user paid elsewhere",
+	}
+	syncPlanWords = map[ledger.Plan]string{
+		ledger.Recheck: "query, and tell WeChat Pay if it is still owed there",
+		ledger.Confirm: "query whether WeChat Pay knows",
+	}
+)
 
-// planWords say what the next step does.
-var planWords = map[ledger.Plan]string{
-	ledger.Collect: "collect",
-	ledger.Recheck: "query, and collect if it is still owed",
-	ledger.Confirm: "query whether the money is in",
-	ledger.Resolve: "query what the last call did",
-	ledger.Inspect: "query why it was refused",
-	ledger.Final:   "query for the last time",
+// syncWords say how far WeChat Pay has been told of a withdrawn order.
+var syncWords = map[ledger.SyncState]string{
+	ledger.SyncPending: "WeChat Pay is to be told that the user paid elsewhere",
+	ledger.SyncDone:    "WeChat Pay knows that the user paid elsewhere, and deducts no more",
+	ledger.SyncFailed:  "WeChat Pay could not be told, and may go on deducting",
+	ledger.SyncNoNeed:  "WeChat Pay need not be told",
 }
 
 // gateWords say why a merchant's calls are stopped.
 var gateWords = map[string]string{
-	string(ledger.GateFault): "WeChat Pay refuses the merchant's signature",
-	string(ledger.GateDown):  "WeChat Pay does not answer properly",
+	string(ledger.GateFault):     "WeChat Pay refuses the merchant's signature",
+	string(ledger.GateDown):      "WeChat Pay does not answer properly",
+	string(ledger.GateThrottled): "WeChat Pay throttles every call",
+}
+
+// reasonText is why an order ended, with its explanation. That of a withdrawn one is
+// billing's own words.
+func reasonText(state tasks.State, why string) string {
+	switch {
+	case why == "":
+		return ""
+	case state == tasks.Withdrawn:
+		return `"` + printable(why) + `"`
+	}
+	return explainedReason(why)
+}
+
+func explainedReason(why string) string {
+	if reasonWords[why] == "" && codeWords[why] != "" {
+		return explained(why, codeWords)
+	}
+	return explained(why, reasonWords)
 }
 
 // explained is a word with its explanation behind it, where there is one.
@@ -88,57 +106,12 @@ func yuan(fen int64) string {
 }
 
 // printable takes out of a word from outside whatever could move the cursor or
-// recolour the terminal.
+// recolour the terminal. The wide space of Chinese texts stays.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
+		if !unicode.IsGraphic(r) {
 			return '?'
 		}
 		return r
 	}, s)
-}
-
-// clock writes times for people, as seen from now.
-type clock struct {
-	now  time.Time
-	zone *time.Location
-}
-
-const (
-	toSecond = "2006-01-02 15:04:05"
-	toMilli  = "2006-01-02 15:04:05.000"
-)
-
-func (c clock) at(t time.Time) string { return t.In(c.zone).Format(toSecond) }
-
-// withAge is the time and how long ago, or how far ahead, that is.
-func (c clock) withAge(t time.Time) string { return c.at(t) + " (" + c.age(t) + ")" }
-
-// age is in words, in the largest unit of which there are two, or at least one.
-func (c clock) age(t time.Time) string {
-	d := c.now.Sub(t)
-	format := "%s ago"
-	if d < 0 {
-		d, format = -d, "in %s"
-	}
-	if d < time.Second {
-		return "now"
-	}
-	return fmt.Sprintf(format, inWords(d))
-}
-
-func inWords(d time.Duration) string {
-	const day = 24 * time.Hour
-	for _, unit := range []struct {
-		d    time.Duration
-		name string
-	}{{day, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}} {
-		if d >= 2*unit.d {
-			return fmt.Sprintf("%d %ss", d/unit.d, unit.name)
-		}
-	}
-	if d >= 2*time.Second {
-		return fmt.Sprintf("%d seconds", d/time.Second)
-	}
-	return "1 second"
 }

@@ -2,9 +2,12 @@ package main
 
 import (
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"payscore-collector/internal/collect"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/tasks"
@@ -21,9 +24,90 @@ func TestEverythingHasWords(t *testing.T) {
 			t.Errorf("verdict %s has no words", v)
 		}
 	}
-	for _, p := range []ledger.Plan{ledger.Collect, ledger.Recheck, ledger.Confirm, ledger.Resolve, ledger.Inspect, ledger.Final} {
+	for _, p := range ledger.Plans {
 		if planWords[p] == "" {
 			t.Errorf("plan %s has no words", p)
+		}
+	}
+	for _, k := range ledger.GateKinds {
+		if gateWords[string(k)] == "" {
+			t.Errorf("a gate that is closed for %s has no words", k)
+		}
+	}
+	for _, s := range ledger.SyncStates {
+		if syncWords[s] == "" {
+			t.Errorf("sync state %s has no words", s)
+		}
+	}
+	for _, r := range append(slices.Clone(payscore.EndReasons), collect.ReasonGaveUp, collect.ReasonPaid) {
+		if reasonWords[r] == "" {
+			t.Errorf("reason %s has no words", r)
+		}
+	}
+	codes, details := payscore.Codes()
+	for _, c := range codes {
+		if codeWords[c] == "" || !strings.HasPrefix(reasonText(tasks.Rejected, c), c+": ") {
+			t.Errorf("code %s has no words", c)
+		}
+	}
+	for _, d := range details {
+		if detailWords[d] == "" {
+			t.Errorf("finer code %s has no words", d)
+		}
+	}
+}
+
+func TestCause(t *testing.T) {
+	for name, c := range map[string]struct {
+		entry ledger.Entry
+		want  string
+	}{
+		"the finer code says it best": {
+			ledger.Entry{Call: "collect", Verdict: "not_collectable", HTTPStatus: 400, Code: "INVALID_REQUEST", DetailCode: "271316657", Message: "单据状态错误"},
+			"refused: it does not wait for payment"},
+		"then the code": {
+			ledger.Entry{Call: "collect", Verdict: "declined", HTTPStatus: 403, Code: "TRADE_ERROR", DetailCode: "1", Message: "扣款失败"},
+			"the deduction failed: balance, card or risk control"},
+		"a code that nobody knows, with WeChat Pay's words": {
+			ledger.Entry{Call: "collect", Verdict: "not_collectable", HTTPStatus: 400, Code: "NEW", DetailCode: "2", Message: "新的\x1b[31m错误"},
+			"cannot be collected as it is: 新的?[31m错误"},
+		"behind a 5xx a code decides nothing": {
+			ledger.Entry{Call: "collect", Verdict: "unavailable", HTTPStatus: 500, Code: "TRADE_ERROR", DetailCode: "271316574", Message: "系统异常"},
+			"WeChat Pay is in trouble; it may have taken effect"},
+		"no answer to a collect": {
+			ledger.Entry{Call: "collect", Verdict: "unknown", Message: "no answer within 15s"},
+			"no answer to rely on; it may have taken effect: no answer within 15s"},
+		"no answer to a query, which has no effect": {
+			ledger.Entry{Call: "query", Verdict: "unknown", Message: "no answer within 15s"},
+			"no answer to rely on: no answer within 15s"},
+		"a part": {ledger.Entry{Call: "notification", Verdict: "in_progress"}, "WeChat Pay reports a payment in part"},
+		"told":   {ledger.Entry{Call: "sync", Verdict: "accepted", HTTPStatus: 200}, "taken; a query is to show that it is known"},
+		"a verdict of a later release": {
+			ledger.Entry{Call: "query", Verdict: "wonderful"}, "wonderful"},
+		"a long message is cut": {
+			ledger.Entry{Call: "query", Verdict: "unavailable", HTTPStatus: 502, Message: strings.Repeat("长", 100)},
+			"WeChat Pay is in trouble: " + strings.Repeat("长", 29) + "…"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := cause(c.entry); got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestFit(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		n    int
+		want string
+	}{
+		{"", 5, ""}, {"12345", 5, "12345"}, {"123456", 5, "1234…"},
+		{"订单号", 6, "订单号"}, {"订单号", 5, "订单…"}, {"订单号", 4, "订…"}, {"a订单号", 4, "a订…"},
+		{"👨‍👩‍👧‍👦👨‍👩‍👧‍👦", 3, "👨‍👩‍👧‍👦…"}, // one character of two columns, each
+	} {
+		if got := fit(c.text, c.n); got != c.want || displayWidth(got) > c.n {
+			t.Errorf("fit(%q, %d) is %q", c.text, c.n, got)
 		}
 	}
 }
@@ -58,6 +142,13 @@ func TestAge(t *testing.T) {
 	} {
 		if got := c.age(c.now.Add(-tt.ago)); got != tt.want {
 			t.Errorf("%s ago is %q, want %q", tt.ago, got, tt.want)
+		}
+	}
+	for ago, want := range map[time.Duration]string{
+		-time.Hour: "2026-11-20 13:00:00 (in 60 minutes)", 0: "2026-11-20 12:00:00 (now)", 5 * time.Minute: "2026-11-20 11:55:00 (due for 5 minutes)",
+	} {
+		if got := c.due(c.now.Add(-ago)); got != want {
+			t.Errorf("due %s ago is %q, want %q", ago, got, want)
 		}
 	}
 }

@@ -26,7 +26,7 @@ It writes a merchant's keys and settings into --dir, and a worker needs no more 
 
     set -a; . DIR/merchant.env; set +a
 
-Orders are added, made to fail and audited under /_sim/. Nobody is asked who he is there, so listen only where you alone can connect.`
+Orders are added, made to fail and audited under /_sim/; payments are notified to --notify-url. Nobody is asked who he is there, so listen only where you alone can connect.`
 
 type cli struct {
 	Addr      string `help:"Address to listen on; port 0 picks a free one." default:"127.0.0.1:8090" placeholder:"HOST:PORT"`
@@ -35,7 +35,8 @@ type cli struct {
 	MchID     string `help:"Merchant number of a new directory." name:"mchid" placeholder:"NUMBER"`
 	AppID     string `help:"Appid of a new directory." name:"appid" placeholder:"ID"`
 	ServiceID string `help:"PayScore service of a new directory." name:"service-id" placeholder:"ID"`
-	Seed      uint64 `help:"Decides which calls suffer a fault; every run with the same seed is alike." default:"0"`
+	NotifyURL string `help:"URL to notify payments to; none by default. Orders may name another, and PUT /_sim/notifications changes it." name:"notify-url" placeholder:"URL"`
+	Seed      uint64 `help:"Decides which calls suffer a fault, and which notifications get lost; every run with the same seed is alike." default:"0"`
 }
 
 func main() {
@@ -70,11 +71,12 @@ func run(ctx context.Context, c cli, out io.Writer) error {
 		return fmt.Errorf("find --dir %s: %w", c.Dir, err)
 	}
 	sim, err := simulator.New(simulator.Options{
-		MchID: c.MchID, AppID: c.AppID, ServiceID: c.ServiceID, Dir: dir, Seed: c.Seed, FreshKeys: true,
+		MchID: c.MchID, AppID: c.AppID, ServiceID: c.ServiceID, Dir: dir, Seed: c.Seed, FreshKeys: true, NotifyURL: c.NotifyURL,
 	})
 	if err != nil {
 		return err
 	}
+	defer sim.Close()
 	listener, err := net.Listen("tcp", c.Addr)
 	if err != nil {
 		return fmt.Errorf("listen on --addr %s: %w", c.Addr, err)
@@ -94,7 +96,7 @@ func run(ctx context.Context, c cli, out io.Writer) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	greet(out, urlOf(listener.Addr()), filepath.Join(dir, simulator.FileEnvironment))
+	greet(out, urlOf(listener.Addr()), filepath.Join(dir, simulator.FileEnvironment), sim.Merchant().MchID)
 
 	select {
 	case err := <-served:
@@ -123,13 +125,15 @@ func urlOf(addr net.Addr) string {
 	return "http://" + net.JoinHostPort(host, fmt.Sprint(tcp.Port))
 }
 
-func greet(out io.Writer, url, env string) {
+func greet(out io.Writer, url, env, mchID string) {
 	fmt.Fprintf(out, `PayScore simulator listening on %[1]s
 Settings for a worker: set -a; . %[2]s; set +a
 
 Add an order that pays after two refusals:
   curl -sS %[1]s/_sim/orders -d '[{"out_order_no":"DEMO-1","total_amount":1250,"fate":"declines:2"}]'
+Notify payments to a worker whose PUBLIC_ADDR is 127.0.0.1:8080, every fifth of them twice:
+  curl -sS -X PUT %[1]s/_sim/notifications -d '{"url":"http://127.0.0.1:8080/notify/%[3]s","duplicate":0.2}'
 See what was done to it:
   curl -sS %[1]s/_sim/report
-`, url, env)
+`, url, env, mchID)
 }

@@ -38,8 +38,8 @@ func tempDir(t *testing.T) string {
 }
 
 func TestCLI(t *testing.T) {
-	c, err := parse(t, "--dir", "D", "--base-url", "http://simulator:8090")
-	if err != nil || c.Addr != "127.0.0.1:8090" || c.Dir != "D" || c.BaseURL != "http://simulator:8090" {
+	c, err := parse(t, "--dir", "D", "--base-url", "http://simulator:8090", "--notify-url", "http://worker:8080/notify/1")
+	if err != nil || c.NotifyURL != "http://worker:8080/notify/1" || c.Addr != "127.0.0.1:8090" || c.Dir != "D" || c.BaseURL != "http://simulator:8090" {
 		t.Errorf("got %+v, %v", c, err)
 	}
 	if _, err := parse(t); err == nil || !strings.Contains(err.Error(), "--dir") {
@@ -114,8 +114,8 @@ func TestRun_ServesUntilTheSignal(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("still running 10s after the signal")
 	}
-	if text := <-rest; strings.Count(text, "curl -sS "+url) != 2 || !strings.Contains(text, filepath.Join(dir, "merchant.env")) {
-		t.Errorf("the greeting lacks the two curl lines or merchant.env:\n%s", text)
+	if text := <-rest; strings.Count(text, "curl -sS ") != 3 || strings.Count(text, url) != 3 || !strings.Contains(text, filepath.Join(dir, "merchant.env")) {
+		t.Errorf("the greeting lacks one of the three curl lines or merchant.env:\n%s", text)
 	}
 	if conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")); err == nil {
 		_ = conn.Close()
@@ -156,6 +156,7 @@ func TestRun_Refuses(t *testing.T) {
 		"an address in use":          {cli{Addr: taken.Addr().String(), Dir: tempDir(t)}, "listen on --addr " + taken.Addr().String()},
 		"a directory with a blank":   {cli{Addr: "127.0.0.1:0", Dir: tempDir(t) + " x"}, "choose a path of letters"},
 		"a base URL without a host":  {cli{Addr: "127.0.0.1:0", Dir: tempDir(t), BaseURL: "simulator"}, "base URL"},
+		"a notify URL with a secret": {cli{Addr: "127.0.0.1:0", Dir: tempDir(t), NotifyURL: "http://u:pw@h/"}, "notify URL must hold nothing that is secret"},
 		"a merchant number in words": {cli{Addr: "127.0.0.1:0", Dir: tempDir(t), MchID: "my shop"}, "WECHATPAY_MCHID"},
 	}
 	for name, tt := range tests {

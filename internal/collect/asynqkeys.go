@@ -19,7 +19,7 @@ type queueKeys struct{ pending, active, lease, scheduled, retry, archived, pause
 func asynqKeys(mchid string) queueKeys {
 	prefix := "asynq:{" + tasks.QueueName(mchid) + "}:"
 	return queueKeys{
-		pending: prefix + "pending", active: prefix + "active", lease: prefix + "lease",
+		pending: tasks.PendingKey(mchid), active: prefix + "active", lease: prefix + "lease",
 		scheduled: prefix + "scheduled", retry: prefix + "retry", archived: prefix + "archived",
 		paused: prefix + "paused",
 	}

@@ -356,13 +356,18 @@ func facts(r payscore.Reply) ledger.Facts {
 	if r.Order == nil {
 		return ledger.Facts{OrderID: r.OrderID}
 	}
-	pay := r.Order.LastPayment()
-	f := ledger.Facts{OrderID: r.Order.OrderID, TransactionID: pay.TransactionID, PaidType: pay.PaidType}
+	return FactsOf(r.Order)
+}
+
+// FactsOf are what WeChat Pay says of an order under its signature.
+func FactsOf(o *payscore.Order) ledger.Facts {
+	pay := o.LastPayment()
+	f := ledger.Facts{OrderID: o.OrderID, TransactionID: pay.TransactionID, PaidType: pay.PaidType}
 	// 0 is what the platform did not say.
-	if total := r.Order.Total(); total > 0 {
+	if total := o.Total(); total > 0 {
 		f.Total = &total
 	}
-	if paid := r.Order.Paid(); paid > 0 {
+	if paid := o.Paid(); paid > 0 {
 		f.Paid = &paid
 	}
 	return f

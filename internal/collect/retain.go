@@ -45,15 +45,15 @@ func (s *Sweeper) retain(ctx context.Context) {
 		}
 		s.saidBehind[r.Group] = time.Now()
 		s.log.Warn().Str("group", r.Group).Int64("pending", r.Pending).Dur("behind", r.Behind.Round(time.Second)).
-			Msg("a reader of the stream of outcomes is far behind, and no event that it has not read is trimmed: start it again, or, if nobody needs it any more, " + forget(mchid, r.Group))
+			Msg("a reader of the stream of outcomes is far behind, and no event that it has not read is trimmed: " + remedy(mchid, r.Group))
 	}
 }
 
-// forget is the command that ends the waiting for a reader.
-func forget(mchid, group string) string {
+// remedy is what to do about a reader that is far behind.
+func remedy(mchid, group string) string {
 	keys := tasks.KeysOf(mchid)
 	if group == "webhooks" {
-		return "redis-cli HDEL '" + keys.Hooks() + "' cursor"
+		return "start a worker with BILLING_WEBHOOK_URL, or see why billing does not take them; if webhooks are off for good, redis-cli HDEL '" + keys.Hooks() + "' cursor"
 	}
-	return "redis-cli XGROUP DESTROY '" + keys.Outcomes() + "' '" + group + "'"
+	return "start it again, or, if nobody needs it any more, redis-cli XGROUP DESTROY '" + keys.Outcomes() + "' '" + group + "'"
 }

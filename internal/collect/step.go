@@ -24,6 +24,7 @@ type step struct {
 
 	calledAt time.Time // Redis's clock
 	lease    time.Time // local; the lease lasts longer than this
+	yielded  bool      // the order had ended from another side
 }
 
 // step does what the claim's plan says: a look, an act, or a look and an act.
@@ -200,7 +201,7 @@ func (s *step) settle(ctx context.Context, set ledger.Settlement, last payscore.
 	// The queue carries the task to the due time. Where it loses it, the
 	// sweep finds the order a little later.
 	set.Grace = 2*s.SweepEvery + shortWait
-	if err := s.write(ctx, set, last); err != nil {
+	if err := s.write(ctx, set, last); err != nil || s.yielded {
 		return err
 	}
 	return &errLater{max(0, set.Due.Sub(s.now())), string(last.Verdict)}
@@ -241,19 +242,15 @@ func (s *step) settled(set ledger.Settlement, last payscore.Reply, res ledger.Se
 	case ledger.Reopened:
 		log.Info().Msg("the order ended and was opened again meanwhile; the step's call was added to its log")
 	case ledger.HasEnded:
-		s.endedBefore(log, last)
+		s.yielded = true
+		s.endedBefore(log, last, res.End)
 	case ledger.Settled, ledger.Repeat: // a repeat: the first answer was lost
 		faultpoint.Reach(faultpoint.Settled, s.claim.Order.OutOrderNo)
 		switch {
 		case set.Sync != "":
 			s.synced(log, set)
 		case !set.State.Open():
-			s.metrics.Ended.WithLabelValues(s.ledger.MchID(), string(set.State)).Inc()
-			e := log.Info().Str(logging.FieldState, string(set.State)).Str("reason", set.Reason)
-			if set.State == tasks.Paid && set.Facts.Paid != nil {
-				e = e.Int64("paid_amount", *set.Facts.Paid).Str("transaction_id", set.Facts.TransactionID)
-			}
-			e.Msg("the order has ended")
+			s.ended(s.claim.Order.OutOrderNo, set.State, set.Reason, set.Facts)
 		}
 	}
 	s.Collector.News(s.claim.Order.OutOrderNo, payscore.CallQuery, set.Facts, res.News)
@@ -262,7 +259,12 @@ func (s *step) settled(set ledger.Settlement, last payscore.Reply, res ledger.Se
 
 // endedBefore: the order's end came from another side while the call was under
 // way.
-func (s *step) endedBefore(log zerolog.Logger, last payscore.Reply) {
+func (s *step) endedBefore(log zerolog.Logger, last payscore.Reply, as tasks.State) {
+	if as == tasks.Paid {
+		// By a notification as a rule, of the payment that this call brought about.
+		log.Info().Msg("the order was paid from another side while the step was under way; its call was added to the log")
+		return
+	}
 	if last.Call == payscore.CallCollect && (last.Verdict == payscore.Accepted || last.Verdict == payscore.InProgress || last.Verdict == payscore.Unknown) {
 		log.Warn().Str(logging.FieldVerdict, string(last.Verdict)).
 			Msg("the order had ended from another side while it was being collected; should money come of that call, only a notification can tell")
@@ -285,29 +287,6 @@ func (s *step) synced(log zerolog.Logger, set ledger.Settlement) {
 		return
 	}
 	s.metrics.Syncs.WithLabelValues(s.ledger.MchID(), string(set.Sync)).Inc()
-}
-
-// News says loudly, and counts, what a payment has brought to light. It is
-// told by the step and by the receiver of notifications, each after it was
-// written down.
-func (c *Collector) News(no string, from payscore.Call, f ledger.Facts, news ledger.News) {
-	if news == ledger.NoNews {
-		return
-	}
-	c.metrics.News.WithLabelValues(c.ledger.MchID(), string(news)).Inc()
-	e := c.log.Error().Str(logging.FieldOutOrderNo, no).Str(logging.FieldCall, string(from)).Str("transaction_id", f.TransactionID)
-	if f.Paid != nil {
-		e = e.Int64("paid_amount", *f.Paid)
-	}
-	if f.Total != nil {
-		e = e.Int64("total_amount", *f.Total)
-	}
-	switch news {
-	case ledger.Late:
-		e.Msg("PAID AFTER ITS END: the user has paid an order that had ended otherwise; the money is in, and billing must decide what becomes of it (outcomes get shows both)")
-	case ledger.Differs:
-		e.Msg("AMOUNTS DIFFER: a payment's amount is not the one that WeChat Pay gave before; see amount_differs in outcomes get --json")
-	}
 }
 
 func (s *step) gateChanged(change ledger.GateChange, last payscore.Reply) {

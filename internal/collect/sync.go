@@ -46,7 +46,7 @@ func asSync(s ledger.Settlement, plan ledger.Plan, last payscore.Reply) ledger.S
 		s.Sync, s.VerifiedPaid = ledger.SyncDone, false
 	case became == tasks.Paid:
 		s.Sync, s.SyncReason = ledger.SyncNoNeed, ReasonPaid
-	case became == tasks.Closed, s.SyncReason == reasonNothingOwed:
+	case became == tasks.Closed, s.SyncReason == payscore.ReasonNothingOwed:
 		s.Sync = ledger.SyncNoNeed
 	default:
 		s.Sync = ledger.SyncFailed
@@ -54,5 +54,3 @@ func asSync(s ledger.Settlement, plan ledger.Plan, last payscore.Reply) ledger.S
 	s.Next = ""
 	return s
 }
-
-const reasonNothingOwed = "nothing_owed"

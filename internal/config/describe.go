@@ -33,6 +33,8 @@ func (w Worker) Settings() []Setting {
 		Setting{"GIVE_UP_AFTER", w.GiveUpAfter.String()},
 		Setting{"SWEEP_EVERY", w.SweepEvery.String()},
 		Setting{"RETENTION", w.Retention.String()},
+		Setting{"BILLING_WEBHOOK_URL", orNone(w.Webhook.Host)},
+		Setting{"BILLING_WEBHOOK_SECRET", w.Webhook.Secret.describe()},
 		Setting{"PUBLIC_ADDR", orOff(w.PublicAddr)},
 		Setting{"ADMIN_ADDR", orOff(w.AdminAddr)},
 		Setting{"ADMIN_TOKEN", w.AdminToken.describe()},

@@ -86,6 +86,8 @@ const (
 	testSerial   = "5157F09EFDC096DE15EBE81A47057A7232F1B8E1"
 	testPubKeyID = "PUB_KEY_ID_0119000000012026010100000000000001"
 	testAPIKey   = "0123456789abcdef0123456789abcdef"
+
+	testWebhookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAECAwQFBgc="
 )
 
 // goodEnv is an environment in which everything is right, with key files.

@@ -120,7 +120,7 @@ func TestComposePassesSettingsThrough(t *testing.T) {
 	for _, group := range []reflect.Type{reflect.TypeFor[config.WorkerFlags](), reflect.TypeFor[config.LogFlags]()} {
 		for i := range group.NumField() {
 			name := group.Field(i).Tag.Get("env")
-			unserved := name == "PUBLIC_ADDR" || name == "ADMIN_TOKEN"
+			unserved := name == "ADMIN_TOKEN"
 			if !passed[name] && !unserved {
 				t.Errorf("docker-compose.yml does not pass %s", name)
 			}

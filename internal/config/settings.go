@@ -81,6 +81,8 @@ type Work struct {
 	AdminAddr    string // host:port, or empty: off
 	AdminAddrSet bool   // whether AdminAddr is not just the default
 	AdminToken   Secret // may be unset
+
+	Webhook Webhook
 }
 
 // Load judges the settings and reads the key files. The error is a Problems;
@@ -174,6 +176,7 @@ func (f WorkerFlags) Resolve(c *Collector) Work {
 		PublicAddr:      c.listenAddr("PUBLIC_ADDR", f.PublicAddr),
 		AdminAddr:       DefaultAdminAddr,
 		AdminToken:      NewSecret(f.AdminToken),
+		Webhook:         c.webhook(f.WebhookURL, f.WebhookSecret),
 	}
 	if f.AdminAddr != nil {
 		w.AdminAddr, w.AdminAddrSet = c.listenAddr("ADMIN_ADDR", *f.AdminAddr), true

@@ -25,7 +25,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 			Window:          Window{From: 8 * time.Hour, To: 22 * time.Hour},
 			Location:        shanghai,
 			MinGap:          5 * time.Minute, GiveUpAfter: 720 * time.Hour, SweepEvery: 15 * time.Second,
-			Retention:       90 * 24 * time.Hour,
+			Retention: 90 * 24 * time.Hour,
 			AdminAddr: "127.0.0.1:9090",
 		}
 		equal := cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })
@@ -192,6 +192,7 @@ func TestClientSettings_Load(t *testing.T) {
 func TestSecretsAreNeverShown(t *testing.T) {
 	env := goodEnv(t)
 	env["WECHATPAY_API_V3_KEY"], env["ADMIN_TOKEN"] = testAPIKey, "hunter2"
+	env["BILLING_WEBHOOK_URL"], env["BILLING_WEBHOOK_SECRET"] = "https://user:hunter2@billing.example/xyzzy?xyzzy", testWebhookSecret
 	w, err := loadWorker(t, env)
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +210,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		"%v": fmt.Sprintf("%v", w), "%+v": fmt.Sprintf("%+v", w), "%#v": fmt.Sprintf("%#v", w),
 		"an unexported field": fmt.Sprintf("%+v", nested), "JSON": string(asJSON), "Settings": fmt.Sprint(w.Settings()),
 	} {
-		for _, secret := range []string{"hunter2", testAPIKey, private} {
+		for _, secret := range []string{"hunter2", "xyzzy", testAPIKey, private, "MfKQ9r8G"} {
 			if strings.Contains(s, secret) {
 				t.Errorf("%s shows a secret: %s", what, s)
 			}
@@ -223,6 +224,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 func TestWorker_Settings(t *testing.T) {
 	env := goodEnv(t)
 	env["ADMIN_TOKEN"] = "hunter2"
+	env["BILLING_WEBHOOK_URL"], env["BILLING_WEBHOOK_SECRET"] = "https://user:hunter2@billing.example:8443/xyzzy?xyzzy", testWebhookSecret
 	w, err := loadWorker(t, env)
 	if err != nil {
 		t.Fatal(err)
@@ -234,6 +236,7 @@ func TestWorker_Settings(t *testing.T) {
 	for name, want := range map[string]string{
 		"REDIS_URL": "redis://127.0.0.1:6379/1", "WECHATPAY_PRIVATE_KEY_FILE": "RSA 2048", "COLLECT_SCHEDULE": "10m0s,1h0m0s,6h0m0s,24h0m0s",
 		"COLLECT_WINDOW": "08:00-22:00", "COLLECT_TIMEZONE": "Asia/Shanghai", "PUBLIC_ADDR": "off", "ADMIN_ADDR": "127.0.0.1:9090",
+		"BILLING_WEBHOOK_URL": "https://billing.example:8443", "BILLING_WEBHOOK_SECRET": "[redacted]",
 		"ADMIN_TOKEN": "[redacted]", "WECHATPAY_API_V3_KEY": "none",
 	} {
 		if got[name] != want {

@@ -125,9 +125,7 @@ func baseURL(s string, r reporter, field string) string {
 		r.problem(field, "has more than a scheme and a host: write https://HOST and nothing behind it")
 		return ""
 	}
-	addr, err := netip.ParseAddr(u.Hostname())
-	isIP := err == nil
-	near := u.Hostname() == "localhost" || isIP && (addr.IsLoopback() || addr.IsPrivate())
+	isIP, near := whereIs(u.Hostname())
 	if isIP && !near {
 		r.warn(field, "names an IP address: WeChat Pay may change those any day, use the domain")
 	}
@@ -135,4 +133,12 @@ func baseURL(s string, r reporter, field string) string {
 		r.warn(field, "is not https: anybody on the way can read and hold back the calls")
 	}
 	return u.Scheme + "://" + u.Host
+}
+
+// whereIs says of a host whether it is an IP address, and whether it is on this
+// machine or on a network of one's own.
+func whereIs(host string) (isIP, near bool) {
+	addr, err := netip.ParseAddr(host)
+	isIP = err == nil
+	return isIP, host == "localhost" || isIP && (addr.IsLoopback() || addr.IsPrivate())
 }

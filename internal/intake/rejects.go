@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,6 +34,30 @@ func NewRejects(path string, in *Reader) *Rejects { return &Rejects{path: path, 
 
 // Count returns how many rows have been written.
 func (r *Rejects) Count() int64 { return r.count }
+
+// Check reports whether the file can be written, and leaves everything as it
+// was: an impossible path is better noticed before the first row than at the
+// first bad one.
+func (r *Rejects) Check() error {
+	info, err := os.Stat(r.path)
+	if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return nil // opening a pipe would wait for its reader
+	}
+	flags := os.O_WRONLY
+	absent := errors.Is(err, os.ErrNotExist)
+	if absent {
+		flags |= os.O_CREATE | os.O_EXCL
+	}
+	file, err := os.OpenFile(r.path, flags, 0o644)
+	if err != nil {
+		return fmt.Errorf("write the rejects file: %w", err)
+	}
+	_ = file.Close() // nothing was written
+	if absent {
+		_ = os.Remove(r.path)
+	}
+	return nil
+}
 
 // Write adds a row and why it was refused.
 func (r *Rejects) Write(row Row, reason string) error {

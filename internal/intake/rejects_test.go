@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -129,7 +130,41 @@ func TestRejects_CannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := NewRejects(filepath.Join(t.TempDir(), "no", "such", "directory"), in)
+	if err := w.Check(); err == nil {
+		t.Error("it is not noticed before the first row")
+	}
 	if err := w.Write(rest(t, in)[0], "x"); err == nil || w.Count() != 0 {
 		t.Errorf("error %v, count %d", err, w.Count())
+	}
+}
+
+// A look whether the file can be written leaves no trace.
+func TestRejects_Check(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rejects")
+	w := NewRejects(path, nil)
+	if err := w.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is a file now: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("from an earlier run"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "from an earlier run" {
+		t.Errorf("the file holds %q, %v", text, err)
+	}
+	if err := NewRejects(filepath.Dir(path), nil).Check(); err == nil {
+		t.Error("a directory is taken for a file")
+	}
+	pipe := filepath.Join(filepath.Dir(path), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := NewRejects(pipe, nil).Check(); err != nil { // and it does not wait for a reader
+		t.Error(err)
 	}
 }

@@ -57,6 +57,9 @@ const (
 	TellPaid Plan = "sync"
 )
 
+// Plans lists every plan.
+var Plans = []Plan{Collect, Recheck, Confirm, Resolve, Inspect, Final, TellPaid}
+
 // Limits are what a claim must keep to, on behalf of the merchant.
 type Limits struct {
 	Lease   time.Duration // from the moment of the call to the lease's end

@@ -43,8 +43,9 @@ if a.paid then
     return { 'repeat', now, '' }
   end
   if not OPEN[state] then
-    if late(KEYS[1], KEYS[4], a.no, now, f, call) == '' and news == '' then return { 'repeat', now, '' } end
-    return note('ended', news)
+    local told = late(KEYS[1], KEYS[4], a.no, now, f, call)
+    if told == '' and news == '' then return { 'repeat', now, '' } end
+    return note(told == '' and 'repeat' or 'ended', news)
   end
   learn(KEYS[1], f)
   redis.call('HSET', KEYS[1], 'state', 'paid', 'ended', now)

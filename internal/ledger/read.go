@@ -51,9 +51,20 @@ type Order struct {
 	// for that.
 	Sync *Sync `json:"sync,omitempty"`
 
-	Log []Entry `json:"log,omitempty"` // oldest first
+	// Past are the ends before the order was opened again; the latest ones,
+	// oldest first.
+	Past []PastEnd `json:"past,omitempty"`
+	Log  []Entry   `json:"log,omitempty"` // oldest first
 
 	Next Plan `json:"-"`
+}
+
+// PastEnd is an end that was undone by a reopening.
+type PastEnd struct {
+	State      tasks.State `json:"state"`
+	Reason     string      `json:"reason,omitempty"`
+	EndedAt    time.Time   `json:"ended_at,omitzero"`
+	ReopenedAt time.Time   `json:"reopened_at,omitzero"`
 }
 
 // Difference is an amount, in fen, that WeChat Pay gave in two ways under its
@@ -107,7 +118,7 @@ const listPage = 100
 // through for the last error.
 const lastErrorWithin = 10
 
-// List yields the orders in a state, without their logs: ended ones newest
+// List yields the orders in a state, without their logs and past: ended ones newest
 // first, open ones by when they are due. It reads page by page, so orders that
 // change state meanwhile may be missed or come twice. After an error it stops.
 func (l *Ledger) List(ctx context.Context, state tasks.State) iter.Seq2[Order, error] {
@@ -133,7 +144,7 @@ func (l *Ledger) List(ctx context.Context, state tasks.State) iter.Seq2[Order, e
 					return
 				}
 				o, err := l.order(no, fields, log)
-				o.Log = nil
+				o.Log, o.Past = nil, nil
 				if err == nil && o.State != state {
 					continue
 				}
@@ -252,6 +263,10 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 			*t = t.UTC()
 		}
 	}
+	var err error
+	if o.Past, err = parsePast(f["past"]); err != nil {
+		return o, err
+	}
 	for _, raw := range log {
 		e, err := parseEntry(raw)
 		if err != nil {
@@ -272,6 +287,29 @@ func fen(f map[string]string, name string) *int64 {
 	}
 	n := atoi(f[name])
 	return &n
+}
+
+// parsePast reads the ends that open.lua remembers.
+func parsePast(s string) ([]PastEnd, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var raw []struct {
+		State           tasks.State
+		Reason          string
+		Ended, Reopened float64 // ms, as Lua writes numbers
+	}
+	if json.Unmarshal([]byte(s), &raw) != nil {
+		return nil, errReply
+	}
+	past := make([]PastEnd, len(raw))
+	for i, r := range raw {
+		past[i] = PastEnd{State: r.State, Reason: r.Reason, ReopenedAt: time.UnixMilli(int64(r.Reopened)).UTC()}
+		if r.Ended > 0 {
+			past[i].EndedAt = time.UnixMilli(int64(r.Ended)).UTC()
+		}
+	}
+	return past, nil
 }
 
 // parseEntry reads "<ms> <json>", as settle.lua writes it.

@@ -29,6 +29,10 @@ var (
 	noticeScript = load("notice")
 	retainScript = load("retain")
 	streamScript = load("stream")
+
+	hooksScript      = load("hooks")
+	hookClaimScript  = load("hookclaim")
+	hookSettleScript = load("hooksettle")
 )
 
 func load(name string) *redis.Script {

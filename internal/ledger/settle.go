@@ -36,6 +36,10 @@ const (
 	GateThrottled GateSignal = "throttled" // too fast
 )
 
+// GateKinds lists the signals that can close a merchant's gate, which then is of
+// that kind.
+var GateKinds = []GateSignal{GateFault, GateDown, GateThrottled}
+
 // GateChange is what a settle did to the merchant's gate.
 type GateChange string
 
@@ -107,6 +111,9 @@ const (
 	SyncNoNeed  SyncState = "not_needed" // the order was over at WeChat Pay before
 )
 
+// SyncStates lists every state of a sync.
+var SyncStates = []SyncState{SyncPending, SyncDone, SyncFailed, SyncNoNeed}
+
 // News is what a settlement or a notice found out that somebody must be told.
 type News string
 
@@ -124,6 +131,8 @@ type SettleResult struct {
 	Code Code
 	Gate GateChange
 	News News
+	// End is the one that came from another side, where Code is HasEnded.
+	End tasks.State
 }
 
 // Open reports whether the settlement leaves something to do.
@@ -227,6 +236,9 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	res := SettleResult{Code: Code(r.str())}
 	_ = r.int()
 	res.Gate, res.News = GateChange(r.str()), News(r.str())
+	if res.Code == HasEnded {
+		res.End = tasks.State(r.str())
+	}
 	return res, r.err()
 }
 

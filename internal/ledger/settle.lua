@@ -40,7 +40,8 @@
 --   'settled'  written
 --   'repeat'   was written before, with this gate
 --   'ended'    the order had ended from another side; the log was written, and
---              what was learnt stands beside the end
+--              what was learnt stands beside the end, whose state is the fifth
+--              value
 --   'reopened' the order ended and was opened again meanwhile; only the log was
 --              written
 --   'lost'     the lease is somebody else's; nothing was written
@@ -121,13 +122,15 @@ redis.call('HDEL', KEYS[1], 'token', 'lease', 'doing')
 -- With what it did to the gate, so that a repeat can tell.
 redis.call('HSET', KEYS[1], 'done', change == '' and s.token or s.token .. ' ' .. change)
 
-local call = { s.call, s.verdict, s.code, s.detail }
-if (r[4] or '') ~= s.life then
-  -- What the order is now is looked at anew; only when it was last collected
-  -- holds for any life.
-  if s.collected and s.collected > 0 then redis.call('HSET', KEYS[1], 'collected', s.collected) end
-  return { 'reopened', now, change, '' }
+-- When it was last collected holds whatever has become of it meanwhile.
+if s.collected == 0 then
+  redis.call('HDEL', KEYS[1], 'collected')
+elseif s.collected then
+  redis.call('HSET', KEYS[1], 'collected', s.collected)
 end
+
+local call = { s.call, s.verdict, s.code, s.detail }
+if (r[4] or '') ~= s.life then return { 'reopened', now, change, '' } end
 local syncing = s.sync and r[1] == 'withdrawn' and r[5] == 'pending'
 if not OPEN[r[1]] and not syncing then
   local news = ''
@@ -140,7 +143,7 @@ if not OPEN[r[1]] and not syncing then
   end
   -- Telling WeChat Pay has waited for this call.
   if working(r[1], r[5]) then redis.call('ZADD', KEYS[3], now, s.no) end
-  return { 'ended', now, change, news }
+  return { 'ended', now, change, news, r[1] }
 end
 
 local write, erase = {}, {}
@@ -156,7 +159,6 @@ put('declines', s.declines)
 put('confirms', s.confirms)
 put('fails', s.fails)
 put('missing', s.missing)
-if s.collected then put('collected', s.collected) end
 if #s.log > 0 then put('last', now) end
 
 local news, kind = '', 'order.attempted'

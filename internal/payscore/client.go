@@ -62,6 +62,12 @@ type Client struct {
 	// validator looks at error replies too, which the SDK does not.
 	validator auth.Validator
 	wire      *wire
+
+	// certs verify notifications that name a platform certificate: it is the
+	// verifier itself where there is no public key, and nil where there is no
+	// APIv3 key.
+	certs    *platformCerts
+	apiV3Key string
 }
 
 // apiHost is the host that requests are built for; wire sends them to the
@@ -90,23 +96,26 @@ func New(cfg Config) (*Client, error) {
 		// send the Authorization header elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	c := &Client{mchid: cfg.MchID, timeout: cfg.Timeout, wire: w, apiV3Key: cfg.APIV3Key}
 	signer := &signers.SHA256WithRSASigner{MchID: cfg.MchID, CertificateSerialNo: cfg.SerialNo, PrivateKey: cfg.PrivateKey}
-	var verifier auth.Verifier
-	if cfg.PublicKey != nil {
-		verifier = verifiers.NewSHA256WithRSAPubkeyVerifier(cfg.PublicKeyID, *cfg.PublicKey)
-	} else {
-		verifier = newPlatformCerts(signer, httpClient, cfg.APIV3Key)
+	if cfg.PublicKey == nil || cfg.APIV3Key != "" {
+		c.certs = newPlatformCerts(signer, httpClient, cfg.APIV3Key)
 	}
-	validator := validators.NewWechatPayResponseValidator(verifier)
-	c, err := core.NewClientWithDialSettings(context.Background(), &core.DialSettings{
+	if cfg.PublicKey != nil {
+		c.verifier = verifiers.NewSHA256WithRSAPubkeyVerifier(cfg.PublicKeyID, *cfg.PublicKey)
+	} else {
+		c.verifier = c.certs
+	}
+	c.validator = validators.NewWechatPayResponseValidator(c.verifier)
+	c.core, err = core.NewClientWithDialSettings(context.Background(), &core.DialSettings{
 		HTTPClient: httpClient,
 		Signer:     signer,
-		Validator:  validator,
+		Validator:  c.validator,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Client{mchid: cfg.MchID, timeout: cfg.Timeout, core: c, verifier: verifier, validator: validator, wire: w}, nil
+	return c, nil
 }
 
 // Close lets go of idle connections.
@@ -274,7 +283,7 @@ func (c *Client) judgeQuery(reply *Reply, r Request, body []byte) {
 	}
 	reply.Order = &o
 	if o.ServiceID != "" && o.ServiceID != r.ServiceID || o.AppID != "" && o.AppID != r.AppID {
-		reply.Verdict, reply.Reason = NotCollectable, "wrong_appid_or_service_id"
+		reply.Verdict, reply.Reason = NotCollectable, ReasonWrongService
 		reply.Message = "the order exists under another appid or service_id"
 		return
 	}

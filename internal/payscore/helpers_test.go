@@ -37,6 +37,7 @@ func newPlatform(t *testing.T) *platform {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(sim.Close)
 	p := &platform{Simulator: sim}
 	inner := sim.Handler()
 	p.url = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

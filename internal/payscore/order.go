@@ -40,15 +40,14 @@ func (c *Collection) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &v); err != nil {
 		return err
 	}
-	switch {
-	case v.PaidAmount != nil:
+	// A key that comes twice is read into the same value twice.
+	c.PaidAmount, c.silent = 0, v.PaidAmount == nil && len(c.Details) == 0
+	if v.PaidAmount != nil {
 		c.PaidAmount = *v.PaidAmount
-	case len(c.Details) > 0:
-		for _, d := range c.Details {
-			c.PaidAmount += d.Amount
-		}
-	default:
-		c.silent = true
+		return nil
+	}
+	for _, d := range c.Details {
+		c.PaidAmount += d.Amount
 	}
 	return nil
 }
@@ -82,17 +81,20 @@ func (o *Order) Paid() int64 {
 	return o.Collection.PaidAmount
 }
 
-// LastPayment returns the latest payment that has a transaction_id, or the
-// latest one, or the zero Detail.
+// LastPayment returns the latest payment, or the zero Detail. Where it has no
+// transaction_id, which is what refunds need, it has that of the latest one that
+// does: a user can pay a part through PayScore, and the rest elsewhere, as the
+// merchant then says by sync.
 func (o *Order) LastPayment() Detail {
 	var last Detail
 	if o.Collection == nil {
 		return last
 	}
 	for _, d := range o.Collection.Details {
-		if d.TransactionID != "" || last.TransactionID == "" {
-			last = d
+		if d.TransactionID == "" {
+			d.TransactionID = last.TransactionID
 		}
+		last = d
 	}
 	return last
 }
@@ -106,13 +108,13 @@ func (o *Order) Judge() (v Verdict, reason string) {
 	}
 	switch o.State {
 	case "CREATED":
-		return NotCollectable, "not_confirmed"
-	case "REVOKED", "EXPIRED":
+		return NotCollectable, ReasonNotConfirmed
+	case ReasonRevoked, ReasonExpired:
 		return Closed, o.State
 	case "DOING":
 		switch {
 		case o.StateDescription == "USER_CONFIRM" && collection == "":
-			return NotCollectable, "not_completed"
+			return NotCollectable, ReasonNotCompleted
 		case o.StateDescription == "MCH_COMPLETE" && collection == "USER_PAYING":
 			return Owed, ""
 		}
@@ -122,7 +124,7 @@ func (o *Order) Judge() (v Verdict, reason string) {
 	case "DONE":
 		switch {
 		case collection == "" && o.Paid() == 0 && !o.NeedCollection:
-			return NotCollectable, "nothing_owed"
+			return NotCollectable, ReasonNothingOwed
 		case collection == "USER_PAID" && o.Collection.PayingAmount == 0 && (o.Paid() == o.Total() || o.Total() == 0):
 			return Paid, "" // a total of 0 is one that was not said
 		case collection == "USER_PAID":

@@ -1,6 +1,8 @@
 package payscore_test
 
 import (
+	"encoding/json"
+	"slices"
 	"testing"
 
 	"payscore-collector/internal/payscore"
@@ -68,7 +70,10 @@ func TestOrderJudgeEveryCombination(t *testing.T) {
 						if cstate != "none" {
 							o.Collection = &payscore.Collection{State: cstate, TotalAmount: a[0], PayingAmount: a[1], PaidAmount: a[2]}
 						}
-						v, _ := o.Judge()
+						v, reason := o.Judge()
+						if (v == payscore.Closed || v == payscore.NotCollectable) && !slices.Contains(payscore.EndReasons, reason) {
+							t.Errorf("%s for %q, which is not listed", v, reason)
+						}
 						paid := state == "DONE" && cstate == "USER_PAID" && a[1] == 0 && a[2] == 100
 						closed := state == "REVOKED" || state == "EXPIRED"
 						owed := state == "DOING" && description == "MCH_COMPLETE" && cstate == "USER_PAYING"
@@ -97,7 +102,7 @@ func TestOrderLastPayment(t *testing.T) {
 		{"none", nil, "", ""},
 		{"one", []payscore.Detail{{TransactionID: "a", PaidType: "NEWTON"}}, "a", "NEWTON"},
 		{"the later of two", []payscore.Detail{{TransactionID: "a", PaidType: "NEWTON"}, {TransactionID: "b", PaidType: "NEWTON"}}, "b", "NEWTON"},
-		{"the one with a number, for refunds need it", []payscore.Detail{{TransactionID: "a", PaidType: "NEWTON"}, {PaidType: "MCH"}}, "a", "NEWTON"},
+		{"a part, and the rest by sync: the number stays, for refunds need it", []payscore.Detail{{TransactionID: "a", PaidType: "NEWTON"}, {PaidType: "MCH"}}, "a", "MCH"},
 		{"by sync alone", []payscore.Detail{{PaidType: "MCH"}}, "", "MCH"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,5 +116,30 @@ func TestOrderLastPayment(t *testing.T) {
 	none := payscore.Order{TotalAmount: 7}
 	if none.LastPayment() != (payscore.Detail{}) || none.Paid() != 0 || none.Total() != 7 {
 		t.Errorf("without a collection: %+v %d of %d", none.LastPayment(), none.Paid(), none.Total())
+	}
+}
+
+func TestOrderPaid(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, collection string
+		want             int64
+	}{
+		{"an amount", `{"state":"USER_PAID","total_amount":9,"paid_amount":7,"details":[{"amount":4}]}`, 7},
+		{"details alone", `{"state":"USER_PAID","total_amount":9,"details":[{"amount":4},{"amount":3}]}`, 7},
+		{"neither, and paid", `{"state":"USER_PAID","total_amount":9}`, 9},
+		{"neither, and owed", `{"state":"USER_PAYING","total_amount":9}`, 0},
+		{"said twice", `{"state":"USER_PAID","details":[{"amount":4}]},"collection":{"total_amount":8,"details":[{"amount":4}]}`, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var o payscore.Order
+			if err := json.Unmarshal([]byte(`{"collection":`+tt.collection+`}`), &o); err != nil {
+				t.Fatal(err)
+			}
+			if got := o.Paid(); got != tt.want {
+				t.Errorf("%d fen, want %d", got, tt.want)
+			}
+		})
 	}
 }

@@ -3,7 +3,6 @@ package payscore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/downloader"
+	"golang.org/x/sync/singleflight"
 )
 
 // platformCerts verifies with the platform's certificates, for merchants that
@@ -29,7 +29,8 @@ type platformCerts struct {
 	httpClient *http.Client
 	apiV3Key   string
 
-	turn chan struct{} // whoever has put something in downloads
+	turn    chan struct{}      // whoever has put something in downloads
+	seeking singleflight.Group // the download that notifications wait for
 
 	mu       sync.Mutex // never held during a call
 	verifier *verifiers.SHA256WithRSAVerifier
@@ -126,7 +127,53 @@ func noCerts(ctx context.Context) *Reply {
 	return reply
 }
 
+var errNoCerts = errors.New("there are no platform certificates yet")
+
 var errDecrypt = errors.New("the platform certificates could not be decrypted: is WECHATPAY_API_V3_KEY this merchant's APIv3 key?")
+
+// seek sees to the certificate that a notification names, and waits for that
+// until ctx ends. Anybody can send notifications that name anything: however many
+// come, there is a download a minute, and all wait for the same one. It outlives
+// ctx, within the given time, for the sake of the next delivery. The error is
+// errNoCerts where nobody can tell whether the certificate exists.
+func (p *platformCerts) seek(ctx context.Context, serial string, within time.Duration) error {
+	if p.knows(ctx, serial) {
+		return nil
+	}
+	done := p.seeking.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+		defer cancel()
+		p.mu.Lock()
+		p.stale = true
+		recent := !p.tried.IsZero() && time.Since(p.tried) <= certsAtLeast
+		p.mu.Unlock()
+		if !recent {
+			p.prepare(ctx)
+		}
+		return nil, nil
+	})
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	complete := !p.fetched.IsZero() && time.Since(p.fetched) <= certsAtLeast
+	p.mu.Unlock()
+	if p.knows(ctx, serial) || complete {
+		return nil // and where it is not among them, it does not exist
+	}
+	return errNoCerts
+}
+
+func (p *platformCerts) knows(ctx context.Context, serial string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.certs == nil {
+		return false
+	}
+	_, known := p.certs.Get(ctx, serial)
+	return known
+}
 
 func (p *platformCerts) download(ctx context.Context) (d *downloader.CertificateDownloader, err error) {
 	defer func() {
@@ -164,7 +211,7 @@ func (p *platformCerts) Verify(ctx context.Context, serial, message, signature s
 	}
 	p.mu.Unlock()
 	if v == nil {
-		return fmt.Errorf("there are no platform certificates yet")
+		return errNoCerts
 	}
 	return v.Verify(ctx, serial, message, signature)
 }
@@ -175,7 +222,7 @@ func (p *platformCerts) GetSerial(ctx context.Context) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.certs == nil {
-		return "", errors.New("there are no platform certificates yet")
+		return "", errNoCerts
 	}
 	return p.certs.GetNewestSerial(ctx), nil
 }

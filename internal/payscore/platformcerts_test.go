@@ -2,6 +2,7 @@ package payscore
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -31,6 +32,7 @@ func newCertPlatform(t *testing.T) *certPlatform {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(sim.Close)
 	p := &certPlatform{Simulator: sim, entered: make(chan struct{}, 100)}
 	inner := sim.Handler()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -279,4 +281,154 @@ func TestFirstPlatformCertificatesAreWaitedFor(t *testing.T) {
 	if r := certs.prepare(ctx); r == nil || r.Verdict != Unavailable || r.Reason != "" {
 		t.Errorf("out of time: %+v", r)
 	}
+}
+
+// Anybody can send notifications that name anything.
+func TestPlatformCertificatesForNotifications(t *testing.T) {
+	t.Parallel()
+	raw := func(t *testing.T, p *certPlatform, opts simulator.NotificationOptions) simulator.RawNotification {
+		t.Helper()
+		if opts.Serial == "" {
+			opts.Serial = p.Merchant().CertificateSerialNo
+		}
+		n, err := p.Notification("ORDER", opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	unknown := simulator.NotificationOptions{Serial: strings.Repeat("A", 40)}
+	// ago makes the last download, and the last try, longer ago.
+	ago := func(c *Client, d time.Duration) {
+		c.certs.mu.Lock()
+		defer c.certs.mu.Unlock()
+		c.certs.fetched, c.certs.tried = c.certs.fetched.Add(-d), c.certs.tried.Add(-d)
+	}
+	withPublicKey := func(p *certPlatform) func(*Config) {
+		return func(c *Config) { c.PublicKeyID, c.PublicKey = p.Merchant().PublicKeyID, p.Merchant().PublicKey }
+	}
+
+	t.Run("are downloaded once for all that wait, and kept", func(t *testing.T) {
+		t.Parallel()
+		p := newCertPlatform(t)
+		client := p.client(t)
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				n := raw(t, p, simulator.NotificationOptions{})
+				if _, err := client.Notification(t.Context(), n.Header, n.Body); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if r := client.Query(t.Context(), p.request()); r.Verdict != Owed {
+			t.Errorf("%+v", r)
+		}
+		if n := p.downloads.Load(); n != 1 {
+			t.Errorf("%d downloads", n)
+		}
+	})
+	t.Run("a name that is not known makes for a download a minute at the most", func(t *testing.T) {
+		t.Parallel()
+		p := newCertPlatform(t)
+		client := p.client(t)
+		good, bad := raw(t, p, simulator.NotificationOptions{}), raw(t, p, unknown)
+		for i := range 100 {
+			if _, err := client.Notification(t.Context(), bad.Header, bad.Body); !errors.Is(err, BadSignature) {
+				t.Fatalf("%d: %v", i, err)
+			}
+		}
+		if n := p.downloads.Load(); n != 1 {
+			t.Errorf("%d downloads", n)
+		}
+		ago(client, 2*certsAtLeast)
+		for range 100 {
+			_, _ = client.Notification(t.Context(), bad.Header, bad.Body)
+			if _, err := client.Notification(t.Context(), good.Header, good.Body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := p.downloads.Load(); n != 2 {
+			t.Errorf("%d downloads a minute later", n)
+		}
+	})
+	t.Run("that cannot be had are ours to mend, and asked for once a minute", func(t *testing.T) {
+		t.Parallel()
+		for name, change := range map[string]func(*certPlatform) func(*Config){
+			"only certificates": func(*certPlatform) func(*Config) { return func(*Config) {} },
+			"a public key":      withPublicKey,
+		} {
+			p := newCertPlatform(t)
+			p.deny.Store(true)
+			client := p.client(t, change(p))
+			for _, n := range []simulator.RawNotification{raw(t, p, simulator.NotificationOptions{}), raw(t, p, unknown)} {
+				for range 10 {
+					if _, err := client.Notification(t.Context(), n.Header, n.Body); !errors.Is(err, NoCertificates) {
+						t.Fatalf("%s: %v", name, err)
+					}
+				}
+			}
+			if n := p.downloads.Load(); n != 1 {
+				t.Errorf("%s: %d downloads", name, n)
+			}
+			p.deny.Store(false)
+			client.certs.mu.Lock()
+			client.certs.tried = client.certs.tried.Add(-2 * certsAtLeast)
+			client.certs.mu.Unlock()
+			n := raw(t, p, simulator.NotificationOptions{})
+			if _, err := client.Notification(t.Context(), n.Header, n.Body); err != nil {
+				t.Errorf("%s: when they can be had again: %v", name, err)
+			}
+		}
+	})
+	t.Run("that cannot be renewed leave a new name undecided, and known ones good", func(t *testing.T) {
+		t.Parallel()
+		p := newCertPlatform(t)
+		client := p.client(t)
+		good, bad := raw(t, p, simulator.NotificationOptions{}), raw(t, p, unknown)
+		if _, err := client.Notification(t.Context(), good.Header, good.Body); err != nil {
+			t.Fatal(err)
+		}
+		ago(client, 2*certsAtLeast)
+		p.deny.Store(true)
+		if _, err := client.Notification(t.Context(), bad.Header, bad.Body); !errors.Is(err, NoCertificates) {
+			t.Errorf("%v", err)
+		}
+		if _, err := client.Notification(t.Context(), good.Header, good.Body); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("that come too late are there for the next delivery", func(t *testing.T) {
+		t.Parallel()
+		p := newCertPlatform(t)
+		client := p.client(t)
+		p.downloads.Store(1) // so that the first is held up
+		p.hold = make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		n := raw(t, p, simulator.NotificationOptions{})
+		go func() { <-p.entered; cancel() }()
+		if _, err := client.Notification(ctx, n.Header, n.Body); !errors.Is(err, NoCertificates) {
+			t.Errorf("%v", err)
+		}
+		close(p.hold)
+		if _, err := client.Notification(t.Context(), n.Header, n.Body); err != nil {
+			t.Errorf("the next: %v", err)
+		}
+	})
+	t.Run("are nobody's to ask for who names a public key", func(t *testing.T) {
+		t.Parallel()
+		p := newCertPlatform(t)
+		for _, client := range []*Client{p.client(t), p.client(t, withPublicKey(p))} {
+			for _, serial := range []string{"PUB_KEY_ID_0", "no-serial", "X"} {
+				n := raw(t, p, simulator.NotificationOptions{Serial: serial})
+				if _, err := client.Notification(t.Context(), n.Header, n.Body); !errors.Is(err, BadSignature) {
+					t.Errorf("%s: %v", serial, err)
+				}
+			}
+		}
+		if n := p.downloads.Load(); n != 0 {
+			t.Errorf("%d downloads", n)
+		}
+	})
 }

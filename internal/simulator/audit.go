@@ -188,6 +188,8 @@ type Report struct {
 	// Scripted counts the scripted replies given, by kind.
 	Faults   map[string]int64    `json:"faults"`
 	Scripted map[ReplyKind]int64 `json:"scripted"`
+	// Notifications is no part of Calls: the platform makes them.
+	Notifications NotificationReport `json:"notifications"`
 	// Orders are in the order in which they were added.
 	Orders []OrderReport `json:"orders"`
 }
@@ -223,6 +225,9 @@ type OrderReport struct {
 	LeastGapMS *int64 `json:"least_gap_ms,omitempty"`
 	// MoneyMoved is what the user paid through the platform.
 	MoneyMoved int64 `json:"money_moved"`
+	// Notified is how many notifications of its payments the merchant took,
+	// duplicates too. None of them counts as showing the order's end.
+	Notified int64 `json:"notified"`
 }
 
 // StateNotExist is the state reported for an order of fate unknown.
@@ -238,7 +243,7 @@ type OrderTruth struct {
 // Report returns the audit so far. It is safe to call at any time.
 func (s *Simulator) Report() Report {
 	s.mu.RLock()
-	orders := s.list
+	orders, notifier := s.list, s.notifier
 	s.mu.RUnlock()
 	r := Report{
 		Calls: s.audit.calls.Load(), CollectCalls: s.audit.collects.Load(), QueryCalls: s.audit.queries.Load(),
@@ -256,6 +261,7 @@ func (s *Simulator) Report() Report {
 		r.Orders = append(r.Orders, o.report(now))
 		o.mu.Unlock()
 	}
+	notifier.reportTo(&r, orders)
 	return r
 }
 
@@ -273,6 +279,7 @@ func (o *order) truth(m Merchant, now time.Time) OrderTruth {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	t := OrderTruth{Audit: o.report(now)}
+	t.Audit.Notified = o.notifier.timesTold(o)
 	if o.exists {
 		e := o.entity(m)
 		t.Entity = &e
@@ -280,7 +287,8 @@ func (o *order) truth(m Merchant, now time.Time) OrderTruth {
 	return t
 }
 
-// report advances the order and tells where it stands. The caller holds o.mu.
+// report advances the order and tells where it stands, except for Notified.
+// The caller holds o.mu.
 func (o *order) report(now time.Time) OrderReport {
 	o.advance(now)
 	r := OrderReport{

@@ -34,12 +34,16 @@ func (s *Simulator) control(mux *http.ServeMux) {
 	mux.HandleFunc("GET /_sim/faults", func(w http.ResponseWriter, _ *http.Request) {
 		controlReply(w, http.StatusOK, s.Faults())
 	})
-	mux.HandleFunc("PUT /_sim/faults", s.putFaults)
+	mux.HandleFunc("PUT /_sim/faults", putSettings("faults", s.SetFaults, s.Faults))
+	mux.HandleFunc("GET /_sim/notifications", func(w http.ResponseWriter, _ *http.Request) {
+		controlReply(w, http.StatusOK, s.Notifications())
+	})
+	mux.HandleFunc("PUT /_sim/notifications", putSettings("notifications", s.SetNotifications, s.Notifications))
 	mux.HandleFunc("GET /_sim/report", func(w http.ResponseWriter, _ *http.Request) {
 		controlReply(w, http.StatusOK, s.Report())
 	})
 	mux.HandleFunc("/_sim/", func(w http.ResponseWriter, r *http.Request) {
-		controlError(w, http.StatusNotFound, fmt.Errorf("there is no %s %s; use POST or DELETE /_sim/orders, GET /_sim/orders/{out_order_no}, GET or PUT /_sim/faults, or GET /_sim/report", r.Method, r.URL.Path))
+		controlError(w, http.StatusNotFound, fmt.Errorf("there is no %s %s; use POST or DELETE /_sim/orders, GET /_sim/orders/{out_order_no}, GET or PUT /_sim/faults, GET or PUT /_sim/notifications, or GET /_sim/report", r.Method, r.URL.Path))
 	})
 }
 
@@ -84,21 +88,25 @@ func decodeOrders(body io.Reader) ([]Order, error) {
 	return orders, onlyWhitespaceLeft(dec)
 }
 
-func (s *Simulator) putFaults(w http.ResponseWriter, r *http.Request) {
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControlBody))
-	dec.DisallowUnknownFields()
-	var f Faults
-	err := dec.Decode(&f)
-	if err != nil {
-		err = plainJSONError(err)
-	} else if err = onlyWhitespaceLeft(dec); err == nil {
-		err = s.SetFaults(f)
+// putSettings serves the replacement of settings. name begins its errors; set
+// judges the new ones and puts them in force, and get returns them.
+func putSettings[T any](name string, set func(T) error, get func() T) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControlBody))
+		dec.DisallowUnknownFields()
+		var v T
+		err := dec.Decode(&v)
+		if err != nil {
+			err = plainJSONError(err)
+		} else if err = onlyWhitespaceLeft(dec); err == nil {
+			err = set(v)
+		}
+		if err != nil {
+			controlError(w, http.StatusBadRequest, fmt.Errorf("%s: %w", name, err))
+			return
+		}
+		controlReply(w, http.StatusOK, get())
 	}
-	if err != nil {
-		controlError(w, http.StatusBadRequest, fmt.Errorf("faults: %w", err))
-		return
-	}
-	controlReply(w, http.StatusOK, s.Faults())
 }
 
 func onlyWhitespaceLeft(dec *json.Decoder) error {

@@ -17,6 +17,7 @@ func newSim(t *testing.T, opts Options) *Simulator {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.Close)
 	return s
 }
 

@@ -1,7 +1,8 @@
 // Package simulator is WeChat Pay's PayScore platform (微信支付分) to develop
 // and test against, because WeChat Pay offers no sandbox. It speaks APIv3 for
 // one direct merchant with real RSA signatures both ways, keeps orders through
-// their states, goes wrong on demand, and audits what was done to it.
+// their states, tells the merchant of payments, goes wrong on demand, and
+// audits what was done to it.
 //
 // # The platform
 //
@@ -18,23 +19,36 @@
 // signs everything; it goes by the certificate's serial number where the
 // request's Wechatpay-Serial asks for that, and by PUB_KEY_ID_… elsewhere.
 //
+// # Notifications
+//
+// Every payment of every kind (by a collect, by a deduction that completes
+// later, by the user himself, in part, or reported by sync) is notified once
+// to the URL that the order or the settings name, when it happens and without
+// anybody having to look: a signed POST of PAYSCORE.USER_PAID with the order,
+// encrypted, as a query would have shown it at that moment. What is not
+// answered 200 or 204 within five seconds is sent again, signed afresh; a
+// redirect is a refusal. [Notifications] loses, delays, repeats and reorders
+// them, puts other events between, and tests whether signatures are verified.
+// Notifications are no calls, and are audited apart from them. To test a
+// handler without a platform's timing, [Simulator.Notification] makes single
+// ones, true or forged.
+//
 // # The control API
 //
 // It has no authentication: bind it where only you can reach it. Errors are
 // {"error":"one sentence"} with status 400, 404 or 409.
 //
-//	POST   /_sim/orders       [Order, …], at most 100,000 -> 201 {"count":N};
-//	                          409 names a number that is there already; all or none
-//	DELETE /_sim/orders       forgets all orders and the audit -> 204
-//	GET    /_sim/orders/{no}  OrderTruth: {"entity":…,"audit":…}
-//	PUT    /_sim/faults       Faults; what is left out is off -> the faults in force
-//	GET    /_sim/faults       the faults in force
-//	GET    /_sim/report       Report
+//	POST   /_sim/orders          [Order, …], at most 100,000 -> 201 {"count":N};
+//	                             409 names a number that is there already; all or none
+//	DELETE /_sim/orders          forgets all orders and the audit -> 204
+//	GET    /_sim/orders/{no}     OrderTruth: {"entity":…,"audit":…}
+//	PUT    /_sim/faults          Faults; what is left out is off -> the faults in force
+//	GET    /_sim/faults          the faults in force
+//	PUT    /_sim/notifications   Notifications; what is left out is off, or its
+//	                             default -> the settings in force
+//	GET    /_sim/notifications   the settings in force
+//	GET    /_sim/report          Report
 //
 // The JSON of each is documented at the type of that name, the grammar of
 // fates at [Fate], scripted replies at [ScriptedReply].
-//
-// Notifications are not sent. What they need is in place: every payment passes
-// through one function, entities are made in one, and sealing with the APIv3
-// key and signing are independent of replies.
 package simulator

@@ -56,11 +56,21 @@ type bench struct {
 // the test moves it.
 func setup(t *testing.T, orders ...Order) *bench {
 	t.Helper()
-	b := &bench{t: t, clock: newClock()}
+	clock := newClock()
+	b := setupWith(t, Options{Clock: clock.Now}, orders...)
+	b.clock = clock
+	return b
+}
+
+// setupWith starts a simulator with options of the test's own.
+func setupWith(t *testing.T, opts Options, orders ...Order) *bench {
+	t.Helper()
+	b := &bench{t: t}
 	var err error
-	if b.sim, err = New(Options{Clock: b.clock.Now}); err != nil {
+	if b.sim, err = New(opts); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(b.sim.Close)
 	if err := b.sim.AddOrders(orders...); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +104,7 @@ func (b *bench) truth(no string) OrderTruth {
 // until polls for a condition that another goroutine brings about.
 func (b *bench) until(what string, ok func() bool) {
 	b.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("still waiting for: %s", what)
 		}

@@ -10,8 +10,9 @@ import (
 )
 
 // A published client of another language, with its own signing and verifying
-// code, takes the simulator for the platform. It needs Node.js and a package
-// registry, so it runs where SIM_NODE_CLIENT=1 asks for it.
+// code, takes the simulator for the platform, in what it answers and in what
+// it notifies. It needs Node.js and a package registry, so it runs where
+// SIM_NODE_CLIENT=1 asks for it.
 func TestNodeClient(t *testing.T) {
 	if os.Getenv("SIM_NODE_CLIENT") != "1" {
 		t.Skip("needs node, npm and a package registry; set SIM_NODE_CLIENT=1 to run it")
@@ -42,9 +43,10 @@ func TestNodeClient(t *testing.T) {
 		Error  string
 		Status int
 	}
-	run := func(call, no string) result {
+	run := func(call, about, stdin string) result {
 		t.Helper()
-		node := exec.CommandContext(t.Context(), "node", "client.js", call, no)
+		node := exec.CommandContext(t.Context(), "node", "client.js", call, about)
+		node.Stdin = strings.NewReader(stdin)
 		node.Dir = dir
 		node.Env = os.Environ()
 		for name, value := range env {
@@ -58,25 +60,50 @@ func TestNodeClient(t *testing.T) {
 			err = json.Unmarshal(out, &r)
 		}
 		if err != nil {
-			t.Fatalf("node client.js %s %s: %v\n%s\n%s", call, no, err, out, stderr.String())
+			t.Fatalf("node client.js %s %s: %v\n%s\n%s", call, about, err, out, stderr.String())
 		}
 		return r
 	}
 
-	if r := run("collect", no); r.Data == nil || r.Data.OutOrderNo != no || r.Data.OrderID == "" {
+	if r := run("collect", no, ""); r.Data == nil || r.Data.OutOrderNo != no || r.Data.OrderID == "" {
 		t.Errorf("collect: %+v", r)
 	}
-	if r := run("query", no); r.Data == nil || r.Data.State != StateDone || r.Data.Collection.PaidAmount != 1000 {
+	if r := run("query", no, ""); r.Data == nil || r.Data.State != StateDone || r.Data.Collection.PaidAmount != 1000 {
 		t.Errorf("query: %+v", r)
 	}
-	if r := run("collect", "DECLINED"); r.Error != "TRADE_ERROR" || r.Status != 403 {
+	if r := run("collect", "DECLINED", ""); r.Error != "TRADE_ERROR" || r.Status != 403 {
 		t.Errorf("a declined collect: %+v", r)
 	}
-	if r := run("query", "WRONG"); r.Error != "EV3_RES_HEADER_SIGNATURE_DIGEST" {
+	if r := run("query", "WRONG", ""); r.Error != "EV3_RES_HEADER_SIGNATURE_DIGEST" {
 		t.Errorf("a wrongly signed reply: %+v; the client must refuse it", r)
 	}
-	if r := run("query", "UNSIGNED"); r.Error != "EV3_RES_HEADERS_INCOMPLATE" { // its own spelling
+	if r := run("query", "UNSIGNED", ""); r.Error != "EV3_RES_HEADERS_INCOMPLATE" { // its own spelling
 		t.Errorf("an unsigned reply: %+v; the client must refuse it", r)
+	}
+	notification := func(opts NotificationOptions) result {
+		t.Helper()
+		n, err := b.sim.Notification(no, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		headers := map[string]string{}
+		for name := range n.Header {
+			headers[name] = n.Header.Get(name)
+		}
+		stdin, err := json.Marshal(map[string]any{"headers": headers, "body": string(n.Body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return run("notification", EventUserPaid, string(stdin))
+	}
+	if r := notification(NotificationOptions{}); r.Data == nil || r.Data.OutOrderNo != no || r.Data.Collection.PaidAmount != 1000 {
+		t.Errorf("a notification: %+v", r)
+	}
+	if r := notification(NotificationOptions{WrongSignature: true}); r.Error != "SIGNATURE" {
+		t.Errorf("a wrongly signed notification: %+v; the client must refuse it", r)
+	}
+	if r := notification(NotificationOptions{Tamper: func(b []byte) []byte { return append(b, ' ') }}); r.Error != "SIGNATURE" {
+		t.Errorf("a notification tampered with: %+v; the client must refuse it", r)
 	}
 	if got := b.sim.Report().RejectedSignatures; got != 0 {
 		t.Errorf("the simulator rejected %d of the client's signatures", got)

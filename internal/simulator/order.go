@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"sync"
@@ -18,22 +19,30 @@ type Order struct {
 	Fate Fate `json:"fate,omitempty"`
 	// Replies are given before the fate acts, first come, first served.
 	Replies []ScriptedReply `json:"replies,omitempty"`
+	// NotifyURL is where its payments are notified to, in place of
+	// [Notifications].URL and judged like it. The real platform is told it
+	// when the order is created.
+	NotifyURL string `json:"notify_url,omitempty"`
 }
 
 // maxAmount (a thousand million yuan) keeps sums over all orders in an int64.
 const maxAmount = 100_000_000_000
 
 // order is the platform's record of one order. Its time-bound changes (a
-// deduction that completes, a user who pays by himself) happen when somebody
-// looks: advance is called before every look, so no order needs a timer.
+// deduction that completes, a user who pays by himself) happen when they are
+// due, by an alarm, or when somebody looks: advance is called before every
+// look, so that what somebody sees does not depend on a timer being punctual.
 type order struct {
-	seq    int64 // makes order_id and transaction_id unique
-	no     string
-	fate   Fate
-	plan   plan
-	exists bool
-	total  int64
-	added  time.Time
+	seq       int64 // makes order_id and transaction_id unique
+	no        string
+	fate      Fate
+	plan      plan
+	exists    bool
+	total     int64
+	added     time.Time
+	notifyURL string    // its own; empty where the settings' is meant
+	notifier  *notifier // set before anybody can find the order
+	told      int64     // notifications of its payments that were taken; guarded by the notifier's mu
 
 	mu sync.Mutex
 	// What follows is guarded by mu.
@@ -90,6 +99,11 @@ func newOrder(o Order, seq int64, now time.Time) (*order, error) {
 	}
 	if p.kind == fatePartial && p.first >= rec.total {
 		return nil, fmt.Errorf("order %q: fate %q must pay less than the total amount of %d fen", o.OutOrderNo, string(o.Fate), rec.total)
+	}
+	if rec.notifyURL = o.NotifyURL; o.NotifyURL != "" {
+		if err := validNotifyURL(o.NotifyURL); err != nil {
+			return nil, fmt.Errorf("order %q: notify_url %w", o.OutOrderNo, err)
+		}
 	}
 	for i, r := range o.Replies {
 		r, err := r.normalise()
@@ -163,10 +177,13 @@ func (o *order) advance(now time.Time) {
 func (o *order) deduct(amount int64, completes, now time.Time) {
 	o.deducting, o.deductedAt = amount, completes
 	o.advance(now)
+	if o.deducting > 0 {
+		o.notifier.alarms.set(o, completes)
+	}
 }
 
-// pay books one payment; every payment of every kind passes through here.
-// The caller holds o.mu.
+// pay books one payment, and has the merchant told of it; every payment of
+// every kind passes through here. The caller holds o.mu.
 func (o *order) pay(amount int64, paidType string, at time.Time) {
 	seq := len(o.details) + 1
 	d := PaymentDetail{Seq: seq, Amount: amount, PaidType: paidType, PaidTime: formatTime(at)}
@@ -179,6 +196,16 @@ func (o *order) pay(amount int64, paidType string, at time.Time) {
 	if o.paid == o.total {
 		o.state, o.description = StateDone, ""
 	}
+	o.notifier.paid(o)
+}
+
+// notifyAddress is where the order's payments are notified to; empty where
+// nobody is told.
+func (o *order) notifyAddress() string {
+	if o.notifyURL != "" {
+		return o.notifyURL
+	}
+	return o.notifier.sim.notifications.Load().URL
 }
 
 // moneyMoved is what the user paid through the platform, in fen: payments
@@ -207,7 +234,7 @@ func (o *order) entity(m Merchant) Entity {
 		RiskFund:            RiskFund{Name: "DEPOSIT", Amount: 9900},
 		TimeRange:           TimeRange{StartTime: formatTime(o.added.Add(-2 * time.Hour))},
 		Attach:              "simulated",
-		NotifyURL:           "https://merchant.example/notify",
+		NotifyURL:           cmp.Or(o.notifyAddress(), "https://merchant.example/notify"),
 		NeedCollection:      o.collectionState() != "",
 		Undocumented:        map[string]any{"since": "2099-01-01", "list": []int{1, 2, 3}},
 	}

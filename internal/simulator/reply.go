@@ -69,9 +69,9 @@ func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep
 	if rep.page {
 		h.Set("Content-Type", "text/html")
 	} else {
-		h.Set(headerRequestID, "08"+randomHex(17)+"-"+rep.fine)
+		h.Set(headerRequestID, newRequestID(rep.fine))
 		h.Set("Content-Type", "application/json; charset=utf-8")
-		if err := s.id.sign(h, rep.body, rep.how, s.id.serialFor(r, c.kind)); err != nil {
+		if err := s.id.sign(h, rep.body, rep.how, s.id.serialFor(r, c.kind), time.Now()); err != nil {
 			http.Error(w, "the simulator cannot sign: "+err.Error(), http.StatusInternalServerError)
 			return
 		}
@@ -111,6 +111,9 @@ func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep
 	}
 	c.seen.Answered = err == nil
 }
+
+// newRequestID is a Request-ID with the finer code behind its last dash.
+func newRequestID(fine string) string { return "08" + randomHex(17) + "-" + fine }
 
 // reset closes the connection in a way that the client sees as a reset.
 func reset(w http.ResponseWriter) {

@@ -29,7 +29,7 @@ const (
 // finds out whether a merchant verifies.
 const signProbe = "WECHATPAY/SIGNTEST/"
 
-// signing is how a reply is signed.
+// signing is how a reply or a notification is signed.
 type signing int
 
 const (
@@ -38,12 +38,12 @@ const (
 	signNone
 )
 
-// sign puts the signature of body into h.
-func (id identity) sign(h http.Header, body []byte, how signing, serial string) error {
+// sign puts the signature of body into h, as made at the given time.
+func (id identity) sign(h http.Header, body []byte, how signing, serial string, at time.Time) error {
 	if how == signNone {
 		return nil
 	}
-	timestamp := strconv.FormatInt(time.Now().Unix(), 10)
+	timestamp := strconv.FormatInt(at.Unix(), 10)
 	nonce := randomHex(16)
 	signature, err := id.signature(timestamp, nonce, body, how)
 	if err != nil {
@@ -67,7 +67,7 @@ func (id identity) signature(timestamp, nonce string, body []byte, how signing) 
 	fmt.Fprintf(digest, "%s\n%s\n%s\n", timestamp, nonce, body)
 	sig, err := rsa.SignPKCS1v15(rand.Reader, id.platformKey, crypto.SHA256, digest.Sum(nil))
 	if err != nil {
-		return "", fmt.Errorf("sign the reply: %w", err)
+		return "", fmt.Errorf("sign as the platform: %w", err)
 	}
 	return base64.StdEncoding.EncodeToString(sig), nil
 }
@@ -82,6 +82,14 @@ func (id identity) serialFor(r *http.Request, c Call) string {
 	default:
 		return id.PublicKeyID
 	}
+}
+
+// notifySerial is the name under which a notification is signed.
+func (id identity) notifySerial(n Notifications) string {
+	if n.Serial == SerialCertificate {
+		return id.CertificateSerialNo
+	}
+	return id.PublicKeyID
 }
 
 // sealed is a piece of data encrypted with the APIv3 key. Certificates come

@@ -24,16 +24,22 @@ type Options struct {
 	// simulator that identity: keys, numbers and all. MchID, AppID and
 	// ServiceID must then be empty or the same.
 	Dir string
-	// Seed decides, together with an order's number and how many calls it has
-	// had, which calls suffer a fault. Every run with the same seed is alike.
+	// Seed decides, together with an order's number and how many calls or
+	// payments it has had, which calls suffer a fault and which notifications
+	// are mistreated. Every run with the same seed is alike.
 	Seed uint64
 	// Clock tells the time of everything that orders do: fates, payments, the
-	// gap between two collects. Default time.Now. Signatures and rates go by
-	// the real time whatever it says. It must be safe for concurrent use.
+	// gap between two collects. Default time.Now. Signatures, rates and the
+	// delays of notifications go by the real time whatever it says. What comes
+	// due by a Clock other than the default happens within some 20 ms of real
+	// time, or when somebody looks. It must be safe for concurrent use.
 	Clock func() time.Time
 	// Watch, where given, is told of each call when it is over. It is called
 	// from many goroutines, and the call's connection waits for it.
 	Watch func(Seen)
+	// NotifyURL is where payments are notified to at first, as
+	// [Notifications].URL; empty notifies nobody.
+	NotifyURL string
 }
 
 func (o Options) withDefaults() Options {
@@ -55,40 +61,67 @@ func (o Options) withDefaults() Options {
 }
 
 // Simulator is one platform with one merchant. All its methods are safe for
-// concurrent use. It runs no goroutine of its own and needs no closing.
+// concurrent use. Payments that come due and notifications happen by
+// themselves, with no goroutine while nothing is due; Close ends that.
 type Simulator struct {
-	id     identity
-	clock  func() time.Time
-	watch  func(Seen)
-	seed   atomic.Uint64
-	faults atomic.Pointer[Faults]
-	nonces nonces
-	pace   pace
-	audit  audit
+	id            identity
+	clock         func() time.Time
+	foreignClock  bool // not the machine's
+	watch         func(Seen)
+	seed          atomic.Uint64
+	faults        atomic.Pointer[Faults]
+	notifications atomic.Pointer[Notifications] // defaults filled in
+	nonces        nonces
+	pace          pace
+	audit         audit
 
-	mu     sync.RWMutex
-	orders map[string]*order
-	list   []*order // in the order in which they were added; only ever appended to
-	lastNo int64
+	mu       sync.RWMutex
+	orders   map[string]*order
+	list     []*order // in the order in which they were added; only ever appended to
+	lastNo   int64
+	notifier *notifier // of the orders above
+	closed   bool
 }
 
 // New makes a simulator without orders and without faults. It fails where
-// keys cannot be made, or where Dir holds an identity that cannot be used.
+// keys cannot be made, where Dir holds an identity that cannot be used, or
+// where NotifyURL is none. Close it when it is done with.
 func New(opts Options) (*Simulator, error) {
 	id, found, err := readIdentity(opts)
 	if err != nil {
 		return nil, err
 	}
+	foreignClock := opts.Clock != nil
 	opts = opts.withDefaults()
 	if !found {
 		if id, err = newIdentity(opts); err != nil {
 			return nil, err
 		}
 	}
-	s := &Simulator{id: id, clock: opts.Clock, watch: opts.Watch, orders: make(map[string]*order)}
+	s := &Simulator{id: id, clock: opts.Clock, foreignClock: foreignClock, watch: opts.Watch, orders: make(map[string]*order)}
 	s.seed.Store(opts.Seed)
 	s.faults.Store(&Faults{})
+	if opts.NotifyURL != "" {
+		if err := validNotifyURL(opts.NotifyURL); err != nil {
+			return nil, fmt.Errorf("notify URL %w", err)
+		}
+	}
+	notifications := Notifications{URL: opts.NotifyURL}.withDefaults()
+	s.notifications.Store(&notifications)
+	s.notifier = newNotifier(s)
 	return s, nil
+}
+
+// Close ends all that the simulator does by itself: no notification is under
+// way when it returns, and none is sent afterwards. Whoever calls still gets
+// his answer; what is due happens when somebody looks. Closing again does
+// nothing.
+func (s *Simulator) Close() {
+	s.mu.Lock()
+	s.closed = true
+	n := s.notifier
+	s.mu.Unlock()
+	n.close()
 }
 
 // Merchant returns what a client needs to call this simulator.
@@ -145,18 +178,31 @@ func (s *Simulator) AddOrders(orders ...Order) error {
 		}
 	}
 	for _, rec := range added {
+		rec.notifier = s.notifier
 		s.orders[rec.no] = rec
+		if rec.plan.kind == fateUserPays {
+			s.notifier.alarms.set(rec, rec.added.Add(rec.plan.after))
+		}
 	}
 	s.list = append(s.list, added...)
 	return nil
 }
 
-// Reset forgets all orders and the audit. Faults stay as they are.
+// Reset forgets all orders, the audit, and the notifications still to come.
+// Faults and the settings of notifications stay as they are.
 func (s *Simulator) Reset() {
+	next := newNotifier(s)
 	s.mu.Lock()
 	s.orders, s.list = make(map[string]*order), nil
+	last := s.notifier
+	s.notifier = next
+	closed := s.closed
 	s.mu.Unlock()
 	s.audit.reset()
+	last.close()
+	if closed {
+		next.close()
+	}
 }
 
 func (s *Simulator) find(no string) *order {

@@ -59,6 +59,9 @@ func Check(ctx context.Context, cfg config.Worker, loadErr error, w io.Writer) i
 	if loadErr == nil {
 		for _, m := range cfg.Merchants {
 			checkMerchant(ctx, cfg.Work, m, c)
+			if cfg.PublicAddr != "" {
+				checkNotifications(ctx, cfg.Work, m, c)
+			}
 		}
 	} else {
 		c.warn("wechatpay", "not called, since the settings have problems")
@@ -131,6 +134,30 @@ func checkMerchant(ctx context.Context, work config.Work, m config.Merchant, c *
 		c.warn(what, "WeChat Pay throttles this merchant just now%s; try again", id)
 	default:
 		c.problem(what, "the call came to %s: %s %s%s", r.Verdict, r.Code, r.Message, id)
+	}
+}
+
+// checkNotifications says whether a merchant's notifications can be decrypted. A
+// wrong key would show in nothing else where replies are verified with a public
+// key.
+func checkNotifications(ctx context.Context, work config.Work, m config.Merchant, c *checklist) {
+	if !m.APIV3Key.IsSet() {
+		return // the warnings have said what that means
+	}
+	client, err := NewClient(work, m)
+	if err != nil {
+		return // so has checkMerchant
+	}
+	defer client.Close()
+	what := "notifications " + m.MchID
+	proven, err := client.ProveAPIV3Key(ctx)
+	switch {
+	case err != nil:
+		c.problem(what, "cannot be decrypted: WECHATPAY_API_V3_KEY is not the APIv3 key that is set for this merchant on WeChat Pay's merchant platform")
+	case proven:
+		c.ok(what, "can be decrypted: the APIv3 key decrypts what WeChat Pay encrypts for this merchant")
+	default:
+		c.warn(what, "an APIv3 key is set, but WeChat Pay gave nothing that would prove it; the first notification will")
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package worker puts the collection together: for each merchant a client, a
 // ledger, a collector, an asynq server and a sweep; beside them Redis is
-// watched, and health and metrics are served. The worker command, the demo and
-// the tests all run it.
+// watched, and notifications, health and metrics are served. The worker command,
+// the demo and the tests all run it.
 package worker
 
 import (
@@ -46,13 +46,10 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	for _, w := range cfg.Warnings {
 		log.Warn().Msg(w)
 	}
-	if cfg.PublicAddr != "" {
-		log.Warn().Msg("PUBLIC_ADDR is set, but this release does not serve notifications yet; orders end by query alone")
-	}
 	redisconn.RedirectLog(log)
 	// A connection for each step under way, and some for asynq's and our own
 	// background work.
-	connections := len(cfg.Merchants)*cfg.Concurrency + 16
+	connections := len(cfg.Merchants)*cfg.Concurrency + hookConnections(cfg) + 16
 	rdb := cfg.Redis.Open(redisconn.Pool{Size: connections, Name: "payscore-worker"})
 	defer rdb.Close()
 	queue := cfg.Redis.Open(redisconn.Pool{Size: connections, Name: "payscore-worker-asynq"})
@@ -66,6 +63,11 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 		return err
 	}
 	defer admin.close()
+	public, err := servePublic(cfg, registry, log)
+	if err != nil {
+		return err
+	}
+	defer public.close()
 
 	if err := awaitGoodRedis(ctx, rdb, log); err != nil {
 		if ctx.Err() != nil {
@@ -90,10 +92,19 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 		merchants = append(merchants, started)
 		registry.MustRegister(newLedgerMetrics(started.ledger, rdb))
 	}
+	hooks, err := startWebhooks(cfg, rdb, queue, registry, asynqTrouble, log)
+	if err != nil {
+		return err
+	}
+	stopHooks := sync.OnceFunc(hooks.shutdown)
+	defer stopHooks()
 	for _, m := range merchants {
 		if err := m.start(); err != nil {
 			return fmt.Errorf("merchant %s: %w", m.ledger.MchID(), err)
 		}
+	}
+	if err := public.open(merchants); err != nil {
+		return err
 	}
 	watch.ready.Store(true)
 	log.Info().Int("merchants", len(merchants)).Int("concurrency", cfg.Concurrency).
@@ -103,9 +114,11 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	log.Info().Msg("stopping: steps under way finish, the rest stays queued")
 	watch.ready.Store(false)
 	var stopping sync.WaitGroup
+	stopping.Go(public.close)
 	for _, m := range merchants {
 		stopping.Go(m.shutdown)
 	}
+	stopping.Go(stopHooks)
 	stopping.Wait()
 	log.Info().Msg("stopped")
 	return nil

@@ -69,6 +69,7 @@ func New(t *testing.T, adjust ...func(*config.Worker)) *Rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(sim.Close)
 	r := &Rig{t: t, Redis: redistest.Start(t), Sim: sim, Logs: &LogBuffer{}}
 	r.Platform = httptest.NewServer(sim.Handler())
 	t.Cleanup(r.Platform.Close)

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"io"
+	"strings"
+
+	"github.com/rivo/uniseg"
+)
+
+// displayWidth is how many columns of a terminal a text takes. Chinese characters take
+// two, which counting runes gets wrong.
+func displayWidth(s string) int { return uniseg.StringWidth(s) }
+
+// fit cuts a text to so many columns.
+func fit(s string, columns int) string {
+	if displayWidth(s) <= columns {
+		return s
+	}
+	var b strings.Builder
+	taken := 1 // the ellipsis
+	for g := uniseg.NewGraphemes(s); g.Next(); {
+		if taken += g.Width(); taken > columns {
+			break
+		}
+		b.WriteString(g.Str())
+	}
+	return b.String() + "…"
+}
+
+// grid is lines of cells in aligned columns, two blanks apart.
+type grid struct {
+	right  []bool // columns that are aligned to the right
+	rows   [][]string
+	widths []int // what each column has needed so far
+}
+
+func (g *grid) add(cells ...string) { g.rows = append(g.rows, cells) }
+
+// write writes the lines and forgets them. The widths stay: lines that are added
+// later keep to them, but where one is too long.
+func (g *grid) write(w io.Writer) error {
+	for _, row := range g.rows {
+		for i, cell := range row {
+			if i == len(g.widths) {
+				g.widths = append(g.widths, 0)
+			}
+			g.widths[i] = max(g.widths[i], displayWidth(cell))
+		}
+	}
+	for _, row := range g.rows {
+		if _, err := io.WriteString(w, g.line(row)+"\n"); err != nil {
+			return err
+		}
+	}
+	g.rows = g.rows[:0]
+	return nil
+}
+
+func (g *grid) line(row []string) string {
+	var b strings.Builder
+	for i, cell := range row {
+		blanks := strings.Repeat(" ", g.widths[i]-displayWidth(cell))
+		if i < len(g.right) && g.right[i] {
+			cell = blanks + cell
+		} else {
+			cell += blanks
+		}
+		b.WriteString(cell + "  ")
+	}
+	return strings.TrimRight(b.String(), " ")
+}

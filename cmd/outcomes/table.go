@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
+)
+
+// tableRows is how many orders are held to find how wide the columns must be.
+// Those that follow keep to them, so that a million orders need no more memory
+// than these.
+const tableRows = limitForPeople
+
+// reasonColumns is how much of a reason has a place in a list, and codeColumns how
+// much of a code: both come from outside.
+const (
+	reasonColumns = 60
+	codeColumns   = 40
+)
+
+// table is a list of orders in one state, for people.
+type table struct {
+	w     io.Writer
+	clock clock
+	state tasks.State
+	grid  grid
+	begun bool
+}
+
+func newTable(w io.Writer, c clock, state tasks.State) *table {
+	return &table{w: w, clock: c, state: state, grid: grid{right: []bool{false, false, true, true, true}}}
+}
+
+func (t *table) write(o ledger.Order) error {
+	if !t.begun {
+		t.begun = true
+		t.grid.add(append([]string{"ORDER", "MERCHANT", "TOTAL", "PAID", "CALLS"}, t.heads()...)...)
+	}
+	made := o.CollectCalls + o.QueryCalls
+	if o.Sync != nil {
+		made += o.Sync.Calls
+	}
+	t.grid.add(append([]string{
+		o.OutOrderNo, o.MchID, orDash(yuanText(o.TotalAmount)), orDash(yuanText(o.PaidAmount)), decimal(made),
+	}, t.tail(o)...)...)
+	if len(t.grid.rows) < tableRows {
+		return nil
+	}
+	return t.grid.write(t.w)
+}
+
+// heads are the names of the columns that depend on the state; tail is an
+// order's part in them. Free text stands in the last one, cut to a line.
+func (t *table) heads() []string {
+	zone := " (" + t.clock.zoneName() + ")"
+	switch {
+	case t.state.Open():
+		return []string{"NEXT" + zone, "LAST ERROR"}
+	case t.state == tasks.Paid:
+		return []string{"ENDED" + zone, "TRANSACTION"}
+	case t.state == tasks.Withdrawn:
+		return []string{"ENDED" + zone, "SYNC", "WHY"}
+	}
+	return []string{"ENDED" + zone, "WHY"}
+}
+
+func (t *table) tail(o ledger.Order) []string {
+	switch {
+	case t.state.Open():
+		words := ""
+		if e := o.LastError; e != nil {
+			words = errorCause(*e)
+			if e.Code != "" {
+				words += " (" + fit(strings.TrimSpace(printable(e.Code+" "+e.DetailCode)), codeColumns) + ")"
+			}
+		}
+		return []string{t.clock.due(o.NextDueAt), t.remarks(o, words)}
+	case t.state == tasks.Paid:
+		words := printable(o.TransactionID)
+		if o.PaidType == "MCH" {
+			words = strings.TrimSpace(words + " paid elsewhere")
+		}
+		return []string{t.clock.withAge(o.EndedAt), t.remarks(o, words)}
+	case t.state == tasks.Withdrawn:
+		sync := "none"
+		switch {
+		case o.Sync != nil && o.Sync.State == ledger.SyncFailed:
+			sync = "FAILED"
+		case o.Sync != nil && o.Sync.State == ledger.SyncPending:
+			sync = "pending, due"
+			if o.NextDueAt.After(t.clock.now) {
+				sync = "pending, next " + t.clock.age(o.NextDueAt)
+			}
+		case o.Sync != nil:
+			sync = string(o.Sync.State)
+		}
+		return []string{t.clock.withAge(o.EndedAt), sync, t.remarks(o, fit(reasonText(o.State, o.Reason), reasonColumns))}
+	}
+	return []string{t.clock.withAge(o.EndedAt), t.remarks(o, fit(reasonText(o.State, o.Reason), reasonColumns))}
+}
+
+// remarks puts before a text what nobody may overlook.
+func (t *table) remarks(o ledger.Order, words string) string {
+	if o.AmountDiffers != nil {
+		words = "AMOUNTS DIFFER " + words
+	}
+	if !o.LatePaymentAt.IsZero() {
+		words = "PAID AFTER ITS END " + words
+	}
+	return orDash(strings.TrimSpace(words))
+}
+
+func (t *table) close() error {
+	if !t.begun {
+		_, err := fmt.Fprintln(t.w, "there are none")
+		return err
+	}
+	return t.grid.write(t.w)
+}

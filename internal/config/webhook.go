@@ -1,0 +1,71 @@
+package config
+
+import (
+	"encoding/base64"
+	"net/url"
+	"strings"
+)
+
+// Webhook says where the ends of orders are sent, and what signs them. Both are
+// set, or neither.
+type Webhook struct {
+	URL    Secret // http or https, with a host; what else it has may be secret
+	Host   string // the part of URL that may be shown: scheme and host
+	Secret Secret // whsec_ and base64 of 24 to 64 bytes
+}
+
+// On says whether webhooks are sent.
+func (w Webhook) On() bool { return w.URL.IsSet() }
+
+// The lengths of a key, in bytes, that Standard Webhooks allow.
+const (
+	leastWebhookKey = 24
+	mostWebhookKey  = 64
+)
+
+const webhookPrefix = "whsec_"
+
+// webhook judges the two settings of webhooks. What is wrong with them is said
+// without them: a URL may have a token in it.
+func (c *Collector) webhook(rawURL, secret string) Webhook {
+	const urlSetting, secretSetting = "BILLING_WEBHOOK_URL", "BILLING_WEBHOOK_SECRET"
+	w := Webhook{URL: NewSecret(rawURL), Secret: NewSecret(secret)}
+	if rawURL != "" {
+		u, err := url.Parse(rawURL)
+		switch {
+		case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+			c.Problem(urlSetting, "is not a URL of the form https://HOST/PATH")
+			w.URL = Secret{}
+		case u.Fragment != "":
+			c.Problem(urlSetting, "has a # and something behind it, which is never sent: leave it out, or write %%23 for a # that is meant")
+		default:
+			w.Host = u.Scheme + "://" + u.Host
+			if _, near := whereIs(u.Hostname()); u.Scheme == "http" && !near {
+				c.Warn(urlSetting, "is not https: anybody on the way can read what users owe and pay")
+			}
+		}
+		if secret == "" {
+			c.Problem(secretSetting, "is missing: webhooks must be signed; write whsec_ and 24 to 64 random bytes in base64, for instance by: echo \"whsec_$(openssl rand -base64 32)\"")
+		}
+	}
+	if secret == "" {
+		return w
+	}
+	if rawURL == "" {
+		c.Problem(urlSetting, "is missing: BILLING_WEBHOOK_SECRET is set, which signs what is sent there; set both, or neither")
+	}
+	key, prefixed := strings.CutPrefix(secret, webhookPrefix)
+	b, err := base64.StdEncoding.DecodeString(key)
+	switch {
+	case !prefixed:
+		c.Problem(secretSetting, "does not begin with whsec_: write whsec_ and the key in base64")
+	case err != nil:
+		c.Problem(secretSetting, "is not base64 behind whsec_: write 24 to 64 random bytes in standard base64, with = at the end where it belongs")
+	case len(b) < leastWebhookKey || len(b) > mostWebhookKey:
+		c.Problem(secretSetting, "has a key of %d bytes: Standard Webhooks asks for %d to %d", len(b), leastWebhookKey, mostWebhookKey)
+	default:
+		return w
+	}
+	w.Secret = Secret{}
+	return w
+}

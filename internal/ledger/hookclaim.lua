@@ -1,0 +1,41 @@
+-- hookclaim: takes the lease of an order's webhooks, to deliver the oldest of its
+-- ends. Two that deliver for one order at once could change the order of its
+-- ends. It can be repeated with the same token.
+--
+-- KEYS[1] hook:<out_order_no> (list)   KEYS[2] hooks (hash)
+-- KEYS[3] hookdue (zset)   KEYS[4] hookwaiting (zset)
+-- ARGV[1] JSON {
+--   no, token
+--   round  of the task
+--   lease  ms from now to the lease's end
+-- }
+--
+-- Returns {code, now, end, failures}:
+--   'granted'  the lease is yours; end is the oldest one, failures how often in
+--              a row its delivery has failed
+--   'absent'   the order has no ends to deliver
+--   'leased'   somebody else is at it
+--   'stale'    a delivery has failed since the task was made; the next one comes
+--              when it is due
+local a = cjson.decode(ARGV[1])
+local now = clock()
+local lease, try = 'lease:' .. a.no, 'try:' .. a.no
+
+local head = redis.call('LINDEX', KEYS[1], 0)
+if not head then
+  redis.call('ZREM', KEYS[3], a.no)
+  redis.call('ZREM', KEYS[4], a.no)
+  redis.call('HDEL', KEYS[2], lease, try)
+  return { 'absent', now, '', 0 }
+end
+local r = redis.call('HMGET', KEYS[2], lease, try)
+local token, held = string.match(r[1] or '', '^(%S+) (%d+)$')
+if num(held) > now and token ~= a.token then return { 'leased', now, '', 0 } end
+local fails, before = string.match(r[2] or '', '^(%d+) (%d+)$')
+-- Tasks are stale by what failed after them, and not by newer tasks: where the
+-- queue is slower than the grace, each task has a newer one.
+if a.round <= num(before) then return { 'stale', now, '', 0 } end
+
+redis.call('HSET', KEYS[2], lease, a.token .. ' ' .. (now + a.lease))
+redis.call('ZADD', KEYS[3], now + a.lease, a.no)
+return { 'granted', now, head, num(fails) }

@@ -1,0 +1,146 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Webhooks tell billing of the ends of orders. What is to be told stands here,
+// in a list an order, until billing has taken it; the queue only carries the
+// work, and may lose it.
+
+// endTypes are the types of the events that webhooks tell of.
+var endTypes = func() []string {
+	var types []string
+	for _, t := range EventTypes {
+		if (Event{Type: t}).End() {
+			types = append(types, t)
+		}
+	}
+	return types
+}()
+
+// DueHook is an order whose webhooks are due.
+type DueHook struct {
+	OutOrderNo string
+	Round      int64 // of the task that is to carry it
+}
+
+// HookRelay is what one call of Ledger.RelayHooks brought.
+type HookRelay struct {
+	More    bool  // the stream may have more to take
+	Foreign int64 // entries that call themselves ends and name no order
+	Orders  []DueHook
+}
+
+// HookRelayArgs says how to relay; see hooks.lua.
+type HookRelayArgs struct {
+	Scan, Take, Most int
+	Grace            time.Duration
+}
+
+// RelayHooks takes ends from the stream into the lists of their orders, and hands
+// out orders whose delivery is due. The first one ever begins with the oldest
+// event that the stream has. Any number of workers may call it.
+func (l *Ledger) RelayHooks(ctx context.Context, a HookRelayArgs) (HookRelay, error) {
+	reply, err := run(ctx, l.rdb, hooksScript,
+		[]string{l.keys.Outcomes(), l.keys.Hooks(), l.keys.HookDue(), l.keys.HookWaiting()},
+		map[string]any{
+			"ends": endTypes, "scan": a.Scan, "take": a.Take, "most": a.Most,
+			"grace": a.Grace.Milliseconds(), "list": l.keys.Hook(""),
+		})
+	if err != nil {
+		return HookRelay{}, err
+	}
+	r := reader{vals: reply}
+	_ = r.int()
+	relay := HookRelay{More: r.int() == 1, Foreign: r.int()}
+	for len(r.vals) > 0 && !r.bad {
+		relay.Orders = append(relay.Orders, DueHook{r.str(), r.int()})
+	}
+	return relay, r.err()
+}
+
+// HookClaim is the answer to a claim of an order's webhooks, or to a settlement
+// that goes on with the next one. All below Now is filled only where Code is
+// Granted.
+type HookClaim struct {
+	Code Code // Granted, Absent, Leased or Stale; of settlements Granted, Absent, Settled or Lost
+	Now  time.Time
+
+	EntryID string // in the stream
+	Fails   int64  // deliveries of it that have failed
+	Event   Event
+	// EventErr, where not nil, says that the entry is no event; it is an
+	// ErrEvent. It can never be delivered.
+	EventErr error
+}
+
+// ClaimHook tries to take the lease of an order's webhooks, to deliver the oldest
+// one. It can be repeated with the same token.
+func (l *Ledger) ClaimHook(ctx context.Context, no, token string, round int64, lease time.Duration) (HookClaim, error) {
+	return l.hook(ctx, hookClaimScript, no, map[string]any{
+		"no": no, "token": token, "round": round, "lease": lease.Milliseconds(),
+	})
+}
+
+// HookSettlement is what became of one delivery.
+type HookSettlement struct {
+	OutOrderNo, Token, EntryID string
+
+	Done   bool          // delivered, or given up; else it is tried again
+	Failed bool          // not Done, and to be counted
+	Wait   time.Duration // not Done: until it is tried again
+	Lease  time.Duration // Done: of the order's next end; 0 to leave that to others
+}
+
+// SettleHook writes a delivery down. It can be repeated.
+func (l *Ledger) SettleHook(ctx context.Context, s HookSettlement) (HookClaim, error) {
+	return l.hook(ctx, hookSettleScript, s.OutOrderNo, map[string]any{
+		"no": s.OutOrderNo, "token": s.Token, "id": s.EntryID, "done": s.Done, "failed": s.Failed,
+		"wait": s.Wait.Milliseconds(), "lease": s.Lease.Milliseconds(),
+	})
+}
+
+func (l *Ledger) hook(ctx context.Context, script *redis.Script, no string, args any) (HookClaim, error) {
+	reply, err := run(ctx, l.rdb, script,
+		[]string{l.keys.Hook(no), l.keys.Hooks(), l.keys.HookDue(), l.keys.HookWaiting()}, args)
+	if err != nil {
+		return HookClaim{}, err
+	}
+	r := reader{vals: reply}
+	c := HookClaim{Code: Code(r.str()), Now: time.UnixMilli(r.int())}
+	head := r.str()
+	c.Fails = r.int()
+	if c.Code != Granted || r.bad {
+		return c, r.err()
+	}
+	id, body, _ := strings.Cut(head, " ")
+	var list []string
+	if err := json.Unmarshal([]byte(body), &list); err != nil {
+		list = nil // somebody else has written it: DecodeEvent says so
+	}
+	fields := make(map[string]any, len(list)/2)
+	for i := 0; i+1 < len(list); i += 2 {
+		fields[list[i]] = list[i+1]
+	}
+	c.EntryID = id
+	c.Event, c.EventErr = DecodeEvent(l.mchid, id, fields)
+	return c, nil
+}
+
+// HooksWaiting returns how many orders have ends that billing has not taken, and
+// the age of the oldest of those, 0 where there are none.
+func (l *Ledger) HooksWaiting(ctx context.Context) (orders int64, oldest time.Duration, err error) {
+	orders, err = l.rdb.ZCard(ctx, l.keys.HookWaiting()).Result()
+	if err != nil {
+		return 0, 0, err
+	}
+	// The index has times as the due index has, so the same script tells.
+	ms, err := lagScript.Run(ctx, l.rdb, []string{l.keys.HookWaiting()}).Int64()
+	return orders, time.Duration(ms) * time.Millisecond, err
+}

@@ -1,0 +1,60 @@
+-- hooksettle: writes down what became of the delivery of an order's oldest end,
+-- and either goes on with the next one or gives the lease back. Repeating one
+-- whose answer was lost changes nothing.
+--
+-- KEYS[1] hook:<out_order_no> (list)   KEYS[2] hooks (hash)
+-- KEYS[3] hookdue (zset)   KEYS[4] hookwaiting (zset)
+-- ARGV[1] JSON {
+--   no, token
+--   id      of the end, in the stream
+--   done    true where the end is over and done with: delivered, or given up
+--   failed  true where its delivery has failed
+--   wait    ms to the next delivery, where it is not done
+--   lease   ms from now to the end of the lease for the next end, where this one
+--           is done; 0 to give the lease back
+-- }
+--
+-- Returns {code, now, end, failures}:
+--   'granted'  the lease is yours for end, the next one; failures as in hookclaim
+--   'absent'   the order has no more ends to deliver
+--   'settled'  written, and the lease was given back
+--   'lost'     the lease is somebody else's. What is done is written all the
+--              same: that an end was delivered is true whoever holds the lease
+local a = cjson.decode(ARGV[1])
+local now = clock()
+local lease, try = 'lease:' .. a.no, 'try:' .. a.no
+
+local mine = string.match(redis.call('HGET', KEYS[2], lease) or '', '^(%S+)') == a.token
+local head = redis.call('LINDEX', KEYS[1], 0)
+-- Another may have delivered it meanwhile, after our lease.
+local same = head and string.match(head, '^(%S+)') == a.id
+if a.done and same then
+  redis.call('LPOP', KEYS[1])
+  redis.call('HDEL', KEYS[2], try)
+  head = redis.call('LINDEX', KEYS[1], 0)
+  if head then redis.call('ZADD', KEYS[4], string.match(head, '^(%d+)'), a.no) end
+end
+if not head then
+  redis.call('ZREM', KEYS[3], a.no)
+  redis.call('ZREM', KEYS[4], a.no)
+  redis.call('HDEL', KEYS[2], lease, try)
+  return { 'absent', now, '', 0 }
+end
+if not mine then return { 'lost', now, '', 0 } end
+
+local fails = num(string.match(redis.call('HGET', KEYS[2], try) or '', '^(%d+)'))
+if a.done and a.lease > 0 then
+  redis.call('HSET', KEYS[2], lease, a.token .. ' ' .. (now + a.lease))
+  redis.call('ZADD', KEYS[3], now + a.lease, a.no)
+  return { 'granted', now, head, fails }
+end
+redis.call('HDEL', KEYS[2], lease)
+local look = now
+if same and not a.done then
+  look = now + a.wait
+  if a.failed then
+    redis.call('HSET', KEYS[2], try, (fails + 1) .. ' ' .. num(redis.call('HGET', KEYS[2], 'round')))
+  end
+end
+redis.call('ZADD', KEYS[3], look, a.no)
+return { 'settled', now, '', 0 }

@@ -1,0 +1,381 @@
+package notify_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/collect"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/notify"
+	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/simulator"
+	"payscore-collector/tasks"
+)
+
+type options = simulator.NotificationOptions
+
+// bench is a receiver with all that is behind it, and nothing of it is played:
+// a simulated platform's keys, the client, the ledger in a Redis, the collector.
+type bench struct {
+	*testing.T
+	sim      *simulator.Simulator
+	mchid    string
+	redis    *redistest.Server
+	link     *link // between the receiver and Redis
+	ledger   *ledger.Ledger
+	producer *tasks.Producer
+	receiver *notify.Receiver
+	server   *http.Server
+	url      string // of the merchant's notifications
+	metrics  *notify.Metrics
+	counted  *collect.Metrics
+	logs     *logBuffer
+}
+
+// newBench starts a receiver; change has the last word on its server.
+func newBench(t *testing.T, change ...func(*http.Server)) *bench {
+	t.Helper()
+	sim, err := simulator.New(simulator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sim.Close)
+	b := &bench{T: t, sim: sim, mchid: sim.Merchant().MchID, redis: redistest.Start(t), logs: &logBuffer{}}
+	b.link = newLink(t, b.redis.URL)
+	rdb, err := redisconn.Open(b.link.url, redisconn.Pool{Size: 200})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rdb.Close() })
+	redisconn.RedirectLog(zerolog.Nop())
+
+	platform := httptest.NewServer(sim.Handler())
+	t.Cleanup(platform.Close)
+	m := sim.Merchant()
+	client, err := payscore.New(payscore.Config{
+		MchID: m.MchID, SerialNo: m.SerialNo, PrivateKey: m.PrivateKey, PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey,
+		APIV3Key: m.APIv3Key, BaseURL: platform.URL, Timeout: 10 * time.Second, Connections: 4,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+
+	log := zerolog.New(b.logs).Level(zerolog.DebugLevel)
+	b.metrics, b.counted = notify.NewMetrics(prometheus.NewRegistry()), collect.NewMetrics(prometheus.NewRegistry())
+	l := ledger.New(rdb, m.MchID)
+	b.producer = tasks.NewProducer(b.redis.Client)
+	b.ledger = ledger.New(b.redis.Client, m.MchID) // past the link
+	b.receiver = notify.New([]string{m.MchID}, b.metrics, log)
+	err = b.receiver.Open(map[string]notify.Merchant{m.MchID: {
+		Opener: client, Ledger: l, Teller: collect.New(collect.Settings{}, l, client, b.producer, log, b.counted),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.server, b.url = serve(t, b.receiver, change...)
+	b.url += "/notify/" + m.MchID
+	return b
+}
+
+func serve(t *testing.T, r *notify.Receiver, change ...func(*http.Server)) (s *http.Server, url string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = notify.NewServer(r)
+	for _, f := range change {
+		f(s)
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.Serve(notify.Limit(l)) }()
+	t.Cleanup(func() { _ = s.Close(); <-done })
+	return s, "http://" + l.Addr().String()
+}
+
+// add makes the platform have an order, and hands it over.
+func (b *bench) add(orders ...simulator.Order) {
+	b.Helper()
+	if err := b.sim.AddOrders(orders...); err != nil {
+		b.Fatal(err)
+	}
+	m := b.sim.Merchant()
+	for _, o := range orders {
+		res, err := b.producer.Enqueue(b.Context(), tasks.Order{Payload: tasks.Payload{
+			MchID: m.MchID, OutOrderNo: o.OutOrderNo, AppID: m.AppID, ServiceID: m.ServiceID,
+		}})
+		if err != nil || res.Status != tasks.Accepted {
+			b.Fatalf("%+v %v", res, err)
+		}
+	}
+}
+
+// paid shows an order as the platform does once all of it is paid.
+func paid(e *simulator.Entity) { paidOf(e.TotalAmount)(e) }
+
+// paidOf is paid, of another total.
+func paidOf(total int64) func(*simulator.Entity) {
+	return func(e *simulator.Entity) {
+		e.State, e.StateDescription, e.TotalAmount, e.NeedCollection = "DONE", "", total, true
+		e.Collection = &simulator.Collection{State: "USER_PAID", TotalAmount: total, PaidAmount: total, Details: []simulator.PaymentDetail{
+			{Seq: 1, Amount: total, PaidType: "NEWTON", PaidTime: "20261123120000", TransactionID: "4200001"},
+		}}
+	}
+}
+
+// partly is an order of which so much has come in.
+func partly(fen int64) func(*simulator.Entity) {
+	return func(e *simulator.Entity) {
+		e.Collection = &simulator.Collection{State: "USER_PAYING", TotalAmount: e.TotalAmount, PaidAmount: fen, PayingAmount: e.TotalAmount - fen, Details: []simulator.PaymentDetail{
+			{Seq: 1, Amount: fen, PaidType: "NEWTON", PaidTime: "20261123110000", TransactionID: "4200000"},
+		}}
+	}
+}
+
+func (b *bench) raw(no string, opts options) simulator.RawNotification {
+	b.Helper()
+	n, err := b.sim.Notification(no, opts)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+// reply is an answer of the receiver.
+type reply struct {
+	status int
+	body   string
+	took   time.Duration
+	header http.Header
+}
+
+func (b *bench) post(url string, n simulator.RawNotification) reply {
+	b.Helper()
+	req, err := n.Request(context.Background(), url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return b.do(req)
+}
+
+// once is a client without anything that it keeps.
+var once = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+func (b *bench) do(req *http.Request) reply {
+	b.Helper()
+	start := time.Now()
+	resp, err := once.Do(req)
+	if err != nil {
+		b.Errorf("no answer: %v", err)
+		return reply{}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.Errorf("half an answer: %v", err)
+	}
+	return reply{resp.StatusCode, string(body), time.Since(start), resp.Header}
+}
+
+// takes posts a notification that must be answered 200, without a word.
+func (b *bench) takes(n simulator.RawNotification) {
+	b.Helper()
+	if r := b.post(b.url, n); r.status != 200 || r.body != "" {
+		b.Errorf("answered %d %s", r.status, r.body)
+	}
+}
+
+// wantRefusal fails the test unless r is a refusal in WeChat Pay's form.
+func (b *bench) wantRefusal(r reply, status int) {
+	b.Helper()
+	var said struct{ Code, Message string }
+	if err := json.Unmarshal([]byte(r.body), &said); err != nil || said.Code != "FAIL" || said.Message == "" {
+		b.Errorf("the answer is %q", r.body)
+	}
+	if r.status != status {
+		b.Errorf("answered %d, want %d: %s", r.status, status, r.body)
+	}
+}
+
+func (b *bench) get(no string) ledger.Order {
+	b.Helper()
+	o, err := b.ledger.Get(b.Context(), no)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return o
+}
+
+// events are an order's, as in "opened queued, paid paid".
+func (b *bench) events(no string) string {
+	b.Helper()
+	var out []string
+	for _, m := range b.redis.Client.XRange(b.Context(), tasks.KeysOf(b.mchid).Outcomes(), "-", "+").Val() {
+		e, err := ledger.DecodeEvent(b.mchid, m.ID, m.Values)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if e.OutOrderNo == no {
+			out = append(out, strings.TrimPrefix(e.Type, "order.")+" "+string(e.State))
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func (b *bench) count(outcome notify.Outcome) int {
+	b.Helper()
+	return counter(b.T, b.metrics.Notifications.WithLabelValues(b.mchid, string(outcome)))
+}
+
+func counter(t *testing.T, m prometheus.Metric) int {
+	t.Helper()
+	var out dto.Metric
+	if err := m.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	return int(out.GetCounter().GetValue())
+}
+
+// state is all that Redis holds, key by key.
+func state(t *testing.T, rdb *redis.Client) map[string]string {
+	t.Helper()
+	ctx, all := context.Background(), map[string]string{}
+	keys, err := rdb.Keys(ctx, "*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		var held any
+		switch kind := rdb.Type(ctx, key).Val(); kind {
+		case "string":
+			held, err = rdb.Get(ctx, key).Result()
+		case "hash":
+			var h map[string]string
+			h, err = rdb.HGetAll(ctx, key).Result()
+			var lines []string
+			for _, f := range slices.Sorted(maps.Keys(h)) {
+				lines = append(lines, f+"="+h[f])
+			}
+			held = lines
+		case "list":
+			held, err = rdb.LRange(ctx, key, 0, -1).Result()
+		case "set":
+			var members []string
+			members, err = rdb.SMembers(ctx, key).Result()
+			slices.Sort(members)
+			held = members
+		case "zset":
+			held, err = rdb.ZRangeWithScores(ctx, key, 0, -1).Result()
+		case "stream":
+			held, err = rdb.XRange(ctx, key, "-", "+").Result()
+		default:
+			t.Fatalf("%s is a %s, which this test cannot compare", key, kind)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[key] = fmt.Sprint(held)
+	}
+	return all
+}
+
+// untouched runs f, and fails the test where that changed anything in Redis.
+func (b *bench) untouched(f func()) {
+	b.Helper()
+	before := state(b.T, b.redis.Client)
+	if len(before) == 0 {
+		b.Fatal("Redis is empty: there is nothing to be changed")
+	}
+	f()
+	if diff := cmp.Diff(before, state(b.T, b.redis.Client)); diff != "" {
+		b.Errorf("Redis was touched:\n%s", diff)
+	}
+}
+
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// take returns the lines since the last call, but for those at debug.
+func (l *logBuffer) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines := slices.DeleteFunc(slices.Collect(strings.Lines(l.buf.String())), func(line string) bool {
+		return strings.Contains(line, `"level":"debug"`)
+	})
+	l.buf.Reset()
+	return lines
+}
+
+// tellsNoSecret fails the test where a log or an answer has what must not be in
+// it.
+func (b *bench) tellsNoSecret(text string, n ...simulator.RawNotification) {
+	b.Helper()
+	m := b.sim.Merchant()
+	forbidden := map[string]string{
+		"the APIv3 key": m.APIv3Key, "an openid": "oUpF8uMuAJO", "the word openid": "openid", "plaintext": `\"collection\"`,
+		"an attach": "attach", "ciphertext": "ciphertext", "the summary": "支付成功", "SIGNTEST": "SIGNTEST", "the introduction": "simulated",
+	}
+	for _, n := range n {
+		if s := n.Header.Get("Wechatpay-Signature"); s != "" {
+			forbidden["the signature"] = s
+		}
+		if s := n.Header.Get("Wechatpay-Nonce"); s != "" {
+			forbidden["the nonce"] = s
+		}
+	}
+	for what, s := range forbidden {
+		if strings.Contains(text, s) {
+			b.Errorf("%s is in: %s", what, text)
+		}
+	}
+}
+
+// collectAll is every time series of a collector.
+func collectAll(c prometheus.Collector) []*dto.Metric {
+	ch := make(chan prometheus.Metric, 1000)
+	c.Collect(ch)
+	close(ch)
+	var all []*dto.Metric
+	for m := range ch {
+		var out dto.Metric
+		if m.Write(&out) == nil {
+			all = append(all, &out)
+		}
+	}
+	return all
+}

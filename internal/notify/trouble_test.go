@@ -1,0 +1,172 @@
+package notify_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/notify"
+	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/simulator"
+	"payscore-collector/tasks"
+)
+
+// wantTrouble fails the test unless every answer is a 503 that came in time, and
+// half of them within the second: the machine may be busy with something else.
+func (b *bench) wantTrouble(replies []reply) {
+	b.Helper()
+	quick := 0
+	for _, r := range replies {
+		b.wantRefusal(r, 503)
+		if r.took < time.Second {
+			quick++
+		}
+		if r.took > 4*time.Second {
+			b.Errorf("answered after %s; WeChat Pay waits five seconds", r.took)
+		}
+	}
+	if 2*quick < len(replies) {
+		b.Errorf("%d of %d were answered within a second", quick, len(replies))
+	}
+}
+
+func TestRedisHangs(t *testing.T) {
+	for name, used := range map[string]bool{"on a connection that is there": true, "before any connection was made": false} {
+		t.Run(name+": 503 within a second, and afterwards the same notification takes", func(t *testing.T) {
+			b := newBench(t)
+			b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250}, simulator.Order{OutOrderNo: "B", TotalAmount: 1})
+			if used {
+				b.takes(b.raw("B", options{Entity: paid}))
+				b.logs.take()
+			}
+			n := b.raw("A", options{Entity: paid})
+			release := b.link.hang()
+			var replies []reply
+			for range 5 {
+				replies = append(replies, b.post(b.url, n))
+			}
+			release()
+			b.wantTrouble(replies)
+			if lines := b.logs.take(); len(lines) != 5 || !strings.Contains(lines[0], `"level":"error"`) || !strings.Contains(lines[0], `"outcome":"failed"`) {
+				t.Errorf("the log: %s", lines)
+			}
+			if c := b.count(notify.Failed); c != 5 {
+				t.Errorf("counted %d", c)
+			}
+			b.takes(n)
+			if o := b.get("A"); o.State != tasks.Paid || *o.PaidAmount != 1250 {
+				t.Errorf("%+v", o)
+			}
+			if e := b.events("A"); e != "opened queued, paid paid" {
+				t.Errorf("events: %s", e)
+			}
+		})
+	}
+	t.Run("while many come: no more are worked on than may be, and all are answered", func(t *testing.T) {
+		b := newBench(t)
+		b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
+		n := b.raw("A", options{Entity: paid})
+		release := b.link.hang()
+		replies := make([]reply, 300)
+		var all sync.WaitGroup
+		for i := range replies {
+			all.Go(func() { replies[i] = b.post(b.url, n) })
+		}
+		all.Wait()
+		release()
+		for _, r := range replies {
+			b.wantRefusal(r, 503)
+		}
+		failed, busy := b.count(notify.Failed), b.count(notify.Busy)
+		if failed == 0 || busy == 0 || failed+busy != len(replies) {
+			t.Errorf("%d failed, %d found it busy, of %d", failed, busy, len(replies))
+		}
+		b.takes(n)
+		if e := b.events("A"); e != "opened queued, paid paid" {
+			t.Errorf("events: %s", e)
+		}
+	})
+}
+
+func TestRedisIsAway(t *testing.T) {
+	b := newBench(t)
+	b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
+	n := b.raw("A", options{Entity: paid})
+	target := b.link.target
+	b.link.retarget("127.0.0.1:1") // refuses
+	b.link.cut()
+	b.wantTrouble([]reply{b.post(b.url, n), b.post(b.url, n), b.post(b.url, n)})
+	b.link.retarget(target)
+	b.takes(n)
+	if o := b.get("A"); o.State != tasks.Paid {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestNotReadyBeforeOpen(t *testing.T) {
+	b := newBench(t)
+	b.add(simulator.Order{OutOrderNo: "A"})
+	n := b.raw("A", options{Entity: paid})
+	logs := &logBuffer{}
+	metrics := notify.NewMetrics(prometheus.NewRegistry())
+	r := notify.New([]string{b.mchid, "2"}, metrics, zerolog.New(logs))
+	_, url := serve(t, r)
+	b.wantRefusal(b.post(url+"/notify/"+b.mchid, n), 503)
+	b.wantRefusal(b.post(url+"/notify/2", n), 503)
+	b.wantRefusal(b.post(url+"/notify/3", n), 404)
+	if c := counter(t, metrics.Notifications.WithLabelValues(b.mchid, "not_ready")); c != 1 {
+		t.Errorf("counted %d", c)
+	}
+	if err := r.Open(map[string]notify.Merchant{b.mchid: {}}); err == nil || !strings.Contains(err.Error(), "merchant 2") {
+		t.Errorf("opened without one: %v", err)
+	}
+}
+
+// opener stands for a client with a bug, or with trouble of its own.
+type opener func() (payscore.Notification, error)
+
+func (o opener) Notification(context.Context, http.Header, []byte) (payscore.Notification, error) {
+	return o()
+}
+
+func TestTroubleOnOurSide(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		opener  opener
+		status  int
+		outcome any
+		says    string
+	}{
+		{"a panic", func() (payscore.Notification, error) { panic("a bug") }, 500, notify.Panicked, "a bug"},
+		{"no APIv3 key", func() (payscore.Notification, error) { return payscore.Notification{}, payscore.NoAPIV3Key }, 503, payscore.NoAPIV3Key, "WECHATPAY_API_V3_KEY"},
+		{"no certificates", func() (payscore.Notification, error) { return payscore.Notification{}, payscore.NoCertificates }, 503, payscore.NoCertificates, "certificate"},
+		{"an error that is none of them", func() (payscore.Notification, error) { return payscore.Notification{}, http.ErrAbortHandler }, 503, notify.Failed, "abort"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			logs := &logBuffer{}
+			metrics := notify.NewMetrics(prometheus.NewRegistry())
+			r := notify.New([]string{"1"}, metrics, zerolog.New(logs))
+			if err := r.Open(map[string]notify.Merchant{"1": {Opener: tt.opener}}); err != nil {
+				t.Fatal(err)
+			}
+			w := httptest.NewRecorder()
+			r.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/notify/1", strings.NewReader("{}")))
+			b := &bench{T: t}
+			b.wantRefusal(reply{status: w.Code, body: w.Body.String()}, tt.status)
+			lines := logs.take()
+			if len(lines) != 1 || !strings.Contains(lines[0], `"level":"error"`) || !strings.Contains(lines[0], tt.says) {
+				t.Errorf("the log: %s", lines)
+			}
+			if strings.Contains(w.Body.String(), "a bug") {
+				t.Errorf("told to a stranger: %s", w.Body.String())
+			}
+		})
+	}
+}

@@ -1,0 +1,142 @@
+package simulator
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// mailing is one event on its way to the merchant, through all its
+// deliveries: one after the other, so that one goroutine at a time has it.
+type mailing struct {
+	event
+	order    *order
+	payment  int // which of the order's, from 1 on
+	url      string
+	settings Notifications
+	seed     uint64
+
+	body   []byte      // encrypted for the first delivery, and the same in all
+	sent   int         // deliveries so far
+	failed int         // those of them that were not taken
+	taken  bool        // and yet to be sent once more
+	then   *mailing    // waits for this one's first delivery
+	timer  *time.Timer // of the next delivery; guarded by the notifier's mu
+}
+
+// mailings are what the order's newest payment has sent: the payment's own
+// notification, nil where it is lost, and an event of another type to come
+// before it, nil where there is none. told is false where nobody is told
+// anything. The caller holds o.mu: what the merchant will read is the order at
+// this moment.
+func (n *notifier) mailings(o *order) (own, other *mailing, told bool) {
+	m := mailing{
+		order: o, payment: len(o.details), url: o.notifyAddress(),
+		settings: *n.sim.notifications.Load(), seed: n.sim.seed.Load(),
+	}
+	if m.url == "" {
+		return nil, nil, false
+	}
+	entity, now := o.entity(n.sim.id.Merchant), n.sim.clock()
+	if m.draw("lose", 0) >= m.settings.Lose {
+		paid := m
+		paid.event = newEvent(EventUserPaid, entity, now)
+		own = &paid
+	}
+	if m.draw("other_events", 0) < m.settings.OtherEvents {
+		before := m
+		if m.draw("which", 0) < 0.5 {
+			before.event = newEvent(EventUserConfirm, entity.confirmed(), now)
+		} else {
+			before.event = newEvent(EventRefundSuccess, o.refund(n.sim.id.Merchant, now), now)
+		}
+		before.then = own
+		other = &before
+	}
+	return own, other, true
+}
+
+// draw is a random number in [0, 1), the same in every run with the same seed.
+// Each use has a name of its own, so that no two go together.
+func (m *mailing) draw(use string, delivery int) float64 {
+	return drawLots(m.seed, fmt.Sprintf("%s %s %d %s", use, m.kind, m.payment, m.order.no), int64(delivery)).fault
+}
+
+// wait is the time to the next delivery of what has not been refused.
+func (m *mailing) wait() time.Duration {
+	if m.kind != EventUserPaid {
+		return 0
+	}
+	s := m.settings
+	d := time.Duration(s.Delay) + time.Duration(m.draw("jitter", m.sent)*float64(s.DelayJitter))
+	if m.sent == 0 && m.draw("late", 0) < s.Late {
+		d += time.Duration(s.LateBy)
+	}
+	return d
+}
+
+// delivered notes how a delivery ended, and tells whether there is another,
+// and after which time.
+func (m *mailing) delivered(taken bool) (wait time.Duration, again bool) {
+	m.sent++
+	switch {
+	case m.taken: // the duplicate, whose answer matters to nobody
+		return 0, false
+	case taken:
+		m.taken = m.kind == EventUserPaid && m.draw("duplicate", 0) < m.settings.Duplicate
+		return m.wait(), m.taken
+	case m.failed < len(m.settings.Retry):
+		m.failed++
+		return time.Duration(m.settings.Retry[m.failed-1]), true
+	default:
+		return 0, false
+	}
+}
+
+// confirmed is the order as it was when the user had confirmed it.
+func (e Entity) confirmed() Entity {
+	e.State, e.StateDescription = StateDoing, DescriptionUserConfirm
+	e.TotalAmount, e.PostPayments, e.TimeRange.EndTime = 0, nil, ""
+	e.NeedCollection, e.Collection = false, nil
+	return e
+}
+
+// refund is what tells of a refund, as far as a merchant who wants to know of
+// payments has to tell it from one. It bears the order's number, as the real
+// one does where the user paid by himself.
+type refund struct {
+	MchID         string `json:"mchid"`
+	OutTradeNo    string `json:"out_trade_no"`
+	TransactionID string `json:"transaction_id"`
+	OutRefundNo   string `json:"out_refund_no"`
+	RefundID      string `json:"refund_id"`
+	RefundStatus  string `json:"refund_status"`
+	SuccessTime   string `json:"success_time"`
+	Amount        struct {
+		Total       int64 `json:"total"`
+		Refund      int64 `json:"refund"`
+		PayerTotal  int64 `json:"payer_total"`
+		PayerRefund int64 `json:"payer_refund"`
+	} `json:"amount"`
+	UserReceivedAccount string `json:"user_received_account"`
+}
+
+// refund makes up a refund of one fen. The caller holds o.mu.
+func (o *order) refund(m Merchant, at time.Time) refund {
+	r := refund{
+		MchID: m.MchID, OutTradeNo: o.no, TransactionID: o.details[len(o.details)-1].TransactionID,
+		OutRefundNo: "R" + o.orderID(), RefundID: "50000" + o.orderID(), RefundStatus: "SUCCESS",
+		SuccessTime: at.In(chinaTime).Format(time.RFC3339), UserReceivedAccount: "支付用户零钱",
+	}
+	r.Amount.Total, r.Amount.PayerTotal = o.total, o.total
+	r.Amount.Refund, r.Amount.PayerRefund = 1, 1
+	return r
+}
+
+func newEvent(kind string, content any, at time.Time) event {
+	plaintext, err := json.Marshal(content)
+	if err != nil {
+		plaintext = []byte("{}") // only a type that JSON cannot express gets here; all of ours can be
+	}
+	return event{id: newEventID(at), kind: kind, created: at, plaintext: plaintext}
+}

@@ -1,0 +1,127 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"syscall"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"payscore-collector/internal/ledger"
+)
+
+// maxAnswer is how much of an answer's body is read, so that its connection can
+// be used again. Nothing in it matters.
+const maxAnswer = 64 << 10
+
+// answer is what one request came to.
+type answer struct {
+	status     int    // 0 where there was no answer
+	reason     string // in plain words, where it was not delivered
+	retryAfter time.Duration
+	elapsed    time.Duration
+	unsent     bool // nothing left this machine
+}
+
+// delivered: any 2xx says that billing has taken it.
+func (a answer) delivered() bool { return a.status >= 200 && a.status <= 299 }
+
+// post sends one event and reads the answer, until the deadline. Every attempt
+// has the time of its own in its signature, since receivers refuse old ones.
+func (s *Sender) post(ctx context.Context, e ledger.Event, deadline time.Time) answer {
+	body, err := json.Marshal(e)
+	if err != nil {
+		return answer{reason: "the event cannot be written as JSON"}
+	}
+	now := time.Now()
+	signature, err := s.signer.Sign(e.ID, now, body)
+	if err != nil {
+		return answer{reason: "the event cannot be signed"}
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL, bytes.NewReader(body))
+	if err != nil {
+		return answer{reason: "the request cannot be made"}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "payscore-collector")
+	req.Header.Set(standardwebhooks.HeaderWebhookID, e.ID)
+	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
+
+	// A process that was stopped (SIGSTOP, a frozen machine) comes back here with
+	// its lease gone to another worker, which may have delivered the order's
+	// later ends as well. By the wall clock too: the monotonic one can stand
+	// still with a suspended machine. What remains is a freeze between this line
+	// and the write; a receiver that keeps the newest event of an order by its
+	// webhook-id does not mind.
+	sent := time.Now()
+	if !sent.Before(deadline) || !sent.Round(0).Before(deadline.Round(0)) {
+		return answer{unsent: true}
+	}
+	resp, err := s.client.Do(req)
+	a := answer{elapsed: time.Since(sent)}
+	if err != nil {
+		a.reason = describe(err)
+		return a
+	}
+	defer resp.Body.Close()
+	a.status = resp.StatusCode
+	if a.status != http.StatusSwitchingProtocols { // whose body no deadline ends
+		_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
+	}
+	if !a.delivered() {
+		a.reason = "it answered " + strconv.Itoa(a.status)
+		a.retryAfter = retryAfter(resp, now)
+	}
+	return a
+}
+
+// describe says in a few words why there was no answer. It never repeats an
+// error's own text: that has the URL, with what is secret in it, or a piece of
+// what the other side sent.
+func describe(err error) string {
+	var (
+		dns      *net.DNSError
+		timeout  net.Error
+		cert     *tls.CertificateVerificationError
+		tlsError tls.RecordHeaderError
+		alert    tls.AlertError
+		op       *net.OpError
+		ue       *url.Error
+	)
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "no answer in time"
+	case errors.As(err, &dns):
+		return "the host's name could not be resolved"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "the connection was refused"
+	case errors.As(err, &cert):
+		return "its TLS certificate cannot be verified"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "it speaks http, and the URL says https"
+	case errors.As(err, &tlsError), errors.As(err, &alert):
+		return "TLS could not be agreed on"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "the connection was reset"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the connection was closed before the answer was complete"
+	case errors.As(err, &op) && op.Op == "dial":
+		return "the host could not be reached"
+	}
+	return "the answer is not HTTP"
+}

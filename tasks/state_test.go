@@ -1,0 +1,39 @@
+package tasks_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"payscore-collector/tasks"
+)
+
+// The README's drawing of the states is what people reason by at night.
+func TestReadmeDrawsTheTransitions(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drawn := map[string]string{}
+	for line := range strings.Lines(string(readme)) {
+		from, to, ok := strings.Cut(strings.TrimSpace(line), "→")
+		if from = strings.TrimSpace(from); !ok || !tasks.State(from).Valid() {
+			continue
+		}
+		drawn[from] = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(to), ", by --reopen"))
+	}
+	for _, s := range tasks.States {
+		var next []string
+		for _, n := range s.Next() {
+			next = append(next, string(n))
+		}
+		want := strings.Join(next, ", ")
+		if want == "" {
+			want = "(never left)"
+		}
+		if drawn[string(s)] != want {
+			t.Errorf("the README draws %s → %q, and it is %q", s, drawn[string(s)], want)
+		}
+	}
+}
