@@ -104,11 +104,20 @@ func (s *step) act(ctx context.Context) error {
 func (s *step) untilSlot(ctx context.Context, asked time.Time, wait time.Duration) bool {
 	// Counted from before the script ran: the lease began later.
 	s.lease = asked.Add(wait + s.CallTimeout + settleMargin)
+	slot := time.Now().Add(wait)
 	if !pause(ctx, nil, wait) {
 		return false
 	}
-	return s.claim.Probe || !s.valve.closed() && !s.valve.closedFor(s.pair())
+	if s.claim.Probe {
+		return true
+	}
+	return time.Since(slot) < missedBy && !s.valve.closed() && !s.valve.closedFor(s.pair())
 }
+
+// missedBy is how late a call may leave for its slot. A process that stood still
+// for longer (SIGSTOP, a machine starved of CPU) gives its slots back: sent all
+// at once, the missed calls would come on top of those whose turn it is.
+const missedBy = time.Second
 
 // call makes one call, within the lease, and writes it down.
 func (s *step) call(ctx context.Context, name payscore.Call) payscore.Reply {

@@ -193,6 +193,27 @@ func TestStep(t *testing.T) {
 			t.Errorf("events: %s", b.events("A"))
 		}
 	})
+	t.Run("a slot that was missed by a second is given back, unless it is a probe's", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.open("A")
+		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits(time.Now()))
+		if err != nil || claim.Code != ledger.Granted {
+			t.Fatal(claim, err)
+		}
+		claim.Wait = -missedBy // as if the process had stood still for so long
+		if _, ok := again(b.step(t.Context(), claim, time.Now())); !ok {
+			t.Error("not put back")
+		}
+		b.wants("A", tasks.Queued, ledger.Collect, "")
+		claim, err = b.ledger.Claim(t.Context(), "A", "token2", 1, b.limits(time.Now()))
+		if err != nil || claim.Code != ledger.Granted {
+			t.Fatal(claim, err)
+		}
+		claim.Wait, claim.Probe = -missedBy, true
+		_ = b.step(t.Context(), claim, time.Now())
+		b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
+	})
 	t.Run("a call has its deadline well inside the lease", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv)
