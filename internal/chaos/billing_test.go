@@ -21,6 +21,22 @@ type billing struct {
 	withdrawn map[string]time.Time // by number: when billing was told that they are
 	synced    map[string]bool      // withdrawn with a time of payment
 	lost      []string             // orders that were accepted twice: the ledger had forgotten them
+
+	// Notifications that lie, each with what is wrong with it.
+	forgeriesTaken   []string
+	forgeriesRefused int
+}
+
+// recent draws an order that was handed over, mostly a new one: those are being
+// worked on. It is "" where there is none yet.
+func (b *billing) recent(r *rand.Rand) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := len(b.accepted)
+	if n == 0 {
+		return ""
+	}
+	return b.accepted[n-1-min(n-1, int(r.ExpFloat64()*float64(1+n/10)))]
 }
 
 // plan is what becomes of one order, drawn before the run.
@@ -53,6 +69,9 @@ func plans(f form, r *rand.Rand) []plan {
 	return out
 }
 
+// partial is paid in two parts.
+var partial = simulator.FatePartial(50)
+
 func drawFate(r *rand.Rand) simulator.Fate {
 	switch n := r.IntN(1000); {
 	case n < 640:
@@ -66,7 +85,7 @@ func drawFate(r *rand.Rand) simulator.Fate {
 	case n < 880:
 		return simulator.FateUserPays(time.Duration(500+r.IntN(4000)) * time.Millisecond)
 	case n < 905:
-		return simulator.FatePartial(50)
+		return partial
 	case n < 925:
 		return simulator.FateRevoked
 	case n < 940:
@@ -100,12 +119,14 @@ func drawLies(r *rand.Rand) []simulator.ScriptedReply {
 }
 
 // bill hands all orders over, and does meanwhile what billing systems do: the
-// same orders again, tasks that nobody asked for, withdrawals.
+// same orders again, tasks that nobody asked for, withdrawals. Others send the
+// workers forged notifications.
 func (w *world) bill(ctx context.Context) {
 	w.billing.withdrawn, w.billing.synced = map[string]time.Time{}, map[string]bool{}
 	ctx, done := context.WithCancel(ctx)
 	var others sync.WaitGroup
 	others.Go(func() { w.repeat(ctx) })
+	others.Go(func() { w.forge(ctx) })
 	due := make(chan plan, w.form.orders)
 	others.Go(func() { w.withdraw(due) })
 	all := plans(w.form, w.random("plans"))
@@ -190,14 +211,7 @@ func (w *world) repeat(ctx context.Context) {
 	every := max(w.form.repeatEvery, time.Millisecond)
 	for ctx.Err() == nil {
 		<-time.After(every)
-		w.billing.mu.Lock()
-		n := len(w.billing.accepted)
-		no := ""
-		if n > 0 {
-			// Mostly new ones: those are being worked on.
-			no = w.billing.accepted[n-1-min(n-1, int(r.ExpFloat64()*float64(1+n/10)))]
-		}
-		w.billing.mu.Unlock()
+		no := w.billing.recent(r)
 		if no == "" {
 			continue
 		}

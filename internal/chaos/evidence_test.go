@@ -25,6 +25,7 @@ type call struct {
 	process string    // "" where no process says that it was its
 	sent    time.Time // when that process was about to write it
 	granted time.Time // when that process had been allowed to make it
+	slot    time.Time // when it was to leave, by Redis's clock; zero: not known
 	settled time.Time // when that process had written down what it brought; zero: never
 }
 
@@ -89,10 +90,13 @@ func (e evidence) trace(no string, seen []simulator.Seen) []call {
 
 // step fills in what the call's step did before and after it.
 func (e evidence) step(c *call, marks []mark, sending int) {
-	for j := sending - 1; j >= 0; j-- {
-		if m := marks[j]; m.process == c.process && (m.point == faultpoint.Claimed || m.point == faultpoint.Permitted) {
+	for j := sending - 1; j >= 0 && (c.granted.IsZero() || c.slot.IsZero()); j-- {
+		switch m := marks[j]; {
+		case m.process != c.process:
+		case m.point == faultpoint.Slot && c.slot.IsZero():
+			c.slot = m.at
+		case (m.point == faultpoint.Claimed || m.point == faultpoint.Permitted) && c.granted.IsZero():
 			c.granted = m.at
-			break
 		}
 	}
 	for _, m := range marks[sending+1:] {
@@ -142,12 +146,4 @@ func (e evidence) unwritten(c call, lease time.Duration) string {
 		}
 	}
 	return ""
-}
-
-// thawed reports whether a process had begun to move again at most so long
-// before.
-func (e evidence) thawed(at time.Time, within time.Duration) bool {
-	return slices.ContainsFunc(e.book.freezes, func(f freeze) bool {
-		return f.to.Before(at.Add(50*time.Millisecond)) && f.to.Add(within).After(at)
-	})
 }

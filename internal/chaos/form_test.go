@@ -49,7 +49,7 @@ type form struct {
 func shortForm() form {
 	return form{
 		orders: 500, feedFor: 32 * time.Second, attack: 42 * time.Second, settle: 60 * time.Second, atMost: 3 * time.Minute,
-		workers: 3, concurrency: 24, rate: 120, callTimeout: time.Second,
+		workers: 3, concurrency: 24, rate: 36, callTimeout: time.Second,
 		minGap: 1100 * time.Millisecond, giveUp: 20 * time.Second,
 		schedule: []time.Duration{1200 * time.Millisecond, 2 * time.Second},
 		confirm:  []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, time.Second},

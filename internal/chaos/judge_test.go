@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/tasks"
 )
@@ -53,12 +54,8 @@ func (v *verdict) readLedger() {
 // judgeEnds holds each order's end against the platform's truth.
 func (v *verdict) judgeEnds() {
 	w := v.w
-	truth := map[string]simulator.OrderReport{}
-	for _, o := range w.sim.Report().Orders {
-		truth[o.OutOrderNo] = o
-	}
 	for no, o := range v.orders {
-		p := truth[no]
+		p := v.truth[no]
 		if !o.LatePaymentAt.IsZero() {
 			v.late++
 		}
@@ -144,8 +141,8 @@ func (v *verdict) suspect(no string, calls []simulator.Seen) []suspicion {
 	var out []suspicion
 	w := v.w
 	o, known := v.orders[no]
-	add := func(row string, i int, text string, innocent func(e evidence, all []call) string) {
-		out = append(out, suspicion{row: row, no: no, text: text, innocent: innocent})
+	add := func(row string, size time.Duration, text string, innocent func(e evidence, all []call) string) {
+		out = append(out, suspicion{row: row, no: no, text: fmt.Sprintf(text, size.Round(time.Millisecond)), size: size, innocent: innocent})
 	}
 	// late: the call was frozen on its way, or the one before it was.
 	late := func(i, before int) func(evidence, []call) string {
@@ -160,12 +157,12 @@ func (v *verdict) suspect(no string, calls []simulator.Seen) []suspicion {
 	for i, c := range calls {
 		for j := i - 1; j >= 0 && j >= i-8; j-- {
 			if calls[j].Over.After(c.Began) {
-				add(rowAtOnce, i, fmt.Sprintf("a %s began %s before a %s was over", c.Call, calls[j].Over.Sub(c.Began).Round(time.Millisecond), calls[j].Call),
+				add(rowAtOnce, calls[j].Over.Sub(c.Began), fmt.Sprintf("a %s began %%s before a %s was over", c.Call, calls[j].Call),
 					v.overlap(i, j, late(i, j)))
 			}
 		}
 		if shown >= 0 {
-			add(rowAfterEnd, i, fmt.Sprintf("a %s %s after a reply had shown the end", c.Call, c.Began.Sub(calls[shown].Over).Round(time.Millisecond)),
+			add(rowAfterEnd, c.Began.Sub(calls[shown].Over), fmt.Sprintf("a %s %%s after a reply had shown the end", c.Call),
 				v.unwritten(i, shown, late(i, -1)))
 		}
 		if c.Call == simulator.CallQuery && c.Ended && c.Answered && c.Signed {
@@ -174,7 +171,7 @@ func (v *verdict) suspect(no string, calls []simulator.Seen) []suspicion {
 		// WeChat Pay is told of a withdrawal after it: that is no breach.
 		telling := o.State == tasks.Withdrawn && o.Sync != nil && c.Call != simulator.CallCollect
 		if known && !telling && !o.EndedAt.IsZero() && c.Began.After(o.EndedAt.Add(time.Millisecond)) {
-			add(rowAfterEnd, i, fmt.Sprintf("a %s %s after the end was recorded (%s)", c.Call, c.Began.Sub(o.EndedAt).Round(time.Millisecond), o.State),
+			add(rowAfterEnd, c.Began.Sub(o.EndedAt), fmt.Sprintf("a %s %%s after the end was recorded (%s)", c.Call, o.State),
 				v.afterRecord(i, o, late(i, -1)))
 		}
 		if c.Call == simulator.CallQuery {
@@ -185,7 +182,7 @@ func (v *verdict) suspect(no string, calls []simulator.Seen) []suspicion {
 			continue
 		}
 		if !w.shut[0].After(c.Began) && c.Began.Before(w.shut[1]) {
-			add(rowWindow, i, fmt.Sprintf("collected %s before the window opened", w.shut[1].Sub(c.Began).Round(time.Millisecond)), late(i, -1))
+			add(rowWindow, w.shut[1].Sub(c.Began), "collected %s before the window opened", late(i, -1))
 		}
 		if lastCollect >= 0 {
 			before := calls[lastCollect]
@@ -196,10 +193,10 @@ func (v *verdict) suspect(no string, calls []simulator.Seen) []suspicion {
 				gap = c.Began.Sub(before.Over)
 			}
 			if gap < w.form.minGap {
-				add(rowSoon, i, fmt.Sprintf("collected again after %s", gap.Round(time.Millisecond)), late(i, lastCollect))
+				add(rowSoon, w.form.minGap-gap, "collected again %s too soon", late(i, lastCollect))
 			}
 			if !lookedSince {
-				add(rowBlind, i, "collected again, and no reply had shown it owed since the last time", late(i, lastCollect))
+				add(rowBlind, gap, "collected again after %s, and no reply had shown it owed since the last time", late(i, lastCollect))
 			}
 		}
 		lastCollect, lookedSince = i, false
@@ -240,57 +237,29 @@ func (v *verdict) afterRecord(i int, o ledger.Order, late func(evidence, []call)
 		if cause := late(e, all); cause != "" {
 			return cause
 		}
-		fromElsewhere := o.State == tasks.Withdrawn
-		if fromElsewhere && !c.granted.IsZero() && !c.granted.After(o.EndedAt.Add(time.Millisecond)) {
+		if c.granted.IsZero() || c.granted.After(o.EndedAt.Add(time.Millisecond)) {
+			return ""
+		}
+		switch {
+		case o.State == tasks.Withdrawn:
 			return "it was withdrawn between the permission to call and the call"
+		case endedByNotification(o):
+			return "a notification showed it paid between the permission to call and the call"
 		}
 		return ""
 	}
 }
 
-// hiccup is how long a busy machine may hold a process up without anybody's
-// doing: what it was allowed to send meanwhile leaves together.
-const hiccup = 250 * time.Millisecond
-
-// judgeRate looks for more calls than the rate: in ten seconds none, in one
-// second none but those of a hiccup.
-func (v *verdict) judgeRate() []suspicion {
-	began := make([]time.Time, 0, len(v.w.calls))
-	for _, c := range v.w.calls {
-		began = append(began, c.Began)
-	}
-	slices.SortFunc(began, time.Time.Compare)
-	var out []suspicion
-	for _, within := range []time.Duration{time.Second, 10 * time.Second} {
-		first := 0
-		allowed := v.w.form.rate * within.Seconds()
-		if within == time.Second {
-			allowed += v.w.form.rate * hiccup.Seconds()
-		}
-		for i, at := range began {
-			for at.Sub(began[first]) >= within {
-				first++
-			}
-			n := i - first + 1
-			if within == time.Second {
-				v.most = max(v.most, n)
-			}
-			if float64(n) <= allowed {
-				continue
-			}
-			out = append(out, suspicion{
-				row: rowRate, text: fmt.Sprintf("the %d. call within %s, at %.3fs", n, within, at.Sub(v.w.started).Seconds()),
-				innocent: func(e evidence, _ []call) string {
-					if e.thawed(at, 2*within) {
-						return "a frozen worker sent what it was allowed to before"
-					}
-					return ""
-				},
-			})
-		}
-	}
-	return out
+// endedByNotification reports whether the order's end came from a notification.
+func endedByNotification(o ledger.Order) bool {
+	return o.State == tasks.Paid && slices.ContainsFunc(o.Log, func(e ledger.Entry) bool {
+		return e.Call == string(payscore.CallNotification) && e.Verdict == string(payscore.Paid) && e.At.Equal(o.EndedAt)
+	})
 }
+
+// knowsPayment reports whether the ledger knows the order to be paid, as its end
+// or beside another one.
+func knowsPayment(o ledger.Order) bool { return o.State == tasks.Paid || !o.LatePaymentAt.IsZero() }
 
 // judgeEvents reads the whole stream: each order's events are counted without a
 // gap, the newest one is the order, and the counters are the orders.

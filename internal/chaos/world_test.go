@@ -33,6 +33,7 @@ type world struct {
 
 	sim      *simulator.Simulator
 	platform *httptest.Server
+	post     *post
 	store    store
 	rdb      redis.UniversalClient // the harness's own way to Redis, past all proxies
 	producer *tasks.Producer
@@ -88,6 +89,11 @@ func newWorld(t *testing.T, f form, seed uint64) *world {
 	}
 	w.platform = httptest.NewServer(w.sim.Handler())
 	t.Cleanup(w.platform.Close)
+	t.Cleanup(w.sim.Close)
+	w.post = newPost(t, f, w.random("post"))
+	if err := w.sim.SetNotifications(f.notifications(w.post, w.sim.Merchant().MchID)); err != nil {
+		t.Fatal(err)
+	}
 	if f.newStore != nil {
 		w.store = f.newStore(t)
 	} else {
@@ -113,7 +119,7 @@ func newWorld(t *testing.T, f form, seed uint64) *world {
 		bin = build(t, "plain", "")
 	}
 	for i := range f.workers {
-		k := &worker{w: w, no: i, bin: bin}
+		k := &worker{w: w, no: i, bin: bin, env: []string{"PUBLIC_ADDR=" + w.post.workers[i]}}
 		k.url, k.proxy = w.store.urlOf(t, i)
 		w.crew = append(w.crew, k)
 	}
@@ -169,6 +175,7 @@ func (w *world) run() {
 	w.heal()
 	w.t.Logf("after %s: the faults are over; what is open ends now", w.age())
 	w.awaitEnds()
+	w.awaitNotifications()
 	close(progress)
 	w.stopCrew()
 	w.platform.Close()

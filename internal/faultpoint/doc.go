@@ -26,5 +26,9 @@ const (
 	Settled Point = "settled"
 )
 
+// Slot is no point in a step: its line says when the call is to leave that the
+// step was just granted, by Redis's clock.
+const Slot Point = "slot"
+
 // Points lists them in that order.
 var Points = []Point{Claimed, Permitted, Sending, Answered, Settling, Settled}

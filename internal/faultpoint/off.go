@@ -2,10 +2,16 @@
 
 package faultpoint
 
-import "net/url"
+import (
+	"net/url"
+	"time"
+)
 
 // Reach does nothing in this build.
 func Reach(Point, string) {}
+
+// ReachSlot does nothing in this build.
+func ReachSlot(time.Time, string) {}
 
 // ReachCall does nothing in this build.
 func ReachCall(Point, *url.URL) {}

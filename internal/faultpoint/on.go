@@ -64,13 +64,11 @@ func Reach(p Point, outOrderNo string) {
 	}
 	o := armed.Load()
 	mine := o != nil && o.point == p && armed.CompareAndSwap(o, nil)
-	line := strconv.AppendInt(make([]byte, 0, 80), time.Now().UnixMicro(), 10)
-	line = append(append(line, ' '), p...)
-	line = append(append(line, ' '), outOrderNo...)
+	verb := ""
 	if mine {
-		line = append(append(line, ' '), o.verb...)
+		verb = o.verb
 	}
-	_, _ = trace.Write(append(line, '\n')) // one write: lines do not mix
+	write(time.Now(), p, outOrderNo, verb)
 	if !mine {
 		return
 	}
@@ -82,6 +80,23 @@ func Reach(p Point, outOrderNo string) {
 	// The signal stops the threads one after the other. This one goes no further
 	// before it was stopped as well.
 	time.Sleep(20 * time.Millisecond)
+}
+
+func write(at time.Time, p Point, outOrderNo, verb string) {
+	line := strconv.AppendInt(make([]byte, 0, 80), at.UnixMicro(), 10)
+	for _, word := range []string{string(p), outOrderNo, verb} {
+		if word != "" {
+			line = append(append(line, ' '), word...)
+		}
+	}
+	_, _ = trace.Write(append(line, '\n')) // one write: lines do not mix
+}
+
+// ReachSlot says when the call may leave that the order's step was just granted.
+func ReachSlot(at time.Time, outOrderNo string) {
+	if on {
+		write(at, Slot, outOrderNo, "")
+	}
 }
 
 // ReachCall is Reach for the order that a call to the platform is about.
