@@ -12,11 +12,12 @@
 local function emit(order, stream, kind, no, call)
   local n = redis.call('HINCRBY', order, 'events', 1)
   local r = redis.call('HMGET', order, 'state', 'reason', 'appid', 'svc', 'oid', 'tx', 'pt',
-    'total', 'paid', 'attempts', 'opened', 'sync')
-  for i = 1, 12 do r[i] = r[i] or '' end
+    'total', 'paid', 'attempts', 'opened', 'sync', 'ended', 'late')
+  for i = 1, 14 do r[i] = r[i] or '' end
   call = call or {}
   redis.call('XADD', stream, '*', 'type', kind, 'no', no, 'seq', n, 'state', r[1], 'reason', r[2],
     'appid', r[3], 'service_id', r[4], 'order_id', r[5], 'transaction_id', r[6], 'paid_type', r[7],
     'total', r[8], 'paid', r[9], 'attempts', r[10], 'opened', r[11], 'sync', r[12],
+    'ended', r[13], 'late', r[14],
     'call', call[1] or '', 'verdict', call[2] or '', 'code', call[3] or '', 'detail', call[4] or '')
 end

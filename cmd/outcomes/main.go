@@ -3,10 +3,13 @@
 //	outcomes get NO                    one order and its story
 //	outcomes list --state S            the orders in a state
 //	outcomes stats                     how many are in each, and what was paid
+//	outcomes follow                    what happens to them, event by event
+//	outcomes sink postgres             the same events, into PostgreSQL
 //
-// It only reads. Without --mchid (WECHATPAY_MCHID) it looks at every merchant
-// that has a ledger in this Redis. Exit status: 0 done, 1 failed, 2 wrong usage
-// or configuration, 4 no such order.
+// Without --mchid (WECHATPAY_MCHID) it looks at every merchant that has a ledger
+// in this Redis. It changes no order; follow and sink keep in Redis how far they
+// have come. Exit status: 0 done, or told to stop; 1 failed; 2 wrong usage or
+// configuration; 4 no such order.
 package main
 
 import (
@@ -16,13 +19,17 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
+	"payscore-collector/internal/outcomes"
 	"payscore-collector/internal/redisconn"
 )
 
@@ -36,14 +43,21 @@ const (
 // about an order is a person, or a script with a person behind it.
 const patience = 8 * time.Second
 
+// sayEvery is how often the commands that wait for Redis say so.
+const sayEvery = 30 * time.Second
+
 type commandLine struct {
 	config.RedisFlags
 	MchID string `name:"wechatpay-mchid" aliases:"mchid" env:"WECHATPAY_MCHID" group:"Merchant" placeholder:"NUMBER" help:"Only this merchant, also written --mchid. Without it, every merchant that has a ledger in this Redis"`
 	config.LogFlags
 
-	Get   getCommand   `cmd:"" help:"One order and its story. Exit status 4 where there is no such order."`
-	List  listCommand  `cmd:"" help:"The orders in one state: ended ones newest first, open ones by when they are due."`
-	Stats statsCommand `cmd:"" help:"How many orders are in each state, and what the paid ones among them have paid."`
+	Get    getCommand    `cmd:"" help:"One order and its story. Exit status 4 where there is no such order."`
+	List   listCommand   `cmd:"" help:"The orders in one state: ended ones newest first, open ones by when they are due."`
+	Stats  statsCommand  `cmd:"" help:"How many orders are in each state, and what the paid ones among them have paid."`
+	Follow followCommand `cmd:"" help:"What happens to orders, one JSON object a line, from where it stopped last time on. Ctrl-C ends it."`
+	Sink   struct {
+		Postgres postgresCommand `cmd:"" help:"The same events into PostgreSQL: tables events and orders, which it makes itself. SIGTERM ends it."`
+	} `cmd:"" help:"What happens to orders, into a database."`
 }
 
 // command is one of the subcommands.
@@ -53,8 +67,18 @@ type command interface {
 	run(context.Context, *session) error
 }
 
+// reading is a command that reads the stream of outcomes. It ends in order when
+// it is told to.
+type reading interface {
+	command
+	// stays: it goes on until it is told to stop, and waits for what is away.
+	stays() bool
+}
+
 func (cli *commandLine) command(name string) command {
-	return map[string]command{"get": &cli.Get, "list": &cli.List, "stats": &cli.Stats}[name]
+	return map[string]command{
+		"get": &cli.Get, "list": &cli.List, "stats": &cli.Stats, "follow": &cli.Follow, "postgres": &cli.Sink.Postgres,
+	}[name]
 }
 
 func main() {
@@ -73,7 +97,7 @@ type program struct {
 // run does what the command line asks for and returns the exit status.
 func (p program) run(ctx context.Context) int {
 	var cli commandLine
-	kctx, status, ok := config.Parse(p.Process, "Says what became of orders. It only reads.", &cli)
+	kctx, status, ok := config.Parse(p.Process, "Says what became of orders. It changes none.", &cli)
 	if !ok {
 		return status
 	}
@@ -94,14 +118,29 @@ func (p program) run(ctx context.Context) int {
 		return config.ExitUsage
 	}
 	redisconn.RedirectLog(log)
-	rdb := options.Open(redisconn.Pool{Size: 2, Name: "payscore-outcomes"})
+	rdb := options.Open(redisconn.Pool{Size: outcomes.Connections, Name: "payscore-outcomes"})
 	defer rdb.Close()
-	if err := p.reach(ctx, rdb, options); err != nil {
+	reach := func() error { return p.reach(ctx, rdb, options) }
+	if r, ok := cmd.(reading); ok {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
+		if r.stays() {
+			reach = func() error { return redisconn.WaitUp(ctx, rdb, log, sayEvery) }
+		}
+	}
+	if err := reach(); err != nil {
+		if errors.Is(err, context.Canceled) {
+			return config.ExitOK
+		}
 		return p.fail(err)
 	}
 
 	out := bufio.NewWriter(p.Stdout)
-	err = cmd.run(ctx, &session{rdb: rdb, mchid: cli.MchID, out: out, errOut: p.Stderr, now: p.now, zone: p.zone})
+	err = cmd.run(ctx, &session{
+		rdb: rdb, mchid: cli.MchID, out: out, stdout: p.Stdout, errOut: p.Stderr, log: log, now: p.now, zone: p.zone,
+	})
 	if flushed := out.Flush(); err == nil && flushed != nil {
 		err = fmt.Errorf("write the output: %w", flushed)
 	}
@@ -141,9 +180,11 @@ func (p program) reach(ctx context.Context, rdb redis.UniversalClient, options r
 // session is what a command works with.
 type session struct {
 	rdb    redis.UniversalClient
-	mchid  string // empty: every merchant
-	out    *bufio.Writer
+	mchid  string        // empty: every merchant
+	out    *bufio.Writer // flushed when the command is over
+	stdout io.Writer     // the same, for those who flush themselves
 	errOut io.Writer
+	log    zerolog.Logger // on errOut
 	now    func() time.Time
 	zone   *time.Location
 }

@@ -44,7 +44,7 @@ func (s *Sweeper) retain(ctx context.Context) {
 			s.saidBehind = map[string]time.Time{}
 		}
 		s.saidBehind[r.Group] = time.Now()
-		s.log.Warn().Str("group", r.Group).Int64("pending", r.Pending).Dur("behind", r.Behind.Round(time.Second)).
+		s.log.Warn().Str(logging.FieldGroup, r.Group).Int64("pending", r.Pending).Dur("behind", r.Behind.Round(time.Second)).
 			Msg("a reader of the stream of outcomes is far behind, and no event that it has not read is trimmed: " + remedy(mchid, r.Group))
 	}
 }

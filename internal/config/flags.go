@@ -50,6 +50,11 @@ type WorkerFlags struct {
 	AdminToken string  `name:"admin-token" env:"ADMIN_TOKEN" group:"Worker" placeholder:"TOKEN" help:"For an API that this release does not have yet. In a flag it is seen by everybody on this machine: use the environment"`
 }
 
+// DatabaseFlags say where PostgreSQL is.
+type DatabaseFlags struct {
+	DatabaseURL string `name:"database-url" env:"DATABASE_URL" group:"PostgreSQL" placeholder:"URL" help:"postgres://user:password@host:5432/database, with libpq's parameters and search_path. A password in a flag is seen by everybody on this machine: use the environment"`
+}
+
 // LogFlags are how the program logs.
 type LogFlags struct {
 	Level  string `name:"log-level" env:"LOG_LEVEL" group:"Log" default:"info" placeholder:"LEVEL" help:"trace, debug, info, warn or error (default ${default})"`

@@ -40,6 +40,7 @@ func settings() map[string]string {
 	all["WECHATPAY_BASE_URL"] = config.DefaultBaseURL
 	all["WECHATPAY_BACKUP_URL"] = config.DefaultBackupURL
 	all["ADMIN_ADDR"] = config.DefaultAdminAddr
+	all["DATABASE_URL"] = "" // the sink's alone
 	return all
 }
 

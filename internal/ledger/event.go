@@ -3,9 +3,11 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"payscore-collector/tasks"
 )
@@ -32,6 +34,8 @@ type Event struct {
 	PaidAmount    *int64    `json:"paid_amount,omitempty"`
 	Attempts      int64     `json:"attempts,omitempty"`
 	OpenedAt      time.Time `json:"opened_at,omitzero"`
+	EndedAt       time.Time `json:"ended_at,omitzero"`        // of the order, not of the event: absent while it is open
+	LatePaymentAt time.Time `json:"late_payment_at,omitzero"` // see Order
 	Sync          SyncState `json:"sync,omitempty"`
 
 	// Of the call (or notification) that it came from.
@@ -69,76 +73,106 @@ func (e Event) Position() (ms, n int64) {
 var ErrEvent = errors.New("the entry is not an event that this program wrote")
 
 // DecodeEvent reads an entry of a merchant's stream, as the scripts write it. Any
-// entry that is not of that form is an ErrEvent; fields that it does not know are
-// let through, so that an older program can read a newer one's stream.
+// entry that is not of that form is an ErrEvent, whose text quotes nothing of the
+// entry but its ID; fields that it does not know are let through, so that an older
+// program can read a newer one's stream.
 func DecodeEvent(mchid, entryID string, fields map[string]any) (Event, error) {
 	bad := func(what string) (Event, error) {
-		return Event{}, fmt.Errorf("event %s of merchant %s: %s: %w", clipID(entryID), mchid, what, ErrEvent)
+		return Event{}, fmt.Errorf("event %s of merchant %s: %s: %w", clipID(entryID), clipID(mchid), what, ErrEvent)
 	}
 	ms, _, ok := parsePosition(entryID)
 	if !ok {
 		return bad("its ID is not one of a stream")
 	}
-	str := func(name string) string { s, _ := fields[name].(string); return s }
-	numbers := true
-	num := func(name string) *int64 {
-		s := str(name)
-		if s == "" {
-			return nil
-		}
-		n, err := strconv.ParseInt(s, 10, 64)
-		numbers = numbers && err == nil && n >= 0
-		return &n
-	}
-	count := func(name string) int64 {
-		if n := num(name); n != nil {
-			return *n
-		}
-		return 0
-	}
+	f := entryFields{fields: fields}
 	e := Event{
-		ID: mchid + "-" + entryID, Type: str("type"), At: time.UnixMilli(ms).UTC(),
-		MchID: mchid, OutOrderNo: str("no"), Seq: count("seq"),
-		State: tasks.State(str("state")), Reason: str("reason"),
-		AppID: str("appid"), ServiceID: str("service_id"),
-		OrderID: str("order_id"), TransactionID: str("transaction_id"), PaidType: str("paid_type"),
-		TotalAmount: num("total"), PaidAmount: num("paid"), Attempts: count("attempts"),
-		Sync: SyncState(str("sync")),
-		Call: str("call"), Verdict: str("verdict"), Code: str("code"), DetailCode: str("detail"),
-	}
-	if opened := count("opened"); opened > 0 {
-		e.OpenedAt = time.UnixMilli(opened).UTC()
+		ID: mchid + "-" + entryID, Type: f.str("type"), At: time.UnixMilli(ms).UTC(),
+		MchID: mchid, OutOrderNo: f.str("no"), Seq: f.count("seq"),
+		State: tasks.State(f.str("state")), Reason: f.str("reason"),
+		AppID: f.str("appid"), ServiceID: f.str("service_id"),
+		OrderID: f.str("order_id"), TransactionID: f.str("transaction_id"), PaidType: f.str("paid_type"),
+		TotalAmount: f.num("total"), PaidAmount: f.num("paid"), Attempts: f.count("attempts"),
+		OpenedAt: f.time("opened"), EndedAt: f.time("ended"), LatePaymentAt: f.time("late"),
+		Sync: SyncState(f.str("sync")),
+		Call: f.str("call"), Verdict: f.str("verdict"), Code: f.str("code"), DetailCode: f.str("detail"),
 	}
 	switch {
-	case !numbers:
+	case f.bad:
 		return bad("one of its numbers is none")
+	case tasks.ValidateMchID(mchid) != nil:
+		return bad("its merchant cannot be one")
 	case tasks.ValidateOutOrderNo(e.OutOrderNo) != nil:
 		return bad("its out_order_no cannot be one")
 	case !e.State.Valid():
 		return bad("its state is not known")
-	case !knownType(e.Type):
+	case !slices.Contains(EventTypes, e.Type):
 		return bad("its type is not known")
+	}
+	if e.EndedAt.IsZero() && e.Type == "order."+string(e.State) {
+		e.EndedAt = e.At // 0.1.0 did not write it, and had no other event of an ended order
 	}
 	return e, nil
 }
 
-func knownType(t string) bool {
-	for _, known := range EventTypes {
-		if t == known {
-			return true
-		}
-	}
-	return false
+// entryFields takes the fields of an entry apart, and remembers whether each
+// number was one.
+type entryFields struct {
+	fields map[string]any
+	bad    bool
 }
 
-// parsePosition reads the ID of a stream's entry, "<ms>-<n>".
+// str is a text that every reader can take: WeChat Pay's words are passed on as
+// they came, but neither JSON nor PostgreSQL has a way to write broken UTF-8, and
+// PostgreSQL none for NUL.
+func (f *entryFields) str(name string) string {
+	s, _ := f.fields[name].(string)
+	if !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+	}
+	return s
+}
+
+// num is a count or an amount; nil where the field is empty or absent.
+func (f *entryFields) num(name string) *int64 {
+	s, _ := f.fields[name].(string)
+	if s == "" {
+		return nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	f.bad = f.bad || err != nil || n < 0
+	return &n
+}
+
+// count is a num that is 0 where the field is empty or absent.
+func (f *entryFields) count(name string) int64 {
+	if n := f.num(name); n != nil {
+		return *n
+	}
+	return 0
+}
+
+// time is a moment in Unix milliseconds; zero where the field is empty or absent.
+func (f *entryFields) time(name string) time.Time {
+	ms := f.count(name)
+	f.bad = f.bad || ms > latestMS
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// latestMS is the end of the year 9999: RFC 3339 cannot write a later time.
+const latestMS = 253402300799999
+
+// parsePosition reads the ID of a stream's entry, "<ms>-<n>", as Redis writes it
+// and in no other way: one event must not have two IDs.
 func parsePosition(id string) (ms, n int64, ok bool) {
-	left, right, found := strings.Cut(id, "-")
+	left, right, _ := strings.Cut(id, "-")
 	ms, err := strconv.ParseInt(left, 10, 64)
 	n, err2 := strconv.ParseInt(right, 10, 64)
-	// Later than the year 9999 no time can be written in RFC 3339.
-	const latest = 253402300799999
-	return ms, n, found && err == nil && err2 == nil && ms >= 0 && ms <= latest && n >= 0
+	ok = err == nil && err2 == nil && ms >= 0 && ms <= latestMS && n >= 0 &&
+		id == strconv.FormatInt(ms, 10)+"-"+strconv.FormatInt(n, 10)
+	return ms, n, ok
 }
 
 func clipID(id string) string {

@@ -30,4 +30,12 @@ const (
 	FieldQueue      = "queue"        // asynq's
 	FieldAddr       = "addr"         // host:port, of a listener or of Redis
 	FieldSetting    = "setting"      // environment variable
+	FieldGroup      = "group"        // consumer group of the stream of outcomes
+	FieldConsumer   = "consumer"     // member of that group
+	FieldEvent      = "event"        // ID of an event
+	FieldDatabase   = "database"     // host:port/name of a PostgreSQL database
+	FieldEvents     = "events"       // how many were written
+	FieldKnown      = "known"        // how many were there already
+	FieldOrders     = "orders"       // how many were made or brought up to date
+	FieldLeftOut    = "left_out"     // how many could not be written
 )

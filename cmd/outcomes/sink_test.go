@@ -1,0 +1,122 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/pgtest"
+)
+
+// count is the number that a query has for its answer.
+func count(t *testing.T, url, sql string) int {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	var n int
+	if err := conn.QueryRow(t.Context(), sql).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestSinkPostgres(t *testing.T) {
+	pg := pgtest.Start(t)
+
+	t.Run("--once writes what is there, and ends", func(t *testing.T) {
+		s := newStore(t)
+		url := pg.Database(t, "once")
+		s.settle(mchA, "A|1*", paid(1230))
+		s.tell(mchB, "B", 3)
+		for _, args := range [][]string{{}, {"--mchid", mchA}} {
+			o := runWith(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}, append([]string{"sink", "postgres", "--once"}, args...)...)
+			o.wantStatus(t, config.ExitOK)
+			wantContains(t, "stderr", o.stderr, `"group":"postgres"`, `"database":"127.0.0.1:`, "events go into PostgreSQL from now on", `"left_out":0`)
+		}
+		if n := count(t, url, "select count(*) from events"); n != 5 {
+			t.Errorf("%d events", n)
+		}
+		if n := count(t, url, "select paid_amount from orders where mchid = '"+mchA+"' and out_order_no = 'A|1*' and state = 'paid' and ended_at is not null"); n != 1230 {
+			t.Errorf("%d fen", n)
+		}
+	})
+	t.Run("goes on until it is told to stop", func(t *testing.T) {
+		s := newStore(t)
+		url := pg.Database(t, "stays")
+		f := start(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}, nil, "sink", "postgres")
+		until(t, "the tables", func() bool { return strings.Contains(f.stderr.String(), "from now on") })
+		s.tell(mchA, "A", 3)
+		until(t, "the events", func() bool { return count(t, url, "select count(*) from events") == 3 })
+		f.stop()
+		wantContains(t, "stderr", f.stderr.String(), `"events":3`, `"orders":`)
+	})
+	t.Run("says where the tables are new and the group is not", func(t *testing.T) {
+		s := newStore(t)
+		s.tell(mchA, "A", 3)
+		first, second := pg.Database(t, "first"), pg.Database(t, "second")
+		run := func(url string, args ...string) outcome {
+			o := runWith(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}, append([]string{"sink", "postgres", "--once"}, args...)...)
+			o.wantStatus(t, config.ExitOK)
+			return o
+		}
+		const warning = "start with another --group"
+		if o := run(first); strings.Contains(o.stderr, warning) {
+			t.Errorf("stderr has %s", o.stderr)
+		}
+		wantContains(t, "stderr", run(second).stderr, warning)
+		run(second, "--group", "postgres2")
+		if n := count(t, second, "select count(*) from events"); n != 3 {
+			t.Errorf("%d events after the new group", n)
+		}
+	})
+	t.Run("somebody else's table is refused with status 2", func(t *testing.T) {
+		s := newStore(t)
+		url := pg.Database(t, "theirs")
+		pg.Exec(t, url, "create table orders (id int)")
+		o := runWith(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}, "sink", "postgres")
+		o.wantStatus(t, config.ExitUsage)
+		wantContains(t, "stderr", o.stderr, "has a table orders that is not this program's", "search_path")
+	})
+}
+
+func TestSinkPostgresUsage(t *testing.T) {
+	t.Run("every problem is named at once, and no password", func(t *testing.T) {
+		for url, want := range map[string]string{
+			"":                            "DATABASE_URL is missing",
+			"postgres://u:hunter2@@db/x":  "DATABASE_URL cannot be used",
+			"postgres://u:hunter2/@db/x":  "percent-encoded",
+			"mysql://u:hunter2@db/x":      "it does not begin with postgres://",
+			"postgres://u:hunter2@db:p/x": "invalid port",
+		} {
+			o := runWith(t, map[string]string{"DATABASE_URL": url}, "sink", "postgres")
+			o.wantStatus(t, config.ExitUsage)
+			wantContains(t, "stderr", o.stderr, want, "REDIS_URL is missing")
+			if strings.Contains(o.stderr, "hunter2") {
+				t.Errorf("stderr has the password: %s", o.stderr)
+			}
+		}
+	})
+	t.Run("--once does not wait", func(t *testing.T) {
+		s := newStore(t)
+		o := runWith(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/x"}, "sink", "postgres", "--once")
+		o.wantStatus(t, exitFailed)
+		wantContains(t, "stderr", o.stderr, "prepare the tables in PostgreSQL")
+		if strings.Contains(o.stderr, "hunter2") {
+			t.Errorf("stderr has the password: %s", o.stderr)
+		}
+	})
+	t.Run("what is missing is waited for, and the waiting can be stopped", func(t *testing.T) {
+		s := newStore(t)
+		f := start(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/x"}, nil, "sink", "postgres")
+		until(t, "it to say so", func() bool { return strings.Contains(f.stderr.String(), "PostgreSQL does not answer as it should") })
+		f.stop()
+		if strings.Contains(f.stderr.String(), "hunter2") {
+			t.Errorf("stderr has the password: %s", f.stderr)
+		}
+	})
+}

@@ -1,0 +1,151 @@
+package pgsink
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// migrations are numbered from 1 on, without a gap. One that has been released is
+// never changed: what it did stands in somebody's database.
+//
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// migrationLock keeps several instances that start at once from migrating at
+// once: an advisory lock of PostgreSQL's, "payscore" as a number.
+const migrationLock = 0x70617973636f7265
+
+// Refused is an error that waiting does not mend: a person has to look at the
+// database, or at DATABASE_URL.
+type Refused struct{ text string }
+
+func (e *Refused) Error() string { return e.text }
+
+func refused(format string, args ...any) error { return &Refused{fmt.Sprintf(format, args...)} }
+
+// ownSchema is the way out of every conflict over names.
+const ownSchema = "give DATABASE_URL a search_path of its own, for instance ?options=-csearch_path%3Dpayscore (the schema is made where the user may make it)"
+
+// migrate makes the tables, or brings those of an earlier release up to date, all
+// or nothing. It may be called by several processes at once, and again. fresh is
+// true where there were no tables. The error is a *Refused where the database is
+// not one to write to.
+func migrate(ctx context.Context, db interface {
+	BeginTx(context.Context, pgx.TxOptions) (pgx.Tx, error)
+}) (fresh bool, err error) {
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return false, err
+	}
+	// READ COMMITTED, whatever the database's default: what another instance
+	// has done must be seen once the lock is ours.
+	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // does nothing after Commit
+	if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
+		return false, err
+	}
+	schema, err := schemaOf(ctx, tx)
+	if err != nil {
+		return false, explain(err)
+	}
+	version, err := versionOf(ctx, tx, schema)
+	if err != nil {
+		return false, explain(err)
+	}
+	if version > len(files) {
+		return false, refused("schema %s was written by a newer release of this program: it has version %d, and this release knows %d; use that release", schema, version, len(files))
+	}
+	for i := version; i < len(files); i++ {
+		sql, err := migrations.ReadFile(path.Join("migrations", fmt.Sprintf("%04d.sql", i+1)))
+		if err != nil {
+			return false, err
+		}
+		if _, err := tx.Exec(ctx, string(sql)); err != nil {
+			return false, explain(err)
+		}
+		if _, err := tx.Exec(ctx, "insert into payscore_schema (version) values ($1)", i+1); err != nil {
+			return false, explain(err)
+		}
+	}
+	return version == 0, tx.Commit(ctx)
+}
+
+// plainName is a schema's name that can be taken from a search_path as it is.
+var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
+
+// schemaOf returns the schema in which tables are made, and makes it where
+// search_path names a single one that does not exist.
+func schemaOf(ctx context.Context, tx pgx.Tx) (string, error) {
+	var schema *string
+	var searchPath string
+	err := tx.QueryRow(ctx, "select current_schema(), current_setting('search_path')").Scan(&schema, &searchPath)
+	if err != nil || schema != nil {
+		return deref(schema), err
+	}
+	name := strings.Trim(searchPath, ` "`)
+	if !plainName.MatchString(name) {
+		return "", refused("the search_path %q of the database leads to no schema: create it (CREATE SCHEMA …), or let DATABASE_URL name one", searchPath)
+	}
+	_, err = tx.Exec(ctx, "create schema "+pgx.Identifier{name}.Sanitize())
+	return name, err
+}
+
+// versionOf returns the version of our tables, 0 where there are none. Tables of
+// those names that are somebody else's are refused.
+func versionOf(ctx context.Context, tx pgx.Tx, schema string) (int, error) {
+	rows, err := tx.Query(ctx, `select relname::text from pg_class
+		where relnamespace = to_regnamespace($1) and relname in ('payscore_schema', 'orders', 'events') order by relname`,
+		pgx.Identifier{schema}.Sanitize())
+	if err != nil {
+		return 0, err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return 0, err
+	}
+	if len(names) > 0 && names[len(names)-1] == "payscore_schema" {
+		var version int
+		err := tx.QueryRow(ctx, "select coalesce(max(version), 0) from payscore_schema").Scan(&version)
+		return version, err
+	}
+	if len(names) > 0 {
+		return 0, refused("schema %s has a table %s that is not this program's: %s", schema, strings.Join(names, " and a table "), ownSchema)
+	}
+	_, err = tx.Exec(ctx, `create table payscore_schema (version int not null primary key, applied_at timestamptz not null default now());
+		comment on table payscore_schema is 'Which migrations of payscore-collector (outcomes sink postgres) the tables orders and events have had.'`)
+	return 0, err
+}
+
+// explain makes a Refused of errors that do not go away by waiting.
+func explain(err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return err
+	}
+	switch pg.Code {
+	case "42501": // insufficient_privilege
+		return refused("the tables cannot be made (%s): let the user of DATABASE_URL create tables there, or %s", pg.Message, ownSchema)
+	case "42P07", "42710", "42P06": // duplicate table, object, schema
+		return refused("the tables cannot be made (%s): %s", pg.Message, ownSchema)
+	}
+	return err
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

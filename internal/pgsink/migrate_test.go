@@ -1,0 +1,144 @@
+package pgsink_test
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/pgsink"
+	"payscore-collector/internal/pgtest"
+)
+
+// column is one of a table, with its comment.
+type column struct{ Name, Comment string }
+
+func columns(t *testing.T, conn *pgx.Conn, table string) []column {
+	t.Helper()
+	r, err := conn.Query(t.Context(), `select attname::text as name, coalesce(col_description(attrelid, attnum), '') as comment
+		from pg_attribute where attrelid = $1::text::regclass and attnum > 0 order by attnum`, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cols, err := pgx.CollectRows(r, pgx.RowToStructByName[column])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cols
+}
+
+func TestPrepare(t *testing.T) {
+	server := pgtest.Start(t)
+	var log logBuffer
+	refusedWith := func(t *testing.T, url string, words ...string) {
+		t.Helper()
+		_, err := open(t, url, &log).Prepare(t.Context())
+		var no *pgsink.Refused
+		if !errors.As(err, &no) {
+			t.Fatalf("got %v, want a refusal", err)
+		}
+		for _, w := range words {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%q is not in: %v", w, err)
+			}
+		}
+	}
+
+	t.Run("makes the tables, with the names of the JSON and a comment on every column", func(t *testing.T) {
+		url := server.Database(t, "fresh")
+		s := open(t, url, &log)
+		for i, want := range []bool{true, false} {
+			if fresh, err := s.Prepare(t.Context()); err != nil || fresh != want {
+				t.Fatalf("time %d: fresh %t, %v", i+1, fresh, err)
+			}
+		}
+		conn := pgtest.Connect(t, url)
+		var names []string
+		for _, c := range columns(t, conn, "events") {
+			if c.Name != "n" && c.Name != "stored_at" { // the sink's own
+				names = append(names, c.Name)
+			}
+		}
+		var want []string
+		for _, f := range reflect.VisibleFields(reflect.TypeFor[ledger.Event]()) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			want = append(want, name)
+		}
+		slices.Sort(names)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, names); diff != "" {
+			t.Errorf("columns of events (-JSON +columns):\n%s", diff)
+		}
+		for _, table := range []string{"events", "orders"} {
+			for _, c := range columns(t, conn, table) {
+				if c.Comment == "" {
+					t.Errorf("%s.%s has no comment", table, c.Name)
+				}
+				if strings.HasSuffix(c.Name, "_amount") && !strings.Contains(c.Comment, "fen") {
+					t.Errorf("the comment on %s.%s does not say the unit: %s", table, c.Name, c.Comment)
+				}
+			}
+		}
+	})
+	t.Run("by several instances at once, under any isolation", func(t *testing.T) {
+		url := server.Database(t, "crowd")
+		server.Exec(t, url, "alter database crowd set default_transaction_isolation = 'serializable'")
+		var wg sync.WaitGroup
+		var fresh [8]bool
+		for i := range fresh {
+			s := open(t, url, &log)
+			wg.Go(func() {
+				var err error
+				if fresh[i], err = s.Prepare(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(slices.DeleteFunc(fresh[:], func(f bool) bool { return !f })); n != 1 {
+			t.Errorf("%d of 8 have made the tables", n)
+		}
+	})
+	t.Run("refuses tables that are somebody else's, and says where to go", func(t *testing.T) {
+		for table, way := range map[string]string{"orders": "search_path=payscore", "events": "options=-csearch_path%3Dpayscore"} {
+			url := server.Database(t, "theirs_"+table)
+			server.Exec(t, url, "create table "+table+" (id int)")
+			refusedWith(t, url, "has a table "+table+" that is not this program's", "give DATABASE_URL a search_path of its own")
+			if cols := columns(t, pgtest.Connect(t, url), table); len(cols) != 1 {
+				t.Errorf("their table has been changed: %v", cols)
+			}
+			// And that is the way out, without a schema that was there before.
+			own := url + "&" + way
+			prepared(t, own, &log)
+			if cols := columns(t, pgtest.Connect(t, own), "payscore."+table); len(cols) < 10 {
+				t.Errorf("%v", cols)
+			}
+		}
+	})
+	t.Run("refuses a user who may not make tables", func(t *testing.T) {
+		url := server.Database(t, "locked")
+		server.Exec(t, url, "create role clerk login; revoke create on schema public from public")
+		refusedWith(t, strings.Replace(url, "postgres@", "clerk@", 1), "permission denied", "let the user of DATABASE_URL create tables there")
+	})
+	t.Run("refuses tables of a newer release", func(t *testing.T) {
+		url := server.Database(t, "newer")
+		prepared(t, url, &log)
+		server.Exec(t, url, "insert into payscore_schema (version) values (1000)")
+		refusedWith(t, url, "newer release", "1000")
+	})
+	t.Run("leaves nothing behind where it fails midway", func(t *testing.T) {
+		url := server.Database(t, "midway")
+		server.Exec(t, url, "create table t (events_of_order int); create index orders_by_end on t (events_of_order)")
+		refusedWith(t, url, "already exists")
+		var n int
+		if err := pgtest.Connect(t, url).QueryRow(t.Context(), "select count(*) from pg_tables where schemaname = 'public'").Scan(&n); err != nil || n != 1 {
+			t.Errorf("%d tables, %v", n, err)
+		}
+	})
+}

@@ -1,0 +1,126 @@
+package pgsink
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"payscore-collector/internal/ledger"
+)
+
+//go:embed events.sql
+var insertEvents string
+
+//go:embed orders.sql
+var upsertOrders string
+
+// row is an event as both statements read it. The columns have the names of the
+// JSON.
+type row struct {
+	ledger.Event
+	N int64 `json:"n"`
+}
+
+// stored is what one transaction changed.
+type stored struct{ events, orders int64 }
+
+// store writes events in one transaction, and brings their orders up to date.
+// Doing it again changes nothing.
+func (s *Sink) store(ctx context.Context, events []ledger.Event) (stored, error) {
+	var done stored
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		var err error
+		done, err = write(ctx, tx, events)
+		return err
+	})
+	return done, err
+}
+
+// inTx is READ COMMITTED, whatever the database's default: both statements are
+// right under it, and under SERIALIZABLE instances would abort each other.
+func (s *Sink) inTx(ctx context.Context, do func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, do)
+}
+
+func write(ctx context.Context, tx pgx.Tx, events []ledger.Event) (stored, error) {
+	rows := make([]row, len(events))
+	for i, e := range events {
+		_, n := e.Position()
+		rows[i] = row{e, n}
+	}
+	body, err := json.Marshal(rows)
+	if err != nil {
+		return stored{}, fmt.Errorf("write the events as JSON: %w", err)
+	}
+	var done stored
+	for _, statement := range []struct {
+		sql   string
+		count *int64
+	}{{insertEvents, &done.events}, {upsertOrders, &done.orders}} {
+		tag, err := tx.Exec(ctx, statement.sql, string(body))
+		if err != nil {
+			return stored{}, err
+		}
+		*statement.count = tag.RowsAffected()
+	}
+	return done, nil
+}
+
+// takesOthers reports whether the tables take an event that nothing is wrong
+// with. Where they do not, it was not the event's fault that one was refused.
+func (s *Sink) takesOthers(ctx context.Context) bool {
+	harmless := ledger.Event{ID: "probe", Type: "order.opened", MchID: "0", OutOrderNo: "probe", State: "queued"}
+	undo := errors.New("undo")
+	ctx, cancel := untilDone(ctx)
+	defer cancel()
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		if _, err := write(ctx, tx, []ledger.Event{harmless}); err != nil {
+			return err
+		}
+		return undo
+	})
+	return errors.Is(err, undo)
+}
+
+// failure is what an error of store asks for.
+type failure int
+
+const (
+	outage   failure = iota // to wait, and try again
+	conflict                // to try again at once: another transaction came first
+	badEvent                // to find the event that the tables refuse
+)
+
+func failureOf(err error) failure {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || len(pg.Code) < 2 {
+		return outage
+	}
+	switch pg.Code {
+	case pgSerialization, pgDeadlock:
+		return conflict
+	}
+	switch pg.Code[:2] {
+	case "22", // data exception
+		"23", // integrity constraint violation
+		"54": // program limit exceeded: a text too long for an index
+		return badEvent
+	}
+	return outage
+}
+
+const (
+	pgSerialization = "40001"
+	pgDeadlock      = "40P01"
+)
+
+// plain is an error in one line: pgx has one for each address that it tried.
+func plain(err error) error {
+	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
+}
