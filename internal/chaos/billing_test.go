@@ -18,9 +18,11 @@ import (
 type billing struct {
 	mu        sync.Mutex
 	accepted  []string             // order numbers, in the order in which they went in
+	handed    map[string]time.Time // by number: when billing was told that they are in
 	withdrawn map[string]time.Time // by number: when billing was told that they are
 	synced    map[string]bool      // withdrawn with a time of payment
-	lost      []string             // orders that were accepted twice: the ledger had forgotten them
+	forgotten map[string]time.Time // when an order was accepted again: the ledger had forgotten it
+	collected map[string]time.Time // when a withdrawal was repeated in vain: the ledger had forgotten it, and the order had ended
 
 	// Notifications that lie, each with what is wrong with it.
 	forgeriesTaken   []string
@@ -122,7 +124,8 @@ func drawLies(r *rand.Rand) []simulator.ScriptedReply {
 // same orders again, tasks that nobody asked for, withdrawals. Others send the
 // workers forged notifications.
 func (w *world) bill(ctx context.Context) {
-	w.billing.withdrawn, w.billing.synced = map[string]time.Time{}, map[string]bool{}
+	w.billing.handed, w.billing.withdrawn, w.billing.synced = map[string]time.Time{}, map[string]time.Time{}, map[string]bool{}
+	w.billing.forgotten, w.billing.collected = map[string]time.Time{}, map[string]time.Time{}
 	ctx, done := context.WithCancel(ctx)
 	var others sync.WaitGroup
 	others.Go(func() { w.repeat(ctx) })
@@ -190,6 +193,9 @@ func (w *world) handOver(batch []plan) {
 		}
 		w.billing.mu.Lock()
 		w.billing.accepted = append(w.billing.accepted, in...)
+		for _, no := range in {
+			w.billing.handed[no] = time.Now()
+		}
 		w.billing.mu.Unlock()
 		if left = again; len(left) > 0 {
 			<-time.After(100 * time.Millisecond)
@@ -231,9 +237,7 @@ func (w *world) repeat(ctx context.Context) {
 			continue
 		}
 		if res, err := w.producer.Enqueue(ctx, o); err == nil && res.Status == tasks.Accepted {
-			w.billing.mu.Lock()
-			w.billing.lost = append(w.billing.lost, no)
-			w.billing.mu.Unlock()
+			w.billing.forgot(no)
 		}
 	}
 }

@@ -59,6 +59,18 @@ func TestPromisesUnderAttack(t *testing.T) {
 	switch *formFlag {
 	case "short":
 		attack(t, shortForm())
+	case "topologies":
+		enoughTime(t, 8*time.Minute)
+		for _, topology := range []struct {
+			name string
+			put  func(*testing.T) store
+		}{{"standalone", func(t *testing.T) store { return newStandalone(t) }}, {"sentinel", newSentinels}, {"cluster", newCluster}} {
+			t.Run(topology.name, func(t *testing.T) {
+				f := topologyForm()
+				f.newStore = topology.put
+				attack(t, f)
+			})
+		}
 	case "long":
 		f := longForm()
 		enoughTime(t, f.atMost)

@@ -164,6 +164,9 @@ type book struct {
 type outage struct {
 	what     string
 	from, to time.Time
+	// lossy: another node took the place of a master, and may not have had what
+	// was written last.
+	lossy bool
 }
 
 func (b *book) born(p *process) {

@@ -36,7 +36,11 @@ func platformDeeds(f form) []deed {
 		}
 	}
 	rare := func(d deed) deed {
-		d.rare = true
+		d.rare, d.closesGate = true, true
+		return d
+	}
+	closing := func(d deed) deed {
+		d.closesGate = true
 		return d
 	}
 	deeds := []deed{
@@ -45,7 +49,7 @@ func platformDeeds(f form) []deed {
 			c.Error5xx, c.Hang, c.DropBefore, c.DropAfter, c.WrongSignature, c.MissingSignature, c.HTML502 = each, each, each, each, each, each, each
 		})),
 		wrong("20 % of replies lost after taking effect", spell, only(func(c *simulator.Faults) { c.DropAfter = often })),
-		wrong("429 for half of the calls", spell, func(c *simulator.Faults) { c.MaxRate = max(1, int(f.rate/2)) }),
+		closing(wrong("429 for half of the calls", spell, func(c *simulator.Faults) { c.MaxRate = max(1, int(f.rate/2)) })),
 		rare(wrong("merchant's fault: SIGN_ERROR", f.merchant, func(c *simulator.Faults) { c.SignError = true })),
 		wrong("slow: up to just below the call's time-out", spell, func(c *simulator.Faults) {
 			c.Latency, c.LatencyJitter = simulator.Duration(f.callTimeout/10), simulator.Duration(f.callTimeout*4/5)

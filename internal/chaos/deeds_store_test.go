@@ -15,7 +15,7 @@ func storeDeeds(w *world, s standalone) []deed {
 		return func(w *world, r *rand.Rand, _ *worker) bool {
 			from := time.Now()
 			do(r)
-			w.book.outage(outage{what, from, time.Now()})
+			w.book.outage(outage{what: what, from: from, to: time.Now()})
 			return true
 		}
 	}

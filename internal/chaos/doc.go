@@ -6,7 +6,7 @@
 //
 //	go test ./internal/chaos                                  about a minute; needs a redis-server
 //	go test -v ./internal/chaos -chaos=long -timeout 40m      100,000 orders, every fault there is
-//	go test -v ./internal/chaos -chaos=topologies -timeout 20m
+//	go test -v ./internal/chaos -chaos=topologies             six minutes: standalone, Sentinel, Cluster
 //	go test -v ./internal/chaos -chaos=mutants -timeout 20m   the harness must notice what was broken on purpose
 //	go test -v ./internal/chaos -chaos.seed=N                 the same schedule of faults again
 //
@@ -23,4 +23,10 @@
 // physics", and only where the cause is proven: workers of this build write down
 // each point of each step (package faultpoint), and the nemesis what it did to
 // which process and when. What has no proven cause is a breach.
+//
+// Replicas follow their master asynchronously, so a failover loses what was
+// written last. In those topologies billing does at the end what the README asks
+// for after a failover: it hands its orders over again, and withdraws again what
+// it had withdrawn. What was lost is counted apart, too, and only where it was
+// written shortly before, or during, a failover.
 package chaos

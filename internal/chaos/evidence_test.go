@@ -126,9 +126,38 @@ func (e evidence) frozen(process string, from, to time.Time) bool {
 	})
 }
 
+// lagged is how far a replica may be behind that is in touch.
+const lagged = 250 * time.Millisecond
+
+// lost reports whether some of what was written in that time may have been lost
+// with a master whose place another has taken.
+func (b *book) lost(from, to time.Time) bool {
+	return slices.ContainsFunc(b.outages, func(o outage) bool {
+		return o.lossy && o.from.Add(-lagged).Before(to) && o.to.After(from)
+	})
+}
+
+// failover is the cause of what was forgotten.
+const failover = "a failover lost what was written last"
+
+// forgotten reports whether what the call's step has written may have been lost.
+func (e evidence) forgotten(c call, lease time.Duration) bool {
+	from, to := c.granted, c.settled
+	if from.IsZero() {
+		from = c.Began
+	}
+	if to.IsZero() {
+		to = c.Over.Add(lease)
+	}
+	return e.book.lost(from, to)
+}
+
 // unwritten says why the step of a call that brought an end did not write it
 // down, or "" where there is no proof.
 func (e evidence) unwritten(c call, lease time.Duration) string {
+	if e.forgotten(c, lease) {
+		return failover
+	}
 	if c.process == "" || !c.settled.IsZero() {
 		return ""
 	}

@@ -3,6 +3,7 @@ package chaos
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,19 @@ func shortForm() form {
 		pause: [2]time.Duration{300 * time.Millisecond, 1500 * time.Millisecond}, storePause: [2]time.Duration{2 * time.Second, 4 * time.Second}, merchant: 4 * time.Second,
 		minKills: 5,
 	}
+}
+
+// topologyForm is the short form with time for failovers, and without what is
+// done to asynq's keys, nor what closes the gate: while it is closed there is
+// little to lose.
+func topologyForm() form {
+	f := shortForm()
+	f.feedFor, f.attack, f.atMost, f.giveUp = 65*time.Second, 75*time.Second, 4*time.Minute, 30*time.Second
+	f.packs = func(w *world) packs {
+		open := slices.DeleteFunc(platformDeeds(w.form), func(d deed) bool { return d.closesGate })
+		return packs{workers: workerDeeds(w.form), store: w.store.deeds(w), platform: open}
+	}
+	return f
 }
 
 func longForm() form {

@@ -43,8 +43,16 @@ func (v *verdict) readLedger() {
 	}
 	close(work)
 	readers.Wait()
-	for _, no := range w.billing.lost {
-		v.breach(rowLost, "%s was accepted a second time: the ledger had forgotten it", no)
+	for no := range w.billing.forgotten {
+		_, withdrawn := w.billing.withdrawn[no]
+		switch {
+		case w.book.lost(w.billing.handed[no], w.billing.handed[no]):
+			v.excuse(rowLost, failover+"; it was handed over again", 0)
+		case withdrawn && w.book.lost(w.billing.withdrawn[no], w.billing.withdrawn[no]):
+			v.excuse(rowLost, failover+", a withdrawal; it was withdrawn again", 0)
+		default:
+			v.breach(rowLost, "%s was accepted a second time: the ledger had forgotten it", no)
+		}
 	}
 	if n := w.form.orders - len(w.billing.accepted); n != 0 {
 		v.breach(rowTrouble, "%d orders were never handed over", n)
@@ -69,6 +77,8 @@ func (v *verdict) judgeEnds() {
 		_, asked := w.billing.withdrawn[no]
 		want := expected(p)
 		switch {
+		case asked && !w.billing.collected[no].IsZero() && w.book.lost(w.billing.withdrawn[no], w.billing.withdrawn[no]):
+			v.excuse(rowWrong, failover+", a withdrawal; it had ended before it was withdrawn again", 0)
 		case asked != (o.State == tasks.Withdrawn):
 			v.breach(rowWrong, "%s (%s) is %s; withdrawn by billing: %v", no, p.Fate, o.State, asked)
 		case asked:
@@ -149,6 +159,9 @@ func (v *verdict) suspect(no string, calls []simulator.Seen) []suspicion {
 		return func(e evidence, all []call) string {
 			if e.late(all[i]) || before >= 0 && e.late(all[before]) {
 				return "a worker was frozen between its last look at the clock and the send"
+			}
+			if before >= 0 && e.forgotten(all[before], w.form.lease()) {
+				return failover
 			}
 			return ""
 		}
@@ -237,7 +250,13 @@ func (v *verdict) afterRecord(i int, o ledger.Order, late func(evidence, []call)
 		if cause := late(e, all); cause != "" {
 			return cause
 		}
-		if c.granted.IsZero() || c.granted.After(o.EndedAt.Add(time.Millisecond)) {
+		if c.granted.IsZero() {
+			return ""
+		}
+		if c.granted.After(o.EndedAt.Add(time.Millisecond)) {
+			if e.book.lost(c.granted, c.granted) {
+				return "a master that had been replaced let it through"
+			}
 			return ""
 		}
 		switch {

@@ -137,7 +137,7 @@ func mutantForm() form {
 				k.proxy.unplug(true)
 				hold(held + lasting(r, 1000*time.Millisecond, 3000*time.Millisecond))
 				k.proxy.unplug(false)
-				w.book.outage(outage{"a worker was cut off", from, time.Now()})
+				w.book.outage(outage{what: "a worker was cut off", from: from, to: time.Now()})
 				return true
 			}}},
 			platform: []deed{{name: "slow, and some replies lost", takes: f.attack - time.Second, do: func(w *world, _ *rand.Rand, _ *worker) bool {

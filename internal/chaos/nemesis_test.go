@@ -31,6 +31,8 @@ type deed struct {
 	// rare deeds come once, and last: they stop everything for longer than they
 	// last. In forms with every fault they come last of the first pack.
 	rare bool
+	// closesGate: it stops the calls for all orders.
+	closesGate bool
 	// do does it and undoes it, and reports whether it hit anything. All that
 	// is left to chance comes from r. k is the worker of the lane, if it has
 	// one.
@@ -51,11 +53,7 @@ func packsOf(w *world) packs {
 	if w.form.packs != nil {
 		return w.form.packs(w)
 	}
-	p := packs{workers: workerDeeds(w.form), queue: queueDeeds(w.form), platform: platformDeeds(w.form)}
-	if s, ok := w.store.(standalone); ok {
-		p.store = storeDeeds(w, s)
-	}
-	return p
+	return packs{workers: workerDeeds(w.form), store: w.store.deeds(w), queue: queueDeeds(w.form), platform: platformDeeds(w.form)}
 }
 
 // newNemesis draws the schedule. It depends on the seed and the form alone.

@@ -30,11 +30,15 @@ type node struct {
 // newNode starts a redis-server. It persists as the README's minimum asks for:
 // everysec loses nothing of what was answered when only the process dies.
 func newNode(t *testing.T, port int, args ...string) *node {
+	return newServer(t, port, t.TempDir(), append([]string{
+		"--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
+	}, args...)...)
+}
+
+// newServer starts a redis-server of any kind.
+func newServer(t *testing.T, port int, dir string, args ...string) *node {
 	t.Helper()
-	n := &node{port: port, dir: t.TempDir(), args: append([]string{
-		"--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--save", "",
-		"--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
-	}, args...)}
+	n := &node{port: port, dir: dir, args: append(args, "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--dir", dir)}
 	n.rdb = redis.NewClient(&redis.Options{Addr: n.addr(), ReadTimeout: 30 * time.Second})
 	t.Cleanup(func() { _ = n.rdb.Close() })
 	t.Cleanup(n.kill)
@@ -53,7 +57,7 @@ func (n *node) start() error {
 	if n.cmd != nil {
 		return nil
 	}
-	cmd := exec.Command("redis-server", append(n.args, "--dir", n.dir)...)
+	cmd := exec.Command("redis-server", n.args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := os.OpenFile(filepath.Join(n.dir, "redis.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

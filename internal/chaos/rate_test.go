@@ -82,6 +82,8 @@ func (v *verdict) judgeSecond(e evidence, in []call) {
 	}
 	cause := ""
 	switch rate := v.w.form.rate; {
+	case float64(due+unproven) > rate && e.book.lost(begins.Add(-2*time.Second), begins.Add(time.Second)):
+		cause = failover // the slots that were given out
 	case float64(due+unproven) > rate:
 		v.breach(rowRate, "%d calls in the second before %.3fs, %d of them with slots in it, %d far behind their slots without a cause",
 			len(in), in[len(in)-1].Began.Sub(v.w.started).Seconds(), due, unproven)

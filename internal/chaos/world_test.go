@@ -57,6 +57,10 @@ type store interface {
 	client() redis.UniversalClient
 	// urlOf is Redis as one worker sees it, through a proxy where there is one.
 	urlOf(t *testing.T, worker int) (url string, p *proxy)
+	// deeds are what the nemesis can do to it.
+	deeds(w *world) []deed
+	// heal undoes whatever may be left of them.
+	heal() error
 }
 
 // standalone is one redis-server.
@@ -67,6 +71,10 @@ func newStandalone(t *testing.T) standalone {
 }
 
 func (s standalone) client() redis.UniversalClient { return s.rdb }
+
+func (s standalone) deeds(w *world) []deed { return storeDeeds(w, s) }
+
+func (s standalone) heal() error { return startAgain([]*node{s.node}) }
 
 func (s standalone) urlOf(t *testing.T, _ int) (string, *proxy) {
 	p := newProxy(t, s.addr())
@@ -219,7 +227,11 @@ func (w *world) heal() {
 		}
 		_ = k.now.cmd.Process.Signal(syscall.SIGCONT)
 	}
+	if err := w.store.heal(); err != nil {
+		w.book.say("Redis does not come back: %v", err)
+	}
 	w.insist("resume the queue", func(ctx context.Context) error { return w.rdb.Del(ctx, w.queueKey("paused")).Err() })
+	w.handOverAgain()
 }
 
 func (w *world) setFaults(f simulator.Faults) {
