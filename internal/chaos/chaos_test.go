@@ -13,9 +13,11 @@ import (
 )
 
 var (
-	formFlag = flag.String("chaos", "short", "which form to run: short, long, topologies or mutants")
-	seedFlag = flag.Uint64("chaos.seed", 0, "the seed of the schedule; 0 draws one")
-	keepFlag = flag.Bool("chaos.keep", false, "keep the logs and traces of the worker processes")
+	formFlag   = flag.String("chaos", "short", "which form to run: short, long, topologies or mutants")
+	seedFlag   = flag.Uint64("chaos.seed", 0, "the seed of the schedule; 0 draws one")
+	ordersFlag = flag.Int("chaos.orders", 0, "the long form with so many orders, and a part of its faults and time; 0: all of it")
+	onlyFlag   = flag.String("chaos.only", "", "only the faults whose name has this in it")
+	keepFlag   = flag.Bool("chaos.keep", false, "keep the logs and traces of the worker processes")
 )
 
 func TestMain(m *testing.M) {
@@ -73,6 +75,9 @@ func TestPromisesUnderAttack(t *testing.T) {
 		}
 	case "long":
 		f := longForm()
+		if *ordersFlag > 0 {
+			f = f.part(float64(*ordersFlag) / float64(f.orders))
+		}
 		enoughTime(t, f.atMost)
 		attack(t, f)
 	}

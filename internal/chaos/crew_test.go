@@ -18,7 +18,8 @@ import (
 type process struct {
 	name  string // "w1.3": the third process of worker 1
 	cmd   *exec.Cmd
-	trace string // path
+	trace string        // path
+	ahead time.Duration // its clock
 
 	orders *os.File // for its fault points
 	exited chan struct{}
@@ -45,7 +46,8 @@ type worker struct {
 	url   string // of Redis, as this worker sees it
 	proxy *proxy // nil in topologies of several nodes
 	bin   string
-	env   []string // beside the usual
+	ahead time.Duration // the clock of that binary
+	env   []string      // beside the usual
 
 	now  *process
 	born int
@@ -54,7 +56,7 @@ type worker struct {
 // start starts the next process of a worker.
 func (k *worker) start() error {
 	k.born++
-	p := &process{name: fmt.Sprintf("w%d.%d", k.no, k.born), exited: make(chan struct{})}
+	p := &process{name: fmt.Sprintf("w%d.%d", k.no, k.born), ahead: k.ahead, exited: make(chan struct{})}
 	p.trace = filepath.Join(k.w.dir, p.name+".trace")
 	trace, err := os.OpenFile(p.trace, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -22,7 +22,7 @@ func workerDeeds(f form) []deed {
 		{name: "kill -9 at random", takes: 2 * time.Second, do: killAtRandom},
 		{name: "kill -9 at random", takes: 2 * time.Second, do: killAtRandom},
 		{name: "SIGSTOP longer than the lease, at random", takes: frozen + time.Second, do: freezeAtRandom},
-		{name: "SIGTERM, and another", takes: 2 * time.Second, do: replace},
+		{name: "SIGTERM, and another", takes: 2 * time.Second, do: upgrade},
 	}
 	for _, p := range faultpoint.Points {
 		deeds = append(deeds, deed{name: fmt.Sprintf("kill -9 at %q", p), takes: 3 * time.Second, do: killAt(p)})
@@ -30,7 +30,21 @@ func workerDeeds(f form) []deed {
 	for _, p := range []faultpoint.Point{faultpoint.Sending, faultpoint.Answered, faultpoint.Settling} {
 		deeds = append(deeds, deed{name: fmt.Sprintf("SIGSTOP longer than the lease, at %q", p), takes: frozen + 2*time.Second, do: freezeAt(p)})
 	}
+	if f.wrongClock {
+		deeds = append(deeds, deed{name: "a clock ten minutes ahead", takes: f.merchant + 4*time.Second, rare: true, do: wrongClock})
+	}
 	return deeds
+}
+
+// wrongClock has a process work in the worker's place for a while whose clock is
+// wrong.
+func wrongClock(w *world, r *rand.Rand, k *worker) bool {
+	right := k.bin
+	if !replace(w, r, k, func() { k.bin, k.ahead = w.aheadBin, clockOff }) {
+		return false
+	}
+	hold(w.form.merchant)
+	return replace(w, r, k, func() { k.bin, k.ahead = right, 0 })
 }
 
 // comeBack starts the next process of a worker, after a while.
@@ -126,8 +140,11 @@ func freezeAt(p faultpoint.Point) func(*world, *rand.Rand, *worker) bool {
 	}
 }
 
-// replace ends a worker in order, as an upgrade does, and starts another.
-func replace(w *world, r *rand.Rand, k *worker) bool {
+// upgrade ends a worker in order, and starts another.
+func upgrade(w *world, r *rand.Rand, k *worker) bool { return replace(w, r, k, func() {}) }
+
+// replace ends a worker in order and starts another, as change has it.
+func replace(w *world, r *rand.Rand, k *worker, change func()) bool {
 	if !k.alive() {
 		k.comeBack(r)
 		return false
@@ -140,6 +157,7 @@ func replace(w *world, r *rand.Rand, k *worker) bool {
 	} else if k.now.status != nil {
 		w.book.say("%s ended with %v after SIGTERM", k.now.name, k.now.status)
 	}
+	change()
 	k.comeBack(r)
 	return true
 }

@@ -24,8 +24,8 @@ type call struct {
 	simulator.Seen
 	process string    // "" where no process says that it was its
 	sent    time.Time // when that process was about to write it
-	granted time.Time // when that process had been allowed to make it
-	slot    time.Time // when it was to leave, by Redis's clock; zero: not known
+	granted time.Time // when that process was allowed to make it, by Redis's clock; zero: not known
+	slot    time.Time // when it was to leave, by the same clock; zero: not known
 	settled time.Time // when that process had written down what it brought; zero: never
 }
 
@@ -58,7 +58,11 @@ func (w *world) gather(orders map[string]bool) evidence {
 			if err != nil {
 				continue // the last line of a process that was killed while it wrote
 			}
-			e.marks[no] = append(e.marks[no], mark{time.UnixMicro(us), faultpoint.Point(point), p.name})
+			m := mark{time.UnixMicro(us), faultpoint.Point(point), p.name}
+			if m.point != faultpoint.Granted && m.point != faultpoint.Slot { // those go by Redis's clock
+				m.at = m.at.Add(-p.ahead)
+			}
+			e.marks[no] = append(e.marks[no], m)
 		}
 		_ = f.Close()
 	}
@@ -95,7 +99,7 @@ func (e evidence) step(c *call, marks []mark, sending int) {
 		case m.process != c.process:
 		case m.point == faultpoint.Slot && c.slot.IsZero():
 			c.slot = m.at
-		case (m.point == faultpoint.Claimed || m.point == faultpoint.Permitted) && c.granted.IsZero():
+		case m.point == faultpoint.Granted && c.granted.IsZero():
 			c.granted = m.at
 		}
 	}

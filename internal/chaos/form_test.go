@@ -44,6 +44,7 @@ type form struct {
 	binary   func(*testing.T) string
 	fate     func(*rand.Rand) simulator.Fate
 
+	wrongClock bool // on one worker, for as long as a merchant's fault lasts
 	everyFault bool // each fault at least once
 }
 
@@ -82,8 +83,19 @@ func longForm() form {
 		confirm:  []time.Duration{200 * time.Millisecond, 2 * time.Second, 5 * time.Second},
 		logLevel: "warn", repeatEvery: 15 * time.Millisecond, windowShut: 20 * time.Second,
 		pause: [2]time.Duration{4 * time.Second, 16 * time.Second}, storePause: [2]time.Duration{8 * time.Second, 20 * time.Second}, merchant: 20 * time.Second,
-		minKills: 50, everyFault: true,
+		minKills: 50, wrongClock: true, everyFault: true,
 	}
+}
+
+// part is a form with a part of the orders in a part of the time, to find out
+// what the whole would take. Not every fault has its turn in it.
+func (f form) part(of float64) form {
+	scale := func(d time.Duration) time.Duration { return time.Duration(float64(d) * of) }
+	f.orders = int(float64(f.orders) * of)
+	f.feedFor, f.attack = scale(f.feedFor), max(scale(f.attack), scale(f.feedFor)+10*time.Second)
+	f.atMost = f.attack + f.settle + 2*time.Minute
+	f.minKills, f.everyFault = 0, false
+	return f
 }
 
 // lease is how long a worker that stands still keeps an order, at the most: the

@@ -253,7 +253,7 @@ func (v *verdict) afterRecord(i int, o ledger.Order, late func(evidence, []call)
 		if c.granted.IsZero() {
 			return ""
 		}
-		if c.granted.After(o.EndedAt.Add(time.Millisecond)) {
+		if c.granted.After(o.EndedAt) {
 			if e.book.lost(c.granted, c.granted) {
 				return "a master that had been replaced let it through"
 			}

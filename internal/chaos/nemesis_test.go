@@ -53,7 +53,11 @@ func packsOf(w *world) packs {
 	if w.form.packs != nil {
 		return w.form.packs(w)
 	}
-	return packs{workers: workerDeeds(w.form), store: w.store.deeds(w), queue: queueDeeds(w.form), platform: platformDeeds(w.form)}
+	p := packs{workers: workerDeeds(w.form), store: w.store.deeds(w), queue: queueDeeds(w.form), platform: platformDeeds(w.form)}
+	for _, deeds := range []*[]deed{&p.workers, &p.store, &p.queue, &p.platform} {
+		*deeds = slices.DeleteFunc(*deeds, func(d deed) bool { return !strings.Contains(d.name, *onlyFlag) })
+	}
+	return p
 }
 
 // newNemesis draws the schedule. It depends on the seed and the form alone.
@@ -133,7 +137,7 @@ func deal(pack []deed, r *rand.Rand, give func(deed, uint64) bool) {
 	isRare := func(d deed) bool { return d.rare }
 	rare := slices.DeleteFunc(slices.Clone(pack), func(d deed) bool { return !d.rare })
 	pack = slices.DeleteFunc(slices.Clone(pack), isRare)
-	for len(pack) > 0 {
+	for len(pack)+len(rare) > 0 {
 		r.Shuffle(len(pack), func(i, j int) { pack[i], pack[j] = pack[j], pack[i] })
 		for _, d := range append(slices.Clone(pack), rare...) {
 			if !give(d, r.Uint64()) {

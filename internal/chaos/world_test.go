@@ -40,6 +40,7 @@ type world struct {
 	ledger   *ledger.Ledger
 	crew     []*worker
 	env      []string
+	aheadBin string // a worker with a wrong clock
 
 	started  time.Time
 	shut     [2]time.Time // the collection window is shut from and to
@@ -120,6 +121,9 @@ func newWorld(t *testing.T, f form, seed uint64) *world {
 	}
 	w.env = append(f.environment(), strings.Fields(string(merchant))...)
 
+	if f.wrongClock {
+		w.aheadBin = build(t, "ahead", overlay(t, map[string]string{clockFile(t): clockAhead(t)}))
+	}
 	var bin string
 	if f.binary != nil {
 		bin = f.binary(t)

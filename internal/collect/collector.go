@@ -179,7 +179,7 @@ func (c *Collector) process(ctx context.Context, taskType string, p tasks.Payloa
 		}
 		switch claim.Code {
 		case ledger.Granted:
-			faultpoint.ReachSlot(claim.Now.Add(claim.Wait), p.OutOrderNo)
+			faultpoint.Grant(claim.Now, claim.Wait, p.OutOrderNo)
 			faultpoint.Reach(faultpoint.Claimed, p.OutOrderNo)
 			return c.step(ctx, claim, asked)
 		case ledger.Absent:

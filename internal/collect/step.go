@@ -69,7 +69,7 @@ func (s *step) recollect(ctx context.Context, look payscore.Reply) error {
 	o := s.claim.Order
 	switch permit.Code {
 	case ledger.Granted:
-		faultpoint.ReachSlot(permit.Now.Add(permit.Wait), o.OutOrderNo)
+		faultpoint.Grant(permit.Now, permit.Wait, o.OutOrderNo)
 		faultpoint.Reach(faultpoint.Permitted, o.OutOrderNo)
 		if s.untilSlot(ctx, asked, permit.Wait) {
 			// The look showed it under WeChat Pay's signature.

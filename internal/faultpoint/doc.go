@@ -26,9 +26,12 @@ const (
 	Settled Point = "settled"
 )
 
-// Slot is no point in a step: its line says when the call is to leave that the
-// step was just granted, by Redis's clock.
-const Slot Point = "slot"
+// Granted and Slot are no points in a step. Their lines say when Redis has granted
+// the step a call, and when that call is to leave, by Redis's clock.
+const (
+	Granted Point = "granted"
+	Slot    Point = "slot"
+)
 
 // Points lists them in that order.
 var Points = []Point{Claimed, Permitted, Sending, Answered, Settling, Settled}

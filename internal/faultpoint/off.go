@@ -10,8 +10,8 @@ import (
 // Reach does nothing in this build.
 func Reach(Point, string) {}
 
-// ReachSlot does nothing in this build.
-func ReachSlot(time.Time, string) {}
+// Grant does nothing in this build.
+func Grant(time.Time, time.Duration, string) {}
 
 // ReachCall does nothing in this build.
 func ReachCall(Point, *url.URL) {}

@@ -92,10 +92,12 @@ func write(at time.Time, p Point, outOrderNo, verb string) {
 	_, _ = trace.Write(append(line, '\n')) // one write: lines do not mix
 }
 
-// ReachSlot says when the call may leave that the order's step was just granted.
-func ReachSlot(at time.Time, outOrderNo string) {
+// Grant says when the order's step was granted a call, by Redis's clock, and how
+// long that is to wait.
+func Grant(at time.Time, wait time.Duration, outOrderNo string) {
 	if on {
-		write(at, Slot, outOrderNo, "")
+		write(at, Granted, outOrderNo, "")
+		write(at.Add(wait), Slot, outOrderNo, "")
 	}
 }
 
