@@ -13,11 +13,12 @@ import (
 )
 
 var (
-	formFlag   = flag.String("chaos", "short", "which form to run: short, long, topologies or mutants")
-	seedFlag   = flag.Uint64("chaos.seed", 0, "the seed of the schedule; 0 draws one")
-	ordersFlag = flag.Int("chaos.orders", 0, "the long form with so many orders, and a part of its faults and time; 0: all of it")
-	onlyFlag   = flag.String("chaos.only", "", "only the faults whose name has this in it")
-	keepFlag   = flag.Bool("chaos.keep", false, "keep the logs and traces of the worker processes")
+	formFlag     = flag.String("chaos", "short", "which form to run: short, long, topologies or mutants")
+	seedFlag     = flag.Uint64("chaos.seed", 0, "the seed of the schedule; 0 draws one")
+	ordersFlag   = flag.Int("chaos.orders", 0, "the long form with so many orders, and a part of its faults and time; 0: all of it")
+	onlyFlag     = flag.String("chaos.only", "", "only the faults whose name has this in it")
+	markdownFlag = flag.Bool("chaos.markdown", false, "print the closing table as Markdown")
+	keepFlag     = flag.Bool("chaos.keep", false, "keep the logs and traces of the worker processes")
 )
 
 func TestMain(m *testing.M) {
@@ -88,6 +89,6 @@ func attack(t *testing.T, f form) {
 	w := newWorld(t, f, seed(t))
 	w.run()
 	v := w.judge()
-	t.Log(v.table())
+	t.Log(v)
 	v.demandZeros(t)
 }

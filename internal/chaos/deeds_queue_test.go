@@ -13,7 +13,7 @@ import (
 func queueDeeds(f form) []deed {
 	lost := func(name string, keys func(ctx context.Context, w *world, r *rand.Rand) ([]string, error)) deed {
 		return deed{name: name, takes: time.Second, do: func(w *world, r *rand.Rand, _ *worker) bool {
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
 			found, err := keys(ctx, w, r)
 			if err != nil || len(found) == 0 {

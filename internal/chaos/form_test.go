@@ -94,7 +94,7 @@ func (f form) part(of float64) form {
 	f.orders = int(float64(f.orders) * of)
 	f.feedFor, f.attack = scale(f.feedFor), max(scale(f.attack), scale(f.feedFor)+10*time.Second)
 	f.atMost = f.attack + f.settle + 2*time.Minute
-	f.minKills, f.everyFault = 0, false
+	f.minKills = 0
 	return f
 }
 

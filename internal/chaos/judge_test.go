@@ -174,15 +174,15 @@ func (v *verdict) suspect(no string, calls []simulator.Seen) []suspicion {
 					v.overlap(i, j, late(i, j)))
 			}
 		}
+		// WeChat Pay is told of a withdrawal after it: that is no breach.
+		telling := o.State == tasks.Withdrawn && o.Sync != nil && c.Call != simulator.CallCollect
 		if shown >= 0 {
 			add(rowAfterEnd, c.Began.Sub(calls[shown].Over), fmt.Sprintf("a %s %%s after a reply had shown the end", c.Call),
-				v.unwritten(i, shown, late(i, -1)))
+				v.unwritten(shown, o, telling, late(i, -1)))
 		}
 		if c.Call == simulator.CallQuery && c.Ended && c.Answered && c.Signed {
 			shown = i
 		}
-		// WeChat Pay is told of a withdrawal after it: that is no breach.
-		telling := o.State == tasks.Withdrawn && o.Sync != nil && c.Call != simulator.CallCollect
 		if known && !telling && !o.EndedAt.IsZero() && c.Began.After(o.EndedAt.Add(time.Millisecond)) {
 			add(rowAfterEnd, c.Began.Sub(o.EndedAt), fmt.Sprintf("a %s %%s after the end was recorded (%s)", c.Call, o.State),
 				v.afterRecord(i, o, late(i, -1)))
@@ -233,10 +233,13 @@ func (v *verdict) overlap(i, j int, late func(evidence, []call) string) func(evi
 
 // unwritten: a call after an end that was shown is nobody's fault where whoever
 // was shown it could not write it down.
-func (v *verdict) unwritten(i, shown int, late func(evidence, []call) string) func(evidence, []call) string {
+func (v *verdict) unwritten(shown int, o ledger.Order, telling bool, late func(evidence, []call) string) func(evidence, []call) string {
 	return func(e evidence, all []call) string {
 		if cause := late(e, all); cause != "" {
 			return cause
+		}
+		if c := all[shown]; telling && !c.granted.IsZero() && !c.granted.After(o.EndedAt) {
+			return "it was withdrawn under that call, and WeChat Pay was told all the same"
 		}
 		return e.unwritten(all[shown], v.w.form.lease())
 	}

@@ -47,7 +47,7 @@ func TestMutantsAreCaught(t *testing.T) {
 		w := newWorld(t, f, s)
 		w.run()
 		v := w.judge()
-		t.Log(v.table())
+		t.Log(v)
 		v.demandZeros(t)
 	})
 	for _, m := range mutants {
@@ -57,7 +57,7 @@ func TestMutantsAreCaught(t *testing.T) {
 			w := newWorld(t, f, s)
 			w.run()
 			v := w.judge()
-			t.Log(v.table())
+			t.Log(v)
 			caught := false
 			for _, row := range promised {
 				caught = caught || len(v.breaches[row]) > 0

@@ -101,7 +101,7 @@ func (f form) notifications(p *post, mchid string) simulator.Notifications {
 
 // awaitNotifications waits until the platform has nothing more to tell.
 func (w *world) awaitNotifications() {
-	for deadline := time.Now().Add(w.form.giveUp + 30*time.Second); ; <-time.After(500 * time.Millisecond) {
+	for deadline := time.Now().Add(w.form.giveUp + 30*time.Second); ; <-time.After(time.Second) {
 		n := w.sim.Report().Notifications
 		if n.Pending == 0 {
 			return

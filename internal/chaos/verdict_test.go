@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -178,7 +177,7 @@ func (v *verdict) judgeDeeds() {
 	if len(b.deaths) < v.w.form.minKills {
 		v.breach(rowDeeds, "%d workers killed, %d at least", len(b.deaths), v.w.form.minKills)
 	}
-	if !v.w.form.everyFault {
+	if !v.w.form.everyFault || v.w.form.minKills == 0 {
 		return
 	}
 	for _, l := range v.w.nemesis.lanes {
@@ -188,43 +187,6 @@ func (v *verdict) judgeDeeds() {
 			}
 		}
 	}
-}
-
-// table is the closing table.
-func (v *verdict) table() string {
-	var b strings.Builder
-	f := v.w.form
-	fmt.Fprintf(&b, "\n%d orders, %d calls, %d workers killed, %d frozen, in %s (seed %d)\n",
-		f.orders, len(v.w.calls), len(v.w.book.deaths), len(v.w.book.freezes), v.w.finished.Sub(v.w.started).Round(time.Second), v.w.seed)
-	for _, s := range tasks.States {
-		fmt.Fprintf(&b, "%s %d  ", s, v.ends[s])
-	}
-	fmt.Fprintf(&b, "\nmost calls in a second %d of %v; payments beside another end %d\n", v.most, f.rate, v.late)
-	fmt.Fprintf(&b, "%d notifications delivered and %d taken; with a SIGNTEST signature %d and %d; %d forgeries refused\n\n",
-		v.told.Deliveries, v.told.Taken, v.told.SignTests, v.told.SignTestsTaken, v.w.billing.forgeriesRefused)
-	for _, row := range rows {
-		fmt.Fprintf(&b, "  %-46s %6d\n", row, len(v.breaches[row]))
-	}
-	if len(v.beyond) > 0 {
-		b.WriteString("\nbeyond physics, each with its cause proven:\n")
-		for _, row := range slices.Sorted(maps.Keys(v.beyond)) {
-			fmt.Fprintf(&b, "  %-108s %4d, at most by %s\n", row, v.beyond[row].times, v.beyond[row].most.Round(time.Millisecond))
-		}
-	}
-	b.WriteString("\nfaults (and how often there was nothing to hit):\n")
-	for _, name := range slices.Sorted(maps.Keys(v.w.book.faults)) {
-		fmt.Fprintf(&b, "  %-66s %4d", name, v.w.book.faults[name])
-		if n := v.w.book.misses[name]; n > 0 {
-			fmt.Fprintf(&b, " (%d)", n)
-		}
-		b.WriteString("\n")
-	}
-	for name, n := range v.w.book.misses {
-		if v.w.book.faults[name] == 0 {
-			fmt.Fprintf(&b, "  %-66s    0 (%d)\n", name, n)
-		}
-	}
-	return b.String()
 }
 
 // shown is how many breaches of a row are told in full.
