@@ -15,6 +15,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/faultpoint"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/payscore"
@@ -180,6 +181,8 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 		}
 		switch claim.Code {
 		case ledger.Granted:
+			faultpoint.Grant(claim.Now, claim.Wait, p.OutOrderNo)
+			faultpoint.Reach(faultpoint.Claimed, p.OutOrderNo)
 			return c.step(ctx, claim, asked)
 		case ledger.Absent:
 			if c.outlived(t) {

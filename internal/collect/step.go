@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/faultpoint"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/payscore"
@@ -68,6 +69,8 @@ func (s *step) recollect(ctx context.Context, look payscore.Reply) error {
 	o := s.claim.Order
 	switch permit.Code {
 	case ledger.Granted:
+		faultpoint.Grant(permit.Now, permit.Wait, o.OutOrderNo)
+		faultpoint.Reach(faultpoint.Permitted, o.OutOrderNo)
 		if s.untilSlot(ctx, asked, permit.Wait) {
 			// The look showed it under WeChat Pay's signature.
 			s.claim.Order.Missing, s.claim.Order.Known = 0, true
@@ -225,6 +228,7 @@ func (s *step) write(ctx context.Context, set ledger.Settlement, last payscore.R
 	// Giving the lease back survives the worker's own cancellation.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), s.lease)
 	defer cancel()
+	faultpoint.Reach(faultpoint.Settling, s.claim.Order.OutOrderNo)
 	for try := time.Duration(1); ; try++ {
 		res, err := s.ledger.Settle(ctx, s.claim, set)
 		if err == nil {
@@ -251,6 +255,7 @@ func (s *step) settled(set ledger.Settlement, last payscore.Reply, res ledger.Se
 		s.yielded = true
 		s.endedBefore(log, last, res.End)
 	case ledger.Settled, ledger.Repeat: // a repeat: the first answer was lost
+		faultpoint.Reach(faultpoint.Settled, s.claim.Order.OutOrderNo)
 		switch {
 		case set.Sync != "":
 			s.synced(log, set)

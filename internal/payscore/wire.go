@@ -15,6 +15,8 @@ import (
 
 	"github.com/sony/gobreaker/v2"
 	"golang.org/x/time/rate"
+
+	"payscore-collector/internal/faultpoint"
 )
 
 // maxBody bounds a reply. An order entity is a few kilobytes.
@@ -124,11 +126,13 @@ func (w *wire) send(req *http.Request, host *url.URL) (*http.Response, error) {
 	if out.Body == nil || out.Body == http.NoBody {
 		out.Body = io.NopCloser(bytes.NewReader(nil))
 	}
+	faultpoint.ReachCall(faultpoint.Sending, out.URL)
 	resp, err := w.base.RoundTrip(out)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
+	faultpoint.ReachCall(faultpoint.Answered, out.URL)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		// Nobody asked for it, and no deadline ends the reading of what
 		// follows it: net/http hands over the bare connection.

@@ -47,16 +47,22 @@ func Start(t testing.TB, args ...string) *Server {
 // none. Further args are its settings, such as "--maxmemory", "10mb".
 func StartReal(t testing.TB, args ...string) *Server {
 	t.Helper()
+	NeedReal(t)
+	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", FreePort(t)), Real: true, dir: t.TempDir()}
+	s.connect(t)
+	s.Run(t, args...)
+	return s
+}
+
+// NeedReal skips the test where there is no redis-server to start.
+func NeedReal(t testing.TB) {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("this test needs a redis-server on the PATH")
 	}
 	if os.Getenv(EmbeddedOnly) == "1" {
 		t.Skip("this test needs a real redis-server, and " + EmbeddedOnly + " is set")
 	}
-	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", FreePort(t)), Real: true, dir: t.TempDir()}
-	s.connect(t)
-	s.Run(t, args...)
-	return s
 }
 
 func (s *Server) connect(t testing.TB) {

@@ -140,7 +140,7 @@ func (o *order) query(m Merchant, now time.Time) reply {
 		return errUnknownOrder.reply()
 	}
 	r := jsonReply(o.entity(m))
-	r.showsEnd = o.ended()
+	r.showsEnd, r.showsOwed = o.ended(), o.awaitsPayment()
 	return r
 }
 

@@ -113,18 +113,24 @@ type call struct {
 	order *order // nil where no such order was added
 	n     int64  // how many calls the order (or, without one, the platform) has had
 	end   func() // ends the call in its order's audit; safe to call again
+	seen  Seen
 }
 
 // begin counts a call that has arrived. Whoever calls it must call end.
 func (s *Simulator) begin(kind Call, no string) *call {
 	s.audit.countCall(kind, time.Now())
-	c := &call{kind: kind, no: no, order: s.find(no), end: func() {}}
+	c := &call{kind: kind, no: no, order: s.find(no), seen: Seen{Began: time.Now()}}
+	c.end = sync.OnceFunc(func() {
+		c.seen.Over = time.Now()
+		if c.order != nil {
+			c.order.endCall()
+		}
+	})
 	if c.order == nil {
 		c.n = s.audit.calls.Load()
 		return c
 	}
 	c.n = c.order.beginCall(kind, s.clock())
-	c.end = sync.OnceFunc(c.order.endCall)
 	return c
 }
 

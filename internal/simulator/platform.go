@@ -17,6 +17,7 @@ const maxRequestBody = 64 << 10
 func (s *Simulator) platform(kind Call, orderNo func(*http.Request) string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := s.begin(kind, orderNo(r))
+		defer s.tellWatcher(c)
 		defer c.end()
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBody))
 		if err != nil {
@@ -66,6 +67,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (s *Simulator) answer(r *http.Request, c *call, body []byte, f Faults, luck lots) reply {
 	if f.Down {
 		s.audit.countFault(faultDown)
+		c.seen.Fault = faultDown
 		return pageReply(http.StatusBadGateway)
 	}
 	nonce, refusal := s.authorize(r, body)
@@ -78,14 +80,17 @@ func (s *Simulator) answer(r *http.Request, c *call, body []byte, f Faults, luck
 	switch {
 	case f.SignError:
 		s.audit.countFault(faultSignError)
+		c.seen.Fault = faultSignError
 		rep := signError("serial_no", "the merchant's API certificate is not valid any more", nil).reply()
 		rep.how = signNone
 		return rep
 	case f.NoAuth:
 		s.audit.countFault(faultNoAuth)
+		c.seen.Fault = faultNoAuth
 		return errNoAuth.reply()
 	case !s.pace.admit(f.MaxRate, time.Now()):
 		s.audit.countFault(faultRate)
+		c.seen.Fault = faultRate
 		return errTooFrequent.reply()
 	}
 	t := s.treatment(c, f, luck)
@@ -98,6 +103,7 @@ func (s *Simulator) answer(r *http.Request, c *call, body []byte, f Faults, luck
 	if t.acts {
 		rep = s.act(r, c, body, f)
 	}
+	c.seen.Own = t.acts && t.instead == nil
 	if t.instead != nil {
 		rep = *t.instead
 	}

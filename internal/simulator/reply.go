@@ -33,6 +33,8 @@ type reply struct {
 	// showsEnd is set where the body truthfully shows that the order has
 	// ended; from its delivery on, further calls are audited as useless.
 	showsEnd bool
+	// showsOwed is set where it shows that the order waits for payment.
+	showsOwed bool
 }
 
 func jsonReply(v any) reply {
@@ -90,8 +92,11 @@ func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler) // how net/http is told to close it
 	}
+	c.seen.Status, c.seen.Signed = rep.status, rep.how == signGood
+	c.seen.Owed, c.seen.Ended = rep.showsOwed && c.seen.Own, rep.showsEnd && c.seen.Own
 	if !rep.showsEnd || rep.how != signGood || r.Context().Err() != nil {
-		_, _ = w.Write(rep.body) // where it fails, the client has left
+		_, err := w.Write(rep.body) // where it fails, the client has left
+		c.seen.Answered = err == nil && r.Context().Err() == nil
 		return
 	}
 	// Before the write and not after it, for the same reason: the client's
@@ -104,6 +109,7 @@ func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep
 	if err != nil {
 		c.order.endShown(-1) // the client never got it
 	}
+	c.seen.Answered = err == nil
 }
 
 // newRequestID is a Request-ID with the finer code behind its last dash.

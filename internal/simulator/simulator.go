@@ -34,6 +34,9 @@ type Options struct {
 	// due by a Clock other than the default happens within some 20 ms of real
 	// time, or when somebody looks. It must be safe for concurrent use.
 	Clock func() time.Time
+	// Watch, where given, is told of each call when it is over. It is called
+	// from many goroutines, and the call's connection waits for it.
+	Watch func(Seen)
 	// NotifyURL is where payments are notified to at first, as
 	// [Notifications].URL; empty notifies nobody.
 	NotifyURL string
@@ -64,6 +67,7 @@ type Simulator struct {
 	id            identity
 	clock         func() time.Time
 	foreignClock  bool // not the machine's
+	watch         func(Seen)
 	seed          atomic.Uint64
 	faults        atomic.Pointer[Faults]
 	notifications atomic.Pointer[Notifications] // defaults filled in
@@ -94,7 +98,7 @@ func New(opts Options) (*Simulator, error) {
 			return nil, err
 		}
 	}
-	s := &Simulator{id: id, clock: opts.Clock, foreignClock: foreignClock, orders: make(map[string]*order)}
+	s := &Simulator{id: id, clock: opts.Clock, foreignClock: foreignClock, watch: opts.Watch, orders: make(map[string]*order)}
 	s.seed.Store(opts.Seed)
 	s.faults.Store(&Faults{})
 	if opts.NotifyURL != "" {

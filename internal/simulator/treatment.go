@@ -27,6 +27,7 @@ func (s *Simulator) treatment(c *call, f Faults, luck lots) treatment {
 		c.order.mu.Unlock()
 		if ok {
 			s.audit.countScripted(scripted.Kind)
+			c.seen.Fault = string(scripted.Kind)
 			return s.script(c, scripted)
 		}
 	}
@@ -35,6 +36,7 @@ func (s *Simulator) treatment(c *call, f Faults, luck lots) treatment {
 		return honest
 	}
 	s.audit.countFault(fault)
+	c.seen.Fault = fault
 	return faultTreatment(fault, luck.coin)
 }
 

@@ -1,0 +1,32 @@
+// Package chaos attacks the six promises and judges what is left of them. Its
+// tests run real worker processes against a real redis-server and the simulator
+// while a nemesis kills, stops, cuts off, fills, deletes and lies, all by a
+// schedule drawn from one seed; then every order of the ledger is held against
+// the platform's own record of each call.
+//
+//	go test ./internal/chaos                                  about a minute; needs a redis-server
+//	go test -v ./internal/chaos -chaos=long -timeout 40m      100,000 orders, every fault there is
+//	go test -v ./internal/chaos -chaos=topologies             six minutes: standalone, Sentinel, Cluster
+//	go test -v ./internal/chaos -chaos=mutants -timeout 20m   the harness must notice what was broken on purpose
+//	go test -v ./internal/chaos -chaos.seed=N                 the same schedule of faults again
+//
+// A seed repeats the schedule: which fault, when, to which process, with which
+// parameters, and which calls the platform answers wrongly. It cannot repeat
+// how the processes interleave.
+//
+// # The verdict
+//
+// Each row of the table counts breaches of a promise, and all must be zero. Some
+// events look like breaches and cannot be prevented by anybody: a process that
+// was frozen between its last look at the clock and the write of its request
+// sends that request when it thaws. Those are counted apart, under "beyond
+// physics", and only where the cause is proven: workers of this build write down
+// each point of each step (package faultpoint), and the nemesis what it did to
+// which process and when. What has no proven cause is a breach.
+//
+// Replicas follow their master asynchronously, so a failover loses what was
+// written last. In those topologies billing does at the end what the README asks
+// for after a failover: it hands its orders over again, and withdraws again what
+// it had withdrawn. What was lost is counted apart, too, and only where it was
+// written shortly before, or during, a failover.
+package chaos

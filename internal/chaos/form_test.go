@@ -1,0 +1,127 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/simulator"
+)
+
+// form is one size of the attack. Everything that takes a day is compressed to
+// seconds.
+type form struct {
+	orders  int
+	feedFor time.Duration // over which orders are handed over, evenly
+	attack  time.Duration // how long the nemesis is at work
+	settle  time.Duration // how long what is open then may take to end
+	atMost  time.Duration // the whole run
+
+	workers     int
+	concurrency int
+	rate        float64
+	callTimeout time.Duration
+	minGap      time.Duration
+	giveUp      time.Duration
+	schedule    []time.Duration
+	confirm     []time.Duration
+	logLevel    string
+	repeatEvery time.Duration // how often billing does something that it need not
+	foreignOnly bool          // and whether that is only tasks of other asynq clients
+	windowShut  time.Duration // into the run: until then (0: never) the collection window is shut
+
+	pause      [2]time.Duration // between two faults of one lane
+	storePause [2]time.Duration // the same, of Redis, which everybody waits for
+	merchant   time.Duration    // how long a merchant's fault lasts
+	minKills   int
+
+	// What differs from the usual, where it is not nil.
+	packs    func(*world) packs
+	newStore func(*testing.T) store
+	binary   func(*testing.T) string
+	fate     func(*rand.Rand) simulator.Fate
+
+	wrongClock bool // on one worker, for as long as a merchant's fault lasts
+	everyFault bool // each fault at least once
+}
+
+func shortForm() form {
+	return form{
+		orders: 500, feedFor: 32 * time.Second, attack: 42 * time.Second, settle: 60 * time.Second, atMost: 3 * time.Minute,
+		workers: 3, concurrency: 24, rate: 36, callTimeout: time.Second,
+		minGap: 1100 * time.Millisecond, giveUp: 20 * time.Second,
+		schedule: []time.Duration{1200 * time.Millisecond, 2 * time.Second},
+		confirm:  []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, time.Second},
+		logLevel: "info", repeatEvery: 15 * time.Millisecond, windowShut: 2 * time.Second,
+		pause: [2]time.Duration{300 * time.Millisecond, 1500 * time.Millisecond}, storePause: [2]time.Duration{2 * time.Second, 4 * time.Second}, merchant: 4 * time.Second,
+		minKills: 5,
+	}
+}
+
+// topologyForm is the short form with time for failovers, and without what is
+// done to asynq's keys, nor what closes the gate: while it is closed there is
+// little to lose.
+func topologyForm() form {
+	f := shortForm()
+	f.feedFor, f.attack, f.atMost, f.giveUp = 65*time.Second, 75*time.Second, 4*time.Minute, 30*time.Second
+	f.packs = func(w *world) packs {
+		open := slices.DeleteFunc(platformDeeds(w.form), func(d deed) bool { return d.closesGate })
+		return packs{workers: workerDeeds(w.form), store: w.store.deeds(w), platform: open}
+	}
+	return f
+}
+
+func longForm() form {
+	return form{
+		orders: 100_000, feedFor: 16 * time.Minute, attack: 17 * time.Minute, settle: 4 * time.Minute, atMost: 25 * time.Minute,
+		workers: 4, concurrency: 64, rate: 400, callTimeout: 2 * time.Second,
+		minGap: 2 * time.Second, giveUp: 90 * time.Second,
+		schedule: []time.Duration{3 * time.Second, 10 * time.Second, 30 * time.Second},
+		confirm:  []time.Duration{200 * time.Millisecond, 2 * time.Second, 5 * time.Second},
+		logLevel: "warn", repeatEvery: 15 * time.Millisecond, windowShut: 20 * time.Second,
+		pause: [2]time.Duration{4 * time.Second, 16 * time.Second}, storePause: [2]time.Duration{8 * time.Second, 20 * time.Second}, merchant: 20 * time.Second,
+		minKills: 50, wrongClock: true, everyFault: true,
+	}
+}
+
+// part is a form with a part of the orders in a part of the time, to find out
+// what the whole would take. Not every fault has its turn in it.
+func (f form) part(of float64) form {
+	scale := func(d time.Duration) time.Duration { return time.Duration(float64(d) * of) }
+	f.orders = int(float64(f.orders) * of)
+	f.feedFor, f.attack = scale(f.feedFor), max(scale(f.attack), scale(f.feedFor)+10*time.Second)
+	f.atMost = f.attack + f.settle + 2*time.Minute
+	f.minKills = 0
+	return f
+}
+
+// lease is how long a worker that stands still keeps an order, at the most: the
+// call's time, the margin for settling, and the wait for a slot.
+func (f form) lease() time.Duration { return f.callTimeout + 5*time.Second + time.Second }
+
+func durations(ds []time.Duration) string {
+	var out []string
+	for _, d := range ds {
+		out = append(out, d.String())
+	}
+	return strings.Join(out, ",")
+}
+
+// environment is a worker's, beside the merchant's keys and where Redis is.
+func (f form) environment() []string {
+	return []string{
+		"ADMIN_ADDR=",
+		fmt.Sprintf("WORKER_CONCURRENCY=%d", f.concurrency),
+		fmt.Sprintf("COLLECT_RATE=%v", f.rate),
+		"CALL_TIMEOUT=" + f.callTimeout.String(),
+		"MIN_GAP=" + f.minGap.String(),
+		"GIVE_UP_AFTER=" + f.giveUp.String(),
+		"COLLECT_SCHEDULE=" + durations(f.schedule),
+		"CONFIRM_SCHEDULE=" + durations(f.confirm),
+		"SWEEP_EVERY=500ms",
+		"LOG_LEVEL=" + f.logLevel,
+	}
+}

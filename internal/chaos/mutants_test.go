@@ -1,0 +1,153 @@
+package chaos
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/simulator"
+)
+
+// mutant is a worker from which something was taken that a promise rests on.
+type mutant struct {
+	name     string
+	file     string // from this directory
+	old, new string
+}
+
+var mutants = []mutant{
+	{
+		name: "without fencing",
+		file: "../ledger/settle.lua",
+		old:  "if r[2] ~= s.token then return { 'lost', now, '', '' } end",
+		new:  "",
+	},
+	{
+		name: "without the query before collecting again",
+		file: "../collect/step.go",
+		old:  "if claim.Plan == ledger.Collect || claim.Plan == ledger.TellPaid {",
+		new:  "if claim.Plan == ledger.Collect || claim.Plan == ledger.TellPaid || claim.Plan == ledger.Recheck {",
+	},
+}
+
+// A harness that finds nothing may be blind. It has to find what was broken on
+// purpose, and to find nothing where nothing was, under the very same attack.
+func TestMutantsAreCaught(t *testing.T) {
+	if *formFlag != "mutants" {
+		return
+	}
+	s := seed(t)
+	enoughTime(t, 5*time.Minute)
+	t.Run("nothing broken", func(t *testing.T) {
+		f := mutantForm()
+		w := newWorld(t, f, s)
+		w.run()
+		v := w.judge()
+		t.Log(v)
+		v.demandZeros(t)
+	})
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			f := mutantForm()
+			f.binary = func(t *testing.T) string { return build(t, strings.ReplaceAll(m.name, " ", "-"), m.overlay(t)) }
+			w := newWorld(t, f, s)
+			w.run()
+			v := w.judge()
+			t.Log(v)
+			caught := false
+			for _, row := range promised {
+				caught = caught || len(v.breaches[row]) > 0
+			}
+			if !caught {
+				t.Errorf("the harness has not noticed a worker %s", m.name)
+			}
+		})
+	}
+}
+
+// promised are the rows that a mutant has to show in; that orders end late or
+// that a process died would be no proof.
+var promised = []string{rowLost, rowWrong, rowUnsigned, rowAmounts, rowAtOnce, rowAfterEnd, rowSoon, rowWindow, rowBlind}
+
+// overlay writes the file for go build's -overlay.
+func (m mutant) overlay(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs(m.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(string(src), m.old) != 1 {
+		t.Fatalf("%s has changed: find the place anew where the worker can be broken %q", m.file, m.name)
+	}
+	mutated := strings.Replace(string(src), m.old, m.new, 1)
+	return overlay(t, map[string]string{path: mutated})
+}
+
+// overlay writes sources to stand in for files of the same path.
+func overlay(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	replace := map[string]string{}
+	for path, src := range files {
+		replace[path] = filepath.Join(dir, filepath.Base(path))
+		if err := os.WriteFile(replace[path], []byte(src), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(file, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// mutantForm is an attack tuned to workers that do not notice that they were
+// overtaken. What a worker writes is held up on its way to Redis until its lease
+// is over and the order is another's: its own clock cannot keep it from that, only
+// the token can. Calls are slow, so that others are in them just then; most orders
+// take several collects; and tasks that know no rounds come all the while, since
+// the round of a task alone keeps most of them from harm.
+func mutantForm() form {
+	f := shortForm()
+	f.orders, f.feedFor, f.attack, f.settle, f.windowShut, f.concurrency = 300, 40*time.Second, 50*time.Second, 90*time.Second, 0, 48
+	f.giveUp, f.minKills, f.repeatEvery, f.foreignOnly = 40*time.Second, 0, 3*time.Millisecond, true
+	f.fate = func(r *rand.Rand) simulator.Fate {
+		if r.IntN(4) > 0 {
+			return simulator.FateDeclines(2 + r.IntN(3))
+		}
+		return drawFate(r)
+	}
+	f.packs = func(w *world) packs {
+		held := f.callTimeout + 5*time.Second // a lease without the wait for a slot
+		return packs{
+			workers: []deed{{name: "what it writes to Redis held up until its lease is over", takes: held + 3*time.Second, do: func(w *world, r *rand.Rand, k *worker) bool {
+				from := time.Now()
+				k.proxy.unplug(true)
+				hold(held + lasting(r, 1000*time.Millisecond, 3000*time.Millisecond))
+				k.proxy.unplug(false)
+				w.book.outage(outage{what: "a worker was cut off", from: from, to: time.Now()})
+				return true
+			}}},
+			platform: []deed{{name: "slow, and some replies lost", takes: f.attack - time.Second, do: func(w *world, _ *rand.Rand, _ *worker) bool {
+				w.setFaults(simulator.Faults{
+					Latency: simulator.Duration(f.callTimeout * 6 / 10), LatencyJitter: simulator.Duration(f.callTimeout / 4), DropAfter: 0.1,
+				})
+				hold(f.attack - time.Second)
+				return true
+			}}},
+		}
+	}
+	return f
+}

@@ -1,0 +1,116 @@
+//go:build chaos
+
+package faultpoint
+
+import (
+	"bufio"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Fault points are driven through two files that the process inherits: it
+// reads orders of the form "kill POINT", "stop POINT" and "off" from the first,
+// a line each, and writes "UNIX-MICROSECONDS POINT OUT_ORDER_NO" to the second
+// for each point that it reaches; the one at which it obeys an order has the
+// order's verb behind it. What was written outlives a SIGKILL.
+const (
+	ordersFD = 3
+	traceFD  = 4
+)
+
+// Env names the variable that switches the points on: set to 1.
+const Env = "PAYSCORE_FAULTPOINTS"
+
+type order struct {
+	verb  string
+	point Point
+}
+
+var (
+	on    = os.Getenv(Env) == "1"
+	armed atomic.Pointer[order]
+	trace *os.File
+)
+
+func init() {
+	if !on {
+		return
+	}
+	trace = os.NewFile(traceFD, "trace")
+	go obey(os.NewFile(ordersFD, "orders"))
+}
+
+func obey(orders *os.File) {
+	lines := bufio.NewScanner(orders)
+	for lines.Scan() {
+		verb, point, _ := strings.Cut(lines.Text(), " ")
+		if verb == "off" {
+			armed.Store(nil)
+			continue
+		}
+		armed.Store(&order{verb, Point(point)})
+	}
+}
+
+// Reach says that the step of an order has come to a point.
+func Reach(p Point, outOrderNo string) {
+	if !on {
+		return
+	}
+	o := armed.Load()
+	mine := o != nil && o.point == p && armed.CompareAndSwap(o, nil)
+	verb := ""
+	if mine {
+		verb = o.verb
+	}
+	write(time.Now(), p, outOrderNo, verb)
+	if !mine {
+		return
+	}
+	signal := syscall.SIGSTOP
+	if o.verb == "kill" {
+		signal = syscall.SIGKILL
+	}
+	_ = syscall.Kill(os.Getpid(), signal)
+	// The signal stops the threads one after the other. This one goes no further
+	// before it was stopped as well.
+	time.Sleep(20 * time.Millisecond)
+}
+
+func write(at time.Time, p Point, outOrderNo, verb string) {
+	line := strconv.AppendInt(make([]byte, 0, 80), at.UnixMicro(), 10)
+	for _, word := range []string{string(p), outOrderNo, verb} {
+		if word != "" {
+			line = append(append(line, ' '), word...)
+		}
+	}
+	_, _ = trace.Write(append(line, '\n')) // one write: lines do not mix
+}
+
+// Grant says when the order's step was granted a call, by Redis's clock, and how
+// long that is to wait.
+func Grant(at time.Time, wait time.Duration, outOrderNo string) {
+	if on {
+		write(at, Granted, outOrderNo, "")
+		write(at.Add(wait), Slot, outOrderNo, "")
+	}
+}
+
+// ReachCall is Reach for the order that a call to the platform is about.
+func ReachCall(p Point, u *url.URL) {
+	if !on {
+		return
+	}
+	no := u.Query().Get("out_order_no")
+	if parts := strings.Split(u.Path, "/"); no == "" && len(parts) > 4 {
+		no = parts[4] // /v3/payscore/serviceorder/{out_order_no}/pay
+	}
+	if no != "" {
+		Reach(p, no)
+	}
+}
