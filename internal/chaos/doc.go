@@ -4,11 +4,11 @@
 // schedule drawn from one seed; then every order of the ledger is held against
 // the platform's own record of each call.
 //
-//	go test ./internal/chaos                                  about a minute; needs a redis-server
+//	go test -v ./internal/chaos -chaos=short                  about a minute; needs a redis-server
 //	go test -v ./internal/chaos -chaos=long -timeout 40m      100,000 orders, every fault there is
 //	go test -v ./internal/chaos -chaos=topologies             six minutes: standalone, Sentinel, Cluster
 //	go test -v ./internal/chaos -chaos=mutants -timeout 20m   the harness must notice what was broken on purpose
-//	go test -v ./internal/chaos -chaos.seed=N                 the same schedule of faults again
+//	go test -v ./internal/chaos -chaos=short -chaos.seed=N    the same schedule of faults again
 //
 // A seed repeats the schedule: which fault, when, to which process, with which
 // parameters, and which calls the platform answers wrongly. It cannot repeat
