@@ -1,0 +1,132 @@
+package ledger_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/redistest"
+	"payscore-collector/tasks"
+)
+
+// Check compares everything. It runs after every operation.
+func (m *model) Check(t *rapid.T) {
+	m.t = t
+	ctx, k := context.Background(), tasks.KeysOf(m.mchid)
+	var paid int64
+	stats := map[tasks.State]int64{}
+	for _, no := range modelNos {
+		got, err := m.l.Get(ctx, no)
+		o := m.orders[no]
+		if o == nil {
+			delete(m.was, no)
+			m.want("order "+no, fmt.Sprint(err), ledger.ErrNotFound.Error())
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if was := m.was[no]; was != "" && was != got.State && !slices.Contains(was.Next(), got.State) {
+			t.Fatalf("%s went from %s to %s", no, was, got.State)
+		}
+		m.was[no] = got.State
+		stats[tasks.State(o.state)]++
+		if o.state == "paid" {
+			paid += o.paid
+		}
+		sync, why := "", ""
+		if got.Sync != nil {
+			sync, why = string(got.Sync.State), got.Sync.Reason
+		}
+		value := func(n *int64) int64 {
+			if n == nil {
+				return 0
+			}
+			return *n
+		}
+		type view struct {
+			State, Reason, Tx, Pt, Sync, Why string
+			Next                             ledger.Plan
+			Collects, Queries, Attempts      int64
+			Total, Paid                      int64
+			Late, Differs, Ended             bool
+			Entries                          int
+		}
+		m.want("order "+no, view{
+			string(got.State), got.Reason, got.TransactionID, got.PaidType, sync, why, got.Next,
+			got.CollectCalls, got.QueryCalls, got.Attempts, value(got.TotalAmount), value(got.PaidAmount),
+			!got.LatePaymentAt.IsZero(), got.AmountDiffers != nil, !got.EndedAt.IsZero(), len(got.Log),
+		}, view{
+			o.state, o.reason, o.tx, o.pt, o.sync, o.why, o.next,
+			o.collects, o.queries, o.attempts, o.total, o.paid, o.late, o.differs, !o.open(), min(o.entries, ledger.LogEntries),
+		})
+	}
+	due := m.redis.Client.ZRange(ctx, k.Due(), 0, -1).Val()
+	due = slices.Sorted(slices.Values(due))
+	var wantDue []string
+	for no := range m.due {
+		wantDue = append(wantDue, no)
+	}
+	slices.Sort(wantDue)
+	m.want("due index", due, wantDue)
+	ended := map[string]string{}
+	for _, state := range tasks.States {
+		for _, no := range m.redis.Client.ZRange(ctx, k.Ended(state), 0, -1).Val() {
+			ended[no] += string(state)
+		}
+	}
+	m.want("ended indexes", ended, m.ended)
+	s, err := m.l.Stats(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for state, n := range s.Orders {
+		if n == 0 {
+			delete(s.Orders, state)
+		}
+	}
+	m.want("counters", s, ledger.Stats{Orders: stats, PaidAmount: paid, PaidLeft: m.paidLeft})
+	events := map[string][]string{}
+	for _, x := range m.redis.Client.XRange(ctx, k.Outcomes(), "-", "+").Val() {
+		e, err := ledger.DecodeEvent(m.mchid, x.ID, x.Values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var total, paid int64
+		if e.TotalAmount != nil {
+			total = *e.TotalAmount
+		}
+		if e.PaidAmount != nil {
+			paid = *e.PaidAmount
+		}
+		events[e.OutOrderNo] = append(events[e.OutOrderNo], fmt.Sprintf("%d %s %s %s total=%d paid=%d %s sync=%s attempts=%d ended=%t late=%t",
+			e.Seq, strings.TrimPrefix(e.Type, "order."), e.State, e.Reason, total, paid, e.TransactionID, e.Sync, e.Attempts,
+			!e.EndedAt.IsZero(), !e.LatePaymentAt.IsZero()))
+	}
+	m.want("stream", events, m.events)
+}
+
+func TestScriptsAgainstAModel(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	run := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		run++
+		mchid := fmt.Sprintf("19%08d", run)
+		m := &model{
+			l: ledger.New(srv.Client, mchid), producer: tasks.NewProducer(srv.Client), redis: srv, mchid: mchid,
+			orders: map[string]*modelOrder{}, was: map[string]tasks.State{}, due: map[string]bool{}, ended: map[string]string{}, events: map[string][]string{},
+		}
+		rt.Repeat(map[string]func(*rapid.T){
+			"": m.Check, "open": m.Open, "withdraw": m.Withdraw, "claim": m.Claim, "claim again": m.Claim, "permit": m.Permit,
+			"settle": m.Settle, "settle again": m.Settle, "notice": m.Notice, "expire": m.Expire, "sweep": m.Sweep,
+			"rewind": m.Rewind, "retain": m.Retain,
+		})
+		_ = srv.Client.FlushDB(context.Background()).Err()
+	})
+}
