@@ -122,7 +122,8 @@ func overlay(t *testing.T, files map[string]string) string {
 func mutantForm() form {
 	f := shortForm()
 	f.orders, f.feedFor, f.attack, f.settle, f.windowShut, f.concurrency = 300, 40*time.Second, 50*time.Second, 90*time.Second, 0, 48
-	f.giveUp, f.minKills, f.repeatEvery, f.foreignOnly = 40*time.Second, 0, 3*time.Millisecond, true
+	f.rate, f.callTimeout, f.storePause = 120, 3*time.Second, [2]time.Duration{200 * time.Millisecond, time.Second}
+	f.giveUp, f.minKills, f.repeatEvery, f.foreignOnly = 60*time.Second, 0, 3*time.Millisecond, true
 	f.fate = func(r *rand.Rand) simulator.Fate {
 		if r.IntN(4) > 0 {
 			return simulator.FateDeclines(2 + r.IntN(3))
@@ -132,19 +133,20 @@ func mutantForm() form {
 	f.packs = func(w *world) packs {
 		held := f.callTimeout + 5*time.Second // a lease without the wait for a slot
 		return packs{
-			workers: []deed{{name: "what it writes to Redis held up until its lease is over", takes: held + 3*time.Second, do: func(w *world, r *rand.Rand, k *worker) bool {
-				from := time.Now()
+			store: []deed{{name: "what one worker writes to Redis held up until its lease is over", takes: held + 2*time.Second, do: func(w *world, r *rand.Rand, _ *worker) bool {
+				// One at a time: the others must be there to overtake it.
+				from, k := time.Now(), w.crew[r.IntN(len(w.crew))]
 				k.proxy.unplug(true)
-				hold(held + lasting(r, 1000*time.Millisecond, 3000*time.Millisecond))
+				hold(held + lasting(r, 500*time.Millisecond, 2000*time.Millisecond))
 				k.proxy.unplug(false)
 				w.book.outage(outage{what: "a worker was cut off", from: from, to: time.Now()})
 				return true
 			}}},
-			platform: []deed{{name: "slow, and some replies lost", takes: f.attack - time.Second, do: func(w *world, _ *rand.Rand, _ *worker) bool {
+			platform: []deed{{name: "slow, and some replies lost", takes: f.attack - 3*time.Second, do: func(w *world, _ *rand.Rand, _ *worker) bool {
 				w.setFaults(simulator.Faults{
 					Latency: simulator.Duration(f.callTimeout * 6 / 10), LatencyJitter: simulator.Duration(f.callTimeout / 4), DropAfter: 0.1,
 				})
-				hold(f.attack - time.Second)
+				hold(f.attack - 3*time.Second)
 				return true
 			}}},
 		}
