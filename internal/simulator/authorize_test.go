@@ -49,7 +49,7 @@ func TestAuthorize_Rejects(t *testing.T) {
 		"an unknown field":       {edit: header(func(h string) string { return h + `,colour="red"` }), want: `unknown field "colour"`},
 		"a field without quotes": {edit: header(func(h string) string { return strings.Replace(h, `timestamp="`, `timestamp=`, 1) }), want: "timestamp must be a text in double quotes"},
 		"an unknown mchid":       {sign: func(p *signatureParts) { p.mchID = "1900000999" }, want: "mchid"},
-		"another serial_no":      {sign: func(p *signatureParts) { p.serialNo = "00" + p.serialNo[2:] }, want: "serial_no"},
+		"another serial_no":      {sign: func(p *signatureParts) { p.serialNo = otherDigit(p.serialNo[:1]) + p.serialNo[1:] }, want: "serial_no"},
 		"a timestamp of words":   {sign: func(p *signatureParts) { p.timestamp = "noon" }, want: "timestamp"},
 		"a timestamp too old":    {sign: func(p *signatureParts) { p.timestamp = shifted(-5*time.Minute - 5*time.Second) }, want: "timestamp"},
 		"a timestamp too new":    {sign: func(p *signatureParts) { p.timestamp = shifted(5*time.Minute + 5*time.Second) }, want: "timestamp"},
@@ -94,6 +94,14 @@ func TestAuthorize_Rejects(t *testing.T) {
 	if got := b.truth("A1").Audit.MoneyMoved; got != 0 {
 		t.Errorf("rejected calls moved %d fen", got)
 	}
+}
+
+// otherDigit is a hexadecimal digit that is not digit.
+func otherDigit(digit string) string {
+	if digit == "0" {
+		return "1"
+	}
+	return "0"
 }
 
 func TestAuthorize_Accepts(t *testing.T) {
