@@ -278,7 +278,6 @@ func (c *Collector) limits(now time.Time) ledger.Limits {
 		MinGap:  c.Policy.MinGap,
 		Windows: closingEarly(c.Policy.Window.Ahead(now)),
 		First:   firstProbe,
-		Most:    mostProbe,
 	}
 }
 

@@ -221,7 +221,7 @@ func (s *step) settle(ctx context.Context, set ledger.Settlement, last payscore.
 // from WeChat Pay is worth waiting for Redis.
 func (s *step) write(ctx context.Context, set ledger.Settlement, last payscore.Reply) error {
 	set.Log, set.CalledAt = s.log, s.calledAt
-	set.First, set.Failures = firstProbe, failuresToClose
+	set.First, set.Most, set.Failures = firstProbe, mostProbe, failuresToClose
 	if len(s.log) > 0 {
 		set.Gate = gateSignal(last)
 	}

@@ -12,8 +12,7 @@
 --   horizon  us that a claim may wait for its slot under the lease
 --   gap      ms between two collect calls of the order
 --   windows  collection windows, ms, {from, to, ...}; {} for always
---   first, most  ms from a closing gate to its first probe, and at most
---                between two probes
+--   first    ms from a closing gate to its first probe
 -- }
 --
 -- Returns {code, now, wait us, ...}:
@@ -66,15 +65,15 @@ local function putoff(code, t)
 end
 
 local pair = 'p:' .. r.appid .. ':' .. r.svc
-local g = redis.call('HMGET', KEYS[3], 'kind', 'probeat', 'backoff', pair, 'tat', 'ticket', 'slow', 'slowat')
-local probe, gate_writes = 0, {}
+local g = redis.call('HMGET', KEYS[3], 'kind', 'probeat', pair, 'tat', 'ticket', 'slow', 'slowat')
+local probe, parked, gate_writes = 0, nil, {}
 -- The gate of one appid and service_id. Its orders share a queue with good
 -- ones, so they do not wait in it: each is put off to a slot of its own behind
 -- the next probe, which is as fast as they could be worked on anyway. They are
 -- no probes for the whole merchant: of that their refusal would say nothing.
-if g[4] then
+if g[3] then
   -- n is the last slot that was given out.
-  local at, backoff, n, closed = string.match(g[4], '^(%d+) (%d+) (%d+) (%d+)$')
+  local at, backoff, n, closed = string.match(g[3], '^(%d+) (%d+) (%d+) (%d+)$')
   local open_at = num(at)
   if g[1] then open_at = math.max(open_at, num(g[2]) + a.first) end
   if g[1] or open_at > now then
@@ -83,12 +82,12 @@ if g[4] then
     return putoff('parked', n)
   end
   probe = 1
-  local b = math.min(a.most, num(backoff) * 2)
-  gate_writes = { pair, table.concat({ now + b, b, n, closed }, ' ') }
+  parked = { 0, backoff, n, closed }
 end
 
 -- The gate of the merchant: a closed one lets a single probe through now and
--- then, ever more rarely. Where the platform did not answer, an order whose
+-- then. Settle knows when the next one may go; until then it is when this one's
+-- lease is over, for a probe that dies with its worker says nothing. Where the platform did not answer, an order whose
 -- last call failed leaves the probe to others for a moment: the fault may be
 -- its own. A merchant's fault is nobody's own.
 if g[1] then
@@ -98,7 +97,7 @@ if g[1] then
   probe = 1
 end
 
-local wait, taken, again = slot(g[5], g[6], g[7], g[8], now_us, a.interval, a.horizon)
+local wait, taken, again = slot(g[4], g[5], g[6], g[7], now_us, a.interval, a.horizon)
 if wait and plan == 'collect' then
   local at = now + math.ceil(wait / 1000)
   local ok = earliest(at, num(r.collected), a.gap, a.windows)
@@ -111,16 +110,15 @@ end
 
 -- One write for each key: every command of a script goes into the append-only
 -- file by itself.
+local lease = now + math.ceil(wait / 1000) + a.lease
 if g[1] then
-  local b = math.min(a.most, num(g[3]) * 2)
-  gate_writes[#gate_writes + 1] = 'probeat'
-  gate_writes[#gate_writes + 1] = now + b
-  gate_writes[#gate_writes + 1] = 'backoff'
-  gate_writes[#gate_writes + 1] = b
+  gate_writes = { 'probeat', lease }
+elseif parked then
+  parked[1] = lease
+  gate_writes = { pair, table.concat(parked, ' ') }
 end
 redis.call('HSET', KEYS[3], taken[1], taken[2], unpack(gate_writes))
 
-local lease = now + math.ceil(wait / 1000) + a.lease
 local write = { 'token', a.token, 'lease', lease, 'doing', plan }
 local count = 2
 if plan == 'collect' then

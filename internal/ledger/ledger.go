@@ -70,9 +70,8 @@ type Limits struct {
 	// Windows are the next collection windows, from and to in turn; empty
 	// where collecting is allowed at any time.
 	Windows []time.Time
-	// First and Most are the time from a gate's closing to its first probe,
-	// and at most between two probes.
-	First, Most time.Duration
+	// First is the time from a gate's closing to its first probe.
+	First time.Duration
 }
 
 // Code is a script's answer to a claim, a permit or a settle.
@@ -158,7 +157,6 @@ type limitArgs struct {
 	Gap      int64   `json:"gap"`
 	Windows  []int64 `json:"windows"`
 	First    int64   `json:"first"`
-	Most     int64   `json:"most"`
 }
 
 func (lim Limits) args(no, token string) limitArgs {
@@ -170,7 +168,6 @@ func (lim Limits) args(no, token string) limitArgs {
 		Gap:      lim.MinGap.Milliseconds(),
 		Windows:  make([]int64, 0, len(lim.Windows)),
 		First:    lim.First.Milliseconds(),
-		Most:     lim.Most.Milliseconds(),
 	}
 	for _, t := range lim.Windows {
 		a.Windows = append(a.Windows, t.UnixMilli())

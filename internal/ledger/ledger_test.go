@@ -48,7 +48,7 @@ func (s *setup) open(no string) {
 
 // limits are such that nothing keeps a claim back.
 func limits() ledger.Limits {
-	return ledger.Limits{Lease: 10 * time.Second, Rate: 1e6, Horizon: time.Second, First: 5 * time.Second, Most: 30 * time.Second}
+	return ledger.Limits{Lease: 10 * time.Second, Rate: 1e6, Horizon: time.Second, First: 5 * time.Second}
 }
 
 func (s *setup) claim(no string, lim ledger.Limits) ledger.Claim {
@@ -73,6 +73,9 @@ func (s *setup) settle(c ledger.Claim, set ledger.Settlement) (ledger.Code, ledg
 	s.Helper()
 	if set.First == 0 {
 		set.First = 5 * time.Second
+	}
+	if set.Most == 0 {
+		set.Most = 30 * time.Second
 	}
 	if set.Failures == 0 {
 		set.Failures = 10

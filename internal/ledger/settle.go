@@ -92,9 +92,11 @@ type Settlement struct {
 
 	Gate     GateSignal
 	CalledAt time.Time
-	First    time.Duration // see Limits
-	Failures int           // in a row that close the gate
-	Log      []Entry
+	// First and Most are the time from a gate's closing to its first probe, and
+	// at most from one probe's call to the next probe.
+	First, Most time.Duration
+	Failures    int // in a row that close the gate
+	Log         []Entry
 }
 
 // SyncState is how far WeChat Pay has been told that the user of a withdrawn
@@ -176,6 +178,8 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Pair      string      `json:"pair"`
 		CalledAt  int64       `json:"called_at"`
 		First     int64       `json:"first"`
+		Most      int64       `json:"most"`
+		Probe     bool        `json:"probe"`
 		Limit     int         `json:"limit"`
 		Keep      int         `json:"keep"`
 	}{
@@ -187,8 +191,9 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Life: c.Order.Life, Sync: s.Sync, SyncWhy: s.SyncReason, VerPaid: s.VerifiedPaid,
 		Call: s.Call, Verdict: s.Verdict, Code: s.Code, Detail: s.DetailCode,
 		Gate: s.Gate, Pair: pairKey(c.Order.AppID, c.Order.ServiceID),
-		First: s.First.Milliseconds(), Limit: s.Failures,
-		Keep: LogEntries,
+		First: s.First.Milliseconds(), Most: s.Most.Milliseconds(), Limit: s.Failures,
+		Probe: c.Probe,
+		Keep:  LogEntries,
 	}
 	if !s.Due.IsZero() {
 		args.Due = s.Due.UnixMilli()

@@ -30,8 +30,9 @@
 --   gate                'ok', 'fault', 'service', 'down', 'throttled' or ''
 --   pair                'p:<appid>:<service_id>'
 --   called_at           when the last call of the step began
---   first, limit        ms to a closed gate's first probe; failures in a row
---                       that close it
+--   first, most, limit  ms to a closed gate's first probe, and at most between
+--                       two; failures in a row that close it
+--   probe               true where the claim was a probe
 --   keep                entries that the log may have
 -- }
 -- ARGV[2], … entries to put in front of the log, oldest first, without their time
@@ -115,6 +116,24 @@ local function gate()
   return ''
 end
 local change = gate()
+
+-- A probe that went wrong: the next one comes later, counted from this one's
+-- call. One that made no call is nobody's refusal, and another may go at once.
+if s.probe and change ~= 'opened' and change ~= 'closed' then
+  local g = redis.call('HMGET', KEYS[6], 'kind', 'closedat', 'backoff', s.pair)
+  local at, backoff, n, closed = string.match(g[4] or '', '^(%d+) (%d+) (%d+) (%d+)$')
+  if g[1] then backoff, closed = num(g[3]), g[2] end
+  local b = math.min(s.most, num(backoff) * 2)
+  local nextat = math.max(now, s.called_at + b)
+  if s.called_at == 0 then b, nextat = num(backoff), now end
+  if s.called_at > 0 and s.called_at <= num(closed) then
+    -- It was the probe of another closing than this one.
+  elseif g[1] then
+    redis.call('HSET', KEYS[6], 'probeat', nextat, 'backoff', b)
+  elseif at then
+    redis.call('HSET', KEYS[6], s.pair, table.concat({ nextat, b, n, closed }, ' '))
+  end
+end
 
 local write, erase = {}, { 'token', 'lease', 'doing' }
 local function put(field, value)

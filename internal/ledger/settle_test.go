@@ -147,6 +147,63 @@ func TestGate(t *testing.T) {
 			t.Errorf("behind an open gate: %s", c.Code)
 		}
 	})
+	// Of each kind of gate: the merchant's, and that of one appid and service_id.
+	for name, signal := range map[string]ledger.GateSignal{"merchant": ledger.GateFault, "service": ledger.GateService} {
+		t.Run("how long it is to the next probe: "+name, func(t *testing.T) {
+			s := newSetup(t)
+			for _, no := range []string{"A", "B", "C", "D", "E"} {
+				s.open(no)
+			}
+			shut := func(c ledger.Claim) {
+				set := fault(c, signal)
+				set.First = 20 * time.Millisecond
+				s.settle(c, set)
+			}
+			// probe is the first claim that the gate lets through; it is no order
+			// of before, for a parked one has been put off.
+			probe := func(no string, lease time.Duration) ledger.Claim {
+				t.Helper()
+				lim := limits()
+				lim.Lease, lim.First = lease, 0
+				<-time.After(30 * time.Millisecond)
+				c := s.claim(no, lim)
+				if c.Code != ledger.Granted || !c.Probe {
+					t.Fatalf("%s %s, probe: %v", no, c.Code, c.Probe)
+				}
+				return c
+			}
+			// nextIn is what an order is told that comes to the gate now.
+			nextIn := func(no string) time.Duration {
+				t.Helper()
+				c := s.claim(no, limits())
+				if c.Code != ledger.Closed && c.Code != ledger.Parked {
+					t.Fatalf("%s is %s", no, c.Code)
+				}
+				return c.Wait
+			}
+			between := func(what string, got, least, most time.Duration) {
+				t.Helper()
+				if got < least || got > most {
+					t.Errorf("%s: the next probe in %s, want %s to %s", what, got, least, most)
+				}
+			}
+			shut(s.granted("A"))
+			// Its worker dies: the next when its lease is over, and no later.
+			probe("A", 400*time.Millisecond)
+			between("a probe that died", nextIn("B"), 100*time.Millisecond, 420*time.Millisecond)
+			<-time.After(450 * time.Millisecond)
+			// It makes no call: the next at once.
+			c := probe("A", 10*time.Second)
+			s.settle(c, back(c, ledger.Collect))
+			// It is refused: the next after twice the time, counted from its call.
+			c = probe("C", 10*time.Second)
+			set := fault(c, signal)
+			set.CalledAt = c.Now.Add(time.Second)
+			set.Most = 90 * time.Minute
+			s.settle(c, set)
+			between("a probe that was refused", nextIn("D"), time.Second, 1040*time.Millisecond)
+		})
+	}
 	t.Run("a reply to a call from before the closing does not open it", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")

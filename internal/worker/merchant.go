@@ -104,15 +104,17 @@ func (m *merchant) start() error {
 	m.stopSweep = cancel
 	m.sweeping.Go(func() { m.sweeper.Run(ctx) })
 	if err := m.server.Start(m.hands); err != nil {
-		cancel()
-		m.hands.close()
 		return fmt.Errorf("start the queue's server: %w", err)
 	}
 	return nil
 }
 
+// shutdown lets steps under way finish. It is also for a merchant that was not
+// started, or could not be.
 func (m *merchant) shutdown() {
-	m.stopSweep()
+	if m.stopSweep != nil {
+		m.stopSweep()
+	}
 	m.sweeping.Wait()
 	m.collector.Stop()
 	m.server.Shutdown()

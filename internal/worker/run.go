@@ -85,6 +85,14 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	asynqTrouble := newAsynqTrouble(registry, watch)
 	producer := tasks.NewProducer(rdb)
 	var merchants []*merchant
+	shutdown := sync.OnceFunc(func() {
+		var stopping sync.WaitGroup
+		for _, m := range merchants {
+			stopping.Go(m.shutdown)
+		}
+		stopping.Wait()
+	})
+	defer shutdown()
 	for _, m := range cfg.Merchants {
 		started, err := newMerchant(cfg, m, rdb, queue, producer, metrics, asynqTrouble, log)
 		if err != nil {
@@ -116,9 +124,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	watch.ready.Store(false)
 	var stopping sync.WaitGroup
 	stopping.Go(public.close)
-	for _, m := range merchants {
-		stopping.Go(m.shutdown)
-	}
+	stopping.Go(shutdown)
 	stopping.Go(stopHooks)
 	stopping.Wait()
 	log.Info().Msg("stopped")
