@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -20,10 +21,10 @@ const (
 	// nobody else meanwhile, which is one or two milliseconds.
 	bulkTogether = 50
 	// bulkQueue is up to how many waiting tasks a bulk hand-over adds to a
-	// merchant's queue. The rest of a large one stands in the ledger, and the
-	// sweep brings it as fast as the workers get on: the queue is first come
-	// first served, and behind a million new orders the looks that confirm the
-	// payments of the first ones would come hours later.
+	// merchant's queue. The rest of a large one stands in the ledger, where the
+	// next sweep finds it, and brings it as fast as the workers get on: the queue
+	// is first come first served, and behind a million new orders the looks that
+	// confirm the payments of the first ones would come hours later.
 	bulkQueue = 1000
 )
 
@@ -61,7 +62,8 @@ func (p *Producer) EnqueueAll(ctx context.Context, orders iter.Seq[Order]) iter.
 
 func (p *Producer) enqueueBatch(ctx context.Context, batch []Order) []Result {
 	results := make([]Result, len(batch))
-	p.openBatch(ctx, batch, results)
+	queued := p.makeRoom(ctx, batch)
+	p.openBatch(ctx, batch, queued, results)
 
 	// The orders are safe in the ledger, and what is not queued the sweep
 	// queues. So where the queue fails once, the rest of the batch is left to
@@ -81,10 +83,8 @@ func (p *Producer) enqueueBatch(ctx context.Context, batch []Order) []Result {
 			}
 		})
 	}
-	room := p.room(ctx, results)
-	for _, res := range results {
-		if res.Status == Accepted && res.dueNow && room[res.payload.MchID] > 0 {
-			room[res.payload.MchID]--
+	for i, res := range results {
+		if queued[i] && res.Status == Accepted && res.dueNow {
 			work <- res
 		}
 	}
@@ -93,41 +93,49 @@ func (p *Producer) enqueueBatch(ctx context.Context, batch []Order) []Result {
 	return results
 }
 
-// room returns how many tasks each merchant's queue takes.
-func (p *Producer) room(ctx context.Context, results []Result) map[string]int64 {
+// makeRoom says of each order whether its task goes into the queue at once.
+func (p *Producer) makeRoom(ctx context.Context, batch []Order) []bool {
+	queued := make([]bool, len(batch))
 	pipe := p.rdb.Pipeline()
 	waiting := map[string]*redis.IntCmd{}
-	for _, res := range results {
-		if mchid := res.payload.MchID; res.Status == Accepted && res.dueNow && waiting[mchid] == nil {
-			waiting[mchid] = pipe.LLen(ctx, PendingKey(mchid))
+	for _, o := range batch {
+		if waiting[o.MchID] == nil && o.Validate() == nil {
+			waiting[o.MchID] = pipe.LLen(ctx, PendingKey(o.MchID))
 		}
 	}
-	room := map[string]int64{}
 	if len(waiting) == 0 {
-		return room
+		return queued
 	}
-	_, _ = pipe.Exec(ctx) // a queue that cannot be asked has no room
+	_, _ = pipe.Exec(ctx)
+	room := map[string]int64{} // a queue that cannot be asked has none
 	for mchid, cmd := range waiting {
 		if cmd.Err() == nil {
 			room[mchid] = bulkQueue - cmd.Val()
 		}
 	}
-	return room
+	for i, o := range batch {
+		if room[o.MchID] > 0 && !o.At.After(time.Now()) {
+			room[o.MchID]--
+			queued[i] = true
+		}
+	}
+	return queued
 }
 
 // together is orders of one merchant that are opened by one call of the script,
-// and where each stands in its batch.
+// where each stands in its batch, and for how long the sweep leaves them alone.
 type together struct {
 	orders []Order
 	at     []int
+	grace  time.Duration
 	cmd    *redis.Cmd
 }
 
 // openBatch opens the valid orders of a batch in one pipeline.
-func (p *Producer) openBatch(ctx context.Context, batch []Order, results []Result) {
+func (p *Producer) openBatch(ctx context.Context, batch []Order, queued []bool, results []Result) {
 	type kind struct {
-		mchid  string
-		reopen bool
+		mchid          string
+		reopen, queued bool
 	}
 	filling := map[kind]*together{}
 	var calls []*together
@@ -146,10 +154,13 @@ func (p *Producer) openBatch(ctx context.Context, batch []Order, results []Resul
 			results[i] = failed(err)
 			continue
 		}
-		k := kind{o.MchID, o.Reopen}
+		k := kind{o.MchID, o.Reopen, queued[i]}
 		c := filling[k]
 		if c == nil || len(c.orders) == bulkTogether {
 			c = &together{}
+			if queued[i] {
+				c.grace = handoverGrace
+			}
 			filling[k] = c
 			calls = append(calls, c)
 		}
@@ -157,7 +168,7 @@ func (p *Producer) openBatch(ctx context.Context, batch []Order, results []Resul
 	}
 	pipe := p.rdb.Pipeline()
 	for _, c := range calls {
-		keys, args := openCall(c.orders)
+		keys, args := openCall(c.orders, c.grace)
 		c.cmd = openScript.EvalSha(ctx, pipe, keys, args...)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
@@ -165,7 +176,7 @@ func (p *Producer) openBatch(ctx context.Context, batch []Order, results []Resul
 		// A node that has not seen the script yet ran nothing: ask it again
 		// with the source, which loads it for the next batch.
 		if err := c.cmd.Err(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			keys, args := openCall(c.orders)
+			keys, args := openCall(c.orders, c.grace)
 			c.cmd = openScript.Run(ctx, p.rdb, keys, args...)
 		}
 		openResults(c.orders, c.cmd, func(i int, res Result) { results[c.at[i]] = res })

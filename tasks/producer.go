@@ -174,22 +174,22 @@ func (p *Producer) open(ctx context.Context, o Order) Result {
 	if err := p.introduceOnce(ctx, o.MchID); err != nil {
 		return failed(err)
 	}
-	keys, args := openCall([]Order{o})
+	keys, args := openCall([]Order{o}, handoverGrace)
 	var res Result
 	openResults([]Order{o}, openScript.Run(ctx, p.rdb, keys, args...), func(_ int, r Result) { res = r })
 	return res
 }
 
 // openCall is the call of open.lua for orders of one merchant, of which all or
-// none are to be reopened.
-func openCall(orders []Order) (keys []string, args []any) {
+// none are to be reopened. The sweep leaves them alone for grace.
+func openCall(orders []Order, grace time.Duration) (keys []string, args []any) {
 	k := KeysOf(orders[0].MchID)
 	reopen := ""
 	if orders[0].Reopen {
 		reopen = "1"
 	}
 	keys = append(make([]string, 0, 3+len(orders)), k.Due(), k.Outcomes(), k.Stats())
-	args = append(make([]any, 0, 3+4*len(orders)), handoverGrace.Milliseconds(), reopen, k.Ended(""))
+	args = append(make([]any, 0, 3+4*len(orders)), grace.Milliseconds(), reopen, k.Ended(""))
 	for _, o := range orders {
 		var at int64
 		if !o.At.IsZero() {

@@ -168,6 +168,7 @@ func wantInOrder(t *testing.T, truth, came []ledger.Event) {
 }
 
 func TestFollow(t *testing.T) {
+	t.Parallel()
 	t.Run("prints an event a line, as it happens, and goes on where it stopped", func(t *testing.T) {
 		s := newStore(t)
 		env := map[string]string{"REDIS_URL": s.url}

@@ -89,6 +89,7 @@ func (p *process) exit() int {
 // Killed again and again while orders come in: every event is printed, and the
 // events of each order in their order.
 func TestFollowProcessKilled(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	env := []string{"REDIS_URL=" + s.url}
 	var out, came lines
@@ -140,6 +141,7 @@ func TestFollowProcessWithAClosedPipe(t *testing.T) {
 // One instance is killed at its work, another one is told to stop, and a third
 // finishes.
 func TestSinkProcesses(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	pg := pgtest.Start(t)
 	url := strings.Replace(pg.Database(t, "billing"), "postgres@", "postgres:hunter2@", 1)

@@ -26,6 +26,7 @@ func count(t *testing.T, url, sql string) int {
 }
 
 func TestSinkPostgres(t *testing.T) {
+	t.Parallel()
 	pg := pgtest.Start(t)
 
 	t.Run("--once writes what is there, and ends", func(t *testing.T) {

@@ -115,6 +115,7 @@ func paid(r *workertest.Rig) int64 {
 
 // Promise 3, continued: nothing is lost when a worker is killed in its calls.
 func TestPromiseNothingLostByKilledWorkers(t *testing.T) {
+	t.Parallel()
 	r := workertest.New(t, func(c *config.Worker) { c.Rate = 200 })
 	r.WorkersDie = true
 	nos := workertest.Numbers("KILL", 300)
@@ -139,6 +140,7 @@ func TestPromiseNothingLostByKilledWorkers(t *testing.T) {
 // Promise 3, continued: nothing is lost when Redis dies and comes back with
 // its append-only file.
 func TestPromiseNothingLostByRedisRestarts(t *testing.T) {
+	t.Parallel()
 	r := workertest.New(t, func(c *config.Worker) { c.Rate = 200 })
 	if !r.Redis.Real {
 		t.Skip("this test needs a redis-server on the PATH")
@@ -170,6 +172,7 @@ func TestPromiseNothingLostByRedisRestarts(t *testing.T) {
 }
 
 func TestWorkerWaitsForRedisAtTheStart(t *testing.T) {
+	t.Parallel()
 	r := workertest.New(t)
 	if !r.Redis.Real {
 		t.Skip("this test needs a redis-server on the PATH")
@@ -194,6 +197,7 @@ func TestWorkerWaitsForRedisAtTheStart(t *testing.T) {
 // SIGTERM in the middle: calls that were begun are finished, and the rest is
 // still there for the next worker.
 func TestWorkerStopsInOrder(t *testing.T) {
+	t.Parallel()
 	r := workertest.New(t)
 	nos := workertest.Numbers("TERM", 100)
 	for _, no := range nos {
@@ -297,6 +301,7 @@ func TestCheckListsWhatItFinds(t *testing.T) {
 }
 
 func TestHealthReadinessAndMetrics(t *testing.T) {
+	t.Parallel()
 	r := workertest.New(t)
 	r.Add(simulator.Order{OutOrderNo: "SEEN", TotalAmount: 1234, Fate: "pays"})
 	r.Enqueue("SEEN")

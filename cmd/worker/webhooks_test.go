@@ -20,6 +20,7 @@ import (
 // Workers that are killed in their deliveries lose no end and change no order's
 // ends in their order. What was under way may come twice, by the same webhook-id.
 func TestWebhooksSurviveKilledWorkers(t *testing.T) {
+	t.Parallel()
 	billing := hooktest.New(t)
 	billing.Answer = func(http.ResponseWriter, *http.Request, ledger.Event) { <-time.After(50 * time.Millisecond) }
 	r := workertest.New(t, func(c *config.Worker) { c.Rate = 200 })

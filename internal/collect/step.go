@@ -310,7 +310,7 @@ func (s *step) gateChanged(change ledger.GateChange, last payscore.Reply) {
 			Str(logging.FieldVerdict, string(last.Verdict)).Int(logging.FieldHTTPStatus, last.HTTPStatus).
 			Str(logging.FieldCode, last.Code).Str(logging.FieldDetailCode, last.DetailCode).Str(logging.FieldRequestID, last.RequestID).
 			Str("appid", s.claim.Order.AppID).Str("service_id", s.claim.Order.ServiceID).
-			Msg(closedMessage(last, s.Collector.BaseURL))
+			Msg(closedMessage(last, s.Collector.BaseURL, time.Since(s.now())))
 	case ledger.GateOpened:
 		s.valve.open()
 		s.Collector.log.Warn().Msg("calls to WeChat Pay work again; collecting goes on")
@@ -321,8 +321,9 @@ func (s *step) gateChanged(change ledger.GateChange, last payscore.Reply) {
 
 // closedMessage is what the engineer on call reads. Without a code the words are
 // the client's, and where there was no answer at all, WeChat Pay's address is of
-// interest.
-func closedMessage(r payscore.Reply, baseURL string) string {
+// interest. ahead is this machine's clock before Redis's: WeChat Pay refuses what
+// was signed with one that is five minutes off.
+func closedMessage(r payscore.Reply, baseURL string, ahead time.Duration) string {
 	const tail = "; no order is blamed, a probe is sent now and then, and collecting goes on by itself: "
 	said := r.Message
 	switch {
@@ -337,9 +338,21 @@ func closedMessage(r payscore.Reply, baseURL string) string {
 	case r.Verdict == payscore.MerchantFault && r.Scope == payscore.ScopeService:
 		return "CALLS STOPPED for one appid and service_id: WeChat Pay refuses them to this mchid; check that mchid, appid and service_id are bound together and PayScore is open" + tail + said
 	case r.Verdict == payscore.MerchantFault:
-		return "CALLS STOPPED for this merchant: WeChat Pay refuses its signature; check WECHATPAY_PRIVATE_KEY_FILE, WECHATPAY_SERIAL_NO, WECHATPAY_MCHID and the clock" + tail + said
+		clock := " and the clock"
+		if ahead.Abs() > time.Minute {
+			clock = fmt.Sprintf(", and first of all the clock of this machine, which is %s", aside(ahead))
+		}
+		return "CALLS STOPPED for this merchant: WeChat Pay refuses its signature; check WECHATPAY_PRIVATE_KEY_FILE, WECHATPAY_SERIAL_NO, WECHATPAY_MCHID" + clock + tail + said
 	case r.Reason == "unverified":
 		return "CALLS STOPPED for this merchant: replies do not carry WeChat Pay's signature; check WECHATPAY_PUBLIC_KEY_ID and WECHATPAY_PUBLIC_KEY_FILE, and what stands between" + tail + said
 	}
 	return "CALLS STOPPED for this merchant: WeChat Pay does not answer properly" + tail + said
+}
+
+// aside puts a difference of clocks into words.
+func aside(ahead time.Duration) string {
+	if ahead < 0 {
+		return ahead.Abs().Round(time.Second).String() + " behind Redis's"
+	}
+	return ahead.Round(time.Second).String() + " ahead of Redis's"
 }

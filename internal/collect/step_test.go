@@ -266,8 +266,23 @@ func TestClosedMessage(t *testing.T) {
 		"by itself: WeChat Pay says: SYSTEM_ERROR busy":        {Verdict: payscore.Unknown, HTTPStatus: 500, Code: "SYSTEM_ERROR", Message: "busy"},
 		"by itself: a proxy sent it":                           {Verdict: payscore.Unknown, HTTPStatus: 502, Message: "a proxy sent it"},
 	} {
-		if got := closedMessage(r, base); !strings.HasPrefix(got, "CALLS STOPPED for this merchant: WeChat Pay does not answer properly; ") || !strings.HasSuffix(got, want) {
+		if got := closedMessage(r, base, 0); !strings.HasPrefix(got, "CALLS STOPPED for this merchant: WeChat Pay does not answer properly; ") || !strings.HasSuffix(got, want) {
 			t.Errorf("got %q, want at its end %q", got, want)
+		}
+	}
+}
+
+// A clock that is minutes off is why, and the first thing to be said then.
+func TestClosedMessage_Clock(t *testing.T) {
+	refused := payscore.Reply{Verdict: payscore.MerchantFault, Scope: payscore.ScopeMerchant, HTTPStatus: 401, Code: "SIGN_ERROR"}
+	for ahead, want := range map[time.Duration]string{
+		10*time.Minute + time.Millisecond: "the clock of this machine, which is 10m0s ahead of Redis's;",
+		-6 * time.Minute:                  "the clock of this machine, which is 6m0s behind Redis's;",
+		50 * time.Second:                  "WECHATPAY_MCHID and the clock;",
+		-50 * time.Second:                 "WECHATPAY_MCHID and the clock;",
+	} {
+		if got := closedMessage(refused, "", ahead); !strings.Contains(got, want) {
+			t.Errorf("%s: %q lacks %q", ahead, got, want)
 		}
 	}
 }
