@@ -1,0 +1,17 @@
+# What is run often. Everything that CI runs is in .ci/run.
+
+.PHONY: test bench attack demo
+
+test:
+	go test ./...
+
+# Ratios to a plain asynq handler, as a table; under ten minutes. See docs/performance.md.
+bench:
+	go run ./internal/bench
+
+# The promises under attack, 100,000 orders; about twenty minutes. See README.md, Reliability.
+attack:
+	go test -v ./internal/chaos -run '^TestAttack$$' -chaos=long -timeout 40m
+
+demo:
+	go run ./cmd/demo
