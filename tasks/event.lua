@@ -1,8 +1,8 @@
 -- event: writes to the stream of outcomes what has just happened to an order,
 -- with all that is known of the order after the change. So any event can be
 -- understood alone, and the newest one of an order is the order. The fields
--- are always the same ones, in the same order: a stream stores their names only
--- once in a while then. Those that are not known are empty.
+-- are the same ones, in the same order: a stream stores their names only once in
+-- a while then. Those that are not known are empty.
 --
 -- stream  the key
 -- kind    order.opened, order.attempted, order.paid, …
@@ -20,6 +20,14 @@ local function event(stream, kind, no, n, r, call)
     'total', r[8], 'paid', r[9], 'attempts', r[10], 'opened', r[11], 'sync', r[12],
     'ended', r[13], 'late', r[14],
     'call', call[1] or '', 'verdict', call[2] or '', 'code', call[3] or '', 'detail', call[4] or '')
+end
+
+-- openedevent is event for an order's first, of which a hand-over writes a million
+-- in a row: with the fields that are known, which takes two thirds of the time and
+-- of the bytes. Between other events it takes some more bytes than they do.
+local function openedevent(stream, no, appid, svc, opened)
+  redis.call('XADD', stream, '*', 'type', 'order.opened', 'no', no, 'seq', '1', 'state', 'queued',
+    'appid', appid, 'service_id', svc, 'opened', opened)
 end
 
 -- emit is event for a record (the key order) that was not read.

@@ -203,25 +203,33 @@ func openCall(orders []Order, grace time.Duration) (keys []string, args []any) {
 
 // openResults gives each order of a call its answer.
 func openResults(orders []Order, cmd *redis.Cmd, set func(i int, res Result)) {
-	const each = 5 // values
+	var now int64
 	reply, err := cmd.Slice()
-	if err == nil && len(reply) != each*len(orders) {
+	if err == nil && len(reply) != 1+len(orders) {
 		err = fmt.Errorf("a ledger script returned %d values for %d orders", len(reply), len(orders))
+	}
+	if err == nil {
+		err = scan(reply[:1], &now)
 	}
 	for i, o := range orders {
 		if err != nil {
 			set(i, failed(err))
 			continue
 		}
-		set(i, openResult(o, reply[each*i:each*(i+1)]))
+		set(i, openResult(o, reply[1+i], now))
 	}
 }
 
-func openResult(o Order, reply []any) Result {
-	var code, state string
-	var round, due, now int64
-	if err := scan(reply, &code, &state, &round, &due, &now); err != nil {
-		return failed(err)
+// openResult reads what open.lua says of one order: the due time of one that is
+// new, and of another how it stands.
+func openResult(o Order, said any, now int64) Result {
+	code, state, round := string(Accepted), string(Queued), int64(1)
+	due, isNew := said.(int64)
+	if !isNew {
+		values, _ := said.([]any)
+		if err := scan(values, &code, &state, &round, &due); err != nil {
+			return failed(err)
+		}
 	}
 	res := Result{Status: Status(code), State: State(state), round: round, dueNow: due <= now, payload: o.Payload}
 	if due > 0 {
