@@ -192,3 +192,11 @@ func signatureCost() time.Duration {
 	}
 	return (cpu() - start) / n
 }
+
+func mean(v []float64) float64 {
+	sum := 0.0
+	for _, x := range v {
+		sum += x
+	}
+	return sum / float64(len(v))
+}

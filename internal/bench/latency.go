@@ -29,7 +29,7 @@ func latency(ctx context.Context, l *lab) error {
 	if err := m.reset(true); err != nil { // declined: nothing else is to do for ten minutes
 		return err
 	}
-	w, err := l.startWorker(m, "SWEEP_EVERY=15s")
+	w, err := l.startWorker(m, "SWEEP_EVERY=15s", "COLLECT_RATE=50")
 	if err != nil {
 		return err
 	}

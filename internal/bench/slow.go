@@ -83,7 +83,9 @@ func slow(ctx context.Context, l *lab) error {
 			}
 			l.table.atLeast(0.94, "x", rate/slowRate, fmt.Sprintf("of COLLECT_RATE=%d with calls of 200 to 400 ms, one worker; %s", slowRate, redis.where),
 				"%.0f/s, the most in any second %d; a slot is 5 %% longer than the rate asks for", rate, r.MostCallsInASecond)
-			l.table.atMost(64, " MiB", slices.Max(memories), "resident memory meanwhile", "each second: %s", listOf("%.0f", memories))
+			third := len(memories) / 3
+			l.table.atMost(1.1, "x", mean(memories[len(memories)-third:])/mean(memories[:third]), "growth of its resident memory meanwhile: the last third beside the first",
+				"%.0f to %.0f MiB, WORKER_CONCURRENCY=256", slices.Min(memories), slices.Max(memories))
 			return nil
 		}()
 		if err != nil {
