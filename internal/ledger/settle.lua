@@ -87,6 +87,10 @@ local function gate()
     local change = ''
     if g[1] and s.called_at > num(g[2]) then
       redis.call('HDEL', KEYS[6], 'kind', 'closedat', 'probeat', 'backoff')
+      -- What throttling left of the rate has not been tried yet: it comes back
+      -- from now on. Had it come back behind the closed gate, the first second
+      -- would be too fast again.
+      if g[1] == 'throttled' then redis.call('HSET', KEYS[6], 'slowat', now_us) end
       change = 'opened'
     end
     if g[4] and s.called_at > num(string.match(g[4], '(%d+)$')) then

@@ -315,6 +315,31 @@ func TestGate(t *testing.T) {
 			}
 		}
 	})
+	t.Run("what throttling left of the rate comes back from the opening on", func(t *testing.T) {
+		s := newSetup(t)
+		for _, no := range []string{"A", "B", "C", "D"} {
+			s.open(no)
+		}
+		c := s.granted("A")
+		set := fault(c, ledger.GateThrottled)
+		set.Failures, set.First = 1, 1200*time.Millisecond
+		s.settle(c, set)
+		var probe ledger.Claim
+		s.until(func() bool { probe = s.claim("B", limits()); return probe.Code == ledger.Granted })
+		good := back(probe, ledger.Recheck)
+		good.Gate, good.CalledAt = ledger.GateOK, probe.Now
+		if _, change := s.settle(probe, good); change != ledger.GateOpened {
+			t.Fatalf("%q", change)
+		}
+		lim := limits()
+		lim.Rate = 100
+		// An eighth is left: 84 ms. Had some come back behind the closed gate, it
+		// would be 72 ms.
+		first, second := s.claim("C", lim), s.claim("D", lim)
+		if apart := second.Now.Add(second.Wait).Sub(first.Now.Add(first.Wait)); apart < 78*time.Millisecond {
+			t.Errorf("slots are %v apart at an eighth of 100 a second", apart)
+		}
+	})
 	t.Run("throttling halves the rate, once a second at most", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
