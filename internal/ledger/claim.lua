@@ -87,9 +87,10 @@ end
 
 -- The gate of the merchant: a closed one lets a single probe through now and
 -- then. Settle knows when the next one may go; until then it is when this one's
--- lease is over, for a probe that dies with its worker says nothing. Where the platform did not answer, an order whose
--- last call failed leaves the probe to others for a moment: the fault may be
--- its own. A merchant's fault is nobody's own.
+-- lease is over, for a probe that dies with its worker says nothing. Where the
+-- platform did not answer, an order whose last call failed leaves the probe to
+-- others for a moment: the fault may be its own. A merchant's fault is nobody's
+-- own.
 if g[1] then
   local open_at = num(g[2])
   if g[1] ~= 'fault' and num(r.fails) > 0 then open_at = open_at + SHY end
