@@ -26,22 +26,30 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local NOW = string.format('%.0f', now)
 local LOOK = string.format('%.0f', now + tonumber(ARGV[1])) -- of those due at once
-local opened = 0
-local index = {} -- of due, written at the end
 
-local function reopen(key, no, appid, svc, due, rec)
+-- answer says how an order stands that is not opened now.
+local function answer(rec, appid, svc)
   local state, round = rec[1], tonumber(rec[2]) or 0
-  if state == 'queued' or state == 'awaiting' then
-    local code = 'duplicate'
-    if rec[4] ~= appid or rec[5] ~= svc then code = 'conflict' end
-    return { code, state, round, tonumber(rec[3]) or 0 }
-  end
-  if ARGV[2] ~= '1' or state == 'paid' then return { 'ended', state, round, 0 } end
-  -- Everything that said how the order ended goes; what was learnt of it (its
-  -- calls, when it was last collected, a lease that may still be held by a
-  -- call under way) stays, so that the promises hold across the reopening. A
-  -- call that is still under way for the life before finds a new one, and
-  -- writes nothing over it.
+  if state ~= 'queued' and state ~= 'awaiting' then return { 'ended', state, round, 0 } end
+  local code = 'duplicate'
+  if rec[4] ~= appid or rec[5] ~= svc then code = 'conflict' end
+  return { code, state, round, tonumber(rec[3]) or 0 }
+end
+
+local function create(key, no, appid, svc, due)
+  redis.call('HSET', key, 'state', 'queued', 'appid', appid, 'svc', svc, 'next', 'collect',
+    'due', due, 'round', '1', 'since', due, 'opened', NOW, 'events', '1')
+  openedevent(KEYS[2], no, appid, svc, NOW)
+  return tonumber(due)
+end
+
+-- Everything that said how the order ended goes; what was learnt of it (its
+-- calls, when it was last collected, a lease that may still be held by a call
+-- under way) stays, so that the promises hold across the reopening. A call that
+-- is still under way for the life before finds a new one, and writes nothing over
+-- it.
+local function reopen(key, no, appid, svc, due, rec)
+  local state, round = rec[1], (tonumber(rec[2]) or 0) + 1
   -- For whoever reads the order's story later.
   local was = redis.call('HMGET', key, 'past', 'ended', 'reason')
   local past = was[1] and cjson.decode(was[1]) or {}
@@ -53,7 +61,6 @@ local function reopen(key, no, appid, svc, due, rec)
   redis.call('HINCRBY', key, 'life', 1)
   redis.call('ZREM', ARGV[3] .. state, no)
   redis.call('HINCRBY', KEYS[3], state, -1)
-  round = round + 1
   -- An order with a past is looked at before it is collected again.
   redis.call('HSET', key, 'state', 'queued', 'appid', appid, 'svc', svc,
     'next', 'recheck', 'due', due, 'round', round, 'since', due)
@@ -62,30 +69,42 @@ local function reopen(key, no, appid, svc, due, rec)
   return { 'accepted', 'queued', round, tonumber(due) }
 end
 
+-- All is read before anything is written: a script that fails midway undoes
+-- nothing, and a record without its place in the index would be lost, since
+-- handed over again it is a duplicate.
+local recs, dues, opens = {}, {}, {} -- by place in the call
+local index, seen = {}, {}
+for i = 4, #KEYS do
+  local a = 4 * (i - 3)
+  local no, at = ARGV[a], ARGV[a + 3]
+  local rec = redis.call('HMGET', KEYS[i], 'state', 'round', 'due', 'appid', 'svc')
+  local open = rec[1] == 'queued' or rec[1] == 'awaiting'
+  if not seen[no] and (not rec[1] or (ARGV[2] == '1' and not open and rec[1] ~= 'paid')) then
+    local look = LOOK
+    dues[i] = NOW
+    if at ~= '0' and tonumber(at) > now then dues[i], look = at, at end
+    opens[i], seen[no] = true, true
+    index[#index + 1], index[#index + 2] = look, no
+  end
+  recs[i] = rec
+end
+if #index > 0 then
+  redis.call('ZADD', KEYS[1], unpack(index))
+  redis.call('HINCRBY', KEYS[3], 'queued', #index / 2)
+end
+
 local reply = { now }
 for i = 4, #KEYS do
   local key, a = KEYS[i], 4 * (i - 3)
-  local no, appid, svc, at = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
-  local due, look = NOW, LOOK
-  if at ~= '0' and tonumber(at) > now then due, look = at, at end
-  local rec = redis.call('HMGET', key, 'state', 'round', 'due', 'appid', 'svc')
-  local answer
-  if not rec[1] then
-    redis.call('HSET', key, 'state', 'queued', 'appid', appid, 'svc', svc, 'next', 'collect',
-      'due', due, 'round', '1', 'since', due, 'opened', NOW, 'events', '1')
-    openedevent(KEYS[2], no, appid, svc, NOW)
-    answer = tonumber(due)
+  local no, appid, svc = ARGV[a], ARGV[a + 1], ARGV[a + 2]
+  if not opens[i] then
+    -- The same number twice in a call is open by now.
+    if seen[no] then recs[i] = redis.call('HMGET', key, 'state', 'round', 'due', 'appid', 'svc') end
+    reply[i - 2] = answer(recs[i], appid, svc)
+  elseif recs[i][1] then
+    reply[i - 2] = reopen(key, no, appid, svc, dues[i], recs[i])
   else
-    answer = reopen(key, no, appid, svc, due, rec)
+    reply[i - 2] = create(key, no, appid, svc, dues[i])
   end
-  if type(answer) == 'number' or answer[1] == 'accepted' then
-    opened = opened + 1
-    index[2 * opened - 1], index[2 * opened] = look, no
-  end
-  reply[i - 2] = answer
-end
-if opened > 0 then
-  redis.call('ZADD', KEYS[1], unpack(index))
-  redis.call('HINCRBY', KEYS[3], 'queued', opened)
 end
 return reply

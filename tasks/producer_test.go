@@ -185,3 +185,72 @@ func TestEnqueueWithoutRedis(t *testing.T) {
 		}
 	}
 }
+
+// A script that fails midway undoes nothing. What it has written by then must be
+// an order that the sweep finds: handed over again, it is a duplicate.
+func TestEnqueueAll_AfterAFailureMidway(t *testing.T) {
+	rdb := redistest.Start(t).Client
+	p := tasks.NewProducer(rdb)
+	nos := []string{"A", "B", "C", "D"}
+	handOver := func() map[string]tasks.Status {
+		got := map[string]tasks.Status{}
+		for o, res := range p.EnqueueAll(t.Context(), func(yield func(tasks.Order) bool) {
+			for _, no := range nos {
+				if !yield(order(no)) {
+					return
+				}
+			}
+		}) {
+			got[o.OutOrderNo] = res.Status
+		}
+		return got
+	}
+	keys := tasks.KeysOf(order("A").MchID)
+	if err := rdb.Set(t.Context(), keys.Order("C"), "somebody's", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got := handOver(); got["A"] != tasks.Failed || got["D"] != tasks.Failed {
+		t.Fatalf("%v", got)
+	}
+	if err := rdb.Del(t.Context(), keys.Order("C")).Err(); err != nil {
+		t.Fatal(err)
+	}
+	got := handOver()
+	for _, no := range nos {
+		if got[no] != tasks.Accepted && got[no] != tasks.Duplicate {
+			t.Errorf("%s: %s", no, got[no])
+		}
+		if err := rdb.ZScore(t.Context(), keys.Due(), no).Err(); err != nil {
+			t.Errorf("%s is %s, and no sweep finds it: %v", no, got[no], err)
+		}
+	}
+	if n, err := rdb.HGet(t.Context(), keys.Stats(), "queued").Int(); n != len(nos) || err != nil {
+		t.Errorf("%d orders are counted of %d, %v", n, len(nos), err)
+	}
+}
+
+// One call of the script opens an order once, whoever else names it in the call.
+func TestEnqueueAll_TheSameNumberAgain(t *testing.T) {
+	rdb := redistest.Start(t).Client
+	p := tasks.NewProducer(rdb)
+	other := order("A")
+	other.AppID = "wxother"
+	withdrawn := order("W")
+	if _, err := p.Enqueue(t.Context(), withdrawn); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := p.Withdraw(t.Context(), tasks.Withdrawal{MchID: withdrawn.MchID, OutOrderNo: "W", Reason: "by mistake"}); err != nil || res.Status != tasks.Accepted {
+		t.Fatalf("%+v %v", res, err)
+	}
+	withdrawn.Reopen = true
+	var got []tasks.Status
+	for _, res := range p.EnqueueAll(t.Context(), slices.Values([]tasks.Order{order("A"), other, order("A"), withdrawn, withdrawn})) {
+		got = append(got, res.Status)
+	}
+	if want := []tasks.Status{tasks.Accepted, tasks.Conflict, tasks.Duplicate, tasks.Accepted, tasks.Duplicate}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if n, err := rdb.HGet(t.Context(), tasks.KeysOf(withdrawn.MchID).Stats(), "queued").Int(); n != 2 || err != nil {
+		t.Errorf("%d orders are counted, want 2; %v", n, err)
+	}
+}
