@@ -7,44 +7,47 @@ import (
 	"go.uber.org/goleak"
 
 	"payscore-collector/internal/pgtest"
+	"payscore-collector/internal/redistest"
 )
 
 // A reader that is told to stop leaves neither goroutines nor connections. Not
 // beside other tests, whose goroutines this one would see.
 func TestStoppedReadersLeaveNothingBehind(t *testing.T) {
-	s := newStore(t)
+	server := redistest.Start(t)
+	s := store{t, server.URL, server.Client}
 	s.tell(mchA, "A", 4)
-	leaves := func(t *testing.T, run func()) {
+	connected := func() bool {
+		clients, err := s.rdb.ClientList(t.Context()).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(clients, " name=payscore-outcomes")
+	}
+	// stopped runs a reader until it has done its work, and stops it.
+	stopped := func(t *testing.T, env map[string]string, done func(stdout, stderr *lines) bool, args ...string) {
 		before := goleak.IgnoreCurrent()
-		run()
-		if err := goleak.Find(before,
-			// The embedded Redis's side of connections; the test has some, too.
-			goleak.IgnoreAnyFunction("github.com/alicebob/miniredis/v2/server.(*Server).servePeer"),
-			goleak.IgnoreAnyFunction("github.com/alicebob/miniredis/v2/server.readArray")); err != nil {
+		var out lines
+		f := start(t, env, &out, args...)
+		until(t, "it to have done its work", func() bool { return done(&out, f.stderr) })
+		if server.Real && !connected() { // the embedded one cannot list its clients
+			t.Error("a reader at work is not among the clients of its Redis")
+		}
+		f.stop()
+		if err := goleak.Find(append(redistest.NoLeaks(), before)...); err != nil {
 			t.Error(err)
 		}
-		clients, err := s.rdb.ClientList(t.Context()).Result()
-		if err == nil && strings.Contains(clients, " name=payscore-outcomes") { // the embedded one lists none
-			t.Errorf("connections to Redis that are left:\n%s", clients)
+		if server.Real && connected() {
+			t.Error("a connection to Redis is left")
 		}
 	}
 	t.Run("follow", func(t *testing.T) {
-		leaves(t, func() {
-			var out lines
-			f := start(t, map[string]string{"REDIS_URL": s.url}, &out, "follow")
-			until(t, "the events", func() bool { return out.count() == 4 })
-			f.stop()
-		})
+		stopped(t, map[string]string{"REDIS_URL": s.url}, func(stdout, _ *lines) bool { return stdout.count() == 4 }, "follow")
 	})
 	t.Run("sink postgres", func(t *testing.T) {
-		pg := pgtest.Start(t)
-		url := pg.Database(t, "leak")
-		leaves(t, func() {
-			f := start(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}, nil, "sink", "postgres")
-			until(t, "the tables", func() bool { return strings.Contains(f.stderr.String(), "from now on") })
-			until(t, "the events", func() bool { return count(t, url, "select count(*) from events") == 4 })
-			f.stop()
-		})
+		url := pgtest.Start(t).Database(t, "leak")
+		stopped(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}, func(_, stderr *lines) bool {
+			return strings.Contains(stderr.String(), "from now on") && count(t, url, "select count(*) from events") == 4
+		}, "sink", "postgres")
 		until(t, "PostgreSQL to have no connection left", func() bool {
 			return count(t, url, "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()") == 0
 		})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
 )
 
 // Server is one Redis, empty at first, that ends with its test.
@@ -112,6 +113,13 @@ func (s *Server) Kill() {
 		_ = s.cmd.Wait()
 		s.cmd = nil
 	}
+}
+
+// NoLeaks are what tests that look for leaked goroutines overlook: the embedded
+// Redis's side of connections, among them those of the tests themselves.
+func NoLeaks() []goleak.Option {
+	const server = "github.com/alicebob/miniredis/v2/server."
+	return []goleak.Option{goleak.IgnoreAnyFunction(server + "(*Server).servePeer"), goleak.IgnoreAnyFunction(server + "readArray")}
 }
 
 // FreePort returns a port of the loopback interface that nobody listens on.

@@ -13,6 +13,7 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/webhook/hooktest"
 	"payscore-collector/internal/worker"
@@ -22,13 +23,6 @@ import (
 // What a worker leaves behind when it stops is seen by nobody while the process
 // ends at once, and by those who run it inside of theirs, as the demo does. These
 // tests do not run beside others, whose goroutines they would see.
-
-// ofTheEmbeddedRedis adds that its side of a connection is no leak: the tests
-// have some, too.
-func ofTheEmbeddedRedis(o ...goleak.Option) []goleak.Option {
-	return append(o, goleak.IgnoreAnyFunction("github.com/alicebob/miniredis/v2/server.(*Server).servePeer"),
-		goleak.IgnoreAnyFunction("github.com/alicebob/miniredis/v2/server.readArray"))
-}
 
 // connections are those to Redis of workers.
 func connections(t *testing.T, r *workertest.Rig) []string {
@@ -90,7 +84,7 @@ func TestStoppedWorkerLeavesNothingBehind(t *testing.T) {
 		}
 	}
 	r.Sim.Close() // no more notifications
-	if err := goleak.Find(ofTheEmbeddedRedis(before)...); err != nil {
+	if err := goleak.Find(append(redistest.NoLeaks(), before)...); err != nil {
 		t.Error(err)
 	}
 }
@@ -138,7 +132,7 @@ func TestWorkerThatDidNotStartLeavesNothingBehind(t *testing.T) {
 			if left := connections(t, r); len(left) > 0 {
 				t.Errorf("connections to Redis that are left:\n%s", strings.Join(left, ""))
 			}
-			if err := goleak.Find(ofTheEmbeddedRedis(before)...); err != nil {
+			if err := goleak.Find(append(redistest.NoLeaks(), before)...); err != nil {
 				t.Error(err)
 			}
 		})

@@ -47,9 +47,9 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 		log.Warn().Msg(w)
 	}
 	redisconn.RedirectLog(log)
-	// A connection for each step under way, and some for asynq's and our own
-	// background work.
-	connections := len(cfg.Merchants)*cfg.Concurrency + hookConnections(cfg) + 16
+	// A connection for each step under way and each fetcher, and some for asynq's
+	// and our own background work.
+	connections := len(cfg.Merchants)*(cfg.Concurrency+len(fetchers(cfg.Work))) + hookConnections(cfg) + 16
 	rdb := cfg.Redis.Open(redisconn.Pool{Size: connections, Name: "payscore-worker"})
 	defer rdb.Close()
 	queue := cfg.Redis.Open(redisconn.Pool{Size: connections, Name: "payscore-worker-asynq"})
