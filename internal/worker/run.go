@@ -55,6 +55,12 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	queue := cfg.Redis.Open(redisconn.Pool{Size: connections, Name: "payscore-worker-asynq"})
 	defer queue.Close()
 	queue.AddHook(slowDown{})
+	if _, cluster := rdb.(*redis.ClusterClient); !cluster {
+		bundle := redisconn.NewBundle(rdb)
+		defer bundle.Close()
+		rdb.AddHook(bundle)
+		queue.AddHook(bundle) // behind slowDown: that sees what comes of it
+	}
 
 	registry := newRegistry()
 	watch := newRedisWatch(rdb, log, registry)
