@@ -25,7 +25,7 @@ type turn struct {
 
 // callOrders is how many orders a turn has. Each takes two calls: a collect, and
 // the query that confirms it.
-const callOrders = 1500
+const callOrders = 3000
 
 // calls lets worker and peer take turns on the same platform and the same Redis.
 func calls(ctx context.Context, l *lab) error {

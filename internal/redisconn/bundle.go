@@ -3,16 +3,13 @@ package redisconn
 import (
 	"context"
 	"net"
+	"runtime"
 	"sync"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
 const (
-	// bundleWait is how long a script waits for others to go with it. A step calls
-	// four, and takes at the least what WeChat Pay takes to answer.
-	bundleWait = 500 * time.Microsecond
 	// bundleSize is the most that go together: the first of them has its answer
 	// when the last has.
 	bundleSize = 64
@@ -70,7 +67,8 @@ func (b *Bundle) Close() {
 	b.running.Wait()
 }
 
-// gather puts scripts together until there is somebody to send them.
+// gather puts scripts together: those that come before it is its turn again, and
+// until there is somebody to send them.
 func (b *Bundle) gather() {
 	for {
 		var bundle []*call
@@ -80,7 +78,12 @@ func (b *Bundle) gather() {
 		case <-b.stop:
 			return
 		}
-		time.Sleep(bundleWait)
+		// Whoever can run does so first: where the processors are busy that is time
+		// for others to come, and where they are not it is none. A timer would wait
+		// in either case, and for a millisecond at the least. Twice brings more of
+		// them together than once.
+		runtime.Gosched()
+		runtime.Gosched()
 		for more := true; more && len(bundle) < bundleSize; {
 			select {
 			case c := <-b.calls:
