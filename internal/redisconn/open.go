@@ -26,7 +26,7 @@ const (
 	// looks for pushed messages before and after every reply.
 	protocol = 2
 	// buffer is a connection's, in each direction, in bytes. Requests and replies
-	// of a step are about one kilobyte, and there is a connection for each step
+	// of a step are about one kilobyte, and there may be a connection for each step
 	// under way: go-redis's own 32 KiB would be most of a worker's memory.
 	buffer = 8 << 10
 )
@@ -39,6 +39,10 @@ type Pool struct {
 	// Name, where not empty, is what CLIENT LIST shows for each connection.
 	// client_name in the URL wins.
 	Name string
+
+	// once: no command is sent a second time, and pipelines have no connections
+	// of their own. Not for a cluster, whose retries are its redirects.
+	once bool
 }
 
 // Open makes a client. It does not connect: Redis may be down, and every
@@ -64,11 +68,17 @@ func (o Options) Open(p Pool) redis.UniversalClient {
 		c := *o.sentinel
 		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
 		fill(&c.MaxRetries, maxRetries)
+		if p.once {
+			c.MaxRetries, c.PipelinePoolSize = -1, -1
+		}
 		return redis.NewFailoverClient(&c)
 	case o.single != nil:
 		c := *o.single
 		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
 		fill(&c.MaxRetries, maxRetries)
+		if p.once {
+			c.MaxRetries, c.PipelinePoolSize = -1, -1
+		}
 		c.MaintNotificationsConfig = noMaintNotifications()
 		return redis.NewClient(&c)
 	default:

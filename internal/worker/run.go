@@ -48,7 +48,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	}
 	redisconn.RedirectLog(log)
 	// A connection for each step under way and each fetcher, and some for asynq's
-	// and our own background work.
+	// and our own background work: so many where scripts do not go together.
 	connections := len(cfg.Merchants)*(cfg.Concurrency+len(fetchers(cfg.Work))) + hookConnections(cfg) + 16
 	rdb := cfg.Redis.Open(redisconn.Pool{Size: connections, Name: "payscore-worker"})
 	defer rdb.Close()
@@ -56,10 +56,10 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	defer queue.Close()
 	queue.AddHook(slowDown{})
 	if _, cluster := rdb.(*redis.ClusterClient); !cluster {
-		bundle := redisconn.NewBundle(rdb)
-		defer bundle.Close()
-		rdb.AddHook(bundle)
-		queue.AddHook(bundle) // behind slowDown: that sees what comes of it
+		bundler := redisconn.NewBundler(cfg.Redis, "payscore-worker-scripts")
+		defer bundler.Close()
+		rdb.AddHook(bundler)
+		queue.AddHook(bundler) // behind slowDown: that sees what comes of it
 	}
 
 	registry := newRegistry()
