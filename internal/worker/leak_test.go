@@ -138,3 +138,32 @@ func TestWorkerThatDidNotStartLeavesNothingBehind(t *testing.T) {
 		})
 	}
 }
+
+// The scripts of a worker at work, its ledger's and asynq's, all go by the
+// connections of its bundler.
+func TestScriptsGoTogether(t *testing.T) {
+	r := workertest.New(t)
+	if !r.Redis.Real {
+		t.Skip("the embedded Redis cannot list its clients")
+	}
+	nos := workertest.Numbers("TOGETHER", 50)
+	for _, no := range nos {
+		r.Add(simulator.Order{OutOrderNo: no, Fate: simulator.FatePays})
+	}
+	defer r.Work()()
+	r.Enqueue(nos...)
+	r.Until(20*time.Second, "calls", func() bool { return r.Sim.Report().Calls >= 50 })
+	together := 0
+	for _, line := range connections(t, r) {
+		if !strings.Contains(line, " cmd=evalsha ") {
+			continue
+		}
+		together++
+		if !strings.Contains(line, " name=payscore-worker-scripts ") {
+			t.Errorf("a script went alone: %s", line)
+		}
+	}
+	if together == 0 {
+		t.Error("no connection for scripts was used")
+	}
+}
