@@ -19,6 +19,7 @@ type process struct {
 	name  string // "w1.3": the third process of worker 1
 	cmd   *exec.Cmd
 	trace string        // path
+	log   string        // path
 	ahead time.Duration // its clock
 
 	orders *os.File // for its fault points
@@ -63,7 +64,8 @@ func (k *worker) start() error {
 		return err
 	}
 	defer trace.Close()
-	log, err := os.OpenFile(filepath.Join(k.w.dir, p.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	p.log = filepath.Join(k.w.dir, p.name+".log")
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

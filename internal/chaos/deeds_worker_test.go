@@ -3,6 +3,7 @@ package chaos
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"syscall"
 	"time"
 
@@ -60,11 +61,20 @@ func (k *worker) comeBack(r *rand.Rand) {
 func (k *worker) alive() bool {
 	select {
 	case <-k.now.exited:
-		k.w.book.say("%s has ended, and nobody had told it to: %v", k.now.name, k.now.status)
+		k.w.book.say("%s has ended, and nobody had told it to: %v; the end of its log:\n%s", k.now.name, k.now.status, k.now.lastWords())
 		return false
 	default:
 		return true
 	}
+}
+
+// lastWords are the end of the process's log.
+func (p *process) lastWords() string {
+	log, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(log[max(0, len(log)-2000):])
 }
 
 func killAtRandom(w *world, r *rand.Rand, k *worker) bool {

@@ -39,6 +39,10 @@ const (
 	memoryEvery = time.Minute
 )
 
+// failoverTime is how long a master may be a replica before it is refused as one:
+// in a failover it is, to whoever comes in the middle of it.
+const failoverTime = 15 * time.Second
+
 // Run collects until ctx ends; then steps under way finish, and everything
 // else stays queued. It returns nil after an orderly end, and an error where
 // it could not start. While Redis is away it waits.
@@ -75,7 +79,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	}
 	defer public.close()
 
-	if err := awaitGoodRedis(ctx, rdb, log); err != nil {
+	if err := awaitGoodRedis(ctx, rdb, log, failoverTime); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -138,8 +142,9 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 }
 
 // awaitGoodRedis returns when Redis is up and can be trusted, and an error
-// where it is up and cannot.
-func awaitGoodRedis(ctx context.Context, rdb redis.UniversalClient, log zerolog.Logger) error {
+// where it is up and cannot. A replica that it meets is given some time.
+func awaitGoodRedis(ctx context.Context, rdb redis.UniversalClient, log zerolog.Logger, failover time.Duration) error {
+	var replica time.Time // since when there is one; zero: there is none
 	for {
 		if err := redisconn.WaitUp(ctx, rdb, log, sayEvery); err != nil {
 			return err
@@ -147,6 +152,20 @@ func awaitGoodRedis(ctx context.Context, rdb redis.UniversalClient, log zerolog.
 		report := redisconn.Check(ctx, rdb)
 		if gone(report) {
 			continue
+		}
+		if onlyReplica(report) {
+			if replica.IsZero() {
+				replica = time.Now()
+				log.Warn().Msgf("redis %s; should it be a failover, it is over within %v", report.Problems()[0], failover)
+			}
+			if time.Since(replica) < failover {
+				select {
+				case <-time.After(failover / 30):
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				continue
+			}
 		}
 		for _, f := range report.Warnings() {
 			log.Warn().Msg("redis " + f.String())
@@ -156,6 +175,18 @@ func awaitGoodRedis(ctx context.Context, rdb redis.UniversalClient, log zerolog.
 		}
 		return nil
 	}
+}
+
+// onlyReplica reports whether nothing is wrong but that a replica was met where a
+// master should be.
+func onlyReplica(r redisconn.Report) bool {
+	problems := r.Problems()
+	for _, f := range problems {
+		if f.Subject != "role" {
+			return false
+		}
+	}
+	return len(problems) > 0
 }
 
 // gone reports whether Redis went away between its answer and the check.
