@@ -254,7 +254,7 @@ func TestBundler_notNow(t *testing.T) {
 		m.SetError(answer)
 		time.AfterFunc(100*time.Millisecond, func() { m.SetError("") })
 		got, err := echo.Run(t.Context(), rdb, []string{"k"}, "b").Slice()
-		if err != nil || got[0] != int64(2) || got[1] != "b" {
+		if err != nil || len(got) != 2 || got[0] != int64(2) || got[1] != "b" {
 			t.Errorf("%s: %v, %v", answer, got, err)
 		}
 	}
@@ -336,7 +336,11 @@ func TestBundler_closeSilent(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error, 1)
 	go func() { failed <- echo.Run(ctx, rdb, []string{"k"}, "a").Err() }()
-	time.Sleep(100 * time.Millisecond) // it is under way, or soon: either will do
+	conn, err := silent.Accept() // it is under way
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
 	cancel()
 	start := time.Now()
 	rdb.bundler.Close()

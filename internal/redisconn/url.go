@@ -32,6 +32,10 @@ func (o Options) IsZero() bool {
 	return o.single == nil && o.sentinel == nil && o.cluster == nil
 }
 
+// FailsOver reports whether a replica takes over where the master is lost, and
+// clients follow: by Sentinel, or in a cluster.
+func (o Options) FailsOver() bool { return o.sentinel != nil || o.cluster != nil }
+
 // The schemes of REDIS_URL. go-redis knows the first three; its own way of
 // writing several hosts (?addr=h2:p&addr=h3:p) is what the others are
 // translated to.

@@ -217,6 +217,23 @@ func TestOpen(t *testing.T) {
 		}
 	})
 
+	t.Run("a client that tries once, and who fails over", func(t *testing.T) {
+		for url, failsOver := range map[string]bool{"redis://cache?max_retries=7": false, "redis-sentinel://s1,s2?master=m": true, "redis-cluster://c1,c2": true} {
+			o, err := Parse(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o.FailsOver() != failsOver {
+				t.Errorf("%s fails over: %v", url, o.FailsOver())
+			}
+			client := o.Open(Pool{once: true})
+			defer client.Close()
+			if c, ok := client.(*redis.Client); ok && (c.Options().MaxRetries != 0 || c.Options().PipelinePoolSize >= 0) {
+				t.Errorf("%s: %d retries, %d connections for pipelines", url, c.Options().MaxRetries, c.Options().PipelinePoolSize)
+			}
+		}
+	})
+
 	t.Run("one Options opens several pools", func(t *testing.T) {
 		for _, url := range []string{"redis://cache", "redis-sentinel://s1,s2?master=m", "rediss-cluster://c1,c2"} {
 			o, err := Parse(url)

@@ -13,7 +13,7 @@ import (
 )
 
 // A worker that starts in the middle of a failover waits until its master is
-// one; a replica that stays one is refused, and so is what waiting cannot mend.
+// one; a replica that stays one is refused, and at once what waiting cannot mend.
 func TestAwaitGoodRedis_failover(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -26,6 +26,7 @@ func TestAwaitGoodRedis_failover(t *testing.T) {
 	}{
 		{name: "promoted", promoted: true, failover: time.Minute, waits: 1},
 		{name: "a replica", failover: 600 * time.Millisecond, refused: "takes no writes", waits: 1, atLeast: 600 * time.Millisecond},
+		{name: "a replica where none takes over", refused: "takes no writes"},
 		{name: "one that evicts", evicts: true, failover: time.Minute, refused: "takes no writes", and: "maxmemory-policy"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

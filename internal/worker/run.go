@@ -39,8 +39,8 @@ const (
 	memoryEvery = time.Minute
 )
 
-// failoverTime is how long a master may be a replica before it is refused as one:
-// in a failover it is, to whoever comes in the middle of it.
+// failoverTime is how long a master of Sentinel's or of a cluster may be a replica
+// before it is refused as one: to whoever comes in the middle of a failover it is.
 const failoverTime = 15 * time.Second
 
 // Run collects until ctx ends; then steps under way finish, and everything
@@ -79,7 +79,11 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	}
 	defer public.close()
 
-	if err := awaitGoodRedis(ctx, rdb, log, failoverTime); err != nil {
+	failover := time.Duration(0)
+	if cfg.Redis.FailsOver() {
+		failover = failoverTime
+	}
+	if err := awaitGoodRedis(ctx, rdb, log, failover); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -142,7 +146,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 }
 
 // awaitGoodRedis returns when Redis is up and can be trusted, and an error
-// where it is up and cannot. A replica that it meets is given some time.
+// where it is up and cannot. A replica is given as long as a failover may take.
 func awaitGoodRedis(ctx context.Context, rdb redis.UniversalClient, log zerolog.Logger, failover time.Duration) error {
 	var replica time.Time // since when there is one; zero: there is none
 	for {
@@ -153,7 +157,7 @@ func awaitGoodRedis(ctx context.Context, rdb redis.UniversalClient, log zerolog.
 		if gone(report) {
 			continue
 		}
-		if onlyReplica(report) {
+		if failover > 0 && onlyReplica(report) {
 			if replica.IsZero() {
 				replica = time.Now()
 				log.Warn().Msgf("redis %s; should it be a failover, it is over within %v", report.Problems()[0], failover)
