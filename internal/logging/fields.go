@@ -32,7 +32,7 @@ const (
 	FieldSetting    = "setting"      // environment variable
 	FieldGroup      = "group"        // consumer group of the stream of outcomes
 	FieldConsumer   = "consumer"     // member of that group
-	FieldEvent      = "event"        // ID of an event
+	FieldEvent      = "event"        // what happened, a stable snake_case name that alerts, tests and the runbook go by
 	FieldDatabase   = "database"     // host:port/name of a PostgreSQL database
 	FieldEvents     = "events"       // how many were written
 	FieldKnown      = "known"        // how many were there already
