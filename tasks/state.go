@@ -33,7 +33,7 @@ const (
 var States = []State{Queued, Awaiting, Paid, Closed, Rejected, Withdrawn, Exhausted}
 
 // Next lists the states that an order in this one can go to. The scripts keep to
-// it; the README draws it.
+// it; docs/architecture.md draws it.
 func (s State) Next() []State {
 	switch s {
 	case Queued:

@@ -8,15 +8,15 @@ import (
 	"payscore-collector/tasks"
 )
 
-// The README's drawing of the states is what people reason by at night.
-func TestReadmeDrawsTheTransitions(t *testing.T) {
+// The drawing of the states in docs/architecture.md is what people reason by at night.
+func TestArchitectureDrawsTheTransitions(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../docs/architecture.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	drawn := map[string]string{}
-	for line := range strings.Lines(string(readme)) {
+	for line := range strings.Lines(string(text)) {
 		from, to, ok := strings.Cut(strings.TrimSpace(line), "→")
 		if from = strings.TrimSpace(from); !ok || !tasks.State(from).Valid() {
 			continue
@@ -33,7 +33,7 @@ func TestReadmeDrawsTheTransitions(t *testing.T) {
 			want = "(never left)"
 		}
 		if drawn[string(s)] != want {
-			t.Errorf("the README draws %s → %q, and it is %q", s, drawn[string(s)], want)
+			t.Errorf("docs/architecture.md draws %s → %q, and it is %q", s, drawn[string(s)], want)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// handOverAgain does what the README asks of billing after a failover: the
+// handOverAgain does what docs/operations.md asks of billing after a failover: the
 // orders are handed over again, and withdrawn again those that were withdrawn.
 // The latter are handed over for later, so that none is collected in between.
 func (w *world) handOverAgain() {

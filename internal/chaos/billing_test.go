@@ -162,7 +162,7 @@ func (w *world) bill(ctx context.Context) {
 
 // handOver gives the platform new orders, and hands them over until each is
 // known to be in: where Redis failed, an order may be in or not, and the same
-// again is what the README asks for.
+// again is what docs/operations.md asks for.
 func (w *world) handOver(batch []plan) {
 	if len(batch) == 0 {
 		return

@@ -25,7 +25,7 @@
 // which process and when. What has no proven cause is a breach.
 //
 // Replicas follow their master asynchronously, so a failover loses what was
-// written last. In those topologies billing does at the end what the README asks
+// written last. In those topologies billing does at the end what docs/operations.md asks
 // for after a failover: it hands its orders over again, and withdraws again what
 // it had withdrawn. What was lost is counted apart, too, and only where it was
 // written shortly before, or during, a failover.

@@ -27,7 +27,7 @@ type node struct {
 	cmd *exec.Cmd
 }
 
-// newNode starts a redis-server. It persists as the README's minimum asks for:
+// newNode starts a redis-server. It persists as docs/operations.md asks for at least:
 // everysec loses nothing of what was answered when only the process dies.
 func newNode(t *testing.T, port int, args ...string) *node {
 	return newServer(t, port, t.TempDir(), append([]string{

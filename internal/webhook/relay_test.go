@@ -318,7 +318,7 @@ func TestRelay(t *testing.T) {
 	})
 }
 
-// What the README has for three in the morning, word for word but for the mchid.
+// What docs/runbook.md has, word for word but for the mchid.
 func TestTryAllAgainAtOnce(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, redistest.Start(t), func(s *Settings) { s.Backoff = []time.Duration{time.Hour} })

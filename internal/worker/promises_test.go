@@ -13,7 +13,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// The six promises, each attacked through the real worker. The README lists
+// The six promises, each attacked through the real worker. docs/promises.md lists
 // them in plain words.
 
 // Promise 1: for one order, never two calls in flight, whatever the number of
