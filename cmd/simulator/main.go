@@ -26,7 +26,7 @@ It writes a merchant's keys and settings into --dir, and a worker needs no more 
 
     set -a; . DIR/merchant.env; set +a
 
-Orders are added, made to fail and audited under /_sim/; payments are notified to --notify-url. Nobody is asked who he is there, so listen only where you alone can connect.`
+Orders are added, made to fail and audited under /_sim/; payments are notified to --notify-url. The fate of an order is one of pays, declines:N, userpaying:D, user_pays:D, never, partial:FEN, parts:N, mixed:LETTERS, lower:FEN, not_completed, created, revoked, expired, nothing_owed and unknown ("go doc ./internal/simulator Fate" explains them). POST /_sim/orders/NO/pay and /_sim/orders/NO/lower let the user pay and the merchant lower the total amount at any moment. Nobody is asked who he is there, so listen only where you alone can connect.`
 
 type cli struct {
 	Addr      string `help:"Address to listen on; port 0 picks a free one." default:"127.0.0.1:8090" placeholder:"HOST:PORT"`

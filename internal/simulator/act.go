@@ -124,7 +124,21 @@ func (o *order) collect(m Merchant, f Faults, now time.Time) reply {
 		return jsonReply(map[string]string{"trade_state": "USERPAYING"})
 	case fatePartial:
 		if o.paid == 0 {
-			rest = o.plan.first
+			rest = min(o.plan.first, rest)
+		}
+	case fateParts, fateMixed:
+		letter, amount := o.nextPart()
+		if letter == partElsewhere {
+			o.pay(amount, PaidTypeMch, now)
+			return errDeclined.reply()
+		}
+		rest = amount
+	case fateLower:
+		if o.declined < lowerAfter {
+			if o.declined++; o.declined == lowerAfter {
+				_ = o.lower(o.plan.first) // fails where a control call has done as much already
+			}
+			return errDeclined.reply()
 		}
 	}
 	o.deduct(rest, payAt, now)
@@ -163,13 +177,13 @@ func (o *order) forged(c Call, m Merchant, now time.Time) reply {
 		return o.takenReply(m)
 	}
 	o.mu.Lock()
-	e := o.entity(m)
+	e, total := o.entity(m), o.total
 	o.mu.Unlock()
-	e.State, e.StateDescription, e.TotalAmount, e.NeedCollection = StateDone, "", o.total, true
+	e.State, e.StateDescription, e.TotalAmount, e.NeedCollection = StateDone, "", total, true
 	e.Collection = &Collection{
-		State: CollectionUserPaid, TotalAmount: o.total, PaidAmount: o.total,
+		State: CollectionUserPaid, TotalAmount: total, PaidAmount: total,
 		Details: []PaymentDetail{{
-			Seq: 1, Amount: o.total, PaidType: PaidTypeNewton, PaidTime: formatTime(now),
+			Seq: 1, Amount: total, PaidType: PaidTypeNewton, PaidTime: formatTime(now),
 			TransactionID: "4200009999999999999999999999",
 		}},
 	}

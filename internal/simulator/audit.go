@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -206,6 +207,10 @@ type OrderReport struct {
 	Fate             Fate   `json:"fate"`
 	TotalAmount      int64  `json:"total_amount"`
 	PaidAmount       int64  `json:"paid_amount"`
+	// Lowered is how often the total amount was lowered.
+	Lowered int64 `json:"lowered,omitempty"`
+	// Payments has every payment, in the order in which they arrived.
+	Payments []PaymentDetail `json:"payments,omitempty"`
 
 	// The calls are counted as they arrive, before their signature is looked at.
 	CollectCalls int64 `json:"collect_calls"`
@@ -293,7 +298,7 @@ func (o *order) report(now time.Time) OrderReport {
 	o.advance(now)
 	r := OrderReport{
 		OutOrderNo: o.no, State: o.state, StateDescription: o.description, CollectionState: o.collectionState(),
-		Fate: o.fate, TotalAmount: o.total, PaidAmount: o.paid,
+		Fate: o.fate, TotalAmount: o.total, PaidAmount: o.paid, Lowered: o.lowered, Payments: slices.Clone(o.details),
 		CollectCalls: o.audit.collects, QueryCalls: o.audit.queries, SyncCalls: o.audit.syncs,
 		MostAtOnce: o.audit.mostAtOnce, CallsAfterEnd: o.audit.afterEnd, MoneyMoved: o.moneyMoved(),
 	}

@@ -1,12 +1,14 @@
 package simulator
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // maxOrdersAtOnce and maxControlBody bound one POST /_sim/orders.
@@ -31,6 +33,17 @@ func (s *Simulator) control(mux *http.ServeMux) {
 		}
 		controlReply(w, http.StatusOK, truth)
 	})
+	mux.HandleFunc("POST /_sim/orders/{out_order_no}/pay", changeOrder(s, func(o *order, c struct {
+		Amount   int64  `json:"amount"`
+		PaidType string `json:"paid_type"`
+	}, now time.Time) error {
+		return o.payNow(c.Amount, cmp.Or(c.PaidType, PaidTypeNewton), now)
+	}))
+	mux.HandleFunc("POST /_sim/orders/{out_order_no}/lower", changeOrder(s, func(o *order, c struct {
+		TotalAmount int64 `json:"total_amount"`
+	}, _ time.Time) error {
+		return o.lower(c.TotalAmount)
+	}))
 	mux.HandleFunc("GET /_sim/faults", func(w http.ResponseWriter, _ *http.Request) {
 		controlReply(w, http.StatusOK, s.Faults())
 	})
@@ -43,7 +56,7 @@ func (s *Simulator) control(mux *http.ServeMux) {
 		controlReply(w, http.StatusOK, s.Report())
 	})
 	mux.HandleFunc("/_sim/", func(w http.ResponseWriter, r *http.Request) {
-		controlError(w, http.StatusNotFound, fmt.Errorf("there is no %s %s; use POST or DELETE /_sim/orders, GET /_sim/orders/{out_order_no}, GET or PUT /_sim/faults, GET or PUT /_sim/notifications, or GET /_sim/report", r.Method, r.URL.Path))
+		controlError(w, http.StatusNotFound, fmt.Errorf("there is no %s %s; use POST or DELETE /_sim/orders, GET /_sim/orders/{out_order_no}, POST /_sim/orders/{out_order_no}/pay or /lower, GET or PUT /_sim/faults, GET or PUT /_sim/notifications, or GET /_sim/report", r.Method, r.URL.Path))
 	})
 }
 
@@ -61,6 +74,41 @@ func (s *Simulator) postOrders(w http.ResponseWriter, r *http.Request) {
 	default:
 		controlReply(w, http.StatusCreated, map[string]int{"count": len(orders)})
 	}
+}
+
+// changeOrder serves a call that does to one order what its body, a C, asks for,
+// and answers with the order's truth afterwards. do is called with the order
+// locked.
+func changeOrder[C any](s *Simulator, do func(o *order, c C, now time.Time) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		no := r.PathValue("out_order_no")
+		c, err := decodeOnly[C](http.MaxBytesReader(w, r.Body, maxControlBody))
+		if err != nil {
+			controlError(w, http.StatusBadRequest, fmt.Errorf("order %q: %w", no, err))
+			return
+		}
+		o := s.find(no)
+		if o == nil {
+			controlError(w, http.StatusNotFound, fmt.Errorf("order %q was never added", no))
+			return
+		}
+		if err := s.changing(o, func(now time.Time) error { return do(o, c, now) }); err != nil {
+			controlError(w, http.StatusConflict, err)
+			return
+		}
+		controlReply(w, http.StatusOK, o.truth(s.id.Merchant, s.clock()))
+	}
+}
+
+// decodeOnly reads one JSON value of known fields, and nothing behind it.
+func decodeOnly[T any](body io.Reader) (T, error) {
+	dec := json.NewDecoder(body)
+	dec.DisallowUnknownFields()
+	var v T
+	if err := dec.Decode(&v); err != nil {
+		return v, plainJSONError(err)
+	}
+	return v, onlyWhitespaceLeft(dec)
 }
 
 // decodeOrders reads a JSON array of orders. Its errors say which order of
@@ -92,13 +140,8 @@ func decodeOrders(body io.Reader) ([]Order, error) {
 // judges the new ones and puts them in force, and get returns them.
 func putSettings[T any](name string, set func(T) error, get func() T) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControlBody))
-		dec.DisallowUnknownFields()
-		var v T
-		err := dec.Decode(&v)
-		if err != nil {
-			err = plainJSONError(err)
-		} else if err = onlyWhitespaceLeft(dec); err == nil {
+		v, err := decodeOnly[T](http.MaxBytesReader(w, r.Body, maxControlBody))
+		if err == nil {
 			err = set(v)
 		}
 		if err != nil {

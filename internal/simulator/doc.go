@@ -22,7 +22,7 @@
 // # Notifications
 //
 // Every payment of every kind (by a collect, by a deduction that completes
-// later, by the user himself, in part, or reported by sync) is notified once
+// later, by the user himself, in part, or reported by the merchant) is notified once
 // to the URL that the order or the settings name, when it happens and without
 // anybody having to look: a signed POST of PAYSCORE.USER_PAID with the order,
 // encrypted, as a query would have shown it at that moment. What is not
@@ -42,6 +42,11 @@
 //	                             409 names a number that is there already; all or none
 //	DELETE /_sim/orders          forgets all orders and the audit -> 204
 //	GET    /_sim/orders/{no}     OrderTruth: {"entity":…,"audit":…}
+//	POST   /_sim/orders/{no}/pay    {"amount"?,"paid_type"?} -> OrderTruth; the user
+//	                             pays in the app (NEWTON), or elsewhere (MCH);
+//	                             without an amount all that is left
+//	POST   /_sim/orders/{no}/lower  {"total_amount"} -> OrderTruth; the merchant
+//	                             lowers the total amount; 409 where it cannot
 //	PUT    /_sim/faults          Faults; what is left out is off -> the faults in force
 //	GET    /_sim/faults          the faults in force
 //	PUT    /_sim/notifications   Notifications; what is left out is off, or its

@@ -18,6 +18,13 @@ import (
 //	                user pays in the app by himself
 //	never           every collect is declined
 //	partial:FEN     the first collect pays FEN only, the next one the rest
+//	parts:N         N collects pay a part each, with a transaction_id each
+//	mixed:LETTERS   as parts, a letter a part: P is paid through PayScore by a
+//	                collect (paid_type NEWTON); at M the collect is declined,
+//	                and at that moment the merchant reports the part as paid
+//	                elsewhere (paid_type MCH). mixed alone is mixed:PMP
+//	lower:FEN       two collects are declined; behind the second the merchant
+//	                lowers the total amount to FEN, and the next one pays
 //	not_completed   the merchant has not completed it (DOING/USER_CONFIRM)
 //	created         the user has not confirmed it (CREATED)
 //	revoked         cancelled by the merchant (REVOKED)
@@ -26,7 +33,9 @@ import (
 //	unknown         the platform has no such order, yet audits calls for it
 //
 // N is a whole number from 0 to 1,000,000, D a Go duration such as 5s or
-// 1m30s, and FEN a whole number above 0 and below the order's total amount.
+// 1m30s, and FEN a whole number above 0 and below the order's total amount. The
+// N of parts, and the count of LETTERS, is from 2 to 20 and at most the total
+// amount; the parts are equal, and the last one is what is left.
 type Fate string
 
 // The fates that take no argument.
@@ -47,9 +56,26 @@ const (
 	fateUserPaying = "userpaying"
 	fateUserPays   = "user_pays"
 	fatePartial    = "partial"
+	fateParts      = "parts"
+	fateMixed      = "mixed"
+	fateLower      = "lower"
 )
 
 const maxDeclines = 1_000_000
+
+// maxParts bounds the parts of one order. A transaction_id has two digits for
+// the payment's place.
+const maxParts = 20
+
+// The letters of [FateMixed].
+const (
+	partPayScore  = 'P'
+	partElsewhere = 'M'
+)
+
+// lowerAfter is how many collects the fate lower:FEN declines before the total
+// amount is lowered.
+const lowerAfter = 2
 
 // FateDeclines is the fate of an order whose first n collects are declined.
 func FateDeclines(n int) Fate { return Fate(fateDeclines + ":" + strconv.Itoa(n)) }
@@ -65,12 +91,24 @@ func FateUserPays(d time.Duration) Fate { return Fate(fateUserPays + ":" + d.Str
 // FatePartial is the fate of an order whose first collect pays only fen.
 func FatePartial(fen int64) Fate { return Fate(fatePartial + ":" + strconv.FormatInt(fen, 10)) }
 
+// FateParts is the fate of an order that n collects pay in equal parts.
+func FateParts(n int) Fate { return Fate(fateParts + ":" + strconv.Itoa(n)) }
+
+// FateMixed is the fate of an order that is paid in parts, a letter each: P
+// through PayScore, M elsewhere, as the merchant reports it.
+func FateMixed(letters string) Fate { return Fate(fateMixed + ":" + letters) }
+
+// FateLower is the fate of an order whose total amount the merchant lowers to
+// fen after two declined collects.
+func FateLower(fen int64) Fate { return Fate(fateLower + ":" + strconv.FormatInt(fen, 10)) }
+
 // plan is a fate taken apart. Only the field that the kind speaks of is set.
 type plan struct {
 	kind     string
 	declines int
 	after    time.Duration
-	first    int64 // fen
+	first    int64  // fen: the first payment of partial, the new total of lower
+	parts    string // a letter a part
 }
 
 // parse takes the fate apart. Its errors are one sentence without the order's
@@ -108,8 +146,26 @@ func (f Fate) parse() (plan, error) {
 		if err != nil || p.first <= 0 {
 			return plan{}, fmt.Errorf("fate %q needs an amount in fen above 0 after the colon, as in partial:100", string(f))
 		}
+	case fateLower:
+		p.first, err = strconv.ParseInt(arg, 10, 64)
+		if err != nil || p.first <= 0 {
+			return plan{}, fmt.Errorf("fate %q needs an amount in fen above 0 after the colon, as in lower:100", string(f))
+		}
+	case fateParts:
+		n, err := strconv.Atoi(arg)
+		if err != nil || n < 2 || n > maxParts {
+			return plan{}, fmt.Errorf("fate %q needs a whole number from 2 to %d after the colon, as in parts:3", string(f), maxParts)
+		}
+		p.parts = strings.Repeat(string(partPayScore), n)
+	case fateMixed:
+		if p.parts = arg; !hasArg {
+			p.parts = "PMP"
+		}
+		if n := len(p.parts); n < 2 || n > maxParts || strings.Trim(p.parts, string(partPayScore)+string(partElsewhere)) != "" {
+			return plan{}, fmt.Errorf("fate %q needs 2 to %d letters after the colon, each P (through PayScore) or M (elsewhere), as in mixed:PMP", string(f), maxParts)
+		}
 	default:
-		return plan{}, fmt.Errorf("fate %q is not known; use pays, declines:N, userpaying:D, user_pays:D, never, partial:FEN, not_completed, created, revoked, expired, nothing_owed or unknown", string(f))
+		return plan{}, fmt.Errorf("fate %q is not known; use pays, declines:N, userpaying:D, user_pays:D, never, partial:FEN, parts:N, mixed:LETTERS, lower:FEN, not_completed, created, revoked, expired, nothing_owed or unknown", string(f))
 	}
 	return p, nil
 }

@@ -21,12 +21,13 @@ func TestFates(t *testing.T) {
 	// A step lets time pass, then collects; afterwards the platform's truth
 	// must be as told.
 	type step struct {
-		after   time.Duration
-		want    string // status and code
-		fine    string // behind Request-ID
-		state   string // state/description/collection.state
-		paid    int64
-		comment string
+		after     time.Duration
+		want      string // status and code
+		fine      string // behind Request-ID
+		state     string // state/description/collection.state
+		paid      int64
+		elsewhere int64 // of paid
+		comment   string
 	}
 	const (
 		owed = "DOING/MCH_COMPLETE/USER_PAYING"
@@ -75,6 +76,26 @@ func TestFates(t *testing.T) {
 			{after: time.Second, want: wantTaken, fine: "0", state: owed, paid: 300},
 			{after: 2 * time.Second, want: wantDone, fine: "271316657", state: done, paid: 1000},
 		}},
+		"parts": {fate: FateParts(3), steps: []step{
+			{want: wantTaken, fine: "0", state: owed, paid: 333},
+			{after: time.Second, want: wantTaken, fine: "0", state: owed, paid: 666},
+			{after: time.Second, want: wantTaken, fine: "0", state: done, paid: 1000},
+			{after: time.Second, want: wantDone, fine: "271316657", state: done, paid: 1000},
+		}},
+		"mixed": {fate: "mixed", steps: []step{
+			{want: wantTaken, fine: "0", state: owed, paid: 333},
+			{after: time.Second, want: wantDeclined, fine: "271316574", state: owed, paid: 666, elsewhere: 333},
+			{after: time.Second, want: wantTaken, fine: "0", state: done, paid: 1000, elsewhere: 333},
+		}},
+		"mixed, the merchant last": {fate: FateMixed("PM"), steps: []step{
+			{want: wantTaken, fine: "0", state: owed, paid: 500},
+			{after: time.Second, want: wantDeclined, fine: "271316574", state: done, paid: 1000, elsewhere: 500},
+		}},
+		"lower": {fate: FateLower(400), steps: []step{
+			{want: wantDeclined, fine: "271316574", state: owed},
+			{after: time.Second, want: wantDeclined, fine: "271316574", state: owed},
+			{after: time.Second, want: wantTaken, fine: "0", state: done, paid: 400},
+		}},
 		"not_completed": {fate: FateNotCompleted, steps: []step{{want: wantWrong, fine: "271302332", state: "DOING/USER_CONFIRM/"}}},
 		"created":       {fate: FateCreated, steps: []step{{want: wantWrong, fine: "271302332", state: "CREATED//"}}},
 		"revoked":       {fate: FateRevoked, steps: []step{{want: "400 ORDER_CANCELED", fine: "271302333", state: "REVOKED//"}}},
@@ -95,8 +116,8 @@ func TestFates(t *testing.T) {
 					t.Errorf("step %d: body %s, want %s and nothing else", i+1, a.body, s.comment)
 				}
 				got := b.truth("A1").Audit
-				if state := got.State + "/" + got.StateDescription + "/" + got.CollectionState; state != s.state || got.PaidAmount != s.paid || got.MoneyMoved != s.paid {
-					t.Errorf("step %d: the order is %s with %d fen paid and %d moved, want %s with %d", i+1, state, got.PaidAmount, got.MoneyMoved, s.state, s.paid)
+				if state := got.State + "/" + got.StateDescription + "/" + got.CollectionState; state != s.state || got.PaidAmount != s.paid || got.MoneyMoved != s.paid-s.elsewhere {
+					t.Errorf("step %d: the order is %s with %d fen paid and %d moved, want %s with %d and %d", i+1, state, got.PaidAmount, got.MoneyMoved, s.state, s.paid, s.paid-s.elsewhere)
 				}
 			}
 		})
@@ -140,6 +161,14 @@ func TestFate_ParseErrors(t *testing.T) {
 		"partial:0":              "above 0",
 		"partial:1.5":            "above 0",
 		"partial:1000":           "less than the total amount",
+		"parts":                  "whole number from 2 to 20",
+		"parts:1":                "whole number from 2 to 20",
+		"parts:21":               "whole number from 2 to 20",
+		"mixed:":                 "2 to 20 letters",
+		"mixed:PXM":              "2 to 20 letters",
+		"mixed:pm":               "2 to 20 letters",
+		"lower:0":                "above 0",
+		"lower:1000":             "must lower the total amount",
 		":5":                     "no name",
 		"partial:99999999999999": "less than the total amount",
 	}

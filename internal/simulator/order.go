@@ -38,7 +38,6 @@ type order struct {
 	fate      Fate
 	plan      plan
 	exists    bool
-	total     int64
 	added     time.Time
 	notifyURL string    // its own; empty where the settings' is meant
 	notifier  *notifier // set before anybody can find the order
@@ -48,6 +47,8 @@ type order struct {
 	// What follows is guarded by mu.
 	state       string
 	description string
+	total       int64 // fen
+	lowered     int64 // how often the total amount was lowered
 	paid        int64
 	details     []PaymentDetail
 	declined    int
@@ -97,8 +98,13 @@ func newOrder(o Order, seq int64, now time.Time) (*order, error) {
 	default:
 		rec.state, rec.description = StateDoing, DescriptionMchComplete
 	}
-	if p.kind == fatePartial && p.first >= rec.total {
+	switch {
+	case p.kind == fatePartial && p.first >= rec.total:
 		return nil, fmt.Errorf("order %q: fate %q must pay less than the total amount of %d fen", o.OutOrderNo, string(o.Fate), rec.total)
+	case p.kind == fateLower && p.first >= rec.total:
+		return nil, fmt.Errorf("order %q: fate %q must lower the total amount, which is %d fen", o.OutOrderNo, string(o.Fate), rec.total)
+	case int64(len(p.parts)) > rec.total:
+		return nil, fmt.Errorf("order %q: fate %q needs a fen for each of its %d parts, and the total amount is %d fen", o.OutOrderNo, string(o.Fate), len(p.parts), rec.total)
 	}
 	if rec.notifyURL = o.NotifyURL; o.NotifyURL != "" {
 		if err := validNotifyURL(o.NotifyURL); err != nil {
@@ -197,6 +203,59 @@ func (o *order) pay(amount int64, paidType string, at time.Time) {
 		o.state, o.description = StateDone, ""
 	}
 	o.notifier.paid(o)
+}
+
+// nextPart is the payment that an order in parts has next.
+// The caller holds o.mu.
+func (o *order) nextPart() (letter byte, amount int64) {
+	parts, i, rest := o.plan.parts, len(o.details), o.total-o.paid
+	if last := len(parts) - 1; i >= last {
+		return parts[last], rest
+	}
+	return parts[i], min(max(1, o.total/int64(len(parts))), rest)
+}
+
+// lower is what a modify call does: it lowers the total amount of an order that
+// waits for payment. What has been paid by then stays, and an order that has
+// nothing left to pay is done. The caller holds o.mu and has advanced it.
+func (o *order) lower(total int64) error {
+	switch {
+	case !o.awaitsPayment():
+		return fmt.Errorf("order %q does not wait for payment: its total amount cannot be lowered", o.no)
+	case o.deducting > 0:
+		return fmt.Errorf("order %q has a deduction under way: its total amount cannot be lowered before that has ended", o.no)
+	case total <= 0 || total >= o.total || total < o.paid:
+		return fmt.Errorf("order %q: total_amount is %d; it must be above 0, below the present %d fen, and at least the %d fen that are paid", o.no, total, o.total, o.paid)
+	}
+	o.total = total
+	o.lowered++
+	if o.paid == o.total {
+		o.state, o.description = StateDone, ""
+		o.notifier.paid(o)
+	}
+	return nil
+}
+
+// payNow is a payment that no collect brings: the user pays in the app, or the
+// merchant reports one from elsewhere. An amount of 0 stands for what is left.
+// The caller holds o.mu and has advanced it.
+func (o *order) payNow(amount int64, paidType string, now time.Time) error {
+	rest := o.total - o.paid
+	if amount == 0 {
+		amount = rest
+	}
+	switch {
+	case !o.awaitsPayment():
+		return fmt.Errorf("order %q does not wait for payment", o.no)
+	case o.deducting > 0:
+		return fmt.Errorf("order %q has a deduction under way: pay when that has ended", o.no)
+	case paidType != PaidTypeNewton && paidType != PaidTypeMch:
+		return fmt.Errorf("order %q: paid_type is %q; write NEWTON (through PayScore) or MCH (elsewhere)", o.no, paidType)
+	case amount < 0 || amount > rest:
+		return fmt.Errorf("order %q: amount is %d; it must be from 1 to the %d fen that are left to pay", o.no, amount, rest)
+	}
+	o.pay(amount, paidType, now)
+	return nil
 }
 
 // notifyAddress is where the order's payments are notified to; empty where

@@ -211,6 +211,36 @@ func (s *Simulator) find(no string) *order {
 	return s.orders[no]
 }
 
+// Pay lets the order no be paid without a collect: with [PaidTypeNewton] by the
+// user in the app, with [PaidTypeMch] elsewhere, as the merchant reports it.
+// amount is in fen; 0 stands for all that is left to pay. It returns an error
+// where the order does not wait for payment or the amount is too large.
+func (s *Simulator) Pay(no string, amount int64, paidType string) error {
+	o := s.find(no)
+	return s.changing(o, func(now time.Time) error { return o.payNow(amount, paidType, now) })
+}
+
+// Lower lowers the total amount of the order no to total, in fen, as a modify
+// call of another system of the merchant's does. It returns an error where the
+// order does not wait for payment, or total is not lower, or less is left than
+// has been paid.
+func (s *Simulator) Lower(no string, total int64) error {
+	o := s.find(no)
+	return s.changing(o, func(time.Time) error { return o.lower(total) })
+}
+
+// changing does something to an order that is advanced and locked.
+func (s *Simulator) changing(o *order, do func(now time.Time) error) error {
+	if o == nil || !o.exists {
+		return errors.New("the platform has no such order")
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := s.clock()
+	o.advance(now)
+	return do(now)
+}
+
 // SetFaults replaces all faults; its error names the value that cannot be.
 func (s *Simulator) SetFaults(f Faults) error {
 	if err := f.Validate(); err != nil {
