@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/tasks"
@@ -78,7 +79,7 @@ func (e evidence) audit() []difference {
 		}
 	}
 	if e.stats.PaidAmount != count.PaidAmount {
-		found = append(found, difference{text: fmt.Sprintf("the ledger counts %s paid, and its orders have %s", yuan(e.stats.PaidAmount), yuan(count.PaidAmount))})
+		found = append(found, difference{text: fmt.Sprintf("the ledger counts %s paid, and its orders have %s", explain.Yuan(e.stats.PaidAmount), explain.Yuan(count.PaidAmount))})
 	}
 	if n := e.platform.RejectedSignatures; n > 0 {
 		found = append(found, difference{text: fmt.Sprintf("the platform refused %d of our signatures for good reason", n)})
@@ -102,11 +103,11 @@ func (p pair) compare(minGap time.Duration) []string {
 		differ("is recorded as %s, and the platform says %s", r.State, describe(p.truth))
 	}
 	if paid := recordedPaid(r); paid != t.PaidAmount {
-		differ("has %s recorded as paid, and the platform %s", yuan(paid), yuan(t.PaidAmount))
+		differ("has %s recorded as paid, and the platform %s", explain.Yuan(paid), explain.Yuan(t.PaidAmount))
 	}
 	if r.State == tasks.Paid {
 		if r.TotalAmount == nil || *r.TotalAmount != t.TotalAmount {
-			differ("has another total recorded than the platform's %s", yuan(t.TotalAmount))
+			differ("has another total recorded than the platform's %s", explain.Yuan(t.TotalAmount))
 		}
 		if want := lastTransaction(p.truth); r.TransactionID != want || want == "" {
 			differ("has transaction_id %q recorded, and the platform %q", r.TransactionID, want)

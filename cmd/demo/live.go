@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 )
 
@@ -139,5 +140,5 @@ func (l *live) line(m moment) string {
 		}
 	}
 	return fmt.Sprintf("%5.1f s  %*d/%d ended  %9s in  %5d calls  %s",
-		m.elapsed.Seconds(), len(fmt.Sprint(l.orders)), int64(l.orders)-m.open, l.orders, yuan(m.paid), m.calls, gate)
+		m.elapsed.Seconds(), len(fmt.Sprint(l.orders)), int64(l.orders)-m.open, l.orders, explain.Yuan(m.paid), m.calls, gate)
 }

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/tasks"
@@ -29,15 +31,8 @@ func heading(w io.Writer, format string, args ...any) {
 	fmt.Fprintf(w, "\n%s\n%s\n", text, strings.Repeat("-", len([]rune(text))))
 }
 
-var outcomeWords = map[tasks.State]string{
-	tasks.Queued:    "not tried",
-	tasks.Awaiting:  "not ended",
-	tasks.Paid:      "the money is in, says WeChat Pay's signature",
-	tasks.Closed:    "cancelled or expired, says WeChat Pay's signature",
-	tasks.Rejected:  "there is nothing to collect",
-	tasks.Withdrawn: "stopped by billing",
-	tasks.Exhausted: "given up, still owed",
-}
+// words are those that the command outcomes has for the same things.
+var words explain.Teller
 
 func (e evidence) reportOutcomes(w io.Writer, took time.Duration) {
 	heading(w, "What became of %d orders in %.1f s", len(e.orders), took.Seconds())
@@ -58,20 +53,21 @@ func (e evidence) reportOutcomes(w io.Writer, took time.Duration) {
 	fmt.Fprintf(w, "%-10s %7s %12s\n", "outcome", "orders", "money in")
 	for _, state := range tasks.States {
 		if s := sums[state]; s.orders > 0 {
-			fmt.Fprintf(w, "%-10s %7d %12s   %s\n", state, s.orders, yuan(s.fen), outcomeWords[state])
+			fmt.Fprintf(w, "%-10s %7d %12s   %s\n", state, s.orders, explain.Yuan(s.fen), words.StateWords(state))
 		}
 	}
-	fmt.Fprintf(w, "%-10s %7d %12s\n", "all", all.orders, yuan(all.fen))
+	fmt.Fprintf(w, "%-10s %7d %12s\n", "all", all.orders, explain.Yuan(all.fen))
 }
 
 func (e evidence) reportCalls(w io.Writer) {
 	var collects, queries, paidOrders, paidCollects, paidQueries int64
 	byVerdict := map[payscore.Verdict]map[payscore.Call]int{}
-	for call := range e.calls() {
-		if byVerdict[call.verdict] == nil {
-			byVerdict[call.verdict] = map[payscore.Call]int{}
+	for entry := range e.calls() {
+		verdict := payscore.Verdict(entry.Verdict)
+		if byVerdict[verdict] == nil {
+			byVerdict[verdict] = map[payscore.Call]int{}
 		}
-		byVerdict[call.verdict][call.call]++
+		byVerdict[verdict][payscore.Call(entry.Call)]++
 	}
 	for _, p := range e.orders {
 		if p.recorded == nil {
@@ -99,23 +95,15 @@ func (e evidence) reportCalls(w io.Writer) {
 	fmt.Fprintf(w, "most calls in one second: %d (COLLECT_RATE is %g)\n", e.platform.MostCallsInASecond, e.rate)
 }
 
-// oneCall is a call as its order's log has it.
-type oneCall struct {
-	call    payscore.Call
-	verdict payscore.Verdict
-	answers int // HTTP status
-	last    bool
-}
-
-// calls yields the calls of every order's log.
-func (e evidence) calls() func(yield func(oneCall) bool) {
-	return func(yield func(oneCall) bool) {
+// calls yields the calls in every order's log, and whether each is the order's last.
+func (e evidence) calls() iter.Seq2[ledger.Entry, bool] {
+	return func(yield func(ledger.Entry, bool) bool) {
 		for _, p := range e.orders {
 			if p.recorded == nil {
 				continue
 			}
 			for i, entry := range p.recorded.Log {
-				if !yield(callOf(entry, i == len(p.recorded.Log)-1)) {
+				if !yield(entry, i == len(p.recorded.Log)-1) {
 					return
 				}
 			}
@@ -123,45 +111,26 @@ func (e evidence) calls() func(yield func(oneCall) bool) {
 	}
 }
 
-func callOf(entry ledger.Entry, last bool) oneCall {
-	return oneCall{payscore.Call(entry.Call), payscore.Verdict(entry.Verdict), entry.HTTPStatus, last}
-}
-
-// cause says why a call had to be followed by another one; empty for a call
+// followedUp reports whether a call has to be followed by another one; false for a call
 // that did its part.
-func (c oneCall) cause() string {
-	switch c.verdict {
+func followedUp(e ledger.Entry) bool {
+	switch payscore.Verdict(e.Verdict) {
 	case payscore.NotCollectable:
-		if c.call == payscore.CallCollect {
-			return "refused in unsigned words about the order; looked at the order itself"
-		}
-	case payscore.Declined:
-		return "the user cannot pay just now"
-	case payscore.InProgress:
-		return "a deduction is running"
-	case payscore.Throttled:
-		return "429, too fast"
-	case payscore.MerchantFault:
-		return "401, the merchant's fault and not the order's"
-	case payscore.NotFound:
-		return "no such order; asked once more"
-	case payscore.Unavailable:
-		return "5xx or a proxy's page; may have taken effect"
-	case payscore.Unknown:
-		if c.answers == 0 {
-			return "the connection broke; may have taken effect"
-		}
-		return "a reply without WeChat Pay's signature; may have taken effect"
+		return payscore.Call(e.Call) == payscore.CallCollect
+	case payscore.Declined, payscore.InProgress, payscore.Throttled, payscore.MerchantFault,
+		payscore.NotFound, payscore.Unavailable, payscore.Unknown:
+		return true
 	}
-	return ""
+	return false
 }
 
 func (e evidence) reportRetries(w io.Writer) {
 	causes := map[string]int{}
 	total := 0
-	for call := range e.calls() {
-		if cause := call.cause(); cause != "" && !call.last {
-			causes[cause]++
+	for entry, last := range e.calls() {
+		if followedUp(entry) && !last {
+			entry.Message = "" // of a kind that no code names: one line for all
+			causes[words.Cause(entry)]++
 			total++
 		}
 	}
@@ -221,7 +190,7 @@ func (e evidence) reportBeside(w io.Writer) {
 		return cmp.Or(strings.Compare(a.recorded, b.recorded), strings.Compare(a.platform, b.platform))
 	}) {
 		s := sums[r]
-		fmt.Fprintf(w, line, r.recorded, r.platform, s.orders, yuan(s.recorded), yuan(s.platform))
+		fmt.Fprintf(w, line, r.recorded, r.platform, s.orders, explain.Yuan(s.recorded), explain.Yuan(s.platform))
 	}
 }
 
@@ -233,21 +202,12 @@ func (e evidence) list(w io.Writer) {
 	for _, p := range e.orders {
 		recorded, money, tx := "missing", "-", "-"
 		if p.recorded != nil {
-			recorded, money = string(p.recorded.State), yuan(recordedPaid(*p.recorded))
+			recorded, money = string(p.recorded.State), explain.Yuan(recordedPaid(*p.recorded))
 			tx = cmp.Or(p.recorded.TransactionID, tx)
 		}
 		a := p.truth.Audit
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", a.OutOrderNo, a.Fate, recorded, money, tx,
-			describe(p.truth), yuan(a.PaidAmount), cmp.Or(lastTransaction(p.truth), "-"), a.CollectCalls+a.QueryCalls)
+			describe(p.truth), explain.Yuan(a.PaidAmount), cmp.Or(lastTransaction(p.truth), "-"), a.CollectCalls+a.QueryCalls)
 	}
 	_ = t.Flush()
-}
-
-// yuan writes fen as people write money.
-func yuan(fen int64) string {
-	sign := ""
-	if fen < 0 {
-		sign, fen = "-", -fen
-	}
-	return fmt.Sprintf("%s¥%d.%02d", sign, fen/100, fen%100)
 }

@@ -4,28 +4,8 @@ import (
 	"io"
 	"strings"
 
-	"github.com/rivo/uniseg"
+	"payscore-collector/internal/explain"
 )
-
-// displayWidth is how many columns of a terminal a text takes. Chinese characters take
-// two, which counting runes gets wrong.
-func displayWidth(s string) int { return uniseg.StringWidth(s) }
-
-// fit cuts a text to so many columns.
-func fit(s string, columns int) string {
-	if displayWidth(s) <= columns {
-		return s
-	}
-	var b strings.Builder
-	taken := 1 // the ellipsis
-	for g := uniseg.NewGraphemes(s); g.Next(); {
-		if taken += g.Width(); taken > columns {
-			break
-		}
-		b.WriteString(g.Str())
-	}
-	return b.String() + "…"
-}
 
 // grid is lines of cells in aligned columns, two blanks apart.
 type grid struct {
@@ -44,7 +24,7 @@ func (g *grid) write(w io.Writer) error {
 			if i == len(g.widths) {
 				g.widths = append(g.widths, 0)
 			}
-			g.widths[i] = max(g.widths[i], displayWidth(cell))
+			g.widths[i] = max(g.widths[i], explain.Width(cell))
 		}
 	}
 	for _, row := range g.rows {
@@ -59,7 +39,7 @@ func (g *grid) write(w io.Writer) error {
 func (g *grid) line(row []string) string {
 	var b strings.Builder
 	for i, cell := range row {
-		blanks := strings.Repeat(" ", g.widths[i]-displayWidth(cell))
+		blanks := strings.Repeat(" ", g.widths[i]-explain.Width(cell))
 		if i < len(g.right) && g.right[i] {
 			cell = blanks + cell
 		} else {

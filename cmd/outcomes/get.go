@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
@@ -34,12 +35,12 @@ func (g *getCommand) run(ctx context.Context, s *session) error {
 		return writeJSON(s.out, o)
 	}
 	var gate ledger.GateStatus
-	if working(o) {
+	if explain.Working(o) {
 		if gate, err = l.Gate(ctx); err != nil {
 			return fmt.Errorf("read the merchant's gate: %w", err)
 		}
 	}
-	return tell(s.out, s.clock(), o, gate)
+	return tell(s.out, s.teller(), o, gate)
 }
 
 // find looks for the order in every ledger in question. A number is unique

@@ -40,7 +40,7 @@ func (l *listCommand) writer(s *session) orderWriter {
 	case l.CSV:
 		return newCSVLines(s.out)
 	}
-	return newTable(s.out, s.clock(), tasks.State(l.State))
+	return newTable(s.out, s.teller(), tasks.State(l.State))
 }
 
 // limit is how many orders to write at most; 0 is no limit.

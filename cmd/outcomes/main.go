@@ -28,6 +28,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/outcomes"
@@ -212,4 +213,5 @@ func (s *session) ledgers(ctx context.Context) ([]*ledger.Ledger, error) {
 	return ledgers, nil
 }
 
-func (s *session) clock() clock { return clock{now: s.now(), zone: s.zone} }
+// teller tells what is asked for, as of now.
+func (s *session) teller() explain.Teller { return explain.Teller{Now: s.now(), Zone: s.zone} }

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
@@ -39,7 +40,7 @@ func (st *statsCommand) run(ctx context.Context, s *session) error {
 	}
 	statsTable(s.out, ledgers, all)
 	for _, l := range ledgers {
-		writeGate(s.out, s.clock(), l.MchID(), gates[l.MchID()])
+		writeGate(s.out, s.teller(), l.MchID(), gates[l.MchID()])
 	}
 	return nil
 }
@@ -59,7 +60,7 @@ func statsTable(w io.Writer, ledgers []*ledger.Ledger, all map[string]ledger.Sta
 		for _, state := range tasks.States {
 			fmt.Fprint(t, strconv.FormatInt(s.Orders[state], 10), "\t")
 		}
-		fmt.Fprint(t, yuan(s.PaidAmount), "\t\n")
+		fmt.Fprint(t, explain.Yuan(s.PaidAmount), "\t\n")
 	}
 	sum := ledger.Stats{Orders: map[tasks.State]int64{}}
 	for _, l := range ledgers {
@@ -78,11 +79,11 @@ func statsTable(w io.Writer, ledgers []*ledger.Ledger, all map[string]ledger.Sta
 
 // writeGate says what stops a merchant's calls, if anything does: without it
 // the numbers would only stand still.
-func writeGate(w io.Writer, c clock, mchid string, gate ledger.GateStatus) {
+func writeGate(w io.Writer, t explain.Teller, mchid string, gate ledger.GateStatus) {
 	if gate.Kind != "" {
-		fmt.Fprintf(w, "\n%s: %s\n", mchid, closedGate(c, gate))
+		fmt.Fprintf(w, "\n%s: %s\n", mchid, t.Hold(gate))
 	}
 	for _, pair := range gate.Services {
-		fmt.Fprintf(w, "\n%s: %s\n", mchid, closedService(pair))
+		fmt.Fprintf(w, "\n%s: %s\n", mchid, t.ServiceHold(pair))
 	}
 }

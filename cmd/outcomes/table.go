@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
@@ -23,15 +24,15 @@ const (
 
 // table is a list of orders in one state, for people.
 type table struct {
-	w     io.Writer
-	clock clock
-	state tasks.State
-	grid  grid
-	begun bool
+	w      io.Writer
+	teller explain.Teller
+	state  tasks.State
+	grid   grid
+	begun  bool
 }
 
-func newTable(w io.Writer, c clock, state tasks.State) *table {
-	return &table{w: w, clock: c, state: state, grid: grid{right: []bool{false, false, true, true, true}}}
+func newTable(w io.Writer, t explain.Teller, state tasks.State) *table {
+	return &table{w: w, teller: t, state: state, grid: grid{right: []bool{false, false, true, true, true}}}
 }
 
 func (t *table) write(o ledger.Order) error {
@@ -44,7 +45,7 @@ func (t *table) write(o ledger.Order) error {
 		made += o.Sync.Calls
 	}
 	t.grid.add(append([]string{
-		o.OutOrderNo, o.MchID, orDash(yuanText(o.TotalAmount)), orDash(yuanText(o.PaidAmount)), decimal(made),
+		o.OutOrderNo, o.MchID, explain.OrDash(explain.YuanOf(o.TotalAmount)), explain.OrDash(explain.YuanOf(o.PaidAmount)), decimal(made),
 	}, t.tail(o)...)...)
 	if len(t.grid.rows) < tableRows {
 		return nil
@@ -55,7 +56,7 @@ func (t *table) write(o ledger.Order) error {
 // heads are the names of the columns that depend on the state; tail is an
 // order's part in them. Free text stands in the last one, cut to a line.
 func (t *table) heads() []string {
-	zone := " (" + t.clock.zoneName() + ")"
+	zone := " (" + t.teller.ZoneName() + ")"
 	switch {
 	case t.state.Open():
 		return []string{"NEXT" + zone, "LAST ERROR"}
@@ -72,18 +73,18 @@ func (t *table) tail(o ledger.Order) []string {
 	case t.state.Open():
 		words := ""
 		if e := o.LastError; e != nil {
-			words = errorCause(*e)
+			words = t.teller.ErrorCause(*e)
 			if e.Code != "" {
-				words += " (" + fit(strings.TrimSpace(printable(e.Code+" "+e.DetailCode)), codeColumns) + ")"
+				words += " (" + explain.Fit(strings.TrimSpace(explain.Printable(e.Code+" "+e.DetailCode)), codeColumns) + ")"
 			}
 		}
-		return []string{t.clock.due(o.NextDueAt), t.remarks(o, words)}
+		return []string{t.teller.Due(o.NextDueAt), t.remarks(o, words)}
 	case t.state == tasks.Paid:
-		words := printable(o.TransactionID)
+		words := explain.Printable(o.TransactionID)
 		if o.PaidType == "MCH" {
 			words = strings.TrimSpace(words + " paid elsewhere")
 		}
-		return []string{t.clock.withAge(o.EndedAt), t.remarks(o, words)}
+		return []string{t.teller.WithAge(o.EndedAt), t.remarks(o, words)}
 	case t.state == tasks.Withdrawn:
 		sync := "none"
 		switch {
@@ -91,15 +92,15 @@ func (t *table) tail(o ledger.Order) []string {
 			sync = "FAILED"
 		case o.Sync != nil && o.Sync.State == ledger.SyncPending:
 			sync = "pending, due"
-			if o.NextDueAt.After(t.clock.now) {
-				sync = "pending, next " + t.clock.age(o.NextDueAt)
+			if o.NextDueAt.After(t.teller.Now) {
+				sync = "pending, next " + t.teller.Age(o.NextDueAt)
 			}
 		case o.Sync != nil:
 			sync = string(o.Sync.State)
 		}
-		return []string{t.clock.withAge(o.EndedAt), sync, t.remarks(o, fit(reasonText(o.State, o.Reason), reasonColumns))}
+		return []string{t.teller.WithAge(o.EndedAt), sync, t.remarks(o, explain.Fit(t.teller.Reason(o.State, o.Reason), reasonColumns))}
 	}
-	return []string{t.clock.withAge(o.EndedAt), t.remarks(o, fit(reasonText(o.State, o.Reason), reasonColumns))}
+	return []string{t.teller.WithAge(o.EndedAt), t.remarks(o, explain.Fit(t.teller.Reason(o.State, o.Reason), reasonColumns))}
 }
 
 // remarks puts before a text what nobody may overlook.
@@ -110,7 +111,7 @@ func (t *table) remarks(o ledger.Order, words string) string {
 	if !o.LatePaymentAt.IsZero() {
 		words = "PAID AFTER ITS END " + words
 	}
-	return orDash(strings.TrimSpace(words))
+	return explain.OrDash(strings.TrimSpace(words))
 }
 
 func (t *table) close() error {

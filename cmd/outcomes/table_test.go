@@ -9,17 +9,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
 
-var tableClock = clock{time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC), shanghai}
+var tableTeller = explain.Teller{Now: time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC), Zone: shanghai}
 
 // tabled is the list of some orders in the state of the first.
 func tabled(t *testing.T, orders ...ledger.Order) string {
 	t.Helper()
 	var b bytes.Buffer
-	w := newTable(&b, tableClock, orders[0].State)
+	w := newTable(&b, tableTeller, orders[0].State)
 	for _, o := range orders {
 		if err := w.write(o); err != nil {
 			t.Fatal(err)
@@ -32,7 +33,7 @@ func tabled(t *testing.T, orders ...ledger.Order) string {
 }
 
 func TestTable(t *testing.T) {
-	now := tableClock.now
+	now := tableTeller.Now
 	for name, c := range map[string]struct {
 		orders []ledger.Order
 		want   string
@@ -102,8 +103,8 @@ func TestTable_Aligned(t *testing.T) {
 	var orders []ledger.Order
 	for i := range 2*tableRows + 50 {
 		orders = append(orders, ledger.Order{
-			MchID: mchA, OutOrderNo: fmt.Sprintf("%0*d", 1+i%32, i%10), State: tasks.Withdrawn, EndedAt: tableClock.now.Add(-time.Duration(i) * time.Hour),
-			NextDueAt: tableClock.now, TotalAmount: ptr(int64(1) << (i % 30)), Reason: strings.Repeat("理由", i%100), Sync: &ledger.Sync{State: ledger.SyncStates[i%4]},
+			MchID: mchA, OutOrderNo: fmt.Sprintf("%0*d", 1+i%32, i%10), State: tasks.Withdrawn, EndedAt: tableTeller.Now.Add(-time.Duration(i) * time.Hour),
+			NextDueAt: tableTeller.Now, TotalAmount: ptr(int64(1) << (i % 30)), Reason: strings.Repeat("理由", i%100), Sync: &ledger.Sync{State: ledger.SyncStates[i%4]},
 		})
 	}
 	lines := strings.Split(strings.TrimSuffix(tabled(t, orders...), "\n"), "\n")
@@ -115,7 +116,7 @@ func TestTable_Aligned(t *testing.T) {
 		if strings.Index(line, mchA) != at {
 			t.Fatalf("line %d is out of line:\n%s\n%s", i+1, lines[0], line)
 		}
-		if w := displayWidth(line); w > 200 {
+		if w := explain.Width(line); w > 200 {
 			t.Fatalf("line %d takes %d columns: %s", i+1, w, line)
 		}
 	}

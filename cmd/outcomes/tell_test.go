@@ -2,18 +2,45 @@ package main
 
 import (
 	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
 
 // shanghai is a fixed zone, for texts that are the same on every machine.
 var shanghai = time.FixedZone("CST", 8*60*60)
+
+var update = flag.Bool("update", false, "write what the tests got into testdata")
+
+// fileName makes the name of a file of the name of a subtest.
+var fileName = strings.NewReplacer(",", "", "'", "", " ", "_")
+
+// golden compares a text with testdata/NAME.golden.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("not %s, which -update rewrites (-want +got)\n%s", file, diff)
+	}
+}
 
 func TestTell(t *testing.T) {
 	now := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
@@ -22,7 +49,6 @@ func TestTell(t *testing.T) {
 	for name, c := range map[string]struct {
 		order ledger.Order
 		gate  ledger.GateStatus
-		want  string
 	}{
 		"paid after a refusal": {
 			order: ledger.Order{
@@ -38,29 +64,6 @@ func TestTell(t *testing.T) {
 					{At: ago(95 * time.Minute), Call: "query", Verdict: "paid", HTTPStatus: 200, RequestID: "08A3-0"},
 				},
 			},
-			want: `order        BIKE-42
-merchant     1900000001
-appid        wx1
-service      500001
-state        paid: the money is in
-total        ¥12.30
-paid         ¥12.30
-paid by      NEWTON: through PayScore
-transaction  4200001
-order_id     1000
-calls        2 collect, 2 query; answered attempts: 2
-opened       2026-11-20 09:00:00 (3 hours ago)
-last call    2026-11-20 10:25:00 (95 minutes ago)
-ended        2026-11-20 10:25:00 (95 minutes ago)
-
-WHEN (UTC+08:00)                     WHAT     WHAT CAME OF IT                                                           CODES                      REQUEST-ID
-2026-11-20 09:00:00  3 hours ago     opened   handed over by billing
-2026-11-20 09:00:00  3 hours ago     collect  the deduction failed: balance, card or risk control                       403 TRADE_ERROR 271316574  08A1-271316574
-2026-11-20 10:00:00  2 hours ago     query    still owed                                                                200                        08A2-0
-2026-11-20 10:00:00  2 hours ago     collect  no answer to rely on; it may have taken effect: the connection was reset  -                          -
-2026-11-20 10:25:00  95 minutes ago  query    paid                                                                      200                        08A3-0
-2026-11-20 10:25:00  95 minutes ago  ended    paid: the money is in
-`,
 		},
 		"reopened, and its worker died in the collect": {
 			order: ledger.Order{
@@ -68,21 +71,6 @@ WHEN (UTC+08:00)                     WHAT     WHAT CAME OF IT                   
 				CollectCalls: 1, OpenedAt: ago(2 * time.Hour), NextDueAt: now, Next: ledger.Resolve,
 				Past: []ledger.PastEnd{{State: tasks.Withdrawn, Reason: "waived", EndedAt: ago(time.Hour), ReopenedAt: ago(time.Minute)}},
 			},
-			want: `order     DIED
-merchant  1900000001
-appid     wx1
-service   500001
-state     queued: a collect was begun, and what came of it is not known
-calls     1 collect, 0 query; answered attempts: 0
-opened    2026-11-20 10:00:00 (2 hours ago)
-next      2026-11-20 12:00:00 (now): query what the last call did
-
-WHEN (UTC+08:00)                     WHAT      WHAT CAME OF IT                                                 CODES  REQUEST-ID
-2026-11-20 10:00:00  2 hours ago     opened    handed over by billing
-2026-11-20 11:00:00  60 minutes ago  ended     withdrawn: "waived"
-2026-11-20 11:59:00  60 seconds ago  reopened  opened again by billing
--                                    collect   begun, and what came of it is not known; it is looked at first
-`,
 		},
 		"reopened": {
 			order: ledger.Order{
@@ -90,38 +78,12 @@ WHEN (UTC+08:00)                     WHAT      WHAT CAME OF IT                  
 				OpenedAt: ago(2 * time.Hour), NextDueAt: now, Next: ledger.Recheck,
 				Past: []ledger.PastEnd{{State: tasks.Withdrawn, Reason: "waived", EndedAt: ago(time.Hour), ReopenedAt: ago(time.Minute)}},
 			},
-			want: `order     AGAIN
-merchant  1900000001
-appid     wx1
-service   500001
-state     queued: not tried since it was reopened
-calls     0 collect, 0 query; answered attempts: 0
-opened    2026-11-20 10:00:00 (2 hours ago)
-next      2026-11-20 12:00:00 (now): query, and collect if it is still owed
-
-WHEN (UTC+08:00)                     WHAT      WHAT CAME OF IT          CODES  REQUEST-ID
-2026-11-20 10:00:00  2 hours ago     opened    handed over by billing
-2026-11-20 11:00:00  60 minutes ago  ended     withdrawn: "waived"
-2026-11-20 11:59:00  60 seconds ago  reopened  opened again by billing
-`,
 		},
 		"not tried yet": {
 			order: ledger.Order{
 				MchID: mchA, OutOrderNo: "NEW", AppID: "wx1", ServiceID: "500001", State: tasks.Queued,
 				OpenedAt: ago(time.Second), NextDueAt: now.Add(26 * time.Hour), Next: ledger.Collect,
 			},
-			want: `order     NEW
-merchant  1900000001
-appid     wx1
-service   500001
-state     queued: not tried yet
-calls     0 collect, 0 query; answered attempts: 0
-opened    2026-11-20 11:59:59 (1 second ago)
-next      2026-11-21 14:00:00 (in 26 hours): collect
-
-WHEN (UTC+08:00)                   WHAT    WHAT CAME OF IT         CODES  REQUEST-ID
-2026-11-20 11:59:59  1 second ago  opened  handed over by billing
-`,
 		},
 		"held back by the merchant's fault": {
 			order: ledger.Order{
@@ -132,24 +94,6 @@ WHEN (UTC+08:00)                   WHAT    WHAT CAME OF IT         CODES  REQUES
 				Log:       []ledger.Entry{{At: ago(time.Minute), Call: "query", Verdict: "merchant_fault", HTTPStatus: 401, Code: "SIGN_ERROR", RequestID: "08A9\x1b[31m", Failed: true}},
 			},
 			gate: ledger.GateStatus{Kind: "fault", ClosedAt: ago(2 * time.Minute), ProbeAt: now.Add(30 * time.Second)},
-			want: `order        OLD
-merchant     1900000001
-appid        wx1
-service      500001
-state        awaiting: tried; the money is not in
-total        ¥0.05
-calls        9 collect, 11 query; answered attempts: 8
-opened       2026-11-18 10:00:00 (2 days ago)
-last call    2026-11-20 11:59:00 (60 seconds ago)
-next         2026-11-20 11:58:00 (due for 2 minutes): query, and collect if it is still owed
-held back    calls are stopped since 2026-11-20 11:58:00 (2 minutes ago), because WeChat Pay refuses the merchant's signature; the next probe is in 30 seconds
-last error   the signature is refused: key, serial number or clock; not the order's fault (401 SIGN_ERROR "签名错误")
-for support  give WeChat Pay's support this Request-ID: 08A9?[31m
-
-WHEN (UTC+08:00)                     WHAT    WHAT CAME OF IT                                                               CODES           REQUEST-ID
-2026-11-18 10:00:00  2 days ago      opened  handed over by billing
-2026-11-20 11:59:00  60 seconds ago  query   the signature is refused: key, serial number or clock; not the order's fault  401 SIGN_ERROR  08A9?[31m
-`,
 		},
 		"held back for its service": {
 			order: ledger.Order{
@@ -157,19 +101,6 @@ WHEN (UTC+08:00)                     WHAT    WHAT CAME OF IT                    
 				OpenedAt: ago(0), NextDueAt: now.Add(time.Minute), Next: ledger.Confirm,
 			},
 			gate: ledger.GateStatus{Services: []string{"wx1:500001", "wx2:500002"}},
-			want: `order      SVC
-merchant   1900000001
-appid      wx1
-service    500001
-state      awaiting: tried; the money is not in
-calls      0 collect, 0 query; answered attempts: 0
-opened     2026-11-20 12:00:00 (now)
-next       2026-11-20 12:01:00 (in 60 seconds): query whether the money is in
-held back  calls for wx1:500001 (appid:service_id) are stopped, because WeChat Pay gives this merchant no permission for it
-
-WHEN (UTC+08:00)          WHAT    WHAT CAME OF IT         CODES  REQUEST-ID
-2026-11-20 12:00:00  now  opened  handed over by billing
-`,
 		},
 		"paid in part, and no worker runs": {
 			order: ledger.Order{
@@ -178,43 +109,12 @@ WHEN (UTC+08:00)          WHAT    WHAT CAME OF IT         CODES  REQUEST-ID
 				OpenedAt: ago(time.Hour), NextDueAt: ago(30 * time.Minute), Next: ledger.Confirm,
 				Log: []ledger.Entry{{At: ago(40 * time.Minute), Call: "notification", Verdict: "owed"}},
 			},
-			want: `order       PART
-merchant    1900000001
-appid       wx1
-service     500001
-state       awaiting: a part of the money is in
-total       ¥10.00
-paid        ¥1.00
-still owed  ¥9.00
-paid by     NEWTON: through PayScore
-calls       1 collect, 0 query; answered attempts: 1
-opened      2026-11-20 11:00:00 (60 minutes ago)
-next        2026-11-20 11:30:00 (due for 30 minutes): query whether the money is in; overdue: no worker has taken it up
-
-WHEN (UTC+08:00)                     WHAT          WHAT CAME OF IT                       CODES  REQUEST-ID
-2026-11-20 11:00:00  60 minutes ago  opened        handed over by billing
-2026-11-20 11:20:00  40 minutes ago  notification  WeChat Pay reports a payment in part  -      -
-`,
 		},
 		"rejected": {
 			order: ledger.Order{
 				MchID: mchA, OutOrderNo: "NO", AppID: "wx1", ServiceID: "500001", State: tasks.Rejected, Reason: "not_completed",
 				OpenedAt: ago(0), EndedAt: now,
 			},
-			want: `order     NO
-merchant  1900000001
-appid     wx1
-service   500001
-state     rejected: there is nothing to collect
-reason    not_completed: the merchant has not completed it
-calls     0 collect, 0 query; answered attempts: 0
-opened    2026-11-20 12:00:00 (now)
-ended     2026-11-20 12:00:00 (now)
-
-WHEN (UTC+08:00)          WHAT    WHAT CAME OF IT                                             CODES  REQUEST-ID
-2026-11-20 12:00:00  now  opened  handed over by billing
-2026-11-20 12:00:00  now  ended   rejected: not_completed: the merchant has not completed it
-`,
 		},
 		"given up, reopened, withdrawn, and paid all the same": {
 			order: ledger.Order{
@@ -228,44 +128,14 @@ WHEN (UTC+08:00)          WHAT    WHAT CAME OF IT                               
 					{At: ago(time.Minute), Call: "notification", Verdict: "paid", RequestID: "08A2-0"},
 				},
 			},
-			want: `!! PAID AFTER ITS END: ¥12.30 came in, as was learnt on 2026-11-20 11:59:00 (60 seconds ago), of an order that had ended as withdrawn. Billing must decide what becomes of the money.
-
-!! AMOUNTS DIFFER: total_amount was ¥10.00, and on 2026-11-20 11:59:00 (60 seconds ago) a payment said ¥12.30. Ask WeChat Pay's support which is right.
-
-order        LATE
-merchant     1900000001
-appid        wx1
-service      500001
-state        withdrawn: stopped by billing
-reason       "用户已付款"
-total        ¥12.30
-paid         ¥12.30
-paid by      NEWTON: through PayScore
-transaction  4200001
-calls        0 collect, 0 query; answered attempts: 0
-opened       2026-11-20 08:00:00 (4 hours ago)
-ended        2026-11-20 11:00:00 (60 minutes ago)
-
-WHEN (UTC+08:00)                     WHAT            WHAT CAME OF IT                                       CODES  REQUEST-ID
-2026-11-20 08:00:00  4 hours ago     opened          handed over by billing
-2026-11-20 09:00:00  3 hours ago     query           still owed                                            200    08A1-0
-2026-11-20 09:00:00  3 hours ago     ended           exhausted: gave_up: its time (GIVE_UP_AFTER) is over
-2026-11-20 10:00:00  2 hours ago     reopened        opened again by billing
-2026-11-20 11:00:00  60 minutes ago  ended           withdrawn: "用户已付款"
-2026-11-20 11:59:00  60 seconds ago  notification    WeChat Pay reports that all is paid                   -      08A2-0
-2026-11-20 11:59:00  60 seconds ago  AMOUNTS DIFFER  total_amount was ¥10.00, now ¥12.30
-2026-11-20 11:59:00  60 seconds ago  PAID AFTER END  paid all the same ¥12.30
-`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
-			if err := tell(&b, clock{now, shanghai}, c.order, c.gate); err != nil {
+			if err := tell(&b, explain.Teller{Now: now, Zone: shanghai}, c.order, c.gate); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(c.want, b.String()); diff != "" {
-				t.Errorf("(-want +got)\n%s", diff)
-			}
+			golden(t, filepath.Join("tell", fileName.Replace(name)), b.String())
 		})
 	}
 }
@@ -300,7 +170,7 @@ func TestTell_Sync(t *testing.T) {
 				o.NextDueAt, o.Next = now.Add(time.Minute), ledger.Recheck
 			}
 			var b bytes.Buffer
-			if err := tell(&b, clock{now, shanghai}, o, ledger.GateStatus{}); err != nil {
+			if err := tell(&b, explain.Teller{Now: now, Zone: shanghai}, o, ledger.GateStatus{}); err != nil {
 				t.Fatal(err)
 			}
 			// The reason is billing's own words, whatever they look like.
@@ -309,26 +179,5 @@ func TestTell_Sync(t *testing.T) {
 				t.Errorf("an alarm: %v\n%s", alarm, b.String())
 			}
 		})
-	}
-}
-
-// A log that is full says how much it has lost, and one that is not never does.
-func TestStory_OfManyCalls(t *testing.T) {
-	at := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
-	o := ledger.Order{OpenedAt: at, CollectCalls: 30, QueryCalls: 31}
-	for i := range ledger.LogEntries {
-		e := ledger.Entry{At: at.Add(time.Duration(i+1) * time.Minute), Call: "query", Verdict: "owed"}
-		if i%10 == 0 {
-			e.Call = "notification"
-		}
-		o.Log = append(o.Log, e)
-	}
-	lines := story(o)
-	if len(lines) != 2+ledger.LogEntries || lines[1].words != "16 calls before this have left the log" {
-		t.Errorf("%d lines, the second says %q", len(lines), lines[1].words)
-	}
-	o.Log = o.Log[1:] // a call is under way
-	if lines := story(o); len(lines) != len(o.Log)+1 {
-		t.Errorf("%d lines of %d calls", len(lines), len(o.Log))
 	}
 }

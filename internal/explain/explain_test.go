@@ -1,7 +1,8 @@
-package main
+package explain
 
 import (
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -15,44 +16,65 @@ import (
 
 func TestEverythingHasWords(t *testing.T) {
 	for _, s := range tasks.States {
-		if stateWords[s] == "" {
+		if english.states[s] == "" {
 			t.Errorf("state %s has no words", s)
 		}
 	}
 	for _, v := range payscore.Verdicts {
-		if verdictWords[v] == "" {
+		if english.verdicts[v] == "" {
 			t.Errorf("verdict %s has no words", v)
 		}
 	}
 	for _, p := range ledger.Plans {
-		if planWords[p] == "" {
+		if english.plans[p] == "" {
 			t.Errorf("plan %s has no words", p)
 		}
 	}
 	for _, k := range ledger.GateKinds {
-		if gateWords[string(k)] == "" {
+		if english.holds[string(k)] == "" {
 			t.Errorf("a gate that is closed for %s has no words", k)
 		}
 	}
 	for _, s := range ledger.SyncStates {
-		if syncWords[s] == "" {
+		if english.syncs[s] == "" {
 			t.Errorf("sync state %s has no words", s)
 		}
 	}
 	for _, r := range append(slices.Clone(payscore.EndReasons), collect.ReasonGaveUp, collect.ReasonPaid) {
-		if reasonWords[r] == "" {
+		if english.reasons[r] == "" {
 			t.Errorf("reason %s has no words", r)
 		}
 	}
 	codes, details := payscore.Codes()
 	for _, c := range codes {
-		if codeWords[c] == "" || !strings.HasPrefix(reasonText(tasks.Rejected, c), c+": ") {
+		if english.codes[c] == "" || !strings.HasPrefix((Teller{}).Reason(tasks.Rejected, c), c+": ") {
 			t.Errorf("code %s has no words", c)
 		}
 	}
 	for _, d := range details {
-		if detailWords[d] == "" {
-			t.Errorf("finer code %s has no words", d)
+		if english.details[d] == "" {
+			t.Errorf("detail code %s has no words", d)
+		}
+	}
+}
+
+// A phrase that a language lacks would be an empty field of a text, or a format that
+// prints its arguments only.
+func TestPhrasebooks_HaveEverything(t *testing.T) {
+	for lang, book := range phrases {
+		v := reflect.ValueOf(*book)
+		for i := range v.NumField() {
+			name := v.Type().Field(i).Name
+			if v.Field(i).IsZero() {
+				t.Errorf("language %q lacks %s", lang, name)
+			}
+			if v.Field(i).Kind() != reflect.String {
+				continue
+			}
+			want := strings.Count(reflect.ValueOf(english).Field(i).String(), "%")
+			if got := strings.Count(v.Field(i).String(), "%"); got != want {
+				t.Errorf("language %q: %s has %d verbs, want %d", lang, name, got, want)
+			}
 		}
 	}
 }
@@ -62,7 +84,7 @@ func TestCause(t *testing.T) {
 		entry ledger.Entry
 		want  string
 	}{
-		"the finer code says it best": {
+		"the detail code says it best": {
 			ledger.Entry{Call: "collect", Verdict: "not_collectable", HTTPStatus: 400, Code: "INVALID_REQUEST", DetailCode: "271316657", Message: "单据状态错误"},
 			"refused: it does not wait for payment"},
 		"then the code": {
@@ -89,7 +111,7 @@ func TestCause(t *testing.T) {
 			"WeChat Pay is in trouble: " + strings.Repeat("长", 29) + "…"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := cause(c.entry); got != c.want {
+			if got := (Teller{}).Cause(c.entry); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})
@@ -106,8 +128,8 @@ func TestFit(t *testing.T) {
 		{"订单号", 6, "订单号"}, {"订单号", 5, "订单…"}, {"订单号", 4, "订…"}, {"a订单号", 4, "a订…"},
 		{"👨‍👩‍👧‍👦👨‍👩‍👧‍👦", 3, "👨‍👩‍👧‍👦…"}, // one character of two columns, each
 	} {
-		if got := fit(c.text, c.n); got != c.want || displayWidth(got) > c.n {
-			t.Errorf("fit(%q, %d) is %q", c.text, c.n, got)
+		if got := Fit(c.text, c.n); got != c.want || Width(got) > c.n {
+			t.Errorf("Fit(%q, %d) is %q", c.text, c.n, got)
 		}
 	}
 }
@@ -117,14 +139,14 @@ func TestYuan(t *testing.T) {
 		0: "¥0.00", 5: "¥0.05", 99: "¥0.99", 100: "¥1.00", 1230: "¥12.30", 123456789: "¥1234567.89",
 		-1: "-¥0.01", -1230: "-¥12.30", math.MinInt64: "-¥92233720368547758.08",
 	} {
-		if got := yuan(fen); got != want {
-			t.Errorf("yuan(%d) is %s, want %s", fen, got, want)
+		if got := Yuan(fen); got != want {
+			t.Errorf("Yuan(%d) is %s, want %s", fen, got, want)
 		}
 	}
 }
 
 func TestAge(t *testing.T) {
-	c := clock{now: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC), zone: time.UTC}
+	c := Teller{Now: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC), Zone: time.UTC}
 	for _, tt := range []struct {
 		ago  time.Duration
 		want string
@@ -140,14 +162,14 @@ func TestAge(t *testing.T) {
 		{-10 * time.Minute, "in 10 minutes"},
 		{-75 * time.Hour, "in 3 days"},
 	} {
-		if got := c.age(c.now.Add(-tt.ago)); got != tt.want {
+		if got := c.Age(c.Now.Add(-tt.ago)); got != tt.want {
 			t.Errorf("%s ago is %q, want %q", tt.ago, got, tt.want)
 		}
 	}
 	for ago, want := range map[time.Duration]string{
 		-time.Hour: "2026-11-20 13:00:00 (in 60 minutes)", 0: "2026-11-20 12:00:00 (now)", 5 * time.Minute: "2026-11-20 11:55:00 (due for 5 minutes)",
 	} {
-		if got := c.due(c.now.Add(-ago)); got != want {
+		if got := c.Due(c.Now.Add(-ago)); got != want {
 			t.Errorf("due %s ago is %q, want %q", ago, got, want)
 		}
 	}

@@ -1,0 +1,176 @@
+package explain
+
+import (
+	"fmt"
+	"time"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
+)
+
+// Alarms are what an operator must not overlook about an order.
+func (t Teller) Alarms(o ledger.Order) []string {
+	p := t.phrases()
+	var list []string
+	if !o.LatePaymentAt.IsZero() {
+		came := p.aPayment
+		if o.PaidAmount != nil {
+			came = Yuan(*o.PaidAmount)
+		}
+		list = append(list, fmt.Sprintf(p.alarmLate, came, t.WithAge(o.LatePaymentAt), o.State))
+	}
+	if d := o.AmountDiffers; d != nil {
+		list = append(list, fmt.Sprintf(p.alarmDiffers, Printable(d.Field), Yuan(d.Known), t.WithAge(d.At), Yuan(d.Said)))
+	}
+	if o.Sync != nil && o.Sync.State == ledger.SyncFailed {
+		list = append(list, p.alarmSync)
+	}
+	return list
+}
+
+// StateWords says what a state means for the merchant who is owed money.
+func (t Teller) StateWords(s tasks.State) string { return t.phrases().states[s] }
+
+// State is an order's state and what it means.
+func (t Teller) State(o ledger.Order) string {
+	p := t.phrases()
+	switch {
+	case o.State == tasks.Paid && o.PaidType == "MCH":
+		return p.paidElsewhere
+	case o.State == tasks.Queued && collectLeftOpen(o):
+		return p.queuedBegun
+	case o.State == tasks.Queued && len(o.Past) > 0:
+		return p.queuedAgain
+	case StillOwed(o) != "":
+		return string(o.State) + ": " + p.paidInPart
+	}
+	return explained(o.State, p.states)
+}
+
+// Reason is why an order ended, with its explanation. That of a withdrawn one is
+// billing's own words.
+func (t Teller) Reason(state tasks.State, why string) string {
+	switch {
+	case why == "":
+		return ""
+	case state == tasks.Withdrawn:
+		return `"` + Printable(why) + `"`
+	}
+	return t.phrases().reason(why)
+}
+
+func (p *phrasebook) reason(why string) string {
+	if p.reasons[why] == "" && p.codes[why] != "" {
+		return explained(why, p.codes)
+	}
+	return explained(why, p.reasons)
+}
+
+// Sync says how far WeChat Pay has been told of a withdrawal. It is empty where there
+// is nothing to tell.
+func (t Teller) Sync(o ledger.Order) string {
+	p, s := t.phrases(), o.Sync
+	switch {
+	case s == nil && o.State == tasks.Withdrawn && o.LatePaymentAt.IsZero():
+		return p.syncNone
+	case s == nil:
+		return ""
+	}
+	text := explained(s.State, p.syncs)
+	switch {
+	case s.State == ledger.SyncFailed && s.Reason == "PARAM_ERROR":
+		// The order is known: it is all else that the call carries.
+		text += "; " + p.syncTime
+	case s.Reason != "":
+		text += "; " + p.reason(s.Reason)
+	}
+	if !s.PaidAt.IsZero() {
+		text += "; " + fmt.Sprintf(p.syncPaidAt, t.WithAge(s.PaidAt))
+	}
+	return text
+}
+
+// StillOwed is what is left of an order that was paid in part; empty for any other.
+func StillOwed(o ledger.Order) string {
+	owed := o.State.Open() || o.State == tasks.Exhausted && o.LatePaymentAt.IsZero()
+	if !owed || o.TotalAmount == nil || o.PaidAmount == nil || *o.PaidAmount <= 0 || *o.PaidAmount >= *o.TotalAmount {
+		return ""
+	}
+	return Yuan(*o.TotalAmount - *o.PaidAmount)
+}
+
+// PaidBy says which way an order was paid.
+func (t Teller) PaidBy(o ledger.Order) string {
+	p := t.phrases()
+	switch {
+	case o.PaidType == "NEWTON":
+		return p.byPayScore
+	case o.PaidType == "MCH" && o.TransactionID != "":
+		return p.byBoth
+	case o.PaidType == "MCH":
+		return p.byMerchant
+	}
+	return Printable(o.PaidType)
+}
+
+// Calls counts an order's calls.
+func (t Teller) Calls(o ledger.Order) string {
+	p := t.phrases()
+	text := fmt.Sprintf(p.callCounts, o.CollectCalls, o.QueryCalls)
+	if o.Sync != nil {
+		text += fmt.Sprintf(p.syncCount, o.Sync.Calls)
+	}
+	return text + "; " + fmt.Sprintf(p.attempts, o.Attempts)
+}
+
+// Working reports whether there is something left to do for an order.
+func Working(o ledger.Order) bool {
+	return o.State.Open() || o.Sync != nil && o.Sync.State == ledger.SyncPending
+}
+
+// overdue is how long after its due time a worker should have taken an order up.
+const overdue = time.Minute
+
+// Next says what comes next, and when; held: the order waits for something that is not
+// its own.
+func (t Teller) Next(o ledger.Order, held bool) string {
+	if o.NextDueAt.IsZero() {
+		return ""
+	}
+	p := t.phrases()
+	words := p.plans[o.Next]
+	if o.Sync != nil && p.syncPlans[o.Next] != "" {
+		words = p.syncPlans[o.Next]
+	}
+	text := t.Due(o.NextDueAt) + ": " + words
+	if !held && t.Now.Sub(o.NextDueAt) > overdue {
+		text += "; " + p.overdue
+	}
+	return text
+}
+
+// HeldBack says why an order's calls wait for something that is not the order's own;
+// empty where they do not.
+func (t Teller) HeldBack(o ledger.Order, gate ledger.GateStatus) string {
+	if gate.Kind != "" {
+		return t.Hold(gate)
+	}
+	for _, pair := range gate.Services {
+		if pair == o.AppID+":"+o.ServiceID {
+			return t.ServiceHold(pair)
+		}
+	}
+	return ""
+}
+
+// Hold says why, and since when, a merchant's calls are stopped.
+func (t Teller) Hold(gate ledger.GateStatus) string {
+	p := t.phrases()
+	return fmt.Sprintf(p.hold, t.WithAge(gate.ClosedAt), p.holds[gate.Kind], t.Age(gate.ProbeAt))
+}
+
+// ServiceHold says why the calls for one appid and service_id, as appid:service_id, are
+// stopped.
+func (t Teller) ServiceHold(pair string) string {
+	return fmt.Sprintf(t.phrases().serviceHold, Printable(pair))
+}
