@@ -311,6 +311,11 @@ func atoi(s string) int64 {
 	return n
 }
 
+func parseFloat(s string) float64 {
+	f, _ := strconv.ParseFloat(s, 64)
+	return f
+}
+
 func millis(s string) time.Time {
 	if n := atoi(s); n > 0 {
 		return time.UnixMilli(n)

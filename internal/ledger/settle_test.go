@@ -111,12 +111,14 @@ func TestSettle(t *testing.T) {
 	})
 }
 
+// fault gives an order back that was not collected, for a cause that is not its own.
+func fault(c ledger.Claim, sig ledger.GateSignal) ledger.Settlement {
+	set := back(c, ledger.Collect)
+	set.Gate, set.CalledAt, set.Uncollected = sig, c.Now, true
+	return set
+}
+
 func TestGate(t *testing.T) {
-	fault := func(c ledger.Claim, sig ledger.GateSignal) ledger.Settlement {
-		set := back(c, ledger.Collect)
-		set.Gate, set.CalledAt, set.Uncollected = sig, c.Now, true
-		return set
-	}
 	t.Run("a merchant's fault closes it for every order but a probe", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")

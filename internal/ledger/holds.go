@@ -1,0 +1,100 @@
+package ledger
+
+import (
+	"context"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// HoldKind says why the calls of a hold's scope are stopped.
+type HoldKind string
+
+// The kinds of a hold. A merchant's hold has one of the first three, a service's
+// hold HoldService.
+const (
+	HoldNone      HoldKind = ""          // the calls are not stopped
+	HoldFault     HoldKind = "fault"     // WeChat Pay refuses every call of the merchant
+	HoldDown      HoldKind = "down"      // the platform does not answer properly
+	HoldThrottled HoldKind = "throttled" // the platform throttles every call
+	HoldService   HoldKind = "service"   // WeChat Pay refuses every call of this appid and service_id
+)
+
+// Hold stops the calls of one scope, a merchant or a service, except for a probe
+// now and then. Times are Redis's clock.
+type Hold struct {
+	Kind             HoldKind
+	AppID, ServiceID string    // the service; empty for a merchant's hold
+	Since            time.Time // zero for HoldNone
+	NextProbe        time.Time // the earliest time of the next probe; it may have passed; zero for HoldNone
+}
+
+// ClockJump is a jump of Redis's clock. By is positive for a jump ahead, and 0
+// where no jump was seen. At is the time after the jump, by Redis's clock.
+type ClockJump struct {
+	By time.Duration
+	At time.Time
+}
+
+// Holds is what slows or stops the calls of a merchant at the moment Now.
+type Holds struct {
+	Now      time.Time // Redis's clock
+	Merchant Hold      // Kind is HoldNone where the merchant's calls are not stopped
+	Services []Hold    // those that are held on their own, by appid and service_id
+	// Share is the part of COLLECT_RATE that throttling has left, above 0 and at
+	// most 1.
+	Share float64
+	// Jump is the last jump of Redis's clock that a worker has noticed.
+	Jump ClockJump
+}
+
+// Service returns the hold of an appid and service_id; its Kind is HoldNone where
+// there is none.
+func (h Holds) Service(appid, serviceID string) Hold {
+	for _, s := range h.Services {
+		if s.AppID == appid && s.ServiceID == serviceID {
+			return s
+		}
+	}
+	return Hold{}
+}
+
+// Holds returns the merchant's holds, its present rate and the last jump of
+// Redis's clock, in one round trip.
+func (l *Ledger) Holds(ctx context.Context) (Holds, error) {
+	pipe := l.rdb.Pipeline()
+	clock, fields := pipe.Time(ctx), pipe.HGetAll(ctx, l.keys.Gate())
+	if _, err := pipe.Exec(ctx); err != nil {
+		return Holds{}, err
+	}
+	f := fields.Val()
+	h := Holds{Now: clock.Val()}
+	h.Share = share(f["slow"], atoi(f["slowat"]), h.Now.UnixMicro())
+	if f["kind"] != "" {
+		h.Merchant = Hold{Kind: HoldKind(f["kind"]), Since: millis(f["closedat"]), NextProbe: millis(f["probeat"])}
+	}
+	for name, value := range f {
+		pair, ok := strings.CutPrefix(name, "p:")
+		appid, service, _ := strings.Cut(pair, ":")
+		v := strings.Fields(value)
+		if !ok || len(v) != 4 {
+			continue
+		}
+		h.Services = append(h.Services, Hold{HoldService, appid, service, millis(v[3]), millis(v[0])})
+	}
+	slices.SortFunc(h.Services, func(a, b Hold) int {
+		return strings.Compare(a.AppID+":"+a.ServiceID, b.AppID+":"+b.ServiceID)
+	})
+	return h, nil
+}
+
+// share is the Lua function of the same name.
+func share(slow string, slowAt, now int64) float64 {
+	const floor, recovery = 0.02, 60e6
+	part := parseFloat(slow)
+	if part == 0 {
+		return 1
+	}
+	return math.Max(floor, math.Min(1, part+math.Max(0, float64(now-slowAt))/recovery))
+}
