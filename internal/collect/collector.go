@@ -116,8 +116,8 @@ const (
 func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
 	p, err := c.decode(t)
 	if err != nil {
-		c.metrics.Unusable.WithLabelValues(c.ledger.MchID()).Inc()
-		c.log.Error().Err(err).Msg("a task that cannot be worked on was put into the archive")
+		id, _ := asynq.GetTaskID(ctx)
+		c.unusable(id, err)
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
 	round := int64(ledger.NoRound)

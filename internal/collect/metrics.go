@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"payscore-collector/internal/ledger"
@@ -24,6 +25,7 @@ type Metrics struct {
 	Syncs        *prometheus.CounterVec   // mchid, outcome
 	News         *prometheus.CounterVec   // mchid, kind
 	Removed      *prometheus.CounterVec   // mchid
+	Foreign      *prometheus.CounterVec   // mchid, state
 	Paused       *prometheus.GaugeVec     // mchid
 }
 
@@ -59,6 +61,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Syncs:        counter("syncs_total", "Withdrawn orders by what became of telling WeChat Pay: done, not_needed, failed.", "outcome"),
 		News:         counter("payment_news_total", "Payments that somebody must look at: late (of an order that had ended otherwise), differs (in its amounts).", "kind"),
 		Removed:      counter("orders_removed_total", "Ended orders that left the ledger after RETENTION."),
+		Foreign:      counter("foreign_tasks_total", "Tasks of other asynq clients that no worker would have met, by the asynq state (aggregating, archived, retry) from which their orders were enqueued.", "state"),
 		Paused:       gauge("queue_paused", "1 while somebody has paused the merchant's asynq queue."),
 	}
 }
@@ -70,6 +73,9 @@ func (m *Metrics) introduce(mchid string) {
 		v.WithLabelValues(mchid)
 	}
 	m.Paused.WithLabelValues(mchid)
+	for _, state := range []asynq.TaskState{asynq.TaskStateAggregating, asynq.TaskStateArchived, asynq.TaskStateRetry} {
+		m.Foreign.WithLabelValues(mchid, state.String())
+	}
 	for _, kind := range []ledger.News{ledger.Late, ledger.Differs} {
 		m.News.WithLabelValues(mchid, string(kind))
 	}

@@ -25,6 +25,7 @@ type Sweeper struct {
 	inspector *asynq.Inspector
 
 	saidBehind map[string]time.Time // when a reader was last said to be far behind
+	foreign    foreignPlace
 }
 
 // NewSweeper returns a sweeper for c's merchant.
@@ -79,6 +80,7 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 		}
 		if args.Interval > 0 {
 			s.housekeeping(ctx, keys)
+			defer s.takeUpForeign(ctx, keys) // after the push, which gives stuck orders new tasks
 		}
 		if err := s.push(ctx, swept.Orders); err != nil {
 			return err

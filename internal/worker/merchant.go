@@ -70,7 +70,7 @@ func newMerchant(cfg config.Worker, m config.Merchant, rdb, queue redis.Universa
 	started := &merchant{ledger: l, client: client, collector: c, sweeper: collect.NewSweeper(c, rdb), hands: newHands(cfg.Concurrency, c.Process)}
 	asynqLog := trouble.logger(log, m.MchID)
 	for _, concurrency := range fetchers(cfg.Work) {
-		started.servers = append(started.servers, newServer(queue, m.MchID, concurrency, asynqLog))
+		started.servers = append(started.servers, newServer(queue, c, m.MchID, concurrency, asynqLog))
 	}
 	return started, nil
 }
@@ -92,7 +92,7 @@ func fetchers(w config.Work) []int {
 	return each
 }
 
-func newServer(queue redis.UniversalClient, mchid string, concurrency int, log asynq.Logger) *asynq.Server {
+func newServer(queue redis.UniversalClient, failed asynq.ErrorHandler, mchid string, concurrency int, log asynq.Logger) *asynq.Server {
 	return asynq.NewServerFromRedisClient(queue, asynq.Config{
 		Concurrency: concurrency,
 		Queues:      map[string]int{tasks.QueueName(mchid): 1},
@@ -100,6 +100,7 @@ func newServer(queue redis.UniversalClient, mchid string, concurrency int, log a
 		// burnt at shutdown.
 		RetryDelayFunc: collect.RetryDelay,
 		IsFailure:      collect.IsFailure,
+		ErrorHandler:   failed,
 		Logger:         log,
 		LogLevel:       asynq.DebugLevel, // zerolog decides
 		// Half a second on average between enqueueing and working would be
