@@ -72,7 +72,7 @@ func missing(d config.Order, has func(name string) bool) []string {
 // load judges the settings. Where Redis is not needed, REDIS_URL may be
 // missing.
 func load(s config.ClientSettings, needRedis bool) (config.Client, error) {
-	if needRedis || s.RedisURL != "" {
+	if needRedis || s.RedisFlags.IsSet() {
 		return s.Load()
 	}
 	var c config.Collector

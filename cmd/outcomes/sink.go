@@ -23,15 +23,10 @@ type postgresCommand struct {
 
 func (pc *postgresCommand) judge(c *config.Collector) {
 	judgeGroup(c, pc.Group, postgresGroup)
-	const setting = "DATABASE_URL"
-	if pc.DatabaseURL == "" {
-		c.Problem(setting, "is missing: write where PostgreSQL is, for instance postgres://user:password@127.0.0.1:5432/billing")
-		return
-	}
-	var err error
-	if pc.db, err = pgsink.Parse(pc.DatabaseURL); err != nil {
-		c.Problem(setting, "cannot be used: %v", err)
-	}
+	pc.DatabaseFlags.Resolve(c, func(url string) (err error) {
+		pc.db, err = pgsink.Parse(url)
+		return err
+	})
 }
 
 func (pc *postgresCommand) stays() bool { return !pc.Once }

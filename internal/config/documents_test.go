@@ -29,19 +29,13 @@ func read(t *testing.T, name string) string {
 // declare; empty where there is none.
 func settings() map[string]string {
 	all := map[string]string{}
-	worker := reflect.TypeFor[config.WorkerSettings]()
-	for i := range worker.NumField() {
-		group := worker.Field(i).Type
-		for j := range group.NumField() {
-			tag := group.Field(j).Tag
-			all[tag.Get("env")] = tag.Get("default")
-		}
+	for _, d := range config.AllDeclared() {
+		all[d.Name] = d.Default
 	}
 	// These have defaults that no tag can say, see the constants.
 	all["WECHATPAY_BASE_URL"] = config.DefaultBaseURL
 	all["WECHATPAY_BACKUP_URL"] = config.DefaultBackupURL
 	all["ADMIN_ADDR"] = config.DefaultAdminAddr
-	all["DATABASE_URL"] = "" // the sink's alone
 	return all
 }
 
@@ -173,7 +167,7 @@ func TestComposePassesSettingsThrough(t *testing.T) {
 	for _, group := range []reflect.Type{reflect.TypeFor[config.WorkerFlags](), reflect.TypeFor[config.LogFlags]()} {
 		for i := range group.NumField() {
 			name := group.Field(i).Tag.Get("env")
-			unserved := name == "ADMIN_TOKEN"
+			unserved := strings.HasPrefix(name, "ADMIN_TOKEN")
 			if !passed[name] && !unserved {
 				t.Errorf("docker-compose.yml does not pass %s", name)
 			}

@@ -4,13 +4,36 @@ import (
 	"bytes"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf16"
 )
+
+// readPrivateKey does what a setting that names the file does.
+func readPrivateKey(path string) (key *rsa.PrivateKey, warning string, err error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, "", err
+	}
+	key, err = parsePrivateKey(given{text: string(data), path: path})
+	return key, readableByAll(path), err
+}
+
+func readPublicKey(path string) (*rsa.PublicKey, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return parsePublicKey(given{text: string(data), path: path})
+}
 
 func TestReadPrivateKey(t *testing.T) {
 	good := pemOf("PRIVATE KEY", pkcs8(merchantKey()))
@@ -25,6 +48,19 @@ func TestReadPrivateKey(t *testing.T) {
 		{"PKCS#1 under the other label", pemOf("PRIVATE KEY", pkcs1)},
 		{"CRLF line ends", bytes.ReplaceAll(good, []byte("\n"), []byte("\r\n"))},
 		{"a byte order mark", append([]byte("\xef\xbb\xbf"), good...)},
+		{"base64 without its frame", []byte(base64.StdEncoding.EncodeToString(pkcs8(merchantKey())))},
+		{"base64 of the PEM", []byte(base64.StdEncoding.EncodeToString(good))},
+		{"base64 of the PEM, in lines", []byte(lines(base64.StdEncoding.EncodeToString(good), 76, "\n"))},
+		{"literal \\n", bytes.ReplaceAll(good, []byte("\n"), []byte(`\n`))},
+		{"literal \\r\\n", bytes.ReplaceAll(good, []byte("\n"), []byte(`\r\n`))},
+		{"quotes around literal \\n", []byte(`"` + strings.ReplaceAll(string(good), "\n", `\n`) + `"`)},
+		{"one line, with blanks", bytes.ReplaceAll(good, []byte("\n"), []byte(" "))},
+		{"one line, with nothing", bytes.ReplaceAll(good, []byte("\n"), nil)},
+		{"indented, as a YAML block", bytes.ReplaceAll(append([]byte("\n"), good...), []byte("\n"), []byte("\n    "))},
+		{"UTF-16 of PowerShell", utf16LE(string(good))},
+		{"UTF-16, big endian", swapped(utf16LE(string(good)))},
+		{"attributes of a .p12 before the key", append([]byte("Bag Attributes\n    friendlyName: Tenpay\nKey Attributes: <No Attributes>\n"), good...)},
+		{"the certificate before the key, on one line", bytes.ReplaceAll(append(pemOf("CERTIFICATE", certificate()), good...), []byte("\n"), []byte(" "))},
 		{"the certificate before the key", append(pemOf("CERTIFICATE", certificate()), good...)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -58,9 +94,12 @@ func TestReadPrivateKey(t *testing.T) {
 		{"DER", pkcs8(merchantKey()), `holds the key in DER, where PEM is wanted: convert it with "openssl pkey -inform DER -in FILE -out key.pem"`},
 		{"a certificate in DER", certificate(), "holds a certificate or a public key in DER"},
 		{"a .p12 archive", []byte{0x30, 0x82, 0x0a, 0x01, 0x02, 0x01, 0x03}, `"openssl pkcs12 -in FILE -nocerts -nodes -out key.pem"`},
-		{"base64 without its frame", []byte("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n"), "is not a PEM file (-----BEGIN PRIVATE KEY-----)"},
-		{"text that begins like DER", []byte("0123456789"), "is not a PEM file"},
-		{"far too large", bytes.Repeat([]byte("x"), maxKeyFile+1), "far too large for a key"},
+		{"base64 of a piece of a key", []byte("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n"), "is not PEM (-----BEGIN PRIVATE KEY-----)"},
+		{"text that begins like DER", []byte("0123456789"), "is not PEM"},
+		{"cut off", good[:500], "has the line -----BEGIN PRIVATE KEY----- and no -----END PRIVATE KEY-----: it was cut off"},
+		{"altered", bytes.Replace(good, []byte("AA"), []byte("A*"), 1), "has the line -----BEGIN PRIVATE KEY-----, but what follows is not base64"},
+		{"a frame that is not whole", bytes.Replace(good, []byte("KEY-----"), []byte("KEY"), 1), "begins with -----BEGIN, but that line is not whole"},
+		{"far too large", bytes.Repeat([]byte("x"), maxFile+1), "far too large for a key"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			path := writeFile(t, t.TempDir(), "f", tc.data)
@@ -143,7 +182,7 @@ func TestReadPublicKey(t *testing.T) {
 		{"a private key in DER", pkcs8(merchantKey()), "holds a private key"},
 		{"a certificate in DER", certificate(), "holds a certificate"},
 		{"binary", []byte{0x30, 0x01, 0xff}, "is binary, where PEM is wanted"},
-		{"text", []byte("PUB_KEY_ID_01"), "is not a PEM file (-----BEGIN PUBLIC KEY-----)"},
+		{"text", []byte("PUB_KEY_ID_01"), "is not PEM (-----BEGIN PUBLIC KEY-----)"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			path := writeFile(t, t.TempDir(), "f", tc.data)
@@ -153,11 +192,36 @@ func TestReadPublicKey(t *testing.T) {
 	}
 }
 
-// wantSentence checks an error that goes on after a setting's name.
+// lines breaks s after every n bytes.
+func lines(s string, n int, end string) string {
+	var b strings.Builder
+	for len(s) > n {
+		b.WriteString(s[:n] + end)
+		s = s[n:]
+	}
+	return b.String() + s + end
+}
+
+func utf16LE(s string) []byte {
+	b := []byte{0xff, 0xfe}
+	for _, u := range utf16.Encode([]rune(s)) {
+		b = binary.LittleEndian.AppendUint16(b, u)
+	}
+	return b
+}
+
+func swapped(b []byte) []byte {
+	for i := 0; i+1 < len(b); i += 2 {
+		b[i], b[i+1] = b[i+1], b[i]
+	}
+	return b
+}
+
+// wantSentence checks an error that continues a setting's name.
 func wantSentence(t *testing.T, err error, path, want string) {
 	t.Helper()
-	want = strings.ReplaceAll(want, "FILE", path)
-	if err == nil || !strings.HasPrefix(err.Error(), "names "+path+", ") || !strings.Contains(err.Error(), want) {
+	want = strings.ReplaceAll(strings.ReplaceAll(want, "FILE,", strconv.Quote(path)+","), "FILE", path)
+	if err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("names %q, ", path)) || !strings.Contains(err.Error(), want) {
 		t.Errorf("error is\n\t%v\nwant in it\n\t%s", err, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -49,11 +50,12 @@ func (f contents) has(suffix string) bool {
 	return false
 }
 
-// insteadOfPrivate goes on after "which": what the file holds, and the remedy.
-func (f contents) insteadOfPrivate(path string, data []byte) string {
+// insteadOfPrivate says what the text holds, and the remedy. It continues a
+// sentence, as the errors of parsePrivateKey do.
+func (f contents) insteadOfPrivate(g given, data []byte) string {
 	switch {
 	case f.encrypted:
-		return "is encrypted with a passphrase: " + decryptHint(path)
+		return "is encrypted with a passphrase: " + decryptHint(g.file())
 	case f.has("EC PRIVATE KEY"):
 		return "holds an EC key: WeChat Pay gives merchants RSA keys (apiclient_key.pem)"
 	case f.has("CERTIFICATE"):
@@ -63,19 +65,19 @@ func (f contents) insteadOfPrivate(path string, data []byte) string {
 	case len(f.types) > 0:
 		return fmt.Sprintf("holds %q, where a PRIVATE KEY is wanted: give apiclient_key.pem", f.types[0])
 	}
-	switch derKind(data) {
+	switch kindOf(data) {
 	case derPrivate:
-		return fmt.Sprintf(`holds the key in DER, where PEM is wanted: convert it with "openssl pkey -inform DER -in %s -out key.pem"`, path)
+		return fmt.Sprintf(`holds the key in DER, where PEM is wanted: convert it with "openssl pkey -inform DER -in %s -out key.pem"`, g.file())
 	case derCertificate, derPublic:
 		return "holds a certificate or a public key in DER, where a private key in PEM is wanted: give apiclient_key.pem"
 	case derOther:
-		return fmt.Sprintf(`is binary, where PEM is wanted: if it is a .p12 archive, take the key out with "openssl pkcs12 -in %s -nocerts -nodes -out key.pem"`, path)
+		return fmt.Sprintf(`is binary, where PEM is wanted: if it is a .p12 archive, take the key out with "openssl pkcs12 -in %s -nocerts -nodes -out key.pem"`, g.file())
 	}
-	return "is not a PEM file (-----BEGIN PRIVATE KEY-----): give apiclient_key.pem as WeChat Pay's certificate tool made it"
+	return noPEM(data, "PRIVATE KEY", "give apiclient_key.pem as WeChat Pay's certificate tool made it")
 }
 
 // insteadOfPublic is the same for the public key.
-func (f contents) insteadOfPublic(path string, data []byte) string {
+func (f contents) insteadOfPublic(g given, data []byte) string {
 	const want = "give pub_key.pem from WeChat Pay's merchant platform"
 	switch {
 	case f.has("PRIVATE KEY"):
@@ -85,9 +87,9 @@ func (f contents) insteadOfPublic(path string, data []byte) string {
 	case len(f.types) > 0:
 		return fmt.Sprintf("holds %q, where a PUBLIC KEY is wanted: %s", f.types[0], want)
 	}
-	switch derKind(data) {
+	switch kindOf(data) {
 	case derPublic:
-		return fmt.Sprintf(`holds the key in DER, where PEM is wanted: convert it with "openssl pkey -pubin -inform DER -in %s -out pub_key.pem"`, path)
+		return fmt.Sprintf(`holds the key in DER, where PEM is wanted: convert it with "openssl pkey -pubin -inform DER -in %s -out pub_key.pem"`, g.file())
 	case derPrivate:
 		return "holds a private key, where WeChat Pay's public key is wanted: " + want
 	case derCertificate:
@@ -95,24 +97,48 @@ func (f contents) insteadOfPublic(path string, data []byte) string {
 	case derOther:
 		return "is binary, where PEM is wanted: " + want
 	}
-	return "is not a PEM file (-----BEGIN PUBLIC KEY-----): " + want
+	return noPEM(data, "PUBLIC KEY", want)
+}
+
+// noPEM says what keeps a text from being PEM.
+func noPEM(data []byte, label, want string) string {
+	text := strings.TrimSpace(string(data))
+	begin := regexp.MustCompile(`-----BEGIN [0-9A-Z ]+-----`).FindString(text)
+	switch {
+	case begin != "" && !strings.Contains(text, strings.Replace(begin, "BEGIN", "END", 1)):
+		return fmt.Sprintf("has the line %s and no %s: it was cut off; %s", begin, strings.Replace(begin, "BEGIN", "END", 1), want)
+	case begin != "":
+		return fmt.Sprintf("has the line %s, but what follows is not base64: it was altered on its way; %s", begin, want)
+	case strings.Contains(text, pemBegin):
+		return fmt.Sprintf("begins with %s, but that line is not whole (-----BEGIN %s-----): %s", pemBegin, label, want)
+	case looksLikePath(text):
+		return fmt.Sprintf("is not PEM text (-----BEGIN %s-----), but perhaps the path of a file: that belongs into the setting whose name ends in _FILE", label)
+	}
+	return fmt.Sprintf("is not PEM (-----BEGIN %s-----): %s", label, want)
+}
+
+// looksLikePath reports whether a text could be a path, written where a key's
+// text is wanted.
+func looksLikePath(text string) bool {
+	return !strings.ContainsAny(text, "\n ") && len(text) < 256 &&
+		(strings.HasPrefix(text, "/") || strings.HasPrefix(text, ".") || strings.HasSuffix(text, ".pem") || strings.HasSuffix(text, ".key"))
 }
 
 func decryptHint(path string) string {
 	return fmt.Sprintf(`write it without one, with "openssl pkcs8 -topk8 -nocrypt -in %s -out key.pem", and protect the new file by its mode`, path)
 }
 
-type der int
+type derKind int
 
 const (
-	derNot der = iota
+	derNot derKind = iota
 	derPrivate
 	derPublic
 	derCertificate
 	derOther
 )
 
-func derKind(data []byte) der {
+func kindOf(data []byte) derKind {
 	// Every structure in question is an ASN.1 SEQUENCE.
 	if len(data) == 0 || data[0] != 0x30 {
 		return derNot

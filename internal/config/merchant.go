@@ -30,8 +30,10 @@ type Merchant struct {
 const (
 	fieldMchID          = "mchid"
 	fieldSerialNo       = "serial_no"
+	fieldPrivateKey     = "private_key"
 	fieldPrivateKeyFile = "private_key_file"
 	fieldPublicKeyID    = "public_key_id"
+	fieldPublicKey      = "public_key"
 	fieldPublicKeyFile  = "public_key_file"
 	fieldAPIV3Key       = "api_v3_key"
 	fieldAPIV3KeyFile   = "api_v3_key_file"
@@ -41,12 +43,20 @@ const (
 	fieldBackupURL      = "backup_url"
 )
 
+// merchantFields are the keys in the order of the documentation.
+var merchantFields = []string{
+	fieldMchID, fieldSerialNo, fieldPrivateKey, fieldPrivateKeyFile, fieldPublicKeyID, fieldPublicKey, fieldPublicKeyFile,
+	fieldAPIV3Key, fieldAPIV3KeyFile, fieldAppID, fieldServiceID, fieldBaseURL, fieldBackupURL,
+}
+
 // settingOf maps a field to the environment variable of the single merchant.
 var settingOf = map[string]string{
 	fieldMchID:          "WECHATPAY_MCHID",
 	fieldSerialNo:       "WECHATPAY_SERIAL_NO",
+	fieldPrivateKey:     "WECHATPAY_PRIVATE_KEY",
 	fieldPrivateKeyFile: "WECHATPAY_PRIVATE_KEY_FILE",
 	fieldPublicKeyID:    "WECHATPAY_PUBLIC_KEY_ID",
+	fieldPublicKey:      "WECHATPAY_PUBLIC_KEY",
 	fieldPublicKeyFile:  "WECHATPAY_PUBLIC_KEY_FILE",
 	fieldAPIV3Key:       "WECHATPAY_API_V3_KEY",
 	fieldAPIV3KeyFile:   "WECHATPAY_API_V3_KEY_FILE",
@@ -57,7 +67,8 @@ var settingOf = map[string]string{
 }
 
 // reporter words problems by field, whether the merchant comes from the
-// environment or from a place in a file.
+// environment or from a place in a file. A field that is no merchant's is an
+// environment variable.
 type reporter struct {
 	c     *Collector
 	where string // "FILE, line 3:" in a merchants file; empty for the environment
@@ -65,17 +76,17 @@ type reporter struct {
 
 // name is how a field is called in a sentence.
 func (r reporter) name(field string) string {
-	if r.where != "" {
-		return field
+	if setting, ok := settingOf[field]; ok && r.where == "" {
+		return setting
 	}
-	return settingOf[field]
+	return field
 }
 
 func (r reporter) place(field string) (setting, prefix string) {
 	if r.where != "" {
 		return "MERCHANTS_FILE", r.where + " " + field + " "
 	}
-	return settingOf[field], ""
+	return r.name(field), ""
 }
 
 func (r reporter) problem(field, format string, args ...any) {
@@ -96,8 +107,10 @@ func (f MerchantFlags) Resolve(c *Collector, order OrderFlags) []Merchant {
 	env := map[string]string{
 		fieldMchID:          order.MchID,
 		fieldSerialNo:       f.SerialNo,
+		fieldPrivateKey:     f.PrivateKey,
 		fieldPrivateKeyFile: f.PrivateKeyFile,
 		fieldPublicKeyID:    f.PublicKeyID,
+		fieldPublicKey:      f.PublicKey,
 		fieldPublicKeyFile:  f.PublicKeyFile,
 		fieldAPIV3Key:       f.APIV3Key,
 		fieldAPIV3KeyFile:   f.APIV3KeyFile,
@@ -112,8 +125,8 @@ func (f MerchantFlags) Resolve(c *Collector, order OrderFlags) []Merchant {
 
 	var both []string
 	for _, field := range []string{
-		fieldMchID, fieldSerialNo, fieldPrivateKeyFile, fieldPublicKeyID,
-		fieldPublicKeyFile, fieldAPIV3Key, fieldAPIV3KeyFile,
+		fieldMchID, fieldSerialNo, fieldPrivateKey, fieldPrivateKeyFile, fieldPublicKeyID,
+		fieldPublicKey, fieldPublicKeyFile, fieldAPIV3Key, fieldAPIV3KeyFile,
 	} {
 		if env[field] != "" {
 			both = append(both, settingOf[field])
@@ -185,48 +198,52 @@ func resolveMerchant(v map[string]string, r reporter) Merchant {
 }
 
 func resolvePrivateKey(v map[string]string, r reporter) *rsa.PrivateKey {
-	path := v[fieldPrivateKeyFile]
-	if path == "" {
-		r.problem(fieldPrivateKeyFile, "is missing: it is the path of the merchant's private key, apiclient_key.pem in the archive that WeChat Pay's certificate tool makes")
+	g, blame, ok := r.either(fieldPrivateKey, v[fieldPrivateKey], v[fieldPrivateKeyFile])
+	switch {
+	case !ok:
+		return nil
+	case g == given{}:
+		r.problem(fieldPrivateKeyFile, "is missing: it is the path of the merchant's private key, apiclient_key.pem in the archive that WeChat Pay's certificate tool makes; or set %s to the text of it", r.name(fieldPrivateKey))
 		return nil
 	}
-	key, warning, err := readPrivateKey(path)
+	key, err := parsePrivateKey(g)
 	if err != nil {
-		r.problem(fieldPrivateKeyFile, "%v", err)
+		r.problem(blame, "%v", err)
+		return nil
 	}
-	if warning != "" {
-		r.warn(fieldPrivateKeyFile, "%s", warning)
+	if warning := readableByAll(g.path); warning != "" {
+		r.warn(blame, "%s", warning)
 	}
 	return key
 }
 
 func resolvePublicKey(v map[string]string, m Merchant, r reporter) *rsa.PublicKey {
-	id, path := v[fieldPublicKeyID], v[fieldPublicKeyFile]
+	g, blame, ok := r.either(fieldPublicKey, v[fieldPublicKey], v[fieldPublicKeyFile])
+	id, isSet := v[fieldPublicKeyID], !ok || g != given{}
 	switch {
-	case id == "" && path == "":
+	case id == "" && !isSet:
 		if v[fieldAPIV3Key] == "" && v[fieldAPIV3KeyFile] == "" {
 			r.problem(fieldPublicKeyID, "is missing, and %s: they are WeChat Pay's public key, for verifying its replies; or set %s or %s, and platform certificates are downloaded instead",
 				r.name(fieldPublicKeyFile), r.name(fieldAPIV3Key), r.name(fieldAPIV3KeyFile))
 		}
 		return nil
 	case id == "":
-		r.problem(fieldPublicKeyID, "is missing: %s needs the ID that WeChat Pay's merchant platform shows beside the key, PUB_KEY_ID_...", r.name(fieldPublicKeyFile))
-	case path == "":
-		r.problem(fieldPublicKeyFile, "is missing: %s names WeChat Pay's public key, and this is the path of it (pub_key.pem)", r.name(fieldPublicKeyID))
+		r.problem(fieldPublicKeyID, "is missing: %s needs the ID that WeChat Pay's merchant platform shows beside the key, PUB_KEY_ID_...", r.name(blame))
+	case !isSet:
+		r.problem(fieldPublicKeyFile, "is missing: %s names WeChat Pay's public key, and this is the path of it (pub_key.pem); or set %s to the text of it", r.name(fieldPublicKeyID), r.name(fieldPublicKey))
 	}
 	if id != "" && !publicKeyIDForm.MatchString(id) {
 		r.problem(fieldPublicKeyID, "is %q: the ID of WeChat Pay's public key begins with PUB_KEY_ID_", id)
 	}
-	if path == "" {
+	if !ok || !isSet {
 		return nil
 	}
-	key, err := readPublicKey(path)
+	key, err := parsePublicKey(g)
+	if err == nil && m.PrivateKey != nil && m.PrivateKey.PublicKey.Equal(key) {
+		err = g.names("is the public half of the merchant's own key: WeChat Pay's public key is wanted, pub_key.pem from its merchant platform")
+	}
 	if err != nil {
-		r.problem(fieldPublicKeyFile, "%v", err)
-		return nil
-	}
-	if m.PrivateKey != nil && m.PrivateKey.PublicKey.Equal(key) {
-		r.problem(fieldPublicKeyFile, "names %s, which is the public half of the merchant's own key: WeChat Pay's public key is wanted, pub_key.pem from its merchant platform", path)
+		r.problem(blame, "%v", err)
 		return nil
 	}
 	return key
@@ -236,25 +253,13 @@ func resolvePublicKey(v map[string]string, m Merchant, r reporter) *rsa.PublicKe
 const apiV3KeySize = 32
 
 func resolveAPIV3Key(v map[string]string, r reporter) Secret {
-	key, path := v[fieldAPIV3Key], v[fieldAPIV3KeyFile]
-	field := fieldAPIV3Key
+	g, blame, ok := r.either(fieldAPIV3Key, v[fieldAPIV3Key], v[fieldAPIV3KeyFile])
+	key := strings.TrimSpace(g.text)
 	switch {
-	case key == "" && path == "":
+	case !ok || key == "":
 		return Secret{}
-	case key != "" && path != "":
-		r.problem(fieldAPIV3Key, "is set, and so is %s: keep one of them", r.name(fieldAPIV3KeyFile))
-		return Secret{}
-	case path != "":
-		field = fieldAPIV3KeyFile
-		data, err := readKeyFile(path)
-		if err != nil {
-			r.problem(field, "%v", err)
-			return Secret{}
-		}
-		key = strings.TrimSpace(string(data))
-	}
-	if len(key) != apiV3KeySize {
-		r.problem(field, "holds %d bytes: an APIv3 key has exactly %d, as set on WeChat Pay's merchant platform", len(key), apiV3KeySize)
+	case len(key) != apiV3KeySize:
+		r.problem(blame, "holds %d bytes: an APIv3 key has exactly %d, as set on WeChat Pay's merchant platform", len(key), apiV3KeySize)
 		return Secret{}
 	}
 	return NewSecret(key)

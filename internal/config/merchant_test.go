@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +58,7 @@ func TestMerchantFlags_Resolve_single(t *testing.T) {
 			"WECHATPAY_PUBLIC_KEY_ID is missing, and WECHATPAY_PUBLIC_KEY_FILE: they are WeChat Pay's public key, for verifying its replies; or set WECHATPAY_API_V3_KEY or WECHATPAY_API_V3_KEY_FILE"},
 		{"an APIv3 key of 31 bytes", map[string]string{"WECHATPAY_API_V3_KEY": testAPIKey[1:]}, "WECHATPAY_API_V3_KEY holds 31 bytes: an APIv3 key has exactly 32"},
 		{"the APIv3 key twice", map[string]string{"WECHATPAY_API_V3_KEY": testAPIKey, "WECHATPAY_API_V3_KEY_FILE": "/f"}, "WECHATPAY_API_V3_KEY is set, and so is WECHATPAY_API_V3_KEY_FILE: keep one"},
-		{"a missing APIv3 key file", map[string]string{"WECHATPAY_API_V3_KEY_FILE": "/nowhere/k"}, "WECHATPAY_API_V3_KEY_FILE names /nowhere/k, which does not exist"},
+		{"a missing APIv3 key file", map[string]string{"WECHATPAY_API_V3_KEY_FILE": "/nowhere/k"}, `WECHATPAY_API_V3_KEY_FILE names "/nowhere/k", which does not exist`},
 		{"a base URL without a scheme", map[string]string{"WECHATPAY_BASE_URL": "api.mch.weixin.qq.com"}, "WECHATPAY_BASE_URL is not a URL of the form https://HOST"},
 		{"a base URL of another kind", map[string]string{"WECHATPAY_BASE_URL": "ftp://api.mch.weixin.qq.com"}, "WECHATPAY_BASE_URL is not a URL"},
 		{"a base URL with a path", map[string]string{"WECHATPAY_BASE_URL": "https://api.mch.weixin.qq.com/v3"}, "WECHATPAY_BASE_URL has more than a scheme and a host"},
@@ -75,7 +76,7 @@ func TestMerchantFlags_Resolve_single(t *testing.T) {
 	t.Run("refuses the merchant's own public key for WeChat Pay's", func(t *testing.T) {
 		path := writeFile(t, t.TempDir(), "pub.pem", pemOf("PUBLIC KEY", publicDER(merchantKey().Public())))
 		_, err := loadWorker(t, merged(goodEnv(t), map[string]string{"WECHATPAY_PUBLIC_KEY_FILE": path}))
-		wantProblems(t, err, "WECHATPAY_PUBLIC_KEY_FILE names "+path+", which is the public half of the merchant's own key")
+		wantProblems(t, err, fmt.Sprintf("WECHATPAY_PUBLIC_KEY_FILE names %q, which is the public half of the merchant's own key", path))
 	})
 
 	for _, tc := range []struct{ name, url, want string }{
@@ -176,7 +177,7 @@ func TestMerchantFlags_Resolve_file(t *testing.T) {
 			line("8", `mchid is "19x"`),
 			line("8", `service_id is "a b"`),
 			line("8", "serial_no is missing"),
-			line("8", "private_key_file names "+filepath.Join(filepath.Dir(path), "none.pem")+", which does not exist"),
+			line("8", `private_key_file names "`+filepath.Join(filepath.Dir(path), "none.pem")+`", which does not exist`),
 			line("8", "api_v3_key holds 7 bytes"),
 			line("14", "the item is not a merchant"),
 			line("15", "mchid is 1900000001, as on line 1: name each merchant once"),
@@ -203,7 +204,7 @@ func TestMerchantFlags_Resolve_file(t *testing.T) {
 		t.Run("refuses "+tc.name, func(t *testing.T) {
 			env, path := setup(t, tc.yaml)
 			_, err := loadWorker(t, env)
-			wantProblems(t, err, "MERCHANTS_FILE "+cond(strings.HasPrefix(tc.want, "which"), "names "+path+", ", path+", line 1: ")+tc.want)
+			wantProblems(t, err, "MERCHANTS_FILE "+cond(strings.HasPrefix(tc.want, "which"), fmt.Sprintf("names %q, ", path), path+", line 1: ")+tc.want)
 			if err != nil && strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("a secret is in the error: %v", err)
 			}
@@ -216,7 +217,7 @@ func TestMerchantFlags_Resolve_file(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := loadWorker(t, env)
-		wantProblems(t, err, "MERCHANTS_FILE names "+path+", which does not exist")
+		wantProblems(t, err, fmt.Sprintf("MERCHANTS_FILE names %q, which does not exist", path))
 	})
 }
 

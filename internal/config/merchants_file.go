@@ -18,14 +18,14 @@ import (
 // its errors quote values, keys of a merchant among them.
 func loadMerchantsFile(path string, defaults map[string]string, c *Collector) []Merchant {
 	const setting = "MERCHANTS_FILE"
-	data, err := readKeyFile(path)
+	data, err := readFile(path)
 	if err != nil {
 		c.Problem(setting, "%v", err)
 		return nil
 	}
 	list, err := yamlList(data)
 	if err != nil {
-		c.Problem(setting, "names %s, %v", path, err)
+		c.Problem(setting, "%v", given{path: path}.names("%v", err))
 		return nil
 	}
 
@@ -70,25 +70,25 @@ func withDefaults(fields, defaults map[string]string) map[string]string {
 
 var yamlLine = regexp.MustCompile(`line \d+`)
 
-// yamlList returns the items of the list that the document is. Its errors go on
-// after "names FILE, ".
+// yamlList returns the items of the list that the document is. Its errors continue
+// "names FILE, which ...".
 func yamlList(data []byte) ([]*yaml.Node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
-	notAList := fmt.Errorf("which is not a list of merchants: begin each with %q", "- mchid: ...")
+	notAList := fmt.Errorf("is not a list of merchants: begin each with %q", "- mchid: ...")
 	switch err := decoder.Decode(&doc); {
 	case errors.Is(err, io.EOF): // nothing but comments
 		return nil, notAList
 	case err != nil:
 		// The parser's own words are left away: they can quote the file.
 		if line := yamlLine.FindString(err.Error()); line != "" {
-			return nil, fmt.Errorf("which is not valid YAML (%s): quote values that have special characters in them", line)
+			return nil, fmt.Errorf("is not valid YAML (%s): quote values that have special characters in them", line)
 		}
-		return nil, errors.New("which is not valid YAML: quote values that have special characters in them")
+		return nil, errors.New("is not valid YAML: quote values that have special characters in them")
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
-		return nil, errors.New("which holds more than one YAML document: keep the first, without a second ---")
+		return nil, errors.New("holds more than one YAML document: keep the first, without a second ---")
 	}
 	list := doc.Content[0]
 	if list.Kind != yaml.SequenceNode || len(list.Content) == 0 {
@@ -129,10 +129,4 @@ func yamlFields(node *yaml.Node, r reporter) (map[string]string, bool) {
 		}
 	}
 	return fields, true
-}
-
-// merchantFields are the keys in the order of the documentation.
-var merchantFields = []string{
-	fieldMchID, fieldSerialNo, fieldPrivateKeyFile, fieldPublicKeyID, fieldPublicKeyFile,
-	fieldAPIV3Key, fieldAPIV3KeyFile, fieldAppID, fieldServiceID, fieldBaseURL, fieldBackupURL,
 }

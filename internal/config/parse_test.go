@@ -9,26 +9,19 @@ import (
 
 type workerGrammar struct {
 	WorkerSettings
+	DatabaseFlags
 	Run   struct{} `cmd:"" default:"1" help:"Run."`
 	Check struct{} `cmd:"" help:"Check."`
 }
 
 func TestParse(t *testing.T) {
 	t.Run("every setting is a variable and a flag of the same name in kebab case", func(t *testing.T) {
-		settings := []string{
-			"REDIS_URL", "WECHATPAY_MCHID", "WECHATPAY_SERIAL_NO", "WECHATPAY_PRIVATE_KEY_FILE",
-			"WECHATPAY_PUBLIC_KEY_ID", "WECHATPAY_PUBLIC_KEY_FILE", "WECHATPAY_API_V3_KEY", "WECHATPAY_API_V3_KEY_FILE",
-			"WECHATPAY_BASE_URL", "WECHATPAY_BACKUP_URL", "PAYSCORE_APPID", "PAYSCORE_SERVICE_ID", "MERCHANTS_FILE",
-			"WORKER_CONCURRENCY", "CALL_TIMEOUT", "COLLECT_RATE", "COLLECT_SCHEDULE", "COLLECT_WINDOW", "COLLECT_TIMEZONE",
-			"CONFIRM_SCHEDULE", "MIN_GAP", "GIVE_UP_AFTER", "SWEEP_EVERY", "PUBLIC_ADDR", "ADMIN_ADDR", "ADMIN_TOKEN",
-			"LOG_LEVEL", "LOG_FORMAT",
-		}
 		r := parse(t, &workerGrammar{}, nil, "--help")
 		if r.ok || r.status != ExitOK || r.stderr != "" {
 			t.Fatalf("--help ended with %d, standard error %q", r.status, r.stderr)
 		}
-		for _, name := range settings {
-			flag := "--" + strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		for _, d := range AllDeclared() {
+			name, flag := d.Name, "--"+strings.ReplaceAll(strings.ToLower(d.Name), "_", "-")
 			// The flag begins a line, and its variable comes before the next flag.
 			shown := regexp.MustCompile(`(?m)^ +` + flag + `=[^\n]*\n?(?:[^-$]|-[^-])*\(\$` + name + `\)`)
 			if !shown.MatchString(r.stdout) {
@@ -81,7 +74,7 @@ func TestParse(t *testing.T) {
 		want string
 	}{
 		{"an unknown flag", []string{"--colour=red"}, "worker: unknown flag --colour"},
-		{"a flag mistyped", []string{"--redis-ur=x"}, `did you mean "--redis-url"`},
+		{"a flag mistyped", []string{"--redis-ur=x"}, `did you mean one of "--redis-url"`},
 		{"an unknown command", []string{"chek"}, "worker: unexpected argument chek"},
 		{"a flag without its value", []string{"--redis-url"}, "--redis-url"},
 	} {

@@ -115,16 +115,38 @@ func needAPIV3Keys(c *Collector, merchants []Merchant) {
 
 // Resolve judges the group.
 func (f RedisFlags) Resolve(c *Collector) redisconn.Options {
-	const setting = "REDIS_URL"
-	if f.RedisURL == "" {
-		c.Problem(setting, "is missing: write where Redis is, for instance redis://127.0.0.1:6379/0")
+	r := reporter{c: c}
+	g, blame, ok := r.either("REDIS_URL", f.RedisURL, f.RedisURLFile)
+	switch {
+	case !ok:
+		return redisconn.Options{}
+	case g.text == "":
+		r.problem(blame, "is missing: write where Redis is, for instance redis://127.0.0.1:6379/0")
 		return redisconn.Options{}
 	}
-	o, err := redisconn.Parse(f.RedisURL)
+	o, err := redisconn.Parse(g.text)
 	if err != nil {
-		c.Problem(setting, "cannot be used: %v", err)
+		r.problem(blame, "cannot be used: %v", err)
 	}
 	return o
+}
+
+// IsSet says whether the group names a Redis at all.
+func (f RedisFlags) IsSet() bool { return f.RedisURL != "" || f.RedisURLFile != "" }
+
+// Resolve judges the group, and has parse judge the URL.
+func (f DatabaseFlags) Resolve(c *Collector, parse func(url string) error) {
+	r := reporter{c: c}
+	g, blame, ok := r.either("DATABASE_URL", f.DatabaseURL, f.DatabaseURLFile)
+	switch {
+	case !ok:
+	case g.text == "":
+		r.problem(blame, "is missing: write where PostgreSQL is, for instance postgres://user:password@127.0.0.1:5432/billing")
+	default:
+		if err := parse(g.text); err != nil {
+			r.problem(blame, "cannot be used: %v", err)
+		}
+	}
 }
 
 // Order holds what completes an order that does not name all three itself. Each
@@ -175,9 +197,10 @@ func (f WorkerFlags) Resolve(c *Collector) Work {
 		Retention:       c.duration("RETENTION", f.Retention, aboveZero),
 		PublicAddr:      c.listenAddr("PUBLIC_ADDR", f.PublicAddr),
 		AdminAddr:       DefaultAdminAddr,
-		AdminToken:      NewSecret(f.AdminToken),
-		Webhook:         c.webhook(f.WebhookURL, f.WebhookSecret),
+		Webhook:         c.webhook(f),
 	}
+	token, _, _ := reporter{c: c}.either("ADMIN_TOKEN", f.AdminToken, f.AdminTokenFile)
+	w.AdminToken = NewSecret(token.text)
 	if f.AdminAddr != nil {
 		w.AdminAddr, w.AdminAddrSet = c.listenAddr("ADMIN_ADDR", *f.AdminAddr), true
 	}

@@ -63,7 +63,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 			`PAYSCORE_APPID is "wx 1"`,
 			"WECHATPAY_MCHID is missing",
 			"WECHATPAY_SERIAL_NO is missing",
-			"WECHATPAY_PRIVATE_KEY_FILE names /nowhere/key.pem, which does not exist",
+			`WECHATPAY_PRIVATE_KEY_FILE names "/nowhere/key.pem", which does not exist`,
 			"WECHATPAY_PUBLIC_KEY_ID is missing, and WECHATPAY_PUBLIC_KEY_FILE",
 			`WORKER_CONCURRENCY is "0": write a whole number from 1`,
 			`CALL_TIMEOUT is "15", which is not a duration`,

@@ -27,8 +27,10 @@ const webhookPrefix = "whsec_"
 
 // webhook judges the two settings of webhooks. What is wrong with them is said
 // without them: a URL may have a token in it.
-func (c *Collector) webhook(rawURL, secret string) Webhook {
-	const urlSetting, secretSetting = "BILLING_WEBHOOK_URL", "BILLING_WEBHOOK_SECRET"
+func (c *Collector) webhook(f WorkerFlags) Webhook {
+	const urlSetting = "BILLING_WEBHOOK_URL"
+	g, secretSetting, ok := reporter{c: c}.either("BILLING_WEBHOOK_SECRET", f.WebhookSecret, f.WebhookSecretFile)
+	rawURL, secret := f.WebhookURL, g.text
 	w := Webhook{URL: NewSecret(rawURL), Secret: NewSecret(secret)}
 	if rawURL != "" {
 		u, err := url.Parse(rawURL)
@@ -44,7 +46,7 @@ func (c *Collector) webhook(rawURL, secret string) Webhook {
 				c.Warn(urlSetting, "is not https: anybody on the way can read what users owe and pay")
 			}
 		}
-		if secret == "" {
+		if secret == "" && ok {
 			c.Problem(secretSetting, "is missing: webhooks must be signed; write whsec_ and 24 to 64 random bytes in base64, for instance by: echo \"whsec_$(openssl rand -base64 32)\"")
 		}
 	}
@@ -52,7 +54,7 @@ func (c *Collector) webhook(rawURL, secret string) Webhook {
 		return w
 	}
 	if rawURL == "" {
-		c.Problem(urlSetting, "is missing: BILLING_WEBHOOK_SECRET is set, which signs what is sent there; set both, or neither")
+		c.Problem(urlSetting, "is missing: %s is set, which signs what is sent there; set both, or neither", secretSetting)
 	}
 	key, prefixed := strings.CutPrefix(secret, webhookPrefix)
 	b, err := base64.StdEncoding.DecodeString(key)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -44,11 +45,11 @@ func Check(ctx context.Context, cfg config.Worker, loadErr error, w io.Writer) i
 	errors.As(loadErr, &problems)
 	named := map[string]bool{}
 	for _, p := range problems {
-		named[p.Setting] = true
+		named[strings.TrimSuffix(p.Setting, "_FILE")] = true
 		c.problem(p.Setting, "%s", p.Text)
 	}
 	for _, s := range cfg.Settings() {
-		if !named[s.Name] {
+		if !named[strings.TrimSuffix(s.Name, "_FILE")] {
 			c.ok(s.Name, "%s", s.Value)
 		}
 	}
