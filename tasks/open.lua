@@ -8,8 +8,10 @@
 --         before the sweep takes care of it
 -- ARGV[2] '1' to open ended orders again, else ''
 -- ARGV[3] prefix of the ended indexes' keys; they share the hash tag of KEYS
--- ARGV[4], … of each order: out_order_no, appid, service_id, and not before,
---         Unix ms; 0 for at once
+-- ARGV[4], … of each order: out_order_no, appid, service_id, not before (Unix ms;
+--         0 for at once), and what billing says: the amount in fen, and since when
+--         it is owed (Unix ms); '' where billing does not say. A record has them as
+--         bill and owed; no amount of ours is ever made of bill
 --
 -- Returns now, Unix ms, and of each order either its due ms, where it was opened
 -- for the first time, or {code, state, round, due ms}:
@@ -36,10 +38,17 @@ local function answer(rec, appid, svc)
   return { code, state, round, tonumber(rec[3]) or 0 }
 end
 
-local function create(key, no, appid, svc, due)
+-- says writes what billing says of an order; what it does not say now stays.
+local function says(key, bill, owed)
+  if bill ~= '' then redis.call('HSET', key, 'bill', bill) end
+  if owed ~= '' then redis.call('HSET', key, 'owed', owed) end
+end
+
+local function create(key, no, appid, svc, due, bill, owed)
   redis.call('HSET', key, 'state', 'queued', 'appid', appid, 'svc', svc, 'next', 'collect',
     'due', due, 'round', '1', 'since', due, 'opened', NOW, 'events', '1')
-  openedevent(KEYS[2], no, appid, svc, NOW)
+  says(key, bill, owed)
+  openedevent(KEYS[2], no, appid, svc, NOW, bill, owed)
   return tonumber(due)
 end
 
@@ -48,7 +57,7 @@ end
 -- under way) stays, so that the promises hold across the reopening. A call that
 -- is still under way for the life before finds a new one, and writes nothing over
 -- it.
-local function reopen(key, no, appid, svc, due, rec)
+local function reopen(key, no, appid, svc, due, rec, bill, owed)
   local state, round = rec[1], (tonumber(rec[2]) or 0) + 1
   -- For whoever reads the order's story later.
   local was = redis.call('HMGET', key, 'past', 'ended', 'reason')
@@ -65,6 +74,7 @@ local function reopen(key, no, appid, svc, due, rec)
   redis.call('HSET', key, 'state', 'queued', 'appid', appid, 'svc', svc,
     'next', 'recheck', 'due', due, 'round', round, 'since', due)
   redis.call('HSETNX', key, 'opened', NOW)
+  says(key, bill, owed)
   emit(key, KEYS[2], 'order.reopened', no)
   return { 'accepted', 'queued', round, tonumber(due) }
 end
@@ -75,7 +85,7 @@ end
 local recs, dues, opens = {}, {}, {} -- by place in the call
 local index, seen = {}, {}
 for i = 4, #KEYS do
-  local a = 4 * (i - 3)
+  local a = 6 * (i - 4) + 4
   local no, at = ARGV[a], ARGV[a + 3]
   local rec = redis.call('HMGET', KEYS[i], 'state', 'round', 'due', 'appid', 'svc')
   local open = rec[1] == 'queued' or rec[1] == 'awaiting'
@@ -95,16 +105,16 @@ end
 
 local reply = { now }
 for i = 4, #KEYS do
-  local key, a = KEYS[i], 4 * (i - 3)
+  local key, a = KEYS[i], 6 * (i - 4) + 4
   local no, appid, svc = ARGV[a], ARGV[a + 1], ARGV[a + 2]
   if not opens[i] then
     -- The same number twice in a call is open by now.
     if seen[no] then recs[i] = redis.call('HMGET', key, 'state', 'round', 'due', 'appid', 'svc') end
     reply[i - 2] = answer(recs[i], appid, svc)
   elseif recs[i][1] then
-    reply[i - 2] = reopen(key, no, appid, svc, dues[i], recs[i])
+    reply[i - 2] = reopen(key, no, appid, svc, dues[i], recs[i], ARGV[a + 4], ARGV[a + 5])
   else
-    reply[i - 2] = create(key, no, appid, svc, dues[i])
+    reply[i - 2] = create(key, no, appid, svc, dues[i], ARGV[a + 4], ARGV[a + 5])
   end
 end
 return reply

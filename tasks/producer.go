@@ -39,6 +39,38 @@ type Order struct {
 	// Reopen opens an order again that has ended, in any state but Paid, with
 	// the appid and service_id given here.
 	Reopen bool
+	// Amount is what the order is about by billing's word, in fen, and OwedSince
+	// is since when it is owed, to the millisecond; the zero values say nothing.
+	// They are shown and passed on, never counted as signed by WeChat Pay, and
+	// change nothing of how the order is collected. Those of a Reopen replace
+	// what was said before; those of a Duplicate do not.
+	Amount    int64
+	OwedSince time.Time
+}
+
+// MaxAmount is the largest amount that is taken, in fen: a hundred thousand
+// million yuan.
+const MaxAmount = 10_000_000_000_000
+
+// owedLongest is how long ago a debt may have begun; it is for years that were
+// mistyped.
+const owedLongest = 30 * 365 * 24 * time.Hour
+
+// Validate reports everything that is wrong with o, as Payload's Validate does.
+func (o Order) Validate() error {
+	errs := []error{o.Payload.Validate()}
+	if o.Amount < 0 || o.Amount > MaxAmount {
+		errs = append(errs, &FieldError{"amount", fmt.Sprintf("is %d; only 0 to %d fen are allowed", o.Amount, int64(MaxAmount))})
+	}
+	if !o.OwedSince.IsZero() {
+		switch ago := time.Since(o.OwedSince); {
+		case ago < -24*time.Hour: // today's date, in whatever time zone, is no future
+			errs = append(errs, &FieldError{"owed_since", "lies in the future; it is since when the order is owed"})
+		case ago > owedLongest:
+			errs = append(errs, &FieldError{"owed_since", "lies more than thirty years back; it is since when the order is owed"})
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Status is what became of handing over one order. The words are part of the
@@ -189,14 +221,21 @@ func openCall(orders []Order, grace time.Duration) (keys []string, args []any) {
 		reopen = "1"
 	}
 	keys = append(make([]string, 0, 3+len(orders)), k.Due(), k.Outcomes(), k.Stats())
-	args = append(make([]any, 0, 3+4*len(orders)), grace.Milliseconds(), reopen, k.Ended(""))
+	args = append(make([]any, 0, 3+6*len(orders)), grace.Milliseconds(), reopen, k.Ended(""))
 	for _, o := range orders {
 		var at int64
 		if !o.At.IsZero() {
 			at = max(0, o.At.UnixMilli())
 		}
 		keys = append(keys, k.Order(o.OutOrderNo))
-		args = append(args, o.OutOrderNo, o.AppID, o.ServiceID, at)
+		var amount, owed any = "", ""
+		if o.Amount > 0 {
+			amount = o.Amount
+		}
+		if !o.OwedSince.IsZero() {
+			owed = o.OwedSince.UnixMilli()
+		}
+		args = append(args, o.OutOrderNo, o.AppID, o.ServiceID, at, amount, owed)
 	}
 	return keys, args
 }

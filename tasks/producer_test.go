@@ -2,6 +2,7 @@ package tasks_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -252,5 +253,32 @@ func TestEnqueueAll_TheSameNumberAgain(t *testing.T) {
 	}
 	if n, err := rdb.HGet(t.Context(), tasks.KeysOf(withdrawn.MchID).Stats(), "queued").Int(); n != 2 || err != nil {
 		t.Errorf("%d orders are counted, want 2; %v", n, err)
+	}
+}
+
+func TestOrderValidate(t *testing.T) {
+	t.Parallel()
+	good := tasks.Payload{MchID: "1900000001", OutOrderNo: "A", AppID: "wx1", ServiceID: "s1"}
+	for _, tt := range []struct {
+		name  string
+		order tasks.Order
+		field string // the one that is wrong
+	}{
+		{"nothing said", tasks.Order{}, ""},
+		{"the largest amount, owed since today", tasks.Order{Amount: tasks.MaxAmount, OwedSince: time.Now()}, ""},
+		{"a negative amount", tasks.Order{Amount: -1}, "amount"},
+		{"an amount out of range", tasks.Order{Amount: tasks.MaxAmount + 1}, "amount"},
+		{"owed from next week on", tasks.Order{OwedSince: time.Now().AddDate(0, 0, 7)}, "owed_since"},
+		{"owed since the year 1926", tasks.Order{OwedSince: time.Now().AddDate(-100, 0, 0)}, "owed_since"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.order.Payload = good
+			err := tt.order.Validate()
+			var field *tasks.FieldError
+			if errors.As(err, &field); (err != nil) != (tt.field != "") || err != nil && field.Field != tt.field {
+				t.Errorf("%v", err)
+			}
+		})
 	}
 }

@@ -370,6 +370,9 @@ func FactsOf(o *payscore.Order) ledger.Facts {
 	if paid := o.Paid(); paid > 0 {
 		f.Paid = &paid
 	}
+	for _, p := range o.Payments() {
+		f.Payments = append(f.Payments, ledger.Payment(p))
+	}
 	return f
 }
 

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/tasks"
@@ -364,8 +366,8 @@ func TestGateSignal(t *testing.T) {
 // What is booked is what a signed order says, in fen.
 func TestFacts(t *testing.T) {
 	t.Parallel()
-	if f := facts(collectReply(payscore.Accepted)); f != (ledger.Facts{}) {
-		t.Errorf("a reply without an order says %+v", f)
+	if diff := cmp.Diff(ledger.Facts{}, facts(collectReply(payscore.Accepted))); diff != "" {
+		t.Errorf("a reply without an order says %s", diff)
 	}
 	r := queryReply(payscore.Paid)
 	r.Order = &payscore.Order{OrderID: "77", Collection: &payscore.Collection{
@@ -375,6 +377,13 @@ func TestFacts(t *testing.T) {
 	f := facts(r)
 	if f.OrderID != "77" || f.TransactionID != "t2" || f.PaidType != "NEWTON" || f.Total == nil || *f.Total != 150 || f.Paid == nil || *f.Paid != 150 {
 		t.Errorf("%+v", f)
+	}
+	payments := []ledger.Payment{
+		{Seq: 1, TransactionID: "t1", PaidType: "NEWTON", Amount: 100},
+		{Seq: 2, TransactionID: "t2", PaidType: "NEWTON", Amount: 50},
+	}
+	if diff := cmp.Diff(payments, f.Payments); diff != "" {
+		t.Error(diff)
 	}
 	owed := queryReply(payscore.Owed)
 	owed.Order.TotalAmount = 150

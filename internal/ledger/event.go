@@ -38,6 +38,10 @@ type Event struct {
 	LatePaymentAt time.Time `json:"late_payment_at,omitzero"` // see Order
 	Sync          SyncState `json:"sync,omitempty"`
 
+	Payments      []Payment `json:"payments,omitempty"`       // every one that is known, see Order
+	BillingAmount *int64    `json:"billing_amount,omitempty"` // see Order
+	OwedSince     time.Time `json:"owed_since,omitzero"`      // see Order
+
 	// Of the call (or notification) that it came from.
 	Call       string `json:"call,omitempty"`
 	Verdict    string `json:"verdict,omitempty"`
@@ -93,7 +97,8 @@ func DecodeEvent(mchid, entryID string, fields map[string]any) (Event, error) {
 		OrderID: f.str("order_id"), TransactionID: f.str("transaction_id"), PaidType: f.str("paid_type"),
 		TotalAmount: f.num("total"), PaidAmount: f.num("paid"), Attempts: f.count("attempts"),
 		OpenedAt: f.time("opened"), EndedAt: f.time("ended"), LatePaymentAt: f.time("late"),
-		Sync: SyncState(f.str("sync")),
+		Sync:     SyncState(f.str("sync")),
+		Payments: f.payments("payments"), BillingAmount: f.num("billing"), OwedSince: f.time("owed"),
 		Call: f.str("call"), Verdict: f.str("verdict"), Code: f.str("code"), DetailCode: f.str("detail"),
 	}
 	switch {
@@ -126,10 +131,22 @@ type entryFields struct {
 // PostgreSQL none for NUL.
 func (f *entryFields) str(name string) string {
 	s, _ := f.fields[name].(string)
+	return readable(s)
+}
+
+func readable(s string) string {
 	if !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0 {
 		s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 	}
 	return s
+}
+
+// payments is a list of payments; nil where the field is empty or absent.
+func (f *entryFields) payments(name string) []Payment {
+	s, _ := f.fields[name].(string)
+	list, ok := parsePayments(s)
+	f.bad = f.bad || !ok
+	return list
 }
 
 // num is a count or an amount; nil where the field is empty or absent.

@@ -44,11 +44,12 @@ func (l *Ledger) Notice(ctx context.Context, n Notice) (NoticeCode, News, error)
 		PaidType string `json:"paid_type,omitempty"`
 		Total    *int64 `json:"total,omitempty"`
 		Amount   *int64 `json:"paid_amount,omitempty"`
+		Payments string `json:"payments,omitempty"`
 		Verdict  string `json:"verdict"`
 		Keep     int    `json:"keep"`
 	}{
 		n.OutOrderNo, n.Paid, n.Facts.OrderID, n.Facts.TransactionID, n.Facts.PaidType,
-		n.Facts.Total, n.Facts.Paid, n.Entry.Verdict, LogEntries,
+		n.Facts.Total, n.Facts.Paid, packPayments(n.Facts.Payments), n.Entry.Verdict, LogEntries,
 	}, n.Entry.encode())
 	if err != nil {
 		return "", NoNews, err

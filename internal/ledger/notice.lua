@@ -7,7 +7,7 @@
 -- ARGV[1] JSON {
 --   no
 --   paid       true where the whole is paid; false for a payment in part
---   order_id, transaction_id, paid_type, total, paid_amount   as in settle,
+--   order_id, transaction_id, paid_type, total, paid_amount, payments   as in settle,
 --              but for the name of what has come in
 --   verdict    for the event
 --   keep       entries that the log may have
@@ -28,7 +28,7 @@ local state = r[1]
 if not state then return { 'absent', now, '' } end
 
 local f = { order_id = a.order_id, transaction_id = a.transaction_id, paid_type = a.paid_type,
-  total = a.total, paid = a.paid_amount }
+  total = a.total, paid = a.paid_amount, payments = a.payments }
 local call = { 'notification', a.verdict }
 local function note(code, news)
   redis.call('LPUSH', KEYS[2], stamped(ARGV[2], now))

@@ -42,6 +42,15 @@ type Order struct {
 	EndedAt       time.Time   `json:"ended_at,omitzero"`
 	LastError     *LastError  `json:"last_error,omitempty"`
 
+	// Payments are the payments that WeChat Pay has signed, by their seq: every one,
+	// merged over all its messages, whatever their order. They never become fewer.
+	// PaidAmount is their sum, where WeChat Pay lists them all.
+	Payments []Payment `json:"payments,omitempty"`
+	// BillingAmount is what the order is about by billing's word, in fen, and
+	// OwedSince is since when it is owed. WeChat Pay has signed neither.
+	BillingAmount *int64    `json:"billing_amount,omitempty"`
+	OwedSince     time.Time `json:"owed_since,omitzero"`
+
 	// LatePaymentAt is when a verified payment was learnt of an order that had
 	// ended otherwise; transaction_id and paid_amount are that payment's.
 	LatePaymentAt time.Time `json:"late_payment_at,omitzero"`
@@ -253,12 +262,17 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 		o.NextDueAt = millis(f["due"])
 	}
 	o.LatePaymentAt = millis(f["late"])
+	o.BillingAmount, o.OwedSince = fen(f, "bill"), millis(f["owed"])
+	var ok bool
+	if o.Payments, ok = parsePayments(f["pays"]); !ok {
+		return o, errReply
+	}
 	var d Difference
 	var at int64
 	if n, _ := fmt.Sscan(f["differs"], &at, &d.Field, &d.Known, &d.Said); n == 4 {
 		d.At, o.AmountDiffers = time.UnixMilli(at).UTC(), &d
 	}
-	for _, t := range []*time.Time{&o.OpenedAt, &o.LastAttemptAt, &o.NextDueAt, &o.EndedAt, &o.LatePaymentAt} {
+	for _, t := range []*time.Time{&o.OpenedAt, &o.LastAttemptAt, &o.NextDueAt, &o.EndedAt, &o.LatePaymentAt, &o.OwedSince} {
 		if !t.IsZero() {
 			*t = t.UTC()
 		}

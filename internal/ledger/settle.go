@@ -55,6 +55,7 @@ type Facts struct {
 	TransactionID string
 	PaidType      string
 	Total, Paid   *int64 // fen; nil where nothing was said
+	Payments      []Payment
 }
 
 // Settlement is what a step brings to the ledger. Counters are absolute.
@@ -172,6 +173,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		PaidType  string      `json:"paid_type,omitempty"`
 		Total     *int64      `json:"total,omitempty"`
 		Paid      *int64      `json:"paid,omitempty"`
+		Payments  string      `json:"payments,omitempty"`
 		Verdict   string      `json:"verdict"`
 		Code      string      `json:"code"`
 		Gate      GateSignal  `json:"gate"`
@@ -187,7 +189,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		State: s.State, Reason: s.Reason, Next: s.Next, Bump: s.NewRound,
 		Attempts: s.AddAttempts, Declines: s.Declines, Confirms: s.Confirms, Fails: s.Fails, Missing: s.Missing,
 		OrderID: s.Facts.OrderID, TxID: s.Facts.TransactionID, PaidType: s.Facts.PaidType,
-		Total: s.Facts.Total, Paid: s.Facts.Paid,
+		Total: s.Facts.Total, Paid: s.Facts.Paid, Payments: packPayments(s.Facts.Payments),
 		Life: c.Order.Life, Sync: s.Sync, SyncWhy: s.SyncReason, VerPaid: s.VerifiedPaid,
 		Call: s.Call, Verdict: s.Verdict, Code: s.Code, Detail: s.DetailCode,
 		Gate: s.Gate, Pair: pairKey(c.Order.AppID, c.Order.ServiceID),

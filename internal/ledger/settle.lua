@@ -18,8 +18,8 @@
 --   collected           when the step's collect call was over, or, where a
 --                       claimed one was not made, when the one before was (0:
 --                       there was none); absent where none was claimed
---   order_id, transaction_id, paid_type, total, paid   what was learnt; absent
---                       where nothing was
+--   order_id, transaction_id, paid_type, total, paid, payments   what was learnt;
+--                       absent where nothing was
 --   life                the order's life at the claim: a reopening begins a new
 --                       one
 --   sync, syncwhy       steps that tell WeChat Pay of a withdrawn order: how far
@@ -55,7 +55,7 @@ local now, now_us = clock()
 -- All that is needed of the record, read once, and below written once: a step's
 -- time in Redis is that of its commands.
 local r = redis.call('HMGET', KEYS[1], 'state', 'token', 'done', 'life', 'sync', 'events',
-  'reason', 'appid', 'svc', 'oid', 'tx', 'pt', 'total', 'paid', 'attempts', 'opened', 'round', 'ended', 'late')
+  'reason', 'appid', 'svc', 'oid', 'tx', 'pt', 'total', 'paid', 'attempts', 'opened', 'round', 'ended', 'late', 'pays', 'bill', 'owed')
 
 local done, did = string.match(r[3] or '', '^(%S+) ?(%S*)$')
 if done == s.token then return { 'repeat', now, did, '' } end
@@ -218,8 +218,8 @@ else
 end
 local attempts = num(r[15]) + s.attempts
 if s.attempts > 0 then put('attempts', attempts) end
-local facts = { oid = r[10], tx = r[11], pt = r[12], total = r[13], paid = r[14] }
-local said = learnt(s, facts.paid)
+local facts = { oid = r[10], tx = r[11], pt = r[12], total = r[13], paid = r[14], pays = r[20] }
+local said = learnt(s, facts.paid, facts.pays)
 for i = 1, #said, 2 do
   put(said[i], said[i + 1])
   facts[said[i]] = said[i + 1]
@@ -242,7 +242,7 @@ else
     if syncing then reason, sync = r[7], s.sync end
     event(KEYS[4], kind, s.no, events, { syncing and r[1] or s.state, reason, r[8], r[9], facts.oid, facts.tx, facts.pt,
       facts.total, facts.paid, attempts > 0 and attempts, r[16], sync,
-      syncing and r[18] or (not OPEN[s.state] and now), r[19] }, call)
+      syncing and r[18] or (not OPEN[s.state] and now), r[19], facts.pays, r[21], r[22] }, call)
   end
 end
 

@@ -1,6 +1,40 @@
 package payscore
 
-import "encoding/json"
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// MaxAmount is the largest amount, in fen, that is read out of a message: a
+// hundred thousand million yuan. PayScore's own limits are a millionth of it, and
+// sums of fifty such amounts are exact in a double, which is what Redis's Lua
+// reckons with.
+const MaxAmount = 10_000_000_000_000
+
+// integer is a whole number from 0 to MaxAmount. WeChat Pay's pages show some of
+// them in quotes.
+type integer int64
+
+// UnmarshalJSON reads 123 and "123"; null leaves what is there.
+func (n *integer) UnmarshalJSON(b []byte) error {
+	if bytes.Equal(b, []byte("null")) {
+		return nil
+	}
+	if len(b) >= 2 && b[0] == '"' {
+		b = b[1 : len(b)-1]
+	}
+	v, err := strconv.ParseInt(string(b), 10, 64)
+	if err != nil || v < 0 || v > MaxAmount {
+		return fmt.Errorf("a number is not a whole one from 0 to %d", int64(MaxAmount))
+	}
+	*n = integer(v)
+	return nil
+}
 
 // Order is WeChat Pay's order entity, as a query's reply and a notification
 // carry it (merchant/4012587902), without what this software must not know,
@@ -16,6 +50,18 @@ type Order struct {
 	TotalAmount      int64       `json:"total_amount"`
 	NeedCollection   bool        `json:"need_collection"`
 	Collection       *Collection `json:"collection"`
+}
+
+// UnmarshalJSON reads an order. Its amount may stand in quotes.
+func (o *Order) UnmarshalJSON(b []byte) error {
+	type plain Order
+	v := struct {
+		*plain
+		TotalAmount integer `json:"total_amount"`
+	}{plain: (*plain)(o)}
+	err := json.Unmarshal(b, &v)
+	o.TotalAmount = int64(v.TotalAmount)
+	return err
 }
 
 // Collection is what is owed and what has come in, in fen.
@@ -35,30 +81,95 @@ func (c *Collection) UnmarshalJSON(b []byte) error {
 	type plain Collection
 	v := struct {
 		*plain
-		PaidAmount *int64 `json:"paid_amount"`
+		TotalAmount  integer  `json:"total_amount"`
+		PayingAmount integer  `json:"paying_amount"`
+		PaidAmount   *integer `json:"paid_amount"`
 	}{plain: (*plain)(c)}
 	if err := json.Unmarshal(b, &v); err != nil {
 		return err
 	}
+	c.TotalAmount, c.PayingAmount = int64(v.TotalAmount), int64(v.PayingAmount)
 	// A key that comes twice is read into the same value twice.
 	c.PaidAmount, c.silent = 0, v.PaidAmount == nil && len(c.Details) == 0
 	if v.PaidAmount != nil {
-		c.PaidAmount = *v.PaidAmount
+		c.PaidAmount = int64(*v.PaidAmount)
 		return nil
 	}
 	for _, d := range c.Details {
 		c.PaidAmount += d.Amount
 	}
+	if c.PaidAmount > MaxAmount {
+		return fmt.Errorf("the payments come to more than %d", int64(MaxAmount))
+	}
 	return nil
 }
 
-// Detail is one payment towards a collection.
+// Detail is one payment towards a collection, as the platform writes it.
 type Detail struct {
 	Seq           int64  `json:"seq"`
 	Amount        int64  `json:"amount"`
 	PaidType      string `json:"paid_type"` // NEWTON: through PayScore; MCH: the merchant said so by sync
 	PaidTime      string `json:"paid_time"`
 	TransactionID string `json:"transaction_id"`
+}
+
+// UnmarshalJSON reads a detail. Its numbers may stand in quotes.
+func (d *Detail) UnmarshalJSON(b []byte) error {
+	type plain Detail
+	v := struct {
+		*plain
+		Seq    integer `json:"seq"`
+		Amount integer `json:"amount"`
+	}{plain: (*plain)(d)}
+	err := json.Unmarshal(b, &v)
+	d.Seq, d.Amount = int64(v.Seq), int64(v.Amount)
+	return err
+}
+
+// Payment is one payment of an order.
+type Payment struct {
+	TransactionID string    // what refunds and bills go by; empty for MCH
+	Amount        int64     // fen
+	PaidType      string    // NEWTON: through PayScore; MCH: elsewhere, says the merchant
+	PaidAt        time.Time // to the second; zero where it was not said
+	Seq           int64     // its place among the order's payments, from 1 on
+}
+
+// Payments returns the order's payments, by their seq. One without a seq has its
+// place in the list for it; one without an amount is left out.
+func (o *Order) Payments() []Payment {
+	return slices.DeleteFunc(o.details(), func(p Payment) bool { return p.Amount == 0 })
+}
+
+func (o *Order) details() []Payment {
+	if o.Collection == nil {
+		return nil
+	}
+	var list []Payment
+	for i, d := range o.Collection.Details {
+		if d.Seq == 0 {
+			d.Seq = int64(i) + 1
+		}
+		list = append(list, Payment{clip(d.TransactionID), d.Amount, clip(d.PaidType), paidAt(d.PaidTime), d.Seq})
+	}
+	slices.SortStableFunc(list, func(a, b Payment) int { return cmp.Compare(a.Seq, b.Seq) })
+	return list
+}
+
+// china is the zone of the times in orders' bodies.
+var china = time.FixedZone("Asia/Shanghai", 8*60*60)
+
+// paidAt reads a paid_time: yyyyMMddHHmmss on the clock of China, or RFC 3339.
+// It is zero for anything else.
+func paidAt(s string) time.Time {
+	t, err := time.ParseInLocation("20060102150405", s, china)
+	if err != nil {
+		t, err = time.Parse(time.RFC3339, s)
+	}
+	if err != nil || t.Unix() <= 0 {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Second)
 }
 
 // Total returns what the order is about, in fen.
@@ -81,20 +192,17 @@ func (o *Order) Paid() int64 {
 	return o.Collection.PaidAmount
 }
 
-// LastPayment returns the latest payment, or the zero Detail. Where it has no
-// transaction_id, which is what refunds need, it has that of the latest one that
-// does: a user can pay a part through PayScore, and the rest elsewhere, as the
-// merchant then says by sync.
-func (o *Order) LastPayment() Detail {
-	var last Detail
-	if o.Collection == nil {
-		return last
-	}
-	for _, d := range o.Collection.Details {
-		if d.TransactionID == "" {
-			d.TransactionID = last.TransactionID
+// LastPayment returns the latest payment by seq, or the zero Payment. Where it has
+// no transaction_id, which is what refunds need, it has that of the latest one
+// that does: a user can pay a part through PayScore, and the rest elsewhere, as
+// the merchant then says by sync.
+func (o *Order) LastPayment() Payment {
+	var last Payment
+	for _, p := range o.details() {
+		if p.TransactionID == "" {
+			p.TransactionID = last.TransactionID
 		}
-		last = d
+		last = p
 	}
 	return last
 }

@@ -2,8 +2,13 @@ package payscore_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"payscore-collector/internal/payscore"
 )
@@ -103,6 +108,7 @@ func TestOrderLastPayment(t *testing.T) {
 		{"one", []payscore.Detail{{TransactionID: "a", PaidType: "NEWTON"}}, "a", "NEWTON"},
 		{"the later of two", []payscore.Detail{{TransactionID: "a", PaidType: "NEWTON"}, {TransactionID: "b", PaidType: "NEWTON"}}, "b", "NEWTON"},
 		{"a part, and the rest by sync: the number stays, for refunds need it", []payscore.Detail{{TransactionID: "a", PaidType: "NEWTON"}, {PaidType: "MCH"}}, "a", "MCH"},
+		{"the later by seq, wherever it stands", []payscore.Detail{{Seq: 2, TransactionID: "b", PaidType: "NEWTON"}, {Seq: 1, TransactionID: "a", PaidType: "NEWTON"}}, "b", "NEWTON"},
 		{"by sync alone", []payscore.Detail{{PaidType: "MCH"}}, "", "MCH"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -114,7 +120,7 @@ func TestOrderLastPayment(t *testing.T) {
 		})
 	}
 	none := payscore.Order{TotalAmount: 7}
-	if none.LastPayment() != (payscore.Detail{}) || none.Paid() != 0 || none.Total() != 7 {
+	if none.LastPayment() != (payscore.Payment{}) || none.Paid() != 0 || none.Total() != 7 {
 		t.Errorf("without a collection: %+v %d of %d", none.LastPayment(), none.Paid(), none.Total())
 	}
 }
@@ -141,5 +147,62 @@ func TestOrderPaid(t *testing.T) {
 				t.Errorf("%d fen, want %d", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestOrderPayments(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 23, 4, 0, 10, 0, time.UTC)
+	for _, tt := range []struct {
+		name, details string
+		want          []payscore.Payment
+	}{
+		{"none", `[]`, nil},
+		{"of both kinds, by their seq, with numbers in quotes", `[
+			{"seq":"2","amount":"600","paid_type":"MCH","paid_time":"2026-11-23T12:00:10+08:00"},
+			{"seq":1,"amount":400,"paid_type":"NEWTON","paid_time":"20261123120010","transaction_id":"4200","promotion_detail":[{"amount":1}]}]`,
+			[]payscore.Payment{
+				{Seq: 1, TransactionID: "4200", Amount: 400, PaidType: "NEWTON", PaidAt: at},
+				{Seq: 2, Amount: 600, PaidType: "MCH", PaidAt: at},
+			}},
+		{"without a seq: their places", `[{"amount":1,"transaction_id":"a"},{"amount":2,"transaction_id":"b"}]`,
+			[]payscore.Payment{{Seq: 1, TransactionID: "a", Amount: 1}, {Seq: 2, TransactionID: "b", Amount: 2}}},
+		{"a time that is none, and one without an amount", `[{"seq":1,"amount":1,"paid_time":"yesterday"},{"seq":2,"transaction_id":"b"}]`,
+			[]payscore.Payment{{Seq: 1, Amount: 1}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var o payscore.Order
+			if err := json.Unmarshal([]byte(`{"promotion_detail":[{"amount":1}],"total_amount":"1000","collection":{"total_amount":"1000","paid_amount":"1000","paying_amount":"0","details":`+tt.details+`}}`), &o); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, o.Payments(), cmpopts.EquateEmpty()); diff != "" || o.Total() != 1000 || o.Paid() != 1000 || o.TotalAmount != 1000 {
+				t.Errorf("%s%+v", diff, o)
+			}
+		})
+	}
+}
+
+// What no amount can be is refused as a whole: half a message is worse than none.
+func TestOrderAmountOutOfRange(t *testing.T) {
+	t.Parallel()
+	for _, number := range []string{"-1", "10000000000001", "9007199254740993", "1e3", "1.5", `"x"`, `""`, `[]`, `true`} {
+		for _, field := range []string{
+			`{"total_amount":%s}`, `{"collection":{"total_amount":%s}}`, `{"collection":{"paid_amount":%s}}`,
+			`{"collection":{"paying_amount":%s}}`, `{"collection":{"details":[{"amount":%s}]}}`, `{"collection":{"details":[{"seq":%s}]}}`,
+		} {
+			var o payscore.Order
+			if err := json.Unmarshal(fmt.Appendf(nil, field, number), &o); err == nil {
+				t.Errorf(field+" is read as %+v", number, o)
+			}
+		}
+	}
+	var o payscore.Order
+	if err := json.Unmarshal([]byte(`{"collection":{"details":[{"amount":9999999999999},{"amount":9999999999999}]}}`), &o); err == nil {
+		t.Errorf("a sum out of range: %+v", o)
+	}
+	o = payscore.Order{}
+	if err := json.Unmarshal([]byte(`{"total_amount":null,"collection":{"total_amount":10000000000000}}`), &o); err != nil || o.Total() != payscore.MaxAmount {
+		t.Errorf("%v %+v", err, o)
 	}
 }
