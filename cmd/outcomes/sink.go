@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -70,7 +71,18 @@ func (pc *postgresCommand) run(ctx context.Context, s *session) error {
 	stop := tellProgress(ctx, log, sink)
 	err = reader.Run(ctx, sink.Write)
 	stop()
-	totals(log.Info(), sink.Totals()).Msg("events have gone into PostgreSQL; this is the end")
+	done := sink.Totals()
+	switch {
+	case err == nil && pc.Once && done.LeftOut > 0:
+		err = fmt.Errorf("the tables lack %d events, which they refuse; the lines EVENT LEFT OUT name them", done.LeftOut)
+	case err == nil && pc.Once && ctx.Err() != nil:
+		err = errors.New("stopped before every event was written")
+	}
+	message := "events have gone into PostgreSQL; this is the end"
+	if err != nil {
+		message = "not every event has gone into PostgreSQL"
+	}
+	totals(log.Info(), done).Msg(message)
 	return err
 }
 

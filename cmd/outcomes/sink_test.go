@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -45,6 +46,41 @@ func TestSinkPostgres(t *testing.T) {
 		if n := count(t, url, "select paid_amount from orders where mchid = '"+mchA+"' and out_order_no = 'A|1*' and state = 'paid' and ended_at is not null"); n != 1230 {
 			t.Errorf("%d fen", n)
 		}
+	})
+	t.Run("--once after a failed one writes everything, at once", func(t *testing.T) {
+		s := newStore(t)
+		url := pg.Database(t, "again")
+		env := map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}
+		runWith(t, env, "sink", "postgres", "--once").wantStatus(t, config.ExitOK)
+		pg.Exec(t, url, `create function full_disk() returns trigger language plpgsql as
+			$$ begin raise exception 'No space left on device' using errcode = '53100'; end $$;
+			create trigger full_disk before insert on events for each row execute function full_disk()`)
+		s.tell(mchA, "A", 3)
+		s.tell(mchB, "B", 2)
+		o := runWith(t, env, "sink", "postgres", "--once")
+		o.wantStatus(t, exitFailed)
+		wantContains(t, "stderr", o.stderr, "No space left on device", "disk is full", "not every event has gone into PostgreSQL")
+		pg.Exec(t, url, "drop trigger full_disk on events")
+		began := time.Now()
+		runWith(t, env, "sink", "postgres", "--once").wantStatus(t, config.ExitOK)
+		if n := count(t, url, "select count(*) from events"); n != 5 {
+			t.Errorf("%d events of 5", n)
+		}
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+	t.Run("--once fails where the tables refuse an event", func(t *testing.T) {
+		s := newStore(t)
+		url := pg.Database(t, "refusing")
+		env := map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}
+		runWith(t, env, "sink", "postgres", "--once").wantStatus(t, config.ExitOK)
+		pg.Exec(t, url, "alter table events add check (out_order_no <> 'BAD')")
+		s.tell(mchA, "GOOD", 1)
+		s.tell(mchA, "BAD", 1)
+		o := runWith(t, env, "sink", "postgres", "--once")
+		o.wantStatus(t, exitFailed)
+		wantContains(t, "stderr", o.stderr, "EVENT LEFT OUT", "the tables lack 1 event")
 	})
 	t.Run("goes on until it is told to stop", func(t *testing.T) {
 		s := newStore(t)

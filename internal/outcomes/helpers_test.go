@@ -186,6 +186,36 @@ func (r *rig) until(what string, ok func() bool) {
 	}
 }
 
+// holds gives a member so many events, which it does not acknowledge.
+func (r *rig) holds(mchid, member string, n int64) (ids []string) {
+	r.Helper()
+	key := tasks.KeysOf(mchid).Outcomes()
+	if err := r.rdb.XGroupCreate(r.Context(), key, "g", "0").Err(); err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP") {
+		r.Fatal(err)
+	}
+	streams, err := r.rdb.XReadGroup(r.Context(), &redis.XReadGroupArgs{Group: "g", Consumer: member, Streams: []string{key, ">"}, Count: n, Block: -1}).Result()
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, m := range streams[0].Messages {
+		ids = append(ids, m.ID)
+	}
+	return ids
+}
+
+// ids are those of all of a merchant's events.
+func (r *rig) ids(mchid string) (ids []string) {
+	r.Helper()
+	all, err := r.rdb.XRange(r.Context(), tasks.KeysOf(mchid).Outcomes(), "-", "+").Result()
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, m := range all {
+		ids = append(ids, m.ID)
+	}
+	return ids
+}
+
 // pending is what the group's members hold, by member.
 func (r *rig) pending(mchid string) map[string]int64 {
 	r.Helper()

@@ -32,8 +32,9 @@ type Options struct {
 	// MchID keeps to one merchant. Empty: every merchant that has a ledger,
 	// also those that get one later.
 	MchID string
-	// Once ends Run when everything that is there was handled, and at the
-	// first failure of Redis, instead of waiting for more.
+	// Once ends Run when everything that is there was handled, by this member or
+	// by others of the group, and at the first failure of Redis, instead of
+	// waiting for more.
 	Once bool
 
 	Batch int64 // events that are handled together at most; default 500

@@ -142,6 +142,83 @@ func TestReader(t *testing.T) {
 			t.Errorf("not acknowledged: %v", p)
 		}
 	})
+	t.Run("with Once it waits for what others hold, and takes over what they do not acknowledge", func(t *testing.T) {
+		r := newRig(t)
+		r.tell(mchA, "A", 3)
+		r.tell(mchA, "B", 2)
+		r.holds(mchA, "dead", 2)
+		held := r.holds(mchA, "alive", 1)
+		key := tasks.KeysOf(mchA).Outcomes()
+		opt := options("a")
+		opt.Once, opt.Idle = true, 300*time.Millisecond
+		var got taken
+		run := r.start(r.rdb, opt, got.handle)
+		r.until("it to say that it waits", func() bool { return strings.Contains(r.log.String(), "waiting_for_other_readers") })
+		if err := r.rdb.XAck(t.Context(), key, "g", held...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := run.wait(t); err != nil {
+			t.Fatal(err)
+		}
+		if p := r.pending(mchA); len(p) != 0 || got.count() != 4 {
+			t.Errorf("%d events came, and others hold %v", got.count(), p)
+		}
+	})
+	t.Run("with Once it does not wait for what others are given after its own end", func(t *testing.T) {
+		r := newRig(t)
+		r.tell(mchA, "A", 1)
+		r.holds(mchA, "dead", 1)
+		opt := options("a")
+		opt.Once, opt.Idle = true, 200*time.Millisecond
+		run := r.start(r.rdb, opt, func(context.Context, []ledger.Event) error {
+			r.tell(mchA, "B", 1)
+			r.holds(mchA, "alive", 1)
+			return nil
+		})
+		if err := run.wait(t); err != nil {
+			t.Fatal(err)
+		}
+		if p := r.pending(mchA); p["alive"] != 1 || len(p) != 1 {
+			t.Errorf("held: %v", p)
+		}
+	})
+	t.Run("what a member could not handle is another's at once", func(t *testing.T) {
+		r := newRig(t)
+		r.tell(mchA, "A", 20)
+		opt := options("fails")
+		opt.Idle = time.Hour
+		if err := r.start(r.rdb, opt, dies).wait(t); !errors.Is(err, errDead) {
+			t.Fatal(err)
+		}
+		var got taken
+		opt.Consumer, opt.Once = "works", true
+		if err := r.start(r.rdb, opt, got.handle).wait(t); err != nil {
+			t.Fatal(err)
+		}
+		if p := r.pending(mchA); got.count() != 20 || len(p) != 0 {
+			t.Errorf("%d events came, and others hold %v", got.count(), p)
+		}
+	})
+	t.Run("what another has taken over is not given back in its place", func(t *testing.T) {
+		r := newRig(t)
+		r.tell(mchA, "A", 2)
+		key := tasks.KeysOf(mchA).Outcomes()
+		opt := options("slow")
+		opt.Idle = time.Hour
+		err := r.start(r.rdb, opt, func(_ context.Context, events []ledger.Event) error {
+			msgs, err := r.rdb.XClaim(t.Context(), &redis.XClaimArgs{Stream: key, Group: "g", Consumer: "quick", Messages: r.ids(mchA)}).Result()
+			if err != nil || len(msgs) != 2 {
+				t.Error(msgs, err)
+			}
+			return errDead
+		}).wait(t)
+		if !errors.Is(err, errDead) {
+			t.Fatal(err)
+		}
+		if p := r.pending(mchA); p["quick"] != 2 || len(p) != 1 {
+			t.Errorf("held: %v", p)
+		}
+	})
 	t.Run("members that are gone and hold nothing are removed, and no others", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 1)

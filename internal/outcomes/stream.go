@@ -92,7 +92,7 @@ func (s *stream) read(ctx context.Context) error {
 			return err
 		}
 		if len(msgs) == 0 && s.opt.Once {
-			return nil
+			return s.awaitOthers(ctx)
 		}
 		if err := s.deliver(ctx, msgs); err != nil {
 			return err
@@ -188,10 +188,64 @@ func (s *stream) deliver(ctx context.Context, msgs []redis.XMessage) error {
 	}
 	if len(events) > 0 {
 		if err := s.handle(ctx, events); err != nil {
+			s.giveBack(ctx, ids)
 			return handlerError{err}
 		}
 	}
 	return s.acknowledge(ctx, ids)
+}
+
+// awaitOthers is for Options.Once, when every event has been given out: it waits
+// until no other member of the group holds any of them. Those that a member does
+// not acknowledge within Options.Idle are taken over.
+func (s *stream) awaitOthers(ctx context.Context) error {
+	held, err := s.rdb.XPending(ctx, s.key, s.opt.Group).Result()
+	if err != nil || held.Count == 0 {
+		return err
+	}
+	s.log.Info().Str(logging.FieldEvent, "waiting_for_other_readers").Str(logging.FieldMchID, s.mchid).
+		Int64(logging.FieldCount, held.Count).Int("readers", len(held.Consumers)).Dur("at_most", s.opt.Idle).
+		Msg("other readers of the group hold events; waiting until they have acknowledged them, or the events can be taken over")
+	for ctx.Err() == nil {
+		if err := s.takeOver(ctx); err != nil {
+			return err
+		}
+		// Events that came later are not waited for: a reader beside this one
+		// could hold some of them all the time.
+		rest, err := s.rdb.XPendingExt(ctx, &redis.XPendingExtArgs{
+			Stream: s.key, Group: s.opt.Group, Start: "-", End: held.Higher, Count: 1,
+		}).Result()
+		if err != nil || len(rest) == 0 {
+			return err
+		}
+		Pause(ctx, min(s.opt.Pause, s.opt.Idle))
+	}
+	return ctx.Err()
+}
+
+// givenBack is the idle time, in ms, of events that were given back: more than any
+// reader's Options.Idle.
+const givenBack = int64(24 * time.Hour / time.Millisecond)
+
+// giveBack lets another member take over at once what this one could not handle;
+// otherwise it would wait for Options.Idle. A failure only costs that time.
+func (s *stream) giveBack(ctx context.Context, ids []string) {
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackGrace)
+	defer cancel()
+	// Another member may have taken some over in the meantime.
+	mine, err := s.rdb.XPendingExt(late, &redis.XPendingExtArgs{
+		Stream: s.key, Group: s.opt.Group, Start: ids[0], End: ids[len(ids)-1], Count: int64(len(ids)), Consumer: s.opt.Consumer,
+	}).Result()
+	if err == nil && len(mine) > 0 {
+		args := []any{"XCLAIM", s.key, s.opt.Group, s.opt.Consumer, 0}
+		for _, e := range mine {
+			args = append(args, e.ID)
+		}
+		err = s.rdb.Do(late, append(args, "IDLE", givenBack, "JUSTID")...).Err()
+	}
+	if err != nil {
+		s.log.Debug().Err(err).Msg("events not given back; others take them over later")
+	}
 }
 
 // acknowledge goes on until Redis has taken it: what was handled would otherwise

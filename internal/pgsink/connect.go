@@ -12,31 +12,44 @@ import (
 )
 
 // unreached is the error of a connection that did not come about, in one
-// sentence: a *Refused where PostgreSQL says that the database, the user or the
-// password is wrong. It returns nil for other errors. pgx has an error for each
-// address and each way, with TLS and without, which mostly say the same.
+// sentence: a *Refused where no waiting mends it. It returns nil for other errors.
+// pgx has an error for each address and each way, with TLS and without, which
+// mostly say the same.
 func (s *Sink) unreached(err error) error {
 	var failed *pgconn.ConnectError
 	if !errors.As(err, &failed) {
 		return nil
 	}
+	causes := bottoms(failed)
+	// Without sslmode it is tried next without TLS, and that is what counts.
+	isNoTLS := func(cause error) bool { return short(cause) == noTLS }
+	if rest := slices.DeleteFunc(slices.Clone(causes), isNoTLS); len(rest) > 0 {
+		causes = rest
+	}
 	var said []string
-	for _, cause := range bottoms(failed) {
-		if pg, ok := cause.(*pgconn.PgError); ok {
-			switch pg.Code {
-			case "3D000", "28000", "28P01": // no such database; may not log in; wrong password
-				return refused("PostgreSQL refuses DATABASE_URL (%s): %s; mend DATABASE_URL", s.db, oneLine(pg.Message))
-			}
+	var what *remedy
+	answered := false
+	for _, cause := range causes {
+		if _, ok := cause.(*pgconn.PgError); ok {
+			answered = true
+		}
+		if r := remedyOf(cause); r != nil && (what == nil || r.final && !what.final) {
+			what = r
 		}
 		if text := short(cause); !slices.Contains(said, text) {
 			said = append(said, text)
 		}
 	}
-	// Without sslmode it is tried next without TLS, and that is what counts.
-	if rest := slices.DeleteFunc(slices.Clone(said), func(text string) bool { return text == noTLS }); len(rest) > 0 {
-		said = rest
+	words := strings.Join(said, "; ")
+	switch {
+	case what != nil && what.final:
+		return refused("PostgreSQL refuses DATABASE_URL (%s): %s; %s", s.db, words, what.text)
+	case what != nil:
+		return fmt.Errorf("PostgreSQL at %s cannot be used (%s): %s", s.db.address(), words, what.text)
+	case answered:
+		return fmt.Errorf("PostgreSQL at %s refuses the connection (%s)", s.db.address(), words)
 	}
-	return fmt.Errorf("cannot reach PostgreSQL at %s (%s): check DATABASE_URL, and that PostgreSQL runs", s.db.address(), strings.Join(said, "; "))
+	return fmt.Errorf("cannot reach PostgreSQL at %s (%s): check DATABASE_URL, and that PostgreSQL runs", s.db.address(), words)
 }
 
 // noTLS is pgx's word for a server that speaks no TLS.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -67,6 +68,11 @@ func Parse(databaseURL string) (Database, error) {
 	conn := config.ConnConfig
 	if conn.ConnectTimeout == 0 {
 		conn.ConnectTimeout = connectTimeout
+	}
+	if !strings.Contains(databaseURL, "default_query_exec_mode=") {
+		// A pooler that gives each transaction another connection, such as
+		// PgBouncer, takes no prepared statements; a batch has only two.
+		conn.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	if conn.RuntimeParams["application_name"] == "" {
 		conn.RuntimeParams["application_name"] = "payscore-outcomes"

@@ -33,7 +33,7 @@ func (e *Refused) Error() string { return e.text }
 func refused(format string, args ...any) error { return &Refused{fmt.Sprintf(format, args...)} }
 
 // ownSchema is the way out of every conflict over names.
-const ownSchema = "give DATABASE_URL a search_path of its own, for instance ?options=-csearch_path%3Dpayscore (the schema is made where the user may make it)"
+const ownSchema = "give DATABASE_URL a search_path of its own, for instance ?options=-csearch_path%3Dpayscore (the schema is made where the user may make it), or behind a pooler give the user one (ALTER ROLE … SET search_path = payscore)"
 
 // migrate makes the tables, or brings those of an earlier release up to date, all
 // or nothing. It may be called by several processes at once, and again. fresh is

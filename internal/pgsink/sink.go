@@ -81,8 +81,8 @@ func (s *Sink) Prepare(ctx context.Context) (fresh bool, err error) {
 		try, cancel := context.WithTimeout(ctx, tryTimeout)
 		fresh, err := migrate(try, s.pool)
 		cancel()
-		if failed := s.unreached(err); failed != nil {
-			err = failed
+		if err != nil {
+			err = s.told(err)
 		}
 		var no *Refused
 		switch {
@@ -94,9 +94,9 @@ func (s *Sink) Prepare(ctx context.Context) (fresh bool, err error) {
 		case ctx.Err() != nil:
 			return false, ctx.Err()
 		case s.Once:
-			return false, fmt.Errorf("prepare the tables in PostgreSQL: %w", plain(err))
+			return false, fmt.Errorf("prepare the tables in PostgreSQL: %w", err)
 		}
-		s.outage.Failed(plain(err))
+		s.outage.Failed(err)
 		outcomes.Pause(ctx, wait)
 	}
 }
@@ -137,13 +137,13 @@ func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
 			outcomes.Pause(ctx, conflictPause+rand.N(conflictPause))
 			continue
 		}
-		if failed := s.unreached(err); failed != nil {
-			err = failed // also a *Refused: it worked before, and whoever changed it can change it back
-		}
+		// Also a *Refused is waited for: it worked before, and what was changed can
+		// be changed back.
+		err = s.told(err)
 		if s.Once {
-			return fmt.Errorf("write to PostgreSQL: %w", plain(err))
+			return fmt.Errorf("write to PostgreSQL: %w", err)
 		}
-		s.outage.Failed(plain(err))
+		s.outage.Failed(err)
 		outcomes.Pause(ctx, wait)
 		wait = longer(wait)
 	}
