@@ -104,3 +104,8 @@ func (k Keys) HookWaiting() string { return k.prefix + "hookwaiting" }
 
 // Gate is the merchant's pace and faults, shared by all workers (hash).
 func (k Keys) Gate() string { return k.prefix + "gate" }
+
+// Workers is what the merchant's worker processes report of themselves (hash):
+// seen:<id> "<Unix milliseconds> <milliseconds to the next report> <1 for the last
+// report>", and set:<id>, the settings that the process works by (JSON).
+func (k Keys) Workers() string { return k.prefix + "workers" }

@@ -30,6 +30,9 @@ var (
 	retainScript = load("retain")
 	streamScript = load("stream")
 
+	beatScript    = load("beat")
+	workersScript = load("workers")
+
 	hooksScript      = load("hooks")
 	hookClaimScript  = load("hookclaim")
 	hookSettleScript = load("hooksettle")

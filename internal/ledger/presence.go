@@ -1,0 +1,113 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Settings are what a worker works by, as it publishes them for its merchant: other
+// commands run without the worker's environment, and tell by these what is in force.
+// Values are written as the settings of the same name take them.
+type Settings struct {
+	Rate            float64 `json:"collect_rate"` // calls a second
+	CollectWindow   string  `json:"collect_window"`
+	Timezone        string  `json:"collect_timezone"`
+	CollectSchedule string  `json:"collect_schedule"`
+	ConfirmSchedule string  `json:"confirm_schedule"`
+	MinGap          string  `json:"min_gap"`
+	GiveUpAfter     string  `json:"give_up_after"`
+	SweepEvery      string  `json:"sweep_every"`
+	Webhooks        bool    `json:"webhooks"` // billing's receiver is set
+}
+
+// Worker is one worker process, as its merchant's ledger knows it.
+type Worker struct {
+	ID       string
+	Seen     time.Time     // its last report, by Redis's clock
+	Every    time.Duration // between its reports
+	Stopped  bool          // its last report was that it stops
+	Settings Settings
+}
+
+// missedBeats is how many reports in a row a worker that lives may miss.
+const missedBeats = 3
+
+// Alive reports whether a worker lives at a time of Redis's clock. A report that is
+// ahead of the clock by more than it may be behind was made before the clock was put
+// back, and says nothing; a worker that lives soon makes another one.
+func (w Worker) Alive(now time.Time) bool {
+	return !w.Stopped && now.Sub(w.Seen).Abs() <= missedBeats*w.Every
+}
+
+// keepWorkers is how long the ledger remembers a worker that is gone: while none runs,
+// the settings of the last one say what will be in force.
+const keepWorkers = 24 * time.Hour
+
+// Beat reports that the worker id lives and will report again after every; stopped: that
+// this is its last report. It costs one script, and writes settings only where they
+// differ from those that are stored.
+func (l *Ledger) Beat(ctx context.Context, id string, every time.Duration, s Settings, stopped bool) error {
+	body, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	_, err = run(ctx, l.rdb, beatScript, []string{l.keys.Workers()}, map[string]any{
+		"id": id, "every": every.Milliseconds(), "stopped": stopped,
+		"settings": string(body), "keep": keepWorkers.Milliseconds(),
+	})
+	return err
+}
+
+// Workers returns the workers that have reported in the last day, the newest report
+// first, and Redis's time. Workers of releases before the first that reports are not
+// among them.
+func (l *Ledger) Workers(ctx context.Context) (workers []Worker, now time.Time, err error) {
+	reply, err := workersScript.Run(ctx, l.rdb, []string{l.keys.Workers()}).Slice()
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("ledger: %w", err)
+	}
+	r := reader{vals: reply}
+	now = time.UnixMilli(r.int())
+	fields := map[string]string{}
+	for list := (reader{vals: r.list()}); len(list.vals) > 0 && !list.bad; {
+		name := list.str()
+		fields[name] = list.str()
+	}
+	for name, value := range fields {
+		id, ok := strings.CutPrefix(name, "seen:")
+		if !ok {
+			continue
+		}
+		var seen, every int64
+		var stopped int
+		if n, _ := fmt.Sscan(value, &seen, &every, &stopped); n != 3 {
+			return nil, now, errReply
+		}
+		w := Worker{ID: id, Seen: time.UnixMilli(seen), Every: time.Duration(every) * time.Millisecond, Stopped: stopped == 1}
+		if set := fields["set:"+id]; set != "" && json.Unmarshal([]byte(set), &w.Settings) != nil {
+			return nil, now, errReply
+		}
+		workers = append(workers, w)
+	}
+	slices.SortFunc(workers, func(a, b Worker) int {
+		if c := b.Seen.Compare(a.Seen); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return workers, now, r.err()
+}
+
+// FirstDue returns the time at which the sweep looks at the first order of the due
+// index; zero where there is nothing to do for any order.
+func (l *Ledger) FirstDue(ctx context.Context) (time.Time, error) {
+	first, err := l.rdb.ZRangeWithScores(ctx, l.keys.Due(), 0, 0).Result()
+	if err != nil || len(first) == 0 {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(int64(first[0].Score)), nil
+}
