@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"payscore-collector/internal/config"
-	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
@@ -34,13 +33,11 @@ func (g *getCommand) run(ctx context.Context, s *session) error {
 	if g.JSON {
 		return writeJSON(s.out, o)
 	}
-	var gate ledger.GateStatus
-	if explain.Working(o) {
-		if gate, err = l.Gate(ctx); err != nil {
-			return fmt.Errorf("read the merchant's gate: %w", err)
-		}
+	situations, err := s.situations(ctx, l)
+	if err != nil {
+		return err
 	}
-	return tell(s.out, s.teller(), o, gate)
+	return tell(s.out, s.teller(situations), o, situations[0])
 }
 
 // find looks for the order in every ledger in question. A number is unique

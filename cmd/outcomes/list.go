@@ -3,44 +3,77 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
+	"time"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/explain"
+	"payscore-collector/internal/intake"
+	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
 
 type listCommand struct {
-	State string `name:"state" required:"" placeholder:"S" help:"queued, awaiting, paid, closed, rejected, withdrawn or exhausted."`
-	Limit *int   `name:"limit" placeholder:"N" help:"So many orders at most, 0 for all (default 100; all with --json and --csv)."`
-	JSON  bool   `name:"json" xor:"format" help:"One JSON object a line, without the log; amounts in fen."`
-	CSV   bool   `name:"csv" xor:"format" help:"CSV with a header; amounts in fen."`
+	States    []string `name:"state" required:"" placeholder:"S" help:"queued, awaiting, paid, closed, rejected, withdrawn or exhausted; several times, or with commas between, for several."`
+	Since     string   `name:"since" placeholder:"TIME" help:"Only orders that ended at TIME or later; open ones, that were opened then. 2006-01-02, \"2006-01-02 15:04\" (Asia/Shanghai), 2006-01-02T15:04:05+08:00, or how long ago, such as 24h."`
+	Until     string   `name:"until" placeholder:"TIME" help:"Only orders that ended (or were opened) before TIME, written as for --since."`
+	ServiceID string   `name:"service-id" placeholder:"ID" help:"Only orders of this service_id."`
+	Limit     *int     `name:"limit" placeholder:"N" help:"So many orders at most, 0 for all (default 100; all with --json and --csv)."`
+	JSON      bool     `name:"json" xor:"format" help:"One JSON object a line, without the log; amounts in fen."`
+	CSV       bool     `name:"csv" xor:"format" help:"CSV with a header; amounts in fen, times in UTC."`
+	Excel     bool     `name:"excel" help:"With --csv, for Excel and WPS: UTF-8 with BOM, amounts in yuan, times of Asia/Shanghai, and numbers of orders as text, so that no digit is lost."`
+
+	since, until time.Time
 }
 
 // limitForPeople is how many orders are listed for people who did not say.
 const limitForPeople = 100
 
 func (l *listCommand) judge(c *config.Collector) {
-	if !tasks.State(l.State).Valid() {
-		names := make([]string, len(tasks.States))
-		for i, s := range tasks.States {
-			names[i] = string(s)
+	for _, state := range l.States {
+		if !tasks.State(state).Valid() {
+			names := make([]string, len(tasks.States))
+			for i, s := range tasks.States {
+				names[i] = string(s)
+			}
+			last := len(names) - 1
+			c.Problem("--state", "is %q: write %s or %s", state, strings.Join(names[:last], ", "), names[last])
 		}
-		last := len(names) - 1
-		c.Problem("--state", "is %q: write %s or %s", l.State, strings.Join(names[:last], ", "), names[last])
 	}
 	if l.Limit != nil && *l.Limit < 0 {
 		c.Problem("--limit", "is %d: write how many orders at most, or 0 for all", *l.Limit)
 	}
+	if l.Excel && !l.CSV {
+		c.Problem("--excel", "is a form of --csv: write both")
+	}
+	for _, flag := range []struct {
+		name, value string
+		target      *time.Time
+	}{{"--since", l.Since, &l.since}, {"--until", l.Until, &l.until}} {
+		if flag.value == "" {
+			continue
+		}
+		var err error
+		if *flag.target, err = moment(flag.value, time.Now()); err != nil {
+			c.Problem(flag.name, "%v, a date, or how long ago, such as 24h", err)
+		}
+	}
+	if !l.since.IsZero() && !l.until.IsZero() && !l.since.Before(l.until) {
+		c.Problem("--until", "is not after --since: no order can be between")
+	}
 }
 
-func (l *listCommand) writer(s *session) orderWriter {
-	switch {
-	case l.JSON:
-		return jsonLines{s.out}
-	case l.CSV:
-		return newCSVLines(s.out)
+// moment reads a time as --since takes it.
+func moment(s string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
 	}
-	return newTable(s.out, s.teller(), tasks.State(l.State))
+	if t, err := time.ParseInLocation(time.DateOnly, s, tasks.China); err == nil {
+		return t, nil
+	}
+	return intake.ParseTime(s)
 }
 
 // limit is how many orders to write at most; 0 is no limit.
@@ -59,26 +92,94 @@ func (l *listCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	w, left := l.writer(s), l.limit()
-	if left == 0 {
-		left = -1 // never reaches 0
+	switch {
+	case l.JSON:
+		_, err = l.write(ctx, s, ledgers, jsonLines{s.out}, l.states())
+		return err
+	case l.CSV:
+		_, err = l.write(ctx, s, ledgers, newCSVLines(s.out, l.Excel), l.states())
+		return err
 	}
-	for _, led := range ledgers {
-		for o, err := range led.List(ctx, tasks.State(l.State)) {
-			if err != nil {
-				return fmt.Errorf("read the %s orders of merchant %s: %w", l.State, led.MchID(), err)
+	situations, err := s.situations(ctx, ledgers...)
+	if err != nil {
+		return err
+	}
+	return l.tables(ctx, s, ledgers, situations)
+}
+
+func (l *listCommand) states() []tasks.State {
+	var states []tasks.State
+	for _, s := range l.States {
+		if !slices.Contains(states, tasks.State(s)) {
+			states = append(states, tasks.State(s))
+		}
+	}
+	return states
+}
+
+// tables writes a table a state, and behind open orders why they are not collected.
+func (l *listCommand) tables(ctx context.Context, s *session, ledgers []*ledger.Ledger, situations []explain.Situation) error {
+	t := s.teller(situations)
+	states, open, found := l.states(), false, 0
+	for _, state := range states {
+		table := newTable(s.out, t, state)
+		if len(states) > 1 {
+			table.heading = string(state)
+			if found > 0 {
+				table.heading = "\n" + table.heading
 			}
-			if left == 0 {
-				if l.Limit == nil {
-					fmt.Fprintf(s.errOut, "there are more than these %d; --limit 0 lists all\n", limitForPeople)
+		}
+		n, err := l.write(ctx, s, ledgers, table, []tasks.State{state})
+		if err != nil {
+			return err
+		}
+		found += n
+		open = open || n > 0 && state.Open()
+	}
+	if found == 0 {
+		_, err := fmt.Fprintln(s.out, "there are none")
+		return err
+	}
+	if open {
+		why(s.out, t, situations)
+	}
+	return nil
+}
+
+// write writes the orders in some states, each state's of one merchant after the other,
+// and returns how many they are.
+func (l *listCommand) write(ctx context.Context, s *session, ledgers []*ledger.Ledger, w orderWriter, states []tasks.State) (int, error) {
+	written, limit := 0, l.limit()
+	for _, state := range states {
+		filter := ledger.Filter{State: state, Since: l.since, Until: l.until, ServiceID: l.ServiceID}
+		for _, led := range ledgers {
+			for o, err := range led.Select(ctx, filter) {
+				if err != nil {
+					return written, fmt.Errorf("read the %s orders of merchant %s: %w", state, led.MchID(), err)
 				}
-				return w.close()
-			}
-			left--
-			if err := w.write(o); err != nil {
-				return fmt.Errorf("write the list: %w", err)
+				if written == limit && limit > 0 {
+					if l.Limit == nil {
+						fmt.Fprintf(s.errOut, "there are more than these %d; --limit 0 lists all\n", limitForPeople)
+					}
+					return written, w.close()
+				}
+				written++
+				if err := w.write(o); err != nil {
+					return written, fmt.Errorf("write the list: %w", err)
+				}
 			}
 		}
 	}
-	return w.close()
+	return written, w.close()
 }
+
+// orderWriter writes one order after the other.
+type orderWriter interface {
+	write(ledger.Order) error
+	close() error
+}
+
+type jsonLines struct{ w io.Writer }
+
+func (j jsonLines) write(o ledger.Order) error { return writeJSON(j.w, o) }
+func (j jsonLines) close() error               { return nil }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
@@ -61,7 +62,7 @@ func TestList(t *testing.T) {
 		}
 	})
 	t.Run("a state that nothing is in", func(t *testing.T) {
-		for format, want := range map[string]string{"--json": "", "--csv": strings.Join(csvHeader, ",") + "\n", "--limit=5": "there are none\n"} {
+		for format, want := range map[string]string{"--json": "", "--csv": strings.Join(csvHeader(), ",") + "\n", "--limit=5": "there are none\n"} {
 			o := s.run("list", "--state", "withdrawn", format)
 			o.wantStatus(t, config.ExitOK)
 			if o.stdout != want {
@@ -88,6 +89,14 @@ func TestList(t *testing.T) {
 			t.Errorf("the paid order is %v", row)
 		}
 	})
+}
+
+func csvHeader() []string {
+	var names []string
+	for _, c := range csvColumns {
+		names = append(names, c.name)
+	}
+	return names
 }
 
 func onlyRow(t *testing.T, o outcome) map[string]string {
@@ -132,14 +141,14 @@ func TestCSVHeader(t *testing.T) {
 		want[name] = true
 	}
 	got := map[string]bool{}
-	for _, name := range csvHeader {
+	for _, name := range csvHeader() {
 		got[name] = true
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the columns are not the JSON's fields (-json +csv)\n%s", diff)
 	}
 	// Scripts count columns: those of the first release stay where they are.
-	if at := slices.Index(csvHeader, "last_error.request_id"); at != 22 {
+	if at := slices.Index(csvHeader(), "last_error.request_id"); at != 22 {
 		t.Errorf("last_error.request_id is column %d", at)
 	}
 }
@@ -149,7 +158,7 @@ func TestCSVHeader(t *testing.T) {
 func TestCSV_Withdrawn(t *testing.T) {
 	at := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
 	var b bytes.Buffer
-	w := newCSVLines(&b)
+	w := newCSVLines(&b, false)
 	if err := w.write(ledger.Order{
 		MchID: mchA, OutOrderNo: "A", State: tasks.Withdrawn, Reason: "=1+1, 用户已付款", LatePaymentAt: at,
 		AmountDiffers: &ledger.Difference{At: at, Field: "total_amount", Known: 100, Said: 120},
@@ -176,6 +185,7 @@ func TestCSV_Withdrawn(t *testing.T) {
 func TestListForPeople(t *testing.T) {
 	t.Run("says that there are more than it shows", func(t *testing.T) {
 		s := newStore(t)
+		s.beat(mchA)
 		for i := range limitForPeople + 1 {
 			s.open(mchA, fmt.Sprintf("Q%03d", i))
 		}
@@ -190,5 +200,98 @@ func TestListForPeople(t *testing.T) {
 		if got := strings.Count(o.stdout, "\n"); got != 1+limitForPeople+1 || o.stderr != "" {
 			t.Errorf("--limit 0: %d lines, stderr %q", got, o.stderr)
 		}
+	})
+}
+
+// TestList_Filters sees that each filter lets through what it names, over every page of
+// the index.
+func TestList_Filters(t *testing.T) {
+	s := newStore(t)
+	const day = 24 * time.Hour
+	now := time.Now().Truncate(time.Second)
+	keys := tasks.KeysOf(mchA)
+	ended := func(no string, ago time.Duration) { // as if it had ended so long ago
+		s.settle(mchA, no, paid(1))
+		at := now.Add(-ago).UnixMilli()
+		s.rdb.HSet(t.Context(), keys.Order(no), "ended", at)
+		s.rdb.ZAdd(t.Context(), keys.Ended(tasks.Paid), redis.Z{Score: float64(at), Member: no})
+	}
+	for i := range 250 {
+		ended(fmt.Sprintf("P%03d", i), time.Duration(i)*time.Hour)
+	}
+	s.open(mchA, "Q1")
+	s.open(mchA, "Q2")
+	s.rdb.HSet(t.Context(), keys.Order("Q2"), "opened", now.Add(-10*day).UnixMilli(), "svc", "500002")
+	s.settle(mchB, "R", rejected("订单不存在"))
+	s.beat(mchA)
+	s.beat(mchB)
+
+	list := func(args ...string) (numbers []string) {
+		t.Helper()
+		o := s.run(append([]string{"list", "--json"}, args...)...)
+		o.wantStatus(t, config.ExitOK)
+		for line := range strings.Lines(o.stdout) {
+			var order struct {
+				No string `json:"out_order_no"`
+			}
+			if err := json.Unmarshal([]byte(line), &order); err != nil {
+				t.Fatal(err)
+			}
+			numbers = append(numbers, order.No)
+		}
+		return numbers
+	}
+	hours := func(from, to int) (numbers []string) {
+		for i := from; i < to; i++ {
+			numbers = append(numbers, fmt.Sprintf("P%03d", i))
+		}
+		return numbers
+	}
+	at := func(ago time.Duration) string { return now.Add(-ago).Format(time.RFC3339) }
+	for name, c := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"since counts, until does not": {[]string{"--state", "paid", "--since", at(3 * time.Hour), "--until", at(1 * time.Hour)}, []string{"P002", "P003"}},
+		"over several pages":           {[]string{"--state", "paid", "--since", at(220 * time.Hour), "--until", at(99 * time.Hour)}, hours(100, 221)},
+		"since alone":                  {[]string{"--state", "paid", "--since", at(110 * time.Hour)}, hours(0, 111)},
+		"until alone":                  {[]string{"--state", "paid", "--until", at(247 * time.Hour)}, hours(248, 250)},
+		"how long ago":                 {[]string{"--state", "paid", "--since", "90m"}, hours(0, 2)},
+		"with a limit":                 {[]string{"--state", "paid", "--until", at(5 * time.Hour), "--limit", "2"}, hours(6, 8)},
+		"open ones by their opening":   {[]string{"--state", "queued", "--until", at(day)}, []string{"Q2"}},
+		"of a service":                 {[]string{"--state", "queued", "--service-id", "500002"}, []string{"Q2"}},
+		"of another service":           {[]string{"--state", "paid", "--service-id", "500002"}, nil},
+		"several states":               {[]string{"--state", "rejected", "--state", "queued", "--service-id", "500001"}, []string{"R", "Q1"}},
+		"several states with a comma":  {[]string{"--state", "rejected,queued,rejected", "--since", "1h"}, []string{"R", "Q1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, list(c.args...)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+	t.Run("people see a table a state", func(t *testing.T) {
+		o := s.run("list", "--state", "queued,rejected,closed")
+		o.wantStatus(t, config.ExitOK)
+		wantContains(t, "stdout", o.stdout, "queued\nORDER", "\n\nrejected\nORDER")
+		if strings.Contains(o.stdout, "closed\n") || strings.Contains(o.stdout, "nothing is collected") {
+			t.Errorf("more than two tables:\n%s", o.stdout)
+		}
+	})
+	t.Run("behind open orders stands why they are not collected", func(t *testing.T) {
+		s.rdb.Set(t.Context(), "asynq:{collect:"+mchA+"}:paused", now.Unix(), 0)
+		defer s.rdb.Del(t.Context(), "asynq:{collect:"+mchA+"}:paused")
+		wantContains(t, "stdout", s.run("list", "--state", "queued").stdout, mchA+": nothing is collected: the queue has been paused since")
+		if o := s.run("list", "--state", "paid"); strings.Contains(o.stdout, "paused") {
+			t.Errorf("behind ended ones:\n%s", o.stdout)
+		}
+	})
+	t.Run("what cannot be meant is refused", func(t *testing.T) {
+		o := s.run("list", "--state", "paid", "--since", "yesterday", "--excel", "--until", "12/24/2026")
+		o.wantStatus(t, config.ExitUsage)
+		wantContains(t, "stderr", o.stderr, `--since is "yesterday", which is no time`, `--until is "12/24/2026"`, "--excel is a form of --csv")
+		o = s.run("list", "--state", "paid", "--since", "2026-11-02", "--until", "2026-11-02")
+		o.wantStatus(t, config.ExitUsage)
+		wantContains(t, "stderr", o.stderr, "--until is not after --since")
 	})
 }

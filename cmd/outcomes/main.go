@@ -33,6 +33,7 @@ import (
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/outcomes"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/status"
 )
 
 // Exit statuses beside config's.
@@ -213,5 +214,40 @@ func (s *session) ledgers(ctx context.Context) ([]*ledger.Ledger, error) {
 	return ledgers, nil
 }
 
-// teller tells what is asked for, as of now.
-func (s *session) teller() explain.Teller { return explain.Teller{Now: s.now(), Zone: s.zone} }
+// situations are those of merchants, in the same order.
+func (s *session) situations(ctx context.Context, ledgers ...*ledger.Ledger) ([]explain.Situation, error) {
+	trouble := status.Trouble(ctx, s.rdb)
+	list := make([]explain.Situation, len(ledgers))
+	for i, l := range ledgers {
+		var err error
+		if list[i], err = status.Read(ctx, s.rdb, l, trouble); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// teller tells what is asked for, as of now, by the time zone of the merchants'
+// collection windows; where that is not known, or they differ, by this machine's.
+func (s *session) teller(of []explain.Situation) explain.Teller {
+	t := explain.Teller{Now: s.now(), Zone: s.zone}
+	for i, situation := range of {
+		zone := situation.Window.Location
+		if zone == nil || i > 0 && zone.String() != t.Zone.String() {
+			t.Zone = s.zone
+			break
+		}
+		t.Zone = zone
+	}
+	return t
+}
+
+// why writes a line for each cause that a merchant's orders are not collected, and what
+// else an operator must know: without it the numbers would only stand still.
+func why(w io.Writer, t explain.Teller, situations []explain.Situation) {
+	for _, s := range situations {
+		for _, c := range t.Why(s) {
+			fmt.Fprintf(w, "\n%s: %s\n", s.MchID, t.Nothing(c))
+		}
+	}
+}

@@ -70,6 +70,20 @@ func (s store) open(mchid, no string) {
 	}
 }
 
+// beat lets a worker report that works all day.
+func (s store) beat(mchid string) { s.beatIn(mchid, "always") }
+
+// beatIn lets a worker report that has a collection window.
+func (s store) beatIn(mchid, window string) {
+	s.t.Helper()
+	err := ledger.New(s.rdb, mchid).Beat(s.t.Context(), "w1", 10*time.Second, ledger.Settings{
+		Rate: 50, CollectWindow: window, Timezone: "Asia/Shanghai",
+	}, false)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // settle opens an order and brings it where set says, as a worker does.
 func (s store) settle(mchid, no string, set ledger.Settlement) {
 	s.t.Helper()

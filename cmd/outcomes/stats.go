@@ -26,22 +26,20 @@ func (st *statsCommand) run(ctx context.Context, s *session) error {
 		return err
 	}
 	all := make(map[string]ledger.Stats, len(ledgers))
-	gates := make(map[string]ledger.GateStatus, len(ledgers))
 	for _, l := range ledgers {
 		if all[l.MchID()], err = l.Stats(ctx); err != nil {
 			return fmt.Errorf("read the counters of merchant %s: %w", l.MchID(), err)
-		}
-		if gates[l.MchID()], err = l.Gate(ctx); err != nil {
-			return fmt.Errorf("read the gate of merchant %s: %w", l.MchID(), err)
 		}
 	}
 	if st.JSON {
 		return writeJSON(s.out, all)
 	}
-	statsTable(s.out, ledgers, all)
-	for _, l := range ledgers {
-		writeGate(s.out, s.teller(), l.MchID(), gates[l.MchID()])
+	situations, err := s.situations(ctx, ledgers...)
+	if err != nil {
+		return err
 	}
+	statsTable(s.out, ledgers, all)
+	why(s.out, s.teller(situations), situations)
 	return nil
 }
 
@@ -75,15 +73,4 @@ func statsTable(w io.Writer, ledgers []*ledger.Ledger, all map[string]ledger.Sta
 		line("all", sum)
 	}
 	_ = t.Flush() // w is buffered: its errors come up when that is flushed
-}
-
-// writeGate says what stops a merchant's calls, if anything does: without it
-// the numbers would only stand still.
-func writeGate(w io.Writer, t explain.Teller, mchid string, gate ledger.GateStatus) {
-	if gate.Kind != "" {
-		fmt.Fprintf(w, "\n%s: %s\n", mchid, t.Hold(gate))
-	}
-	for _, pair := range gate.Services {
-		fmt.Fprintf(w, "\n%s: %s\n", mchid, t.ServiceHold(pair))
-	}
 }

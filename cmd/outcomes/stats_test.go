@@ -48,6 +48,8 @@ func TestStats(t *testing.T) {
   1900000001       1         0     2       0         0          0          0       ¥13.00
   1900000002       0         0     0       0         1          0          0        ¥0.00
          all       1         0     2       0         1          0          0       ¥13.00
+
+1900000001: nothing is collected: no worker has reported for this merchant
 `
 		if diff := cmp.Diff(want, o.stdout); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
@@ -62,7 +64,7 @@ func TestStats(t *testing.T) {
 		for _, args := range [][]string{{"stats"}, {"get", "F"}} {
 			o := s.run(args...)
 			o.wantStatus(t, config.ExitOK)
-			wantContains(t, "stdout", o.stdout, "calls are stopped since", "because WeChat Pay refuses the merchant's signature", "the next probe is in ")
+			wantContains(t, "stdout", o.stdout, "calls are stopped since", "because WeChat Pay refuses the merchant's signature", "the next probe is in ", "no worker has reported")
 		}
 	})
 }

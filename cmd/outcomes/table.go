@@ -29,6 +29,8 @@ type table struct {
 	state  tasks.State
 	grid   grid
 	begun  bool
+	// heading stands before the table, where there are several; empty for none.
+	heading string
 }
 
 func newTable(w io.Writer, t explain.Teller, state tasks.State) *table {
@@ -38,6 +40,11 @@ func newTable(w io.Writer, t explain.Teller, state tasks.State) *table {
 func (t *table) write(o ledger.Order) error {
 	if !t.begun {
 		t.begun = true
+		if t.heading != "" {
+			if _, err := fmt.Fprintln(t.w, t.heading); err != nil {
+				return err
+			}
+		}
 		t.grid.add(append([]string{"ORDER", "MERCHANT", "TOTAL", "PAID", "CALLS"}, t.heads()...)...)
 	}
 	made := o.CollectCalls + o.QueryCalls
@@ -115,9 +122,5 @@ func (t *table) remarks(o ledger.Order, words string) string {
 }
 
 func (t *table) close() error {
-	if !t.begun {
-		_, err := fmt.Fprintln(t.w, "there are none")
-		return err
-	}
 	return t.grid.write(t.w)
 }

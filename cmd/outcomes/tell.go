@@ -11,7 +11,7 @@ import (
 
 // tell writes an order for people: what an operator must see to, what is known of
 // it, then its story.
-func tell(w io.Writer, t explain.Teller, o ledger.Order, gate ledger.GateStatus) error {
+func tell(w io.Writer, t explain.Teller, o ledger.Order, s explain.Situation) error {
 	for _, text := range t.Alarms(o) {
 		if _, err := fmt.Fprintf(w, "!! %s\n\n", text); err != nil {
 			return err
@@ -41,12 +41,16 @@ func tell(w io.Writer, t explain.Teller, o ledger.Order, gate ledger.GateStatus)
 	if !o.LastAttemptAt.IsZero() {
 		field("last call", t.WithAge(o.LastAttemptAt))
 	}
-	held := t.HeldBack(o, gate)
-	field("next", t.Next(o, held != ""))
+	causes := t.WhyOrder(s, o)
+	field("next", t.Next(s, o, causes))
 	if !o.EndedAt.IsZero() {
 		field("ended", t.WithAge(o.EndedAt))
 	}
-	field("held back", held)
+	name := "held back"
+	for _, words := range t.HeldBack(causes) {
+		g.add(name, words)
+		name = ""
+	}
 	if e := o.LastError; e != nil && o.State != tasks.Paid {
 		field("last error", t.LastError(o))
 		if e.RequestID != "" {

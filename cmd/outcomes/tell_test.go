@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"payscore-collector/internal/collect"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
@@ -42,13 +43,20 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
+var china, _ = time.LoadLocation("Asia/Shanghai")
+
+// window is a collection window of every day, by Shanghai's clock.
+func window(from, to time.Duration) collect.Window {
+	return collect.Window{From: from, To: to, Location: china}
+}
+
 func TestTell(t *testing.T) {
 	now := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 
 	for name, c := range map[string]struct {
 		order ledger.Order
-		gate  ledger.GateStatus
+		in    explain.Situation
 	}{
 		"paid after a refusal": {
 			order: ledger.Order{
@@ -93,14 +101,17 @@ func TestTell(t *testing.T) {
 				LastError: &ledger.LastError{HTTPStatus: 401, Code: "SIGN_ERROR", Message: "签名错误", RequestID: "08A9\x1b[31m"},
 				Log:       []ledger.Entry{{At: ago(time.Minute), Call: "query", Verdict: "merchant_fault", HTTPStatus: 401, Code: "SIGN_ERROR", RequestID: "08A9\x1b[31m", Failed: true}},
 			},
-			gate: ledger.GateStatus{Kind: "fault", ClosedAt: ago(2 * time.Minute), ProbeAt: now.Add(30 * time.Second)},
+			in: explain.Situation{Holds: ledger.Holds{Merchant: ledger.Hold{Kind: ledger.HoldFault, Since: ago(2 * time.Minute), NextProbe: now.Add(30 * time.Second)}}},
 		},
 		"held back for its service": {
 			order: ledger.Order{
 				MchID: mchA, OutOrderNo: "SVC", AppID: "wx1", ServiceID: "500001", State: tasks.Awaiting,
 				OpenedAt: ago(0), NextDueAt: now.Add(time.Minute), Next: ledger.Confirm,
 			},
-			gate: ledger.GateStatus{Services: []string{"wx1:500001", "wx2:500002"}},
+			in: explain.Situation{Holds: ledger.Holds{Services: []ledger.Hold{
+				{Kind: ledger.HoldService, AppID: "wx1", ServiceID: "500001", Since: ago(time.Minute), NextProbe: ago(time.Second)},
+				{Kind: ledger.HoldService, AppID: "wx2", ServiceID: "500002", Since: ago(time.Minute), NextProbe: now},
+			}}},
 		},
 		"paid in part, and no worker runs": {
 			order: ledger.Order{
@@ -109,6 +120,23 @@ func TestTell(t *testing.T) {
 				OpenedAt: ago(time.Hour), NextDueAt: ago(30 * time.Minute), Next: ledger.Confirm,
 				Log: []ledger.Entry{{At: ago(40 * time.Minute), Call: "notification", Verdict: "owed"}},
 			},
+		},
+		"queued at night, in a paused queue": {
+			order: ledger.Order{
+				MchID: mchA, OutOrderNo: "NIGHT", AppID: "wx1", ServiceID: "500001", State: tasks.Queued,
+				OpenedAt: ago(0), NextDueAt: now, Next: ledger.Collect,
+			},
+			in: explain.Situation{
+				Window: window(13*time.Hour, 22*time.Hour), Workers: 1,
+				PausedSince: ago(5 * time.Minute), PauseKey: "asynq:{collect:" + mchA + "}:paused",
+			},
+		},
+		"due when the window opens": {
+			order: ledger.Order{
+				MchID: mchA, OutOrderNo: "DAWN", AppID: "wx1", ServiceID: "500001", State: tasks.Queued,
+				OpenedAt: ago(0), NextDueAt: now.Add(time.Hour), Next: ledger.Collect,
+			},
+			in: explain.Situation{Window: window(13*time.Hour, 22*time.Hour), Workers: 1},
 		},
 		"rejected": {
 			order: ledger.Order{
@@ -132,7 +160,12 @@ func TestTell(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
-			if err := tell(&b, explain.Teller{Now: now, Zone: shanghai}, c.order, c.gate); err != nil {
+			c.in.Work = true
+			c.in.Holds.Now = now
+			if name != "paid in part, and no worker runs" {
+				c.in.Workers = 1
+			}
+			if err := tell(&b, explain.Teller{Now: now, Zone: shanghai}, c.order, c.in); err != nil {
 				t.Fatal(err)
 			}
 			golden(t, filepath.Join("tell", fileName.Replace(name)), b.String())
@@ -150,7 +183,7 @@ func TestTell_Sync(t *testing.T) {
 		want   []string
 	}{
 		"none":            {"", "", []string{"sync      none: WeChat Pay was not told, and goes on deducting by itself (enqueue withdraw NO"}},
-		"pending":         {ledger.SyncPending, "", []string{"sync      pending: WeChat Pay is to be told that the user paid elsewhere" + when, "in 60 seconds): query, and tell WeChat Pay if it is still owed there\n", "0 query, 2 sync;"}},
+		"pending":         {ledger.SyncPending, "", []string{"sync      pending: WeChat Pay is to be told that the user paid elsewhere" + when, "in 60 seconds): query, and tell WeChat Pay if it is still owed there", "0 query, 2 sync;"}},
 		"done":            {ledger.SyncDone, "", []string{"sync      done: WeChat Pay knows that the user paid elsewhere, and deducts no more" + when}},
 		"failed":          {ledger.SyncFailed, "gave_up", []string{"!! WECHAT PAY COULD NOT BE TOLD", "sync      failed: WeChat Pay could not be told, and may go on deducting; gave_up: its time (GIVE_UP_AFTER) is over" + when}},
 		"failed by time":  {ledger.SyncFailed, "PARAM_ERROR", []string{"!! WECHAT PAY COULD NOT BE TOLD", "; PARAM_ERROR: the time of payment is refused" + when}},
@@ -170,7 +203,7 @@ func TestTell_Sync(t *testing.T) {
 				o.NextDueAt, o.Next = now.Add(time.Minute), ledger.Recheck
 			}
 			var b bytes.Buffer
-			if err := tell(&b, explain.Teller{Now: now, Zone: shanghai}, o, ledger.GateStatus{}); err != nil {
+			if err := tell(&b, explain.Teller{Now: now, Zone: shanghai}, o, explain.Situation{}); err != nil {
 				t.Fatal(err)
 			}
 			// The reason is billing's own words, whatever they look like.

@@ -2,7 +2,9 @@ package collect
 
 import (
 	"context"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -64,4 +66,37 @@ func QueueSizes(ctx context.Context, rdb redis.UniversalClient, mchid string) (m
 		"retry": retry.Val(), "archived": archived.Val(), "aggregating": aggregating,
 		"active_unleased": max(0, active.Val()-leased.Val()),
 	}, nil
+}
+
+// Queue is what keeps a merchant's queue from working, or shows when it will.
+type Queue struct {
+	PausedSince time.Time // zero where it is not paused
+	PauseKey    string    // asynq's key, whose removal resumes the queue
+	Busy        bool      // a task waits for a worker or is worked on
+	Next        time.Time // when the first task comes that is scheduled or retried; zero for none
+}
+
+// ReadQueue returns the state of a merchant's queue, in one round trip.
+func ReadQueue(ctx context.Context, rdb redis.UniversalClient, mchid string) (Queue, error) {
+	k := asynqKeys(mchid)
+	pipe := rdb.Pipeline()
+	paused := pipe.MGet(ctx, k.paused) // and not GET, to which a missing key is an error
+	pending, active := pipe.LLen(ctx, k.pending), pipe.LLen(ctx, k.active)
+	waiting := []*redis.ZSliceCmd{pipe.ZRangeWithScores(ctx, k.scheduled, 0, 0), pipe.ZRangeWithScores(ctx, k.retry, 0, 0)}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return Queue{}, err
+	}
+	q := Queue{PauseKey: k.paused, Busy: pending.Val()+active.Val() > 0}
+	if since, ok := paused.Val()[0].(string); ok {
+		n, _ := strconv.ParseInt(since, 10, 64)
+		q.PausedSince = time.Unix(n, 0)
+	}
+	for _, first := range waiting {
+		for _, z := range first.Val() {
+			if at := time.Unix(int64(z.Score), 0); q.Next.IsZero() || at.Before(q.Next) {
+				q.Next = at
+			}
+		}
+	}
+	return q, nil
 }

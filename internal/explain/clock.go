@@ -2,15 +2,26 @@ package explain
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
 // At writes a time by the teller's zone.
 func (t Teller) At(at time.Time) string { return at.In(t.Zone).Format("2006-01-02 15:04:05") }
 
-// ZoneName is what times are by, for the head of a column: a machine need not stand
-// where its readers do.
-func (t Teller) ZoneName() string { return "UTC" + t.Now.In(t.Zone).Format("-07:00") }
+// ZoneName is what times are by: the name of the zone where it is one of the time zone
+// database, or the distance from UTC.
+func (t Teller) ZoneName() string {
+	if name := t.Zone.String(); strings.Contains(name, "/") {
+		return name
+	}
+	return "UTC" + t.Now.In(t.Zone).Format("-07:00")
+}
+
+// AtZone is WithAge with the zone's name.
+func (t Teller) AtZone(at time.Time) string {
+	return t.At(at) + " " + t.ZoneName() + " (" + t.Age(at) + ")"
+}
 
 // WithAge is the time and how long ago, or how far ahead, that is.
 func (t Teller) WithAge(at time.Time) string { return t.At(at) + " (" + t.Age(at) + ")" }

@@ -51,10 +51,10 @@ var english = phrasebook{
 		ledger.SyncNoNeed:  "WeChat Pay need not be told",
 	},
 
-	holds: map[string]string{
-		string(ledger.GateFault):     "WeChat Pay refuses the merchant's signature",
-		string(ledger.GateDown):      "WeChat Pay does not answer properly",
-		string(ledger.GateThrottled): "WeChat Pay throttles every call",
+	holds: map[ledger.HoldKind]string{
+		ledger.HoldFault:     "WeChat Pay refuses the merchant's signature",
+		ledger.HoldDown:      "WeChat Pay does not answer properly",
+		ledger.HoldThrottled: "WeChat Pay throttles every call",
 	},
 
 	verdicts: map[payscore.Verdict]string{
@@ -140,8 +140,38 @@ var english = phrasebook{
 	attempts:   "answered attempts: %d",
 	overdue:    "overdue: no worker has taken it up",
 
-	hold:        "calls are stopped since %s, because %s; the next probe is %s",
-	serviceHold: "calls for %s (appid:service_id) are stopped, because WeChat Pay gives this merchant no permission for it",
+	notSooner: "not sooner: %s",
+
+	redisRefuses:     "Redis cannot serve: %s",
+	noWorker:         "no worker runs for this merchant; the last one reported at %s",
+	noWorkerEver:     "no worker has reported for this merchant",
+	paused:           "the queue has been paused since %s; to resume: redis-cli DEL '%s'",
+	hold:             "calls are stopped since %s, because %s; %s",
+	serviceHold:      "calls for %s (appid:service_id) are stopped since %s, because WeChat Pay gives this merchant no permission for it; %s",
+	probe:            "the next probe is %s",
+	probeWithNext:    "the next order that is due is the probe",
+	outsideWindow:    "it is outside the collection window (%s); the window opens at %s",
+	notDue:           "no order is due before %s",
+	slowed:           "WeChat Pay throttles calls: %s calls a second now, of %s (COLLECT_RATE)",
+	slowedShare:      "WeChat Pay throttles calls: %.0f %% of COLLECT_RATE now",
+	hooksWaiting:     "billing's receiver does not take webhooks: %d orders wait, the oldest since %s",
+	jumpedAhead:      "Redis's clock jumped ahead by %s at %s: see redis_clock_jumped in the runbook",
+	jumpedBack:       "Redis's clock jumped back by %s at %s: see redis_clock_jumped in the runbook",
+	nothingCollected: "nothing is collected: %s",
+
+	orderNotDue: "it is not due before %s: %s",
+	thenWindow:  "the collection window (%s) opens then",
+	thenAsked:   "billing asked for that time",
+	thenTrouble: "the last call failed, and the next one waits",
+	then: map[ledger.Plan]string{
+		ledger.Collect:  "the collect was postponed to that time",
+		ledger.Recheck:  "the schedule (COLLECT_SCHEDULE) says so",
+		ledger.Confirm:  "WeChat Pay needs time for the deduction (CONFIRM_SCHEDULE)",
+		ledger.Resolve:  "the last call failed, and the next one waits",
+		ledger.Inspect:  "WeChat Pay has just refused the order",
+		ledger.Final:    "its time (GIVE_UP_AFTER) ends then",
+		ledger.TellPaid: "the sync call was postponed to that time",
+	},
 
 	aPayment:     "a payment",
 	alarmLate:    "PAID AFTER ITS END: %s came in, as was learnt on %s, of an order that had ended as %s. Billing must decide what becomes of the money.",

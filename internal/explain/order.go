@@ -131,9 +131,8 @@ func Working(o ledger.Order) bool {
 // overdue is how long after its due time a worker should have taken an order up.
 const overdue = time.Minute
 
-// Next says what comes next, and when; held: the order waits for something that is not
-// its own.
-func (t Teller) Next(o ledger.Order, held bool) string {
+// Next says what comes next, when, and why not sooner; causes are those of WhyOrder.
+func (t Teller) Next(s Situation, o ledger.Order, causes []Cause) string {
 	if o.NextDueAt.IsZero() {
 		return ""
 	}
@@ -143,34 +142,32 @@ func (t Teller) Next(o ledger.Order, held bool) string {
 		words = p.syncPlans[o.Next]
 	}
 	text := t.Due(o.NextDueAt) + ": " + words
-	if !held && t.Now.Sub(o.NextDueAt) > overdue {
+	switch {
+	case o.NextDueAt.After(t.Now):
+		text += "; " + fmt.Sprintf(p.notSooner, t.whyThen(s, o))
+	case len(causes) == 0 && t.Now.Sub(o.NextDueAt) > overdue:
 		text += "; " + p.overdue
 	}
 	return text
 }
 
-// HeldBack says why an order's calls wait for something that is not the order's own;
-// empty where they do not.
-func (t Teller) HeldBack(o ledger.Order, gate ledger.GateStatus) string {
-	if gate.Kind != "" {
-		return t.Hold(gate)
-	}
-	for _, pair := range gate.Services {
-		if pair == o.AppID+":"+o.ServiceID {
-			return t.ServiceHold(pair)
+// HeldBack says for each cause, but for the order's own due time, why the order is not
+// worked on.
+func (t Teller) HeldBack(causes []Cause) []string {
+	var list []string
+	for _, c := range causes {
+		if !c.own {
+			list = append(list, c.Words)
 		}
 	}
-	return ""
+	return list
 }
 
-// Hold says why, and since when, a merchant's calls are stopped.
-func (t Teller) Hold(gate ledger.GateStatus) string {
-	p := t.phrases()
-	return fmt.Sprintf(p.hold, t.WithAge(gate.ClosedAt), p.holds[gate.Kind], t.Age(gate.ProbeAt))
-}
-
-// ServiceHold says why the calls for one appid and service_id, as appid:service_id, are
-// stopped.
-func (t Teller) ServiceHold(pair string) string {
-	return fmt.Sprintf(t.phrases().serviceHold, Printable(pair))
+// Nothing is a cause in a sentence of its own: where it stops a merchant's collection,
+// that nothing is collected.
+func (t Teller) Nothing(c Cause) string {
+	if c.Stops {
+		return fmt.Sprintf(t.phrases().nothingCollected, c.Words)
+	}
+	return c.Words
 }

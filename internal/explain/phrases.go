@@ -13,7 +13,7 @@ type phrasebook struct {
 	plans     map[ledger.Plan]string // what the next step does
 	syncPlans map[ledger.Plan]string // the same of a withdrawn order of which WeChat Pay has to be told
 	syncs     map[ledger.SyncState]string
-	holds     map[string]string           // why a merchant's calls are stopped
+	holds     map[ledger.HoldKind]string  // why a merchant's calls are stopped
 	verdicts  map[payscore.Verdict]string // what a call came to, where no code says it better
 	// calls are for the verdicts that mean something else after other calls than a
 	// collect.
@@ -30,7 +30,17 @@ type phrasebook struct {
 	byPayScore, byBoth, byMerchant                      string // ways of payment
 	syncNone, syncTime, syncPaidAt                      string
 	callCounts, syncCount, attempts, overdue            string
-	hold, serviceHold                                   string
+	notSooner                                           string
+
+	// Causes, see Why.
+	redisRefuses, noWorker, noWorkerEver, paused             string
+	hold, serviceHold, probe, probeWithNext                  string
+	outsideWindow, notDue, slowed, slowedShare, hooksWaiting string
+	jumpedAhead, jumpedBack                                  string
+	nothingCollected                                         string
+	// Why an order is due when it is.
+	orderNotDue, thenWindow, thenAsked, thenTrouble string
+	then                                            map[ledger.Plan]string
 
 	aPayment, alarmLate, alarmDiffers, alarmSync string
 

@@ -71,11 +71,22 @@ func (in *Reader) readRecord(first line) Row {
 	}
 	row := Row{Line: first.no, fields: fields}
 	for i, name := range in.csv.columns {
-		if err := row.set(name, strings.TrimSpace(fields[i])); err != nil {
+		if err := row.set(name, fromText(strings.TrimSpace(fields[i]))); err != nil {
 			row.Err = err
 		}
 	}
 	return row
+}
+
+// fromText takes off what keeps a spreadsheet from reading a value as a number, as
+// "outcomes list --csv --excel" writes it: ="0012" is 0012.
+func fromText(s string) string {
+	if text, ok := strings.CutPrefix(s, `="`); ok {
+		if text, ok = strings.CutSuffix(text, `"`); ok {
+			return text
+		}
+	}
+	return s
 }
 
 // split takes apart the row that begins with a line, reading more lines where

@@ -184,7 +184,7 @@ func TestGetAndList(t *testing.T) {
 // Redis Cluster runs a script only where all its keys are in one slot.
 func TestAllKeysOfAMerchantShareOneHashTag(t *testing.T) {
 	k := tasks.KeysOf(mchid)
-	for _, key := range []string{k.Order("A"), k.Log("A"), k.Due(), k.Ended(tasks.Paid), k.Outcomes(), k.Stats(), k.Gate(), k.Hooks(), k.Hook("A"), k.HookDue(), k.HookWaiting()} {
+	for _, key := range []string{k.Order("A"), k.Log("A"), k.Due(), k.Ended(tasks.Paid), k.Outcomes(), k.Stats(), k.Gate(), k.Workers(), k.Hooks(), k.Hook("A"), k.HookDue(), k.HookWaiting()} {
 		open, end := strings.IndexByte(key, '{'), strings.IndexByte(key, '}')
 		if open < 0 || key[open+1:end] != mchid {
 			t.Errorf("%s", key)

@@ -127,16 +127,52 @@ const listPage = 100
 // through for the last error.
 const lastErrorWithin = 10
 
-// List yields the orders in a state, without their logs and past: ended ones newest
-// first, open ones by when they are due. It reads page by page, so orders that
-// change state meanwhile may be missed or come twice. After an error it stops.
+// Filter says which orders Select yields.
+type Filter struct {
+	State tasks.State
+	// Since and Until are the first moment and the first one after the last: of the
+	// ends of ended orders, of the openings of open ones. Zero is no bound.
+	Since, Until time.Time
+	ServiceID    string // empty: any
+}
+
+func (f Filter) matches(o Order) bool {
+	at := o.EndedAt
+	if f.State.Open() {
+		at = o.OpenedAt
+	}
+	return o.State == f.State && (f.ServiceID == "" || o.ServiceID == f.ServiceID) &&
+		(f.Since.IsZero() || !at.Before(f.Since)) && (f.Until.IsZero() || at.Before(f.Until))
+}
+
+// List yields the orders in a state; see Select.
 func (l *Ledger) List(ctx context.Context, state tasks.State) iter.Seq2[Order, error] {
+	return l.Select(ctx, Filter{State: state})
+}
+
+// Select yields the orders that a filter names, without their logs and past: ended ones
+// newest first, open ones by when they are due. It reads page by page, so orders that
+// change state meanwhile may be missed or come twice. After an error it stops.
+//
+// Ended orders are found by the index of their state, which is ordered by the time of
+// the end: only the part between Since and Until is read. Open ones are read from the
+// due index, and so are all of them.
+func (l *Ledger) Select(ctx context.Context, filter Filter) iter.Seq2[Order, error] {
 	return func(yield func(Order, error) bool) {
-		index, newest := l.keys.Ended(state), true
-		if state.Open() {
+		index, newest := l.keys.Ended(filter.State), true
+		if filter.State.Open() {
 			index, newest = l.keys.Due(), false
 		}
-		for start := 0; ; start += listPage {
+		start := 0
+		if newest && !filter.Until.IsZero() {
+			later, err := l.rdb.ZCount(ctx, index, strconv.FormatInt(filter.Until.UnixMilli(), 10), "+inf").Result()
+			if err != nil {
+				yield(Order{}, err)
+				return
+			}
+			start = int(later)
+		}
+		for ; ; start += listPage {
 			page, err := run(ctx, l.rdb, listScript, []string{index}, map[string]any{
 				"prefix": l.keys.Order(""), "log": l.keys.Log(""),
 				"start": start, "count": listPage, "newest": newest, "entries": lastErrorWithin,
@@ -154,7 +190,10 @@ func (l *Ledger) List(ctx context.Context, state tasks.State) iter.Seq2[Order, e
 				}
 				o, err := l.order(no, fields, log)
 				o.Log, o.Past = nil, nil
-				if err == nil && o.State != state {
+				if err == nil && !filter.matches(o) {
+					if newest && o.State == filter.State && o.EndedAt.Before(filter.Since) {
+						return // and so are all behind it
+					}
 					continue
 				}
 				if !yield(o, err) || err != nil {

@@ -1,0 +1,252 @@
+package explain
+
+import (
+	"fmt"
+	"time"
+
+	"payscore-collector/internal/collect"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
+)
+
+// Situation is what decides whether a merchant's orders are collected at one moment.
+// The package status reads it. Times are Redis's clock.
+type Situation struct {
+	MchID string
+	// Workers is how many workers live, and Seen when the last one reported; zero
+	// where none ever has.
+	Workers int
+	Seen    time.Time
+	// Redis says why Redis cannot serve; empty where it can.
+	Redis string
+	// PausedSince is when the merchant's queue was paused; zero where it is not.
+	// PauseKey is asynq's key for that.
+	PausedSince time.Time
+	PauseKey    string
+	// Holds are what slows and stops calls, and the time of the situation.
+	Holds ledger.Holds
+	// Rate is COLLECT_RATE, 0 where it is not known; Window is when collect calls are
+	// made, with a nil Location where that is not known. Both are the living workers',
+	// or the last one's.
+	Rate   float64
+	Window collect.Window
+	// Work reports whether there is something left to do for any order, and NextWork
+	// when the first of it is due; NextWork is zero where something is due now.
+	Work     bool
+	NextWork time.Time
+	// HooksWaiting is how many orders have ends that billing has not taken, and
+	// HooksSince when the oldest of those was written.
+	HooksWaiting int64
+	HooksSince   time.Time
+}
+
+// Code names a cause. Logs, metrics and the API carry codes, so a code is never renamed.
+type Code string
+
+// The causes, in the order in which they are told.
+const (
+	RedisRefuses    Code = "redis_refuses"
+	NoWorker        Code = "no_worker"
+	QueuePaused     Code = "queue_paused"
+	HoldFault       Code = "hold_fault"
+	HoldDown        Code = "hold_down"
+	HoldThrottled   Code = "hold_throttled"
+	HoldService     Code = "hold_service"
+	OutsideWindow   Code = "outside_window"
+	NotDue          Code = "not_due"
+	Slowed          Code = "slowed"
+	WebhooksWaiting Code = "webhooks_waiting"
+	ClockJumped     Code = "clock_jumped"
+)
+
+// Codes lists every code, in the order in which causes are told.
+var Codes = []Code{
+	RedisRefuses, NoWorker, QueuePaused, HoldFault, HoldDown, HoldThrottled, HoldService,
+	OutsideWindow, NotDue, Slowed, WebhooksWaiting, ClockJumped,
+}
+
+// Cause is one thing that keeps orders from being collected, or that an operator must
+// know about the merchant.
+type Cause struct {
+	Code  Code   `json:"code"`
+	Words string `json:"words"`
+	// Service is the appid:service_id of HoldService.
+	Service string `json:"service,omitempty"`
+	// Stops: nothing is collected as long as the cause holds. Other causes slow the
+	// collection, stop a part of it, or only want attention.
+	Stops bool      `json:"stops"`
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"` // when it ends, or is tried again; zero where that is not known
+
+	own bool // it is the order's own due time
+}
+
+// Thresholds from which on a state is a cause, and not just how work goes.
+const (
+	// hooksLate is how old an end may be before billing's receiver counts as one that
+	// does not take it.
+	hooksLate = 30 * time.Second
+	// jumpTold is how long a jump of Redis's clock is told.
+	jumpTold = 24 * time.Hour
+)
+
+// Why names every cause that holds for a merchant: why nothing is collected, why it is
+// slow, and what else an operator must know. It is empty where all is well.
+func (t Teller) Why(s Situation) []Cause {
+	p, now := t.phrases(), s.Holds.Now
+	t.Now = now
+	var list []Cause
+	add := func(c Cause) { list = append(list, c) }
+
+	if s.Redis != "" {
+		add(Cause{Code: RedisRefuses, Words: fmt.Sprintf(p.redisRefuses, s.Redis), Stops: true})
+	}
+	// Workers cannot report to a Redis that refuses writes.
+	if s.Workers == 0 && s.Redis == "" && s.Work {
+		words := p.noWorkerEver
+		if !s.Seen.IsZero() {
+			words = fmt.Sprintf(p.noWorker, t.AtZone(s.Seen))
+		}
+		add(Cause{Code: NoWorker, Words: words, Stops: true, Since: s.Seen})
+	}
+	if !s.PausedSince.IsZero() {
+		add(Cause{Code: QueuePaused, Words: fmt.Sprintf(p.paused, t.AtZone(s.PausedSince), s.PauseKey), Stops: true, Since: s.PausedSince})
+	}
+	if h := s.Holds.Merchant; h.Kind != ledger.HoldNone {
+		code := map[ledger.HoldKind]Code{ledger.HoldFault: HoldFault, ledger.HoldDown: HoldDown, ledger.HoldThrottled: HoldThrottled}[h.Kind]
+		add(Cause{Code: code, Words: t.hold(h), Stops: true, Since: h.Since, Until: h.NextProbe})
+	}
+	for _, h := range s.Holds.Services {
+		add(Cause{Code: HoldService, Words: t.hold(h), Service: h.AppID + ":" + h.ServiceID, Since: h.Since, Until: h.NextProbe})
+	}
+	if opens := s.opens(); !opens.IsZero() && s.Work {
+		add(Cause{Code: OutsideWindow, Words: fmt.Sprintf(p.outsideWindow, windowText(s.Window), t.in(s.Window.Location).AtZone(opens)), Stops: true, Until: opens})
+	}
+	if s.Work && s.NextWork.After(now) {
+		add(Cause{Code: NotDue, Words: fmt.Sprintf(p.notDue, t.AtZone(s.NextWork)), Stops: true, Until: s.NextWork})
+	}
+	if s.Holds.Share > 0 && s.Holds.Share < 1 {
+		words := fmt.Sprintf(p.slowedShare, 100*s.Holds.Share)
+		if s.Rate > 0 {
+			words = fmt.Sprintf(p.slowed, rateText(s.Rate*s.Holds.Share), rateText(s.Rate))
+		}
+		add(Cause{Code: Slowed, Words: words})
+	}
+	if s.HooksWaiting > 0 && now.Sub(s.HooksSince) > hooksLate {
+		add(Cause{Code: WebhooksWaiting, Words: fmt.Sprintf(p.hooksWaiting, s.HooksWaiting, t.AtZone(s.HooksSince)), Since: s.HooksSince})
+	}
+	if j := s.Holds.Jump; j.By != 0 && now.Sub(j.At).Abs() < jumpTold {
+		format, by := p.jumpedAhead, j.By
+		if by < 0 {
+			format, by = p.jumpedBack, -by
+		}
+		add(Cause{Code: ClockJumped, Words: fmt.Sprintf(format, t.Duration(by), t.AtZone(j.At)), Since: j.At})
+	}
+	return list
+}
+
+// WhyOrder names every cause that keeps one order from being worked on now: those of
+// its merchant that concern it, and its own due time. It is empty where the order has
+// ended or a worker may take it up.
+func (t Teller) WhyOrder(s Situation, o ledger.Order) []Cause {
+	if !Working(o) {
+		return nil
+	}
+	var list []Cause
+	for _, c := range t.Why(s) {
+		switch c.Code {
+		case HoldService:
+			if c.Service != o.AppID+":"+o.ServiceID {
+				continue
+			}
+			c.Stops = true
+		case OutsideWindow:
+			if !mayCollect(o) || !o.NextDueAt.Before(c.Until) {
+				continue // queries are made at any time; or the order waits for its own time
+			}
+		case NotDue, WebhooksWaiting:
+			continue
+		}
+		list = append(list, c)
+	}
+	if o.NextDueAt.After(s.Holds.Now) {
+		own := Cause{
+			Code: NotDue, Words: fmt.Sprintf(t.phrases().orderNotDue, t.AtZone(o.NextDueAt), t.whyThen(s, o)),
+			Stops: true, Until: o.NextDueAt, own: true,
+		}
+		if mayCollect(o) && opensAt(s.Window, o.NextDueAt) {
+			own.Code = OutsideWindow
+		}
+		list = append(list, own)
+	}
+	return list
+}
+
+// mayCollect reports whether an order's next step may be a collect call.
+func mayCollect(o ledger.Order) bool {
+	return o.State.Open() && (o.Next == ledger.Collect || o.Next == ledger.Recheck)
+}
+
+// whyThen says why an order is due when it is, and not sooner.
+func (t Teller) whyThen(s Situation, o ledger.Order) string {
+	p := t.phrases()
+	switch {
+	case mayCollect(o) && opensAt(s.Window, o.NextDueAt):
+		return fmt.Sprintf(p.thenWindow, windowText(s.Window))
+	case o.State == tasks.Queued && o.Next == ledger.Collect && o.LastAttemptAt.IsZero():
+		return p.thenAsked
+	case o.Next == ledger.Recheck && o.LastError != nil && o.LastError.HTTPStatus == 0,
+		o.Next == ledger.Recheck && o.LastError != nil && o.LastError.HTTPStatus >= 500:
+		return p.thenTrouble
+	}
+	return p.then[o.Next]
+}
+
+// opens returns when the window opens; zero where it is open, or not known.
+func (s Situation) opens() time.Time {
+	if s.Window.Location == nil || s.Window.Contains(s.Holds.Now) {
+		return time.Time{}
+	}
+	return s.Window.Earliest(s.Holds.Now)
+}
+
+// opensAt reports whether the window opens at a time.
+func opensAt(w collect.Window, at time.Time) bool {
+	if w.Location == nil || w.Always || !w.Contains(at) {
+		return false
+	}
+	return !w.Contains(at.Add(-time.Second))
+}
+
+func (t Teller) hold(h ledger.Hold) string {
+	p := t.phrases()
+	probe := p.probeWithNext
+	if h.NextProbe.After(t.Now) {
+		probe = fmt.Sprintf(p.probe, t.Age(h.NextProbe))
+	}
+	if h.Kind == ledger.HoldService {
+		return fmt.Sprintf(p.serviceHold, Printable(h.AppID+":"+h.ServiceID), t.AtZone(h.Since), probe)
+	}
+	return fmt.Sprintf(p.hold, t.AtZone(h.Since), p.holds[h.Kind], probe)
+}
+
+func (t Teller) in(zone *time.Location) Teller {
+	t.Zone = zone
+	return t
+}
+
+// windowText is a window as people write it, with its zone.
+func windowText(w collect.Window) string {
+	clock := func(d time.Duration) string {
+		return fmt.Sprintf("%02d:%02d", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return clock(w.From) + "-" + clock(w.To) + " " + w.Location.String()
+}
+
+// rateText is calls a second, without false precision.
+func rateText(rate float64) string {
+	if rate < 10 {
+		return fmt.Sprintf("%.2g", rate)
+	}
+	return fmt.Sprintf("%.0f", rate)
+}

@@ -1,0 +1,215 @@
+package explain
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"payscore-collector/internal/collect"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
+)
+
+var update = flag.Bool("update", false, "write what the tests got into testdata")
+
+var shanghai, _ = time.LoadLocation("Asia/Shanghai")
+
+// noon in Shanghai, in whose collection window it is.
+var noon = time.Date(2026, 11, 20, 12, 0, 0, 0, shanghai)
+
+func day() collect.Window {
+	return collect.Window{From: 8 * time.Hour, To: 22 * time.Hour, Location: shanghai}
+}
+
+// well is a merchant whose orders are collected.
+func well(now time.Time) Situation {
+	return Situation{
+		MchID: "1900000109", Workers: 2, Seen: now.Add(-time.Second), Holds: ledger.Holds{Now: now, Share: 1},
+		Rate: 50, Window: day(), Work: true,
+	}
+}
+
+// each has one cause, by its code.
+var each = map[Code]func(*Situation){
+	RedisRefuses: func(s *Situation) { s.Redis = "its memory is full" },
+	NoWorker:     func(s *Situation) { s.Workers, s.Seen = 0, noon.Add(-5*time.Minute) },
+	QueuePaused: func(s *Situation) {
+		s.PausedSince, s.PauseKey = noon.Add(-time.Hour), "asynq:{collect:1900000109}:paused"
+	},
+	HoldFault: func(s *Situation) {
+		s.Holds.Merchant = ledger.Hold{Kind: ledger.HoldFault, Since: noon.Add(-time.Minute), NextProbe: noon.Add(20 * time.Second)}
+	},
+	HoldDown: func(s *Situation) {
+		s.Holds.Merchant = ledger.Hold{Kind: ledger.HoldDown, Since: noon.Add(-time.Minute), NextProbe: noon.Add(-time.Second)}
+	},
+	HoldThrottled: func(s *Situation) {
+		s.Holds.Merchant = ledger.Hold{Kind: ledger.HoldThrottled, Since: noon.Add(-time.Minute), NextProbe: noon.Add(20 * time.Second)}
+	},
+	HoldService: func(s *Situation) {
+		s.Holds.Services = []ledger.Hold{{Kind: ledger.HoldService, AppID: "wx1", ServiceID: "500001", Since: noon.Add(-time.Minute), NextProbe: noon.Add(20 * time.Second)}}
+	},
+	OutsideWindow:   func(s *Situation) { s.Window.From = 13 * time.Hour },
+	NotDue:          func(s *Situation) { s.NextWork = noon.Add(10 * time.Minute) },
+	Slowed:          func(s *Situation) { s.Holds.Share = 0.1 },
+	WebhooksWaiting: func(s *Situation) { s.HooksWaiting, s.HooksSince = 7, noon.Add(-time.Hour) },
+	ClockJumped:     func(s *Situation) { s.Holds.Jump = ledger.ClockJump{By: -2 * time.Hour, At: noon.Add(-time.Minute)} },
+}
+
+func codes(list []Cause) (codes []Code) {
+	for _, c := range list {
+		codes = append(codes, c.Code)
+	}
+	return codes
+}
+
+func TestWhy(t *testing.T) {
+	teller := Teller{Zone: shanghai}
+	if got := teller.Why(well(noon)); len(got) != 0 {
+		t.Fatalf("where all is well: %+v", got)
+	}
+	var b strings.Builder
+	for _, code := range Codes {
+		s := well(noon)
+		each[code](&s)
+		got := teller.Why(s)
+		if diff := cmp.Diff([]Code{code}, codes(got)); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", code, diff)
+			continue
+		}
+		fmt.Fprintf(&b, "%s: %s\n", code, teller.Nothing(got[0]))
+	}
+	golden(t, "why", b.String())
+}
+
+// Every cause that holds is named, whatever others hold beside it.
+func TestWhy_NamesEveryCause(t *testing.T) {
+	for set := range 1 << len(Codes) {
+		s, want := well(noon), []Code(nil)
+		for i, code := range Codes {
+			if set&(1<<i) == 0 {
+				continue
+			}
+			each[code](&s)
+			want = append(want, code)
+		}
+		// A merchant has one hold, which the last one has overwritten; and where Redis
+		// refuses writes, workers cannot report.
+		want = leaveOut(want, func(c Code) bool {
+			switch c {
+			case NoWorker:
+				return s.Redis != ""
+			case HoldFault, HoldDown, HoldThrottled:
+				return c != Code("hold_"+s.Holds.Merchant.Kind)
+			}
+			return false
+		})
+		if diff := cmp.Diff(want, codes(Teller{Zone: shanghai}.Why(s))); diff != "" {
+			t.Fatalf("set %b: (-want +got)\n%s", set, diff)
+		}
+	}
+}
+
+func leaveOut(list []Code, out func(Code) bool) (left []Code) {
+	for _, c := range list {
+		if !out(c) {
+			left = append(left, c)
+		}
+	}
+	return left
+}
+
+func TestWhy_Quiet(t *testing.T) {
+	for name, change := range map[string]func(*Situation){
+		"nothing to do and no worker": func(s *Situation) { s.Work, s.Workers = false, 0 },
+		"nothing to do at night":      func(s *Situation) { s.Work, s.Window.From = false, 13*time.Hour },
+		"a window that is not known":  func(s *Situation) { s.Window = collect.Window{} },
+		"no window at all":            func(s *Situation) { s.Window = collect.Window{Always: true, Location: shanghai} },
+		"webhooks on their way":       func(s *Situation) { s.HooksWaiting, s.HooksSince = 3, noon.Add(-time.Second) },
+		"a jump of last week":         func(s *Situation) { s.Holds.Jump = ledger.ClockJump{By: time.Hour, At: noon.Add(-7 * 24 * time.Hour)} },
+	} {
+		s := well(noon)
+		change(&s)
+		if got := (Teller{Zone: shanghai}).Why(s); len(got) != 0 {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestWhyOrder(t *testing.T) {
+	order := func(change func(*ledger.Order)) ledger.Order {
+		o := ledger.Order{State: tasks.Awaiting, AppID: "wx1", ServiceID: "500001", Next: ledger.Recheck, LastAttemptAt: noon.Add(-time.Hour), NextDueAt: noon}
+		change(&o)
+		return o
+	}
+	same := func(*ledger.Order) {}
+	for name, c := range map[string]struct {
+		order ledger.Order
+		in    []Code
+		want  []Code
+	}{
+		"a worker may take it up":           {order(same), nil, nil},
+		"its service is held":               {order(same), []Code{HoldService}, []Code{HoldService}},
+		"another service is held":           {order(func(o *ledger.Order) { o.ServiceID = "500002" }), []Code{HoldService}, nil},
+		"outside the window":                {order(same), []Code{OutsideWindow}, []Code{OutsideWindow}},
+		"a query goes out at any time":      {order(func(o *ledger.Order) { o.Next = ledger.Confirm }), []Code{OutsideWindow}, nil},
+		"what concerns others":              {order(same), []Code{NotDue, WebhooksWaiting}, nil},
+		"what concerns all":                 {order(same), []Code{NoWorker, QueuePaused, HoldFault, Slowed, ClockJumped}, []Code{NoWorker, QueuePaused, HoldFault, Slowed, ClockJumped}},
+		"not due":                           {order(func(o *ledger.Order) { o.NextDueAt = noon.Add(time.Minute) }), nil, []Code{NotDue}},
+		"due when the window opens":         {order(func(o *ledger.Order) { o.NextDueAt = noon.Add(time.Hour) }), []Code{OutsideWindow}, []Code{OutsideWindow}},
+		"due long after the window opens":   {order(func(o *ledger.Order) { o.NextDueAt = noon.Add(2 * time.Hour) }), []Code{OutsideWindow}, []Code{NotDue}},
+		"ended":                             {order(func(o *ledger.Order) { o.State = tasks.Paid }), []Code{NoWorker}, nil},
+		"withdrawn, and WeChat is notified": {order(func(o *ledger.Order) { o.State, o.Sync = tasks.Withdrawn, &ledger.Sync{State: ledger.SyncPending} }), []Code{OutsideWindow, HoldFault}, []Code{HoldFault}},
+	} {
+		s := well(noon)
+		for _, code := range c.in {
+			each[code](&s)
+		}
+		if diff := cmp.Diff(c.want, codes(Teller{Now: noon, Zone: shanghai}.WhyOrder(s, c.order))); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", name, diff)
+		}
+	}
+}
+
+// Each reason for an order's due time is told in words of its own.
+func TestNext_WhyNotSooner(t *testing.T) {
+	var b strings.Builder
+	later := noon.Add(time.Minute)
+	for _, o := range []ledger.Order{
+		{State: tasks.Queued, Next: ledger.Collect, NextDueAt: later},
+		{State: tasks.Queued, Next: ledger.Collect, NextDueAt: time.Date(2026, 11, 21, 8, 0, 0, 0, shanghai)},
+		{State: tasks.Queued, Next: ledger.Collect, NextDueAt: later, LastAttemptAt: noon},
+		{State: tasks.Awaiting, Next: ledger.Recheck, NextDueAt: later, LastError: &ledger.LastError{HTTPStatus: 403, Code: "TRADE_ERROR"}},
+		{State: tasks.Awaiting, Next: ledger.Recheck, NextDueAt: later, LastError: &ledger.LastError{HTTPStatus: 502}},
+		{State: tasks.Awaiting, Next: ledger.Confirm, NextDueAt: later},
+		{State: tasks.Awaiting, Next: ledger.Resolve, NextDueAt: later},
+		{State: tasks.Awaiting, Next: ledger.Inspect, NextDueAt: later},
+		{State: tasks.Awaiting, Next: ledger.Final, NextDueAt: later},
+		{State: tasks.Withdrawn, Sync: &ledger.Sync{State: ledger.SyncPending}, Next: ledger.TellPaid, NextDueAt: later},
+	} {
+		fmt.Fprintln(&b, Teller{Now: noon, Zone: shanghai}.Next(well(noon), o, nil))
+	}
+	golden(t, "next", b.String())
+}
+
+// golden compares a text with testdata/NAME.golden.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := "testdata/" + name + ".golden"
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("not %s, which -update rewrites (-want +got)\n%s", file, diff)
+	}
+}

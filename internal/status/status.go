@@ -1,0 +1,108 @@
+// Package status reads from Redis what the package explain judges: why a merchant's
+// orders are not collected. It reads a fixed number of keys, whatever the number of
+// orders, and changes nothing.
+package status
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/collect"
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/explain"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/redisconn"
+)
+
+// Read returns a merchant's situation. trouble is why Redis cannot serve, as Trouble
+// says it: it is the same for every merchant.
+func Read(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, trouble string) (explain.Situation, error) {
+	s := explain.Situation{MchID: l.MchID(), Redis: trouble}
+	fail := func(what string, err error) (explain.Situation, error) {
+		return explain.Situation{}, fmt.Errorf("read %s of merchant %s: %w", what, l.MchID(), err)
+	}
+	var err error
+	if s.Holds, err = l.Holds(ctx); err != nil {
+		return fail("the holds", err)
+	}
+	workers, now, err := l.Workers(ctx)
+	if err != nil {
+		return fail("the workers", err)
+	}
+	inForce(&s, workers, now)
+	queue, err := collect.ReadQueue(ctx, rdb, l.MchID())
+	if err != nil {
+		return fail("the queue", err)
+	}
+	s.PausedSince, s.PauseKey = queue.PausedSince, queue.PauseKey
+	due, err := l.FirstDue(ctx)
+	if err != nil {
+		return fail("the due index", err)
+	}
+	s.Work = !due.IsZero()
+	if s.Work && !queue.Busy {
+		s.NextWork = due
+		if !queue.Next.IsZero() && queue.Next.Before(due) {
+			s.NextWork = queue.Next
+		}
+	}
+	var age time.Duration
+	if s.HooksWaiting, age, err = l.HooksWaiting(ctx); err != nil {
+		return fail("the webhooks", err)
+	}
+	s.HooksSince = now.Add(-age)
+	return s, nil
+}
+
+// inForce counts the workers that live and takes over the settings of the one that
+// reported last. Where workers differ, the window is one that is open: one of them
+// collects.
+func inForce(s *explain.Situation, workers []ledger.Worker, now time.Time) {
+	for i, w := range workers {
+		window, known := Window(w.Settings)
+		if i == 0 {
+			s.Seen = w.Seen
+		}
+		alive := w.Alive(now)
+		if alive {
+			s.Workers++
+		}
+		// The newest report of a worker that lives goes before that of one that is gone.
+		if i == 0 || alive && s.Workers == 1 {
+			s.Rate, s.Window = w.Settings.Rate, window
+		}
+		if alive && known && s.Window.Location != nil && !s.Window.Contains(now) && window.Contains(now) {
+			s.Window = window
+		}
+	}
+}
+
+// Window returns the collection window of a worker's settings; ok is false where they
+// have none.
+func Window(s ledger.Settings) (window collect.Window, ok bool) {
+	if s.CollectWindow == "" {
+		return collect.Window{}, false
+	}
+	w, err := config.ParseWindow(s.CollectWindow)
+	if err != nil {
+		return collect.Window{}, false
+	}
+	zone, err := time.LoadLocation(s.Timezone)
+	if err != nil {
+		return collect.Window{}, false
+	}
+	return collect.Window{Always: w.Always, From: w.From, To: w.To, Location: zone}, true
+}
+
+// Trouble says why a Redis that answers cannot serve, as far as INFO tells; it is
+// empty where it can.
+func Trouble(ctx context.Context, rdb redis.UniversalClient) string {
+	used, limit, err := redisconn.Memory(ctx, rdb)
+	if err != nil || limit == 0 || used < limit {
+		return "" // a Redis that refuses INFO may serve all the same
+	}
+	return fmt.Sprintf("its memory is full (%d of %d bytes), and it refuses every write: raise maxmemory", used, limit)
+}
