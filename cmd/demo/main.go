@@ -56,7 +56,7 @@ func run(ctx context.Context, p config.Process, terminal bool) int {
 		return status
 	}
 	if cli.Orders < 1 || cli.Orders > maxOrders {
-		fmt.Fprintf(p.Stderr, "%s: --orders is %d: write 1 to %d\n", p.Name, cli.Orders, maxOrders)
+		p.Say(fmt.Sprintf("--orders is %d: write 1 to %d", cli.Orders, maxOrders))
 		return config.ExitUsage
 	}
 	agrees, err := play(ctx, cli, compressed, p.Stdout, terminal)
@@ -65,7 +65,7 @@ func run(ctx context.Context, p config.Process, terminal bool) int {
 		fmt.Fprintln(p.Stdout, "\ninterrupted")
 		return exitInterrupted
 	case err != nil:
-		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
+		p.Complain(err)
 		return exitFailed
 	case !agrees:
 		return exitFailed

@@ -115,14 +115,15 @@ func (s *stage) configure(platformURL string, settings map[string]string) (confi
 	maps.Copy(vars, settings)
 	var flags struct{ config.WorkerSettings }
 	var complaint bytes.Buffer
-	_, _, ok := config.Parse(config.Process{
+	p := config.Process{
 		Name: "worker", Stdout: io.Discard, Stderr: &complaint,
 		LookupEnv: func(name string) (string, bool) { v, ok := vars[name]; return v, ok },
-	}, "", &flags)
+	}
+	_, _, ok := config.Parse(p, "", &flags)
 	if !ok {
 		return config.Worker{}, errors.New(complaint.String())
 	}
-	cfg, err := flags.Load()
+	cfg, err := flags.Load(p)
 	if err != nil {
 		return config.Worker{}, fmt.Errorf("the worker's settings are refused: %w", err)
 	}

@@ -38,7 +38,7 @@ The rejects file has the rows as they were, with line and reason added (and raw,
 }
 
 func (c fileCommand) run(ctx context.Context, p process, s config.ClientSettings) int {
-	cfg, err := load(s, !c.DryRun)
+	cfg, err := p.load(s, !c.DryRun)
 	if err != nil {
 		return p.complain(config.ExitUsage, err)
 	}

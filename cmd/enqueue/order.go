@@ -38,7 +38,7 @@ func (c orderCommand) run(ctx context.Context, p process, s config.ClientSetting
 	if len(c.Numbers) == 0 {
 		return p.complain(config.ExitUsage, errors.New("write at least one order number: enqueue order NO …"))
 	}
-	cfg, err := load(s, true)
+	cfg, err := p.load(s, true)
 	if err != nil {
 		return p.complain(config.ExitUsage, err)
 	}

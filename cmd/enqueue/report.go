@@ -10,6 +10,7 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/intake"
+	"payscore-collector/internal/textsafe"
 	"payscore-collector/tasks"
 )
 
@@ -154,7 +155,7 @@ func (r *reporter) line(format string, args ...any) {
 	if r.bar != nil && r.p.StdoutTerminal {
 		r.bar.clear()
 	}
-	_, err := fmt.Fprintf(r.out, format+"\n", args...)
+	_, err := fmt.Fprintln(r.out, textsafe.Clean(fmt.Sprintf(format, args...)))
 	r.note(err)
 	if r.p.StdoutTerminal {
 		r.flush()
@@ -169,7 +170,7 @@ func (r *reporter) say(format string, args ...any) {
 	if r.bar != nil {
 		r.bar.clear()
 	}
-	fmt.Fprintf(r.p.Stderr, "%s: %s\n", r.p.Name, fmt.Sprintf(format, args...))
+	r.p.Say(fmt.Sprintf(format, args...))
 }
 
 // note keeps the first failure of writing, and says it at once: the orders go

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -71,12 +70,12 @@ func missing(d config.Order, has func(name string) bool) []string {
 
 // load judges the settings. Where Redis is not needed, REDIS_URL may be
 // missing.
-func load(s config.ClientSettings, needRedis bool) (config.Client, error) {
+func (p process) load(s config.ClientSettings, needRedis bool) (config.Client, error) {
 	if needRedis || s.RedisFlags.IsSet() {
-		return s.Load()
+		return s.Load(p.Process)
 	}
-	var c config.Collector
-	cfg := config.Client{Order: s.OrderFlags.Resolve(&c), Log: s.LogFlags.Resolve(&c)}
+	c := config.NewCollector(p.Process, &s)
+	cfg := config.Client{Order: s.OrderFlags.Resolve(c), Log: s.LogFlags.Resolve(c)}
 	return cfg, c.Err()
 }
 
@@ -104,8 +103,6 @@ func connect(ctx context.Context, p process, cfg config.Client, undone string) (
 
 // complain says what is wrong and passes the exit status on.
 func (p process) complain(status int, err error) int {
-	for text := range strings.Lines(err.Error()) {
-		fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, strings.TrimSuffix(text, "\n"))
-	}
+	p.Complain(err)
 	return status
 }

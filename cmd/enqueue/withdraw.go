@@ -52,7 +52,7 @@ func (c withdrawCommand) run(ctx context.Context, p process, s config.ClientSett
 	if len(c.Numbers) == 0 {
 		return p.complain(config.ExitUsage, errors.New("write at least one order number: enqueue withdraw NO … --reason TEXT"))
 	}
-	cfg, err := load(s, true)
+	cfg, err := p.load(s, true)
 	if err != nil {
 		return p.complain(config.ExitUsage, err)
 	}

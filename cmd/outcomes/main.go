@@ -20,7 +20,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -106,11 +105,11 @@ func (p program) run(ctx context.Context) int {
 	}
 	cmd := cli.command(kctx.Selected().Name)
 
-	var c config.Collector
-	options := cli.RedisFlags.Resolve(&c)
-	config.OrderFlags{MchID: cli.MchID}.Resolve(&c)
-	logSettings := cli.LogFlags.Resolve(&c)
-	cmd.judge(&c)
+	c := config.NewCollector(p.Process, &cli)
+	options := cli.RedisFlags.Resolve(c)
+	config.OrderFlags{MchID: cli.MchID}.Resolve(c)
+	logSettings := cli.LogFlags.Resolve(c)
+	cmd.judge(c)
 	if err := c.Err(); err != nil {
 		return p.refuse(err)
 	}
@@ -153,15 +152,13 @@ func (p program) run(ctx context.Context) int {
 
 // refuse says what is wrong with the command line or the settings, a line each.
 func (p program) refuse(err error) int {
-	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, strings.TrimSuffix(line, "\n"))
-	}
+	p.Complain(err)
 	return config.ExitUsage
 }
 
 // fail says what went wrong and returns its exit status.
 func (p program) fail(err error) int {
-	fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
+	p.Complain(err)
 	var coded *statusError
 	if errors.As(err, &coded) {
 		return coded.status

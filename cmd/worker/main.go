@@ -36,7 +36,7 @@ func run(ctx context.Context, p config.Process) int {
 	if !ok {
 		return status
 	}
-	cfg, err := cli.Load()
+	cfg, err := cli.Load(p)
 	if kctx.Command() == "check" {
 		return worker.Check(ctx, cfg, err, p.Stdout)
 	}

@@ -26,6 +26,11 @@ func (g given) names(format string, args ...any) error {
 	return fmt.Errorf("names %q, which %s", g.path, text)
 }
 
+// notThere is the error of a file that does not exist.
+type notThere struct{ error }
+
+func (notThere) Is(target error) bool { return target == fs.ErrNotExist }
+
 // file is the path for a command that the operator runs.
 func (g given) file() string {
 	if g.path == "" {
@@ -48,6 +53,10 @@ func (r reporter) either(field, value, path string) (g given, blame string, ok b
 		return given{text: value}, field, true
 	}
 	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !Repeatable(path) {
+		r.problem(twin, "holds no path of a file, but perhaps the secret itself: %s takes that", r.name(field))
+		return given{}, twin, false
+	}
 	if err != nil {
 		r.problem(twin, "%v", err)
 		return given{}, twin, false
@@ -79,7 +88,7 @@ func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, g.names("does not exist: check the path, and in a container whether the file is mounted")
+		return nil, notThere{g.names("does not exist: check the path, and in a container whether the file is mounted")}
 	case errors.Is(err, fs.ErrPermission):
 		return nil, g.names("this user may not read: change its owner with chown, or its group and mode")
 	case err != nil:

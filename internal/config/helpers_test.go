@@ -121,13 +121,25 @@ type run struct {
 	stdout, stderr string
 }
 
+// processOf is the worker with an environment of its own.
+func processOf(env map[string]string, args ...string) Process {
+	return Process{
+		Name: "worker", Args: args,
+		LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+		Environ: func() (all []string) {
+			for name, value := range env {
+				all = append(all, name+"="+value)
+			}
+			return all
+		},
+	}
+}
+
 func parse(t *testing.T, grammar any, env map[string]string, args ...string) run {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	p := Process{
-		Name: "worker", Args: args, Stdout: &stdout, Stderr: &stderr,
-		LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
-	}
+	p := processOf(env, args...)
+	p.Stdout, p.Stderr = &stdout, &stderr
 	_, status, ok := Parse(p, "Collects.", grammar)
 	return run{status: status, ok: ok, stdout: stdout.String(), stderr: stderr.String()}
 }
@@ -139,7 +151,7 @@ func loadWorker(t *testing.T, env map[string]string, args ...string) (Worker, er
 	if r := parse(t, &s, env, args...); !r.ok {
 		t.Fatalf("the command line is refused: %s", r.stderr)
 	}
-	return s.Load()
+	return s.Load(processOf(env, args...))
 }
 
 // wantProblems checks that the error has exactly these problems, in this order;

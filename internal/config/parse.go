@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"payscore-collector/internal/textsafe"
 )
 
 // Exit statuses of Parse.
@@ -22,13 +25,37 @@ type Process struct {
 	Name      string // of the program, for --help and errors
 	Args      []string
 	LookupEnv func(string) (string, bool)
+	Environ   func() []string // all NAME=value; may be nil: then no misspelt names are looked for
 	Stdout    io.Writer
 	Stderr    io.Writer
 }
 
+// env is a variable's value, empty where it is not set.
+func (p Process) env(name string) string {
+	if p.LookupEnv == nil {
+		return ""
+	}
+	value, _ := p.LookupEnv(name)
+	return value
+}
+
 // OSProcess is the real thing.
 func OSProcess(name string) Process {
-	return Process{Name: name, Args: os.Args[1:], LookupEnv: os.LookupEnv, Stdout: os.Stdout, Stderr: os.Stderr}
+	return Process{Name: name, Args: os.Args[1:], LookupEnv: os.LookupEnv, Environ: os.Environ, Stdout: os.Stdout, Stderr: os.Stderr}
+}
+
+// Say writes a sentence to standard error behind the program's name, as one line.
+// Words from outside in it cannot control the terminal, and what it quotes and may
+// be a secret is left out.
+func (p Process) Say(sentence string) {
+	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, textsafe.Clean(scrub(sentence)))
+}
+
+// Complain says each line of an error.
+func (p Process) Complain(err error) {
+	for line := range strings.Lines(err.Error()) {
+		p.Say(strings.TrimSuffix(line, "\n"))
+	}
 }
 
 // Parse reads the command line and the environment into grammar, a pointer to a
@@ -61,11 +88,18 @@ func Parse(p Process, description string, grammar any) (ctx *kong.Context, statu
 	env.takeOver(parser.Model)
 
 	ctx, err = parser.Parse(p.Args)
-	switch {
-	case helped:
+	if helped {
 		return nil, ExitOK, false
-	case err != nil:
-		fmt.Fprintf(p.Stderr, "%s: %v\nRun \"%s --help\" for usage.\n", p.Name, err, p.Name)
+	}
+	known := knownSecrets(p, flagValues(p.Args))
+	if err == nil {
+		err = judgePlain(ctx, known)
+	} else if hides(err.Error(), p.Args, known) {
+		err = errors.New("the command line is wrong, and has a value in the wrong place that may be a secret; it is not repeated here")
+	}
+	if err != nil {
+		p.Complain(err)
+		fmt.Fprintf(p.Stderr, "Run \"%s --help\" for usage.\n", p.Name)
 		return nil, ExitUsage, false
 	}
 	return ctx, ExitOK, true

@@ -31,21 +31,29 @@ func (ps Problems) Error() string {
 func (ps Problems) ExitCode() int { return ExitUsage }
 
 // Collector gathers what is wrong (problems) and what is merely unwise
-// (warnings) while settings are being read. The zero value is ready. It is not
-// for several goroutines at once.
+// (warnings) while settings are being read. The zero value is ready; NewCollector
+// makes one that has looked at the values of all settings before. It is not for
+// several goroutines at once.
 type Collector struct {
 	problems Problems
 	warnings []string
+	refused  map[string]bool // settings whose value was taken away; a problem has said why
 }
 
-// Problem adds one; the text goes on where the setting's name ends.
+// Problem adds one; the text goes on where the setting's name ends. Values stand
+// in it in quotes (%q) and nowhere else: those that may not be repeated are taken
+// out.
 func (c *Collector) Problem(setting, format string, args ...any) {
-	c.problems = append(c.problems, Problem{Setting: setting, Text: fmt.Sprintf(format, args...)})
+	if c.refused[setting] {
+		return
+	}
+	c.problems = append(c.problems, Problem{Setting: setting, Text: scrub(fmt.Sprintf(format, args...))})
 }
 
-// Warn adds a warning; the text goes on where the setting's name ends.
+// Warn adds a warning; the text goes on where the setting's name ends. See
+// Problem for values in it.
 func (c *Collector) Warn(setting, format string, args ...any) {
-	c.warnings = append(c.warnings, setting+" "+fmt.Sprintf(format, args...))
+	c.warnings = append(c.warnings, setting+" "+scrub(fmt.Sprintf(format, args...)))
 }
 
 // Err is nil, or all problems so far as a Problems.

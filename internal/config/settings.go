@@ -31,12 +31,12 @@ type Client struct {
 }
 
 // Load judges the settings. The error is a Problems.
-func (s ClientSettings) Load() (Client, error) {
-	var c Collector
+func (s ClientSettings) Load(p Process) (Client, error) {
+	c := NewCollector(p, &s)
 	cfg := Client{
-		Redis: s.RedisFlags.Resolve(&c),
-		Order: s.OrderFlags.Resolve(&c),
-		Log:   s.LogFlags.Resolve(&c),
+		Redis: s.RedisFlags.Resolve(c),
+		Order: s.OrderFlags.Resolve(c),
+		Log:   s.LogFlags.Resolve(c),
 	}
 	return cfg, c.Err()
 }
@@ -87,17 +87,17 @@ type Work struct {
 
 // Load judges the settings and reads the key files. The error is a Problems;
 // with it, the returned value holds what could be understood.
-func (s WorkerSettings) Load() (Worker, error) {
-	var c Collector
+func (s WorkerSettings) Load(p Process) (Worker, error) {
+	c := NewCollector(p, &s)
 	cfg := Worker{
-		Redis:     s.RedisFlags.Resolve(&c),
-		Order:     s.OrderFlags.Resolve(&c),
-		Merchants: s.MerchantFlags.Resolve(&c, s.OrderFlags),
-		Work:      s.WorkerFlags.Resolve(&c),
-		Log:       s.LogFlags.Resolve(&c),
+		Redis:     s.RedisFlags.Resolve(c),
+		Order:     s.OrderFlags.Resolve(c),
+		Merchants: s.MerchantFlags.Resolve(c, s.OrderFlags),
+		Work:      s.WorkerFlags.Resolve(c),
+		Log:       s.LogFlags.Resolve(c),
 	}
 	if cfg.PublicAddr != "" {
-		needAPIV3Keys(&c, cfg.Merchants)
+		needAPIV3Keys(c, cfg.Merchants)
 	}
 	cfg.Warnings = c.Warnings()
 	return cfg, c.Err()
@@ -167,7 +167,7 @@ func (f OrderFlags) Resolve(c *Collector) Order {
 	return Order(f)
 }
 
-// Log is what logging.New takes; both are valid.
+// Log is what logging.New takes; both are valid, unless there was a problem.
 type Log struct{ Level, Format string }
 
 // Resolve judges the group.

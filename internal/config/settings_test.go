@@ -167,7 +167,7 @@ func TestClientSettings_Load(t *testing.T) {
 		if r := parse(t, &s, env); !r.ok {
 			t.Fatal(r.stderr)
 		}
-		return s.Load()
+		return s.Load(processOf(env))
 	}
 
 	t.Run("Redis is all it needs", func(t *testing.T) {

@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/rivo/uniseg"
+
+	"payscore-collector/internal/textsafe"
 )
 
 // Teller tells facts in one language, as they are seen at one moment from one time
@@ -57,14 +58,7 @@ func YuanOf(fen *int64) string {
 
 // Printable replaces in a text from outside whatever could move the cursor or recolour
 // the terminal. The wide space of Chinese texts stays.
-func Printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsGraphic(r) {
-			return '?'
-		}
-		return r
-	}, s)
-}
+func Printable(s string) string { return textsafe.Clean(s) }
 
 // Width is how many columns of a terminal a text takes. Chinese characters take two,
 // which counting runes gets wrong.

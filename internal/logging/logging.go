@@ -12,6 +12,8 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/textsafe"
 )
 
 // The two values of LOG_FORMAT.
@@ -43,12 +45,17 @@ func New(level, format string, w io.Writer) (zerolog.Logger, error) {
 		return zerolog.Nop(), err
 	}
 	if format == FormatConsole {
+		// Its colours are escape sequences, so the message is cleaned before they
+		// are added. The writer itself quotes the other fields.
 		w = zerolog.ConsoleWriter{
-			Out:          w,
-			NoColor:      !isTerminal(w),
-			TimeFormat:   "15:04:05.000",
-			TimeLocation: time.UTC,
+			Out:           w,
+			NoColor:       !isTerminal(w),
+			TimeFormat:    "15:04:05.000",
+			TimeLocation:  time.UTC,
+			FormatPrepare: cleanMessage,
 		}
+	} else {
+		w = oneLine{w}
 	}
 	return zerolog.New(w).Level(lvl).With().Timestamp().Logger(), nil
 }
@@ -72,6 +79,14 @@ func ParseLevel(s string) (zerolog.Level, error) {
 func ParseFormat(s string) error {
 	if s != FormatJSON && s != FormatConsole {
 		return fmt.Errorf("log format %q is unknown: use %s or %s", s, FormatJSON, FormatConsole)
+	}
+	return nil
+}
+
+// cleanMessage cleans the message of a console line.
+func cleanMessage(fields map[string]any) error {
+	if text, ok := fields[zerolog.MessageFieldName].(string); ok {
+		fields[zerolog.MessageFieldName] = textsafe.Clean(text)
 	}
 	return nil
 }

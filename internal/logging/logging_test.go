@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 )
@@ -70,6 +72,63 @@ func TestNew(t *testing.T) {
 			}
 		})
 	}
+}
+
+// forged is what an answer from outside may have in it: colours, a title for the
+// window, a cleared screen, a line of a log, letters in the wrong order.
+const forged = "WeChat Pay says: \x1b[31m\x1b]0;title\x07\x1b[2J\r\n{\"level\":\"info\"}\n12:00:00.000 INF paid\u009b1m\u202e\u2028"
+
+func TestNoLineIsForged(t *testing.T) {
+	for _, format := range []string{FormatJSON, FormatConsole} {
+		t.Run(format, func(t *testing.T) {
+			var out bytes.Buffer
+			log, err := New("info", format, &out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log.Info().Str(FieldCode, forged).Err(errors.New(forged)).Msg(forged)
+			wantOneLine(t, format, out.String())
+			if !strings.Contains(out.String(), "WeChat Pay says:") {
+				t.Errorf("the words are lost: %q", out.String())
+			}
+		})
+	}
+
+	t.Run("a terminal's colours stay", func(t *testing.T) {
+		fields := map[string]any{"message": forged}
+		if err := cleanMessage(fields); err != nil || strings.Contains(fields["message"].(string), "\x1b") {
+			t.Errorf("error %v, message %q", err, fields["message"])
+		}
+	})
+}
+
+// wantOneLine checks that out is one line that cannot control anything.
+func wantOneLine(t *testing.T, format, out string) {
+	t.Helper()
+	line, ended := strings.CutSuffix(out, "\n")
+	if !ended || !utf8.ValidString(line) || strings.IndexFunc(line, func(r rune) bool { return !unicode.IsGraphic(r) }) >= 0 {
+		t.Errorf("not one clean line: %q", out)
+	}
+	if format == FormatJSON && !json.Valid([]byte(line)) {
+		t.Errorf("not JSON: %q", out)
+	}
+}
+
+func FuzzNoLineIsForged(f *testing.F) {
+	f.Add(forged, forged)
+	f.Add("\xff\xc3(", "\x7f")
+	f.Add("订单", "\u2066")
+	f.Fuzz(func(t *testing.T, message, field string) {
+		for _, format := range []string{FormatJSON, FormatConsole} {
+			var out bytes.Buffer
+			log, err := New("info", format, &out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log.Warn().Str(FieldReason, field).Err(errors.New(field)).Msg(message)
+			wantOneLine(t, format, out.String())
+		}
+	})
 }
 
 func TestAsynqLogger(t *testing.T) {

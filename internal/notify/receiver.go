@@ -23,6 +23,7 @@ import (
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/textsafe"
 	"payscore-collector/tasks"
 )
 
@@ -320,7 +321,7 @@ func (d *desk) say(res result, req *http.Request) {
 	}
 	e = about(e, res.note).Str(logging.FieldOutcome, string(res.outcome)).Int(logging.FieldHTTPStatus, a.status)
 	if d.mchid == "" {
-		e = e.Str("path", clip(req.URL.Path))
+		e = e.Str("path", textsafe.Clip(req.URL.Path, 96))
 	}
 	if res.stack != nil {
 		e = e.Str("stack", string(res.stack))
@@ -350,13 +351,4 @@ func (d *desk) text(o Outcome, a answer) string {
 		return "a notification was not taken: " + a.message
 	}
 	return "a notification was refused: " + a.message
-}
-
-// clip keeps a stranger's path short enough for a log line.
-func clip(s string) string {
-	const most = 96
-	if len(s) > most {
-		return s[:most]
-	}
-	return s
 }

@@ -15,10 +15,8 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strings"
 	"syscall"
 	"time"
-	"unicode/utf8"
 
 	"github.com/wechatpay-apiv3/wechatpay-go/core"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth"
@@ -27,6 +25,8 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 	"golang.org/x/time/rate"
+
+	"payscore-collector/internal/textsafe"
 )
 
 // Config is what a Client needs to speak for one merchant.
@@ -328,12 +328,6 @@ func redact(s string) string { return sensitive.ReplaceAllString(s, "…") }
 
 var sensitive = regexp.MustCompile(`\bo[0-9A-Za-z_-]{27}\b|WECHATPAY2-\S+|(?i:authorization|signature)["']?\s*[:=]\s*\S+`)
 
-// clip keeps strings from outside short and clean enough for a log line.
-func clip(s string) string {
-	const most = 256
-	s = strings.ToValidUTF8(s, "�")
-	if utf8.RuneCountInString(s) > most {
-		s = string([]rune(s)[:most]) + "…"
-	}
-	return s
-}
+// clip keeps words from outside short, and clean enough for a log line and a
+// terminal.
+func clip(s string) string { return textsafe.Clip(s, 256) }

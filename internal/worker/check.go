@@ -14,6 +14,7 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/textsafe"
 )
 
 // checklist prints findings, a line each, and remembers whether one is bad.
@@ -32,7 +33,7 @@ func (c *checklist) problem(what, format string, args ...any) {
 }
 
 func (c *checklist) line(level, what, format string, args ...any) {
-	fmt.Fprintf(c.w, "%-8s %s: %s\n", level, what, fmt.Sprintf(format, args...))
+	fmt.Fprintf(c.w, "%-8s %s: %s\n", level, what, textsafe.Clean(fmt.Sprintf(format, args...)))
 }
 
 // Check prints what it finds of every setting, Redis, the keys and a signed

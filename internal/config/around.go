@@ -1,0 +1,82 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// lookAround looks for variables that were meant for this program and do not
+// reach it: with a byte order mark before the name, or misspelt.
+func (c *Collector) lookAround(p Process) {
+	if p.Environ == nil {
+		return
+	}
+	settings := AllDeclared()
+	isSetting := func(name string) bool {
+		return slices.ContainsFunc(settings, func(d Declared) bool { return d.Name == name })
+	}
+	for _, entry := range slices.Sorted(slices.Values(p.Environ())) {
+		name, value, _ := strings.Cut(entry, "=")
+		if plain, marked := strings.CutPrefix(name, "\ufeff"); marked && isSetting(plain) {
+			c.Problem(plain, "has a byte order mark before its name, so that no program finds it: save the file that sets the environment as UTF-8 without one")
+			c.refused[plain] = true // that it is missing needs no word
+			continue
+		}
+		if isSetting(name) || value == "" {
+			continue
+		}
+		if near, is := slip(name, settings); is {
+			c.Warn(name, "is set, but there is no such setting; %s is the nearest", near)
+		}
+	}
+}
+
+// ourPrefixes begin the names of our settings and of hardly anything else. A name
+// with one of them that is no setting is a slip.
+var ourPrefixes = []string{"WECHATPAY_", "PAYSCORE_", "COLLECT_", "CONFIRM_", "BILLING_", "GIVE_UP_", "SWEEP_"}
+
+// isTests tells the variables of this project's own tests.
+func isTests(name string) bool {
+	return strings.HasPrefix(name, "PAYSCORE_TEST_") || name == "PAYSCORE_FAULTPOINTS"
+}
+
+// slip returns the setting that a variable's name is nearest to, and whether the
+// name is a slip at all. Programs around this one have variables that begin as
+// ours do (REDIS_PORT, DATABASE_HOST), so that any other name must be close to
+// one of ours.
+func slip(name string, settings []Declared) (near string, is bool) {
+	least := len(name)
+	for _, d := range settings {
+		if n := editDistance(name, d.Name); n < least {
+			near, least = d.Name, n
+		}
+	}
+	ours := slices.ContainsFunc(ourPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+	return near, ours && !isTests(name) || least <= 2 && len(name) >= 8 || least <= 1 && len(name) >= 6
+}
+
+// editDistance is the number of letters to insert, delete, replace, or swap with
+// their neighbour, to make b of a.
+func editDistance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			replaced := rows[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				replaced++
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, replaced)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}

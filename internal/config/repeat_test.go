@@ -1,0 +1,197 @@
+package config
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"strings"
+	"testing"
+)
+
+func TestRepeatable(t *testing.T) {
+	for _, value := range []string{
+		"", "15", "fast", "10m,,1h", "Asia/Shangai", "wxd678efh567hg6787", "wx 1", "51:57:F0:9E", testSerial, testPubKeyID, "1900000001",
+		"/nowhere/key.pem", "/merchant/apiclient_key.pem", "/etc/" + testSerial + "/apiclient_key.pem", "/run/secrets/wechatpay_api_v3_key",
+		"/var/run/secrets/..2026_01_02_03_04_05.123456789/key", "https://api.mch.weixin.qq.com", "http://127.0.0.1:8090/", "127.0.0.1:9090",
+		"localhost:99999", "openssl pkey -inform DER -in /keys/key.der -out key.pem", "商户/密钥.pem", "WECHATPAY_API_V3_KEY_FILE",
+	} {
+		if !Repeatable(value) {
+			t.Errorf("%q is not repeated", value)
+		}
+	}
+
+	key := string(pemOf("PRIVATE KEY", pkcs8(merchantKey())))
+	for name, value := range map[string]string{
+		"a key":                       key,
+		"a key with literal \\n":      strings.ReplaceAll(key, "\n", `\n`),
+		"a key on one line":           strings.ReplaceAll(key, "\n", " "),
+		"a key without its frame":     base64.StdEncoding.EncodeToString(pkcs8(merchantKey())),
+		"a line of a key":             strings.Split(key, "\n")[3],
+		"a key in a path":             "/merchant/" + key,
+		"an APIv3 key":                testAPIKey,
+		"an APIv3 key of letters":     "abcdefghijklmnopqrstuvwxyzabcdef",
+		"an APIv3 key as a file":      "/merchant/" + testAPIKey,
+		"a webhook secret":            testWebhookSecret,
+		"a Redis URL":                 "redis://:hunter2@127.0.0.1:6379/1",
+		"a URL with a token":          "https://billing.example/hooks?token=xyzzy",
+		"a URL with a token as path":  "https://billing.example/hooks/xyzzy",
+		"a UUID":                      "6ba7b8109dad11d180b400c04fd430c8",
+		"two lines":                   "a\nb",
+		"an escape sequence":          "a\x1b[2J",
+		"not UTF-8":                   "a\xff",
+		"what is far too long":        strings.Repeat("ab ", 100),
+		"a password among durations":  "10m,x7Kp2mQ9vT4z,1h",
+		"a token in base64, URL-safe": "4f-Xk29Lw0sQ8aPz71_mR3tY6vB5nC0d",
+	} {
+		if Repeatable(value) {
+			t.Errorf("%s is repeated: %q", name, value)
+		}
+	}
+
+	t.Run("random bytes, however they are written", func(t *testing.T) {
+		escaped := 0
+		const rounds = 2000
+		for range rounds {
+			b := make([]byte, 24)
+			_, _ = rand.Read(b)
+			for _, text := range []string{hex.EncodeToString(b[:16]), hex.EncodeToString(b), base64.StdEncoding.EncodeToString(b)} {
+				if Repeatable(text) {
+					escaped++
+				}
+			}
+		}
+		// Letters without a digit among them are no different from a word. It is
+		// rare.
+		if escaped > rounds/100 {
+			t.Errorf("%d of %d random secrets would be repeated", escaped, 3*rounds)
+		}
+	})
+}
+
+func TestCollector_scrubs(t *testing.T) {
+	var c Collector
+	c.Problem("A", "is %q: write %q", testAPIKey, "08:00")
+	c.Warn("B", "names %q, which every user can read", "/merchant/"+testAPIKey)
+	wantProblems(t, c.Err(), `A is (a value that may be a secret, not repeated here): write "08:00"`)
+	if w := c.Warnings(); len(w) != 1 || w[0] != "B names (a value that may be a secret, not repeated here), which every user can read" {
+		t.Errorf("warnings are %q", w)
+	}
+}
+
+func TestNewCollector(t *testing.T) {
+	key := string(pemOf("PRIVATE KEY", pkcs8(merchantKey())))
+	public := string(pemOf("PUBLIC KEY", publicDER(platformKey().Public())))
+
+	t.Run("a secret in the wrong place is named with what belongs there", func(t *testing.T) {
+		env := merged(goodEnv(t), map[string]string{
+			"WECHATPAY_PRIVATE_KEY_FILE": key,
+			"WECHATPAY_PUBLIC_KEY_FILE":  strings.ReplaceAll(public, "\n", `\n`),
+			"WECHATPAY_SERIAL_NO":        strings.ReplaceAll(key, "\n", " "),
+			"WECHATPAY_API_V3_KEY":       testAPIKey,
+			"PAYSCORE_APPID":             testAPIKey,
+			"CALL_TIMEOUT":               "15s " + testAPIKey,
+			"COLLECT_TIMEZONE":           "Asia\x1b[2J",
+			"LOG_FORMAT":                 "json\nxml",
+		})
+		_, err := loadWorker(t, env)
+		wantProblems(t, err,
+			"PAYSCORE_APPID holds the value of WECHATPAY_API_V3_KEY or a part of it, which does not belong here: look into the environment",
+			"WECHATPAY_SERIAL_NO holds a private key, which does not belong here: WECHATPAY_PRIVATE_KEY takes the text of the key, WECHATPAY_PRIVATE_KEY_FILE the path of its file",
+			"WECHATPAY_PRIVATE_KEY_FILE holds a private key, which does not belong here: it takes the path of a file; WECHATPAY_PRIVATE_KEY takes the text itself",
+			"WECHATPAY_PUBLIC_KEY_FILE holds a public key, which does not belong here: it takes the path of a file; WECHATPAY_PUBLIC_KEY takes the text itself",
+			"CALL_TIMEOUT holds the value of WECHATPAY_API_V3_KEY or a part of it",
+			"COLLECT_TIMEZONE holds a control character",
+			"LOG_FORMAT holds several lines",
+		)
+	})
+
+	t.Run("the APIv3 key for the path of its file", func(t *testing.T) {
+		_, err := loadWorker(t, merged(goodEnv(t), map[string]string{"WECHATPAY_API_V3_KEY_FILE": testAPIKey}))
+		wantProblems(t, err, "WECHATPAY_API_V3_KEY_FILE holds no path of a file, but perhaps the secret itself: WECHATPAY_API_V3_KEY takes that")
+	})
+
+	t.Run("secrets that this command does not read are known all the same", func(t *testing.T) {
+		var s struct{ ClientSettings }
+		env := map[string]string{"REDIS_URL": "redis://cache", "ADMIN_TOKEN": "correct horse battery", "WECHATPAY_MCHID": "correct horse battery"}
+		parse(t, &s, env)
+		_, err := s.Load(processOf(env))
+		wantProblems(t, err, "WECHATPAY_MCHID holds the value of ADMIN_TOKEN or a part of it")
+	})
+
+	t.Run("a short password is no reason to refuse what has the same word in it", func(t *testing.T) {
+		env := goodEnv(t)
+		env["REDIS_URL"] = "redis://:apiclient@127.0.0.1:6379/1"
+		if _, err := loadWorker(t, env); err != nil {
+			t.Error(err)
+		}
+	})
+
+	t.Run("Windows line ends are one problem, and hide no other", func(t *testing.T) {
+		env := goodEnv(t)
+		for name := range env {
+			env[name] += "\r"
+		}
+		env["WECHATPAY_MCHID"] = "19O0\r"
+		_, err := loadWorker(t, env)
+		wantProblems(t, err,
+			"REDIS_URL has a carriage return at its end, and so have WECHATPAY_MCHID, PAYSCORE_APPID, PAYSCORE_SERVICE_ID, WECHATPAY_SERIAL_NO, WECHATPAY_PRIVATE_KEY_FILE, WECHATPAY_PUBLIC_KEY_ID, WECHATPAY_PUBLIC_KEY_FILE: the file that sets the environment has Windows line ends; convert it",
+			`WECHATPAY_MCHID is "19O0"`)
+	})
+
+	t.Run("quotes that docker's --env-file keeps", func(t *testing.T) {
+		env := goodEnv(t)
+		env["REDIS_URL"], env["COLLECT_WINDOW"] = `"`+env["REDIS_URL"]+`"`, `'always'`
+		env["WECHATPAY_PRIVATE_KEY"] = `"` + strings.ReplaceAll(key, "\n", `\n`) + `"` // a key's reader takes them
+		delete(env, "WECHATPAY_PRIVATE_KEY_FILE")
+		_, err := loadWorker(t, env)
+		wantProblems(t, err, "REDIS_URL has quotes around its value, and so have COLLECT_WINDOW: docker's --env-file, among others, keeps them")
+	})
+
+	t.Run("a line end at the end of a secret is ignored", func(t *testing.T) {
+		env := merged(goodEnv(t), map[string]string{"WECHATPAY_API_V3_KEY": testAPIKey + "\n", "ADMIN_TOKEN": "token\r\n", "COLLECT_RATE": "5\n"})
+		w, err := loadWorker(t, env)
+		if err != nil || w.Merchants[0].APIV3Key.Reveal() != testAPIKey || w.AdminToken.Reveal() != "token" || w.Rate != 5 {
+			t.Errorf("error %v, settings %v", err, w.Settings())
+		}
+	})
+
+	t.Run("a byte order mark before the first variable", func(t *testing.T) {
+		env := goodEnv(t)
+		env["\ufeffWECHATPAY_MCHID"] = env["WECHATPAY_MCHID"]
+		delete(env, "WECHATPAY_MCHID")
+		_, err := loadWorker(t, env)
+		wantProblems(t, err, "WECHATPAY_MCHID has a byte order mark before its name, so that no program finds it: save the file")
+	})
+}
+
+func TestMisspeltVariables(t *testing.T) {
+	env := merged(goodEnv(t), map[string]string{
+		"WECHATPAY_MCH_ID": "1", "WECHATPAY_NOTIFY_URL": "https://x", "COLLECT_SCHEDUEL": "1h", "REDIS_URI": "redis://x",
+		"PUBLC_ADDR": ":1", "CONFIRM_SCHEDULES": "1s", "WORKER_CONCURENCY": "9", "BILLING_WEBHOOK": "https://x", "GIVEUP_AFTER": "1h",
+		// Not ours:
+		"REDIS_PORT": "6379", "REDIS_SERVICE_HOST": "10.0.0.1", "REDIS_PORT_6379_TCP_ADDR": "10.0.0.1", "DATABASE_HOST": "db", "PATH": "/bin",
+		"LOG_FILE": "x", "ADMIN_EMAIL": "a@b", "WORKER_ID": "7", "HOME": "/root", "REDIS_MAXMEMORY": "1gb", "PAYSCORE_TEST_AS_WORKER": "1",
+		// Another command's:
+		"DATABASE_URL": "postgres://x", "DATABASE_URL_FILE": "-",
+		// Set to nothing:
+		"COLLECT_WINDOWS": "",
+	})
+	w, err := loadWorker(t, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"BILLING_WEBHOOK is set, but there is no such setting; BILLING_WEBHOOK_URL is the nearest",
+		"COLLECT_SCHEDUEL is set, but there is no such setting; COLLECT_SCHEDULE is the nearest",
+		"CONFIRM_SCHEDULES is set, but there is no such setting; CONFIRM_SCHEDULE is the nearest",
+		"GIVEUP_AFTER is set, but there is no such setting; GIVE_UP_AFTER is the nearest",
+		"PUBLC_ADDR is set, but there is no such setting; PUBLIC_ADDR is the nearest",
+		"REDIS_URI is set, but there is no such setting; REDIS_URL is the nearest",
+		"WECHATPAY_MCH_ID is set, but there is no such setting; WECHATPAY_MCHID is the nearest",
+		"WECHATPAY_NOTIFY_URL is set, but there is no such setting; WECHATPAY_BASE_URL is the nearest",
+		"WORKER_CONCURENCY is set, but there is no such setting; WORKER_CONCURRENCY is the nearest",
+	}
+	if got := strings.Join(w.Warnings, "\n"); got != strings.Join(want, "\n") {
+		t.Errorf("warnings are\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+}
