@@ -26,7 +26,7 @@ type fileCommand struct {
 
 // Help is what "enqueue file --help" says in full.
 func (fileCommand) Help() string {
-	return `CSV has a header row with out_order_no and any of mchid, appid, service_id and at, in any order; other columns are ignored. JSONL has one object a line with the same names, all strings. A row that leaves a value empty gets the default. at is when to start: 2006-01-02T15:04:05+08:00, or "2006-01-02 15:04" in Asia/Shanghai.
+	return `CSV has a header row with out_order_no and any of mchid, appid, service_id, at, amount and owed_since, in any order; other columns are ignored. JSONL has one object a line with the same names, all strings (amount may be a number). A row that leaves a value empty gets the default. at is when to start: 2006-01-02T15:04:05+08:00, or "2006-01-02 15:04" in Asia/Shanghai. amount is what billing says is owed, in fen (1250 for 12.50 yuan), and owed_since is since when; both are shown and reported, and change nothing of how the order is collected.
 
     enqueue file orders.csv --rejects rejects.csv
     enqueue file orders.csv --dry-run
@@ -119,6 +119,9 @@ func (c fileCommand) handOver(ctx context.Context, r *reporter, in *intake.Reade
 		r.bar.clear()
 		r.bar = nil
 	}
+	for _, warning := range in.Warnings() {
+		r.say("%s: warning: %s", r.file, warning)
+	}
 	if r.rejects != nil {
 		r.note(r.rejects.Close())
 		if _, err := os.Stat(c.Rejects); err == nil && r.rejects.Count() == 0 {
@@ -147,8 +150,10 @@ func (c fileCommand) item(row intake.Row, d config.Order) item {
 			AppID:      or(row.AppID, d.AppID),
 			ServiceID:  or(row.ServiceID, d.ServiceID),
 		},
-		At:     row.At,
-		Reopen: c.Reopen,
+		At:        row.At,
+		Reopen:    c.Reopen,
+		Amount:    row.Amount,
+		OwedSince: row.OwedSince,
 	}}
 	return it
 }

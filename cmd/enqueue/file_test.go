@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
@@ -18,7 +19,7 @@ func TestFile_CSV(t *testing.T) {
 	pr, server := newProgram(t)
 	pr.run(t.Context(), "order", "OLD", "DONE", "OTHER")
 	endOrder(t, server, "DONE", tasks.Paid, "")
-	path := writeFile(t, "orders.csv", "amount,out_order_no,appid,at\n"+
+	path := writeFile(t, "orders.csv", "price,out_order_no,appid,at\n"+
 		"1,A1,,\n"+
 		"2,A2,wx2,2099-12-24 10:00\n"+
 		"3,A.3,,\n"+
@@ -36,7 +37,7 @@ func TestFile_CSV(t *testing.T) {
 		"? invalid line 9: has 2 fields where the header row has 4",
 		`A9 invalid line 10: at is "tomorrow", which is no time: write "2006-01-02 15:04" (Asia/Shanghai) or 2006-01-02T15:04:05+08:00`,
 	},
-		"orders.csv: ignored columns: amount\n",
+		"orders.csv: ignored columns: price\n",
 		"orders.csv: line 4: invalid out_order_no has '.'",
 		"orders.csv: line 6: ended paid\n",
 		"orders.csv: line 7: conflict\n",
@@ -48,6 +49,58 @@ func TestFile_CSV(t *testing.T) {
 	}
 	if _, err := ledger.New(server.Client, mchid).Get(t.Context(), "A9"); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("a row with a bad time was handed over: %v", err)
+	}
+}
+
+// What billing says of an order stands in the ledger; what cannot be right costs
+// its own row.
+func TestFile_AmountAndOwedSince(t *testing.T) {
+	since := time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC)
+	for name, text := range map[string]string{
+		"orders.csv": "out_order_no,amount,owed_since\nA1,1250,2026-01-02 10:00\nA2,,\nA3,12.50,\nA4,,2999-01-01 10:00\nA5,99999999999999,\n",
+		"orders.jsonl": `{"out_order_no":"A1","amount":1250,"owed_since":"2026-01-02T10:00:00+08:00"}` + "\n" + `{"out_order_no":"A2"}` + "\n" +
+			`{"out_order_no":"A3","amount":"12.50"}` + "\n" + `{"out_order_no":"A4","owed_since":"2999-01-01 10:00"}` + "\n" + `{"out_order_no":"A5","amount":99999999999999}` + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			pr, server := newProgram(t)
+			got := pr.run(t.Context(), "file", writeFile(t, name, text))
+			if got.status != 3 {
+				t.Errorf("status %d", got.status)
+			}
+			for _, want := range []string{"A1 accepted", "A2 accepted", `amount is "12.50", which looks like yuan: write fen, 1250`, "owed_since lies in the future", "amount is 99999999999999; only 0 to "} {
+				if !strings.Contains(got.stdout, want) {
+					t.Errorf("%q is not in\n%s", want, got.stdout)
+				}
+			}
+			if o := order(t, server, "A1"); o.BillingAmount == nil || *o.BillingAmount != 1250 || !o.OwedSince.Equal(since) || o.TotalAmount != nil {
+				t.Errorf("A1 is %+v", o)
+			}
+			if o := order(t, server, "A2"); o.BillingAmount != nil || !o.OwedSince.IsZero() {
+				t.Errorf("A2 is %+v", o)
+			}
+		})
+	}
+}
+
+// What the rows have in common is told at the end, also in a dry run.
+func TestFile_Warnings(t *testing.T) {
+	text := "out_order_no,at,note\n20260101123456700000,,\n20260101123456800000,2126-12-24 10:00,\nA\xb5\xd8,,\n"
+	want := []string{
+		"orders.csv: warning: all 2 order numbers of more than 15 digits end in zeros from digit 16 on, as Excel rounds them",
+		"orders.csv: warning: 1 rows start in the far future, the first in line 3: 2126-12-24 10:00 is more than ten years from now",
+		"orders.csv: warning: 1 rows are probably in GBK and were left out: save the file as \"CSV UTF-8\"",
+	}
+	pr, _ := newProgram(t)
+	for _, flags := range [][]string{{"--dry-run"}, nil} {
+		got := pr.run(t.Context(), append([]string{"file", writeFile(t, "orders.csv", text)}, flags...)...)
+		if got.status != 3 {
+			t.Errorf("%v: status %d", flags, got.status)
+		}
+		for _, w := range want {
+			if strings.Count(got.stderr, w) != 1 {
+				t.Errorf("%v: %q is not told once:\n%s", flags, w, got.stderr)
+			}
+		}
 	}
 }
 

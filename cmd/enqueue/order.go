@@ -16,9 +16,11 @@ import (
 type orderCommand struct {
 	commonFlags
 
-	Numbers numbers  `arg:"" optional:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
-	At      *string  `placeholder:"TIME" help:"Not before: 2006-01-02T15:04:05+08:00, \"2006-01-02 15:04\" (Asia/Shanghai), or from now on, as 2h or +90m."`
-	Wait    waitFlag `help:"Wait until each order has ended, and print how. With --wait=TIMEOUT, such as --wait=30s, at most so long."`
+	Numbers   numbers  `arg:"" optional:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
+	At        *string  `placeholder:"TIME" help:"Not before: 2006-01-02T15:04:05+08:00, \"2006-01-02 15:04\" (Asia/Shanghai), or from now on, as 2h or +90m."`
+	Amount    *string  `placeholder:"FEN" help:"What billing says is owed, in fen: 1250 for 12.50 yuan. Shown until WeChat Pay has signed a total; changes nothing of how the order is collected."`
+	OwedSince *string  `name:"owed-since" placeholder:"TIME" help:"Since when it is owed, as billing says; the time has the forms of --at, and lies in the past."`
+	Wait      waitFlag `help:"Wait until each order has ended, and print how. With --wait=TIMEOUT, such as --wait=30s, at most so long."`
 }
 
 // Help is what "enqueue order --help" says in full.
@@ -28,6 +30,7 @@ func (orderCommand) Help() string {
     enqueue order BIKE-1001 BIKE-1002
     enqueue order BIKE-1001 --at "2026-12-24 10:00"
     enqueue order BIKE-1001 --wait=5m --json
+    enqueue order BIKE-1001 --amount 1250 --owed-since "2026-11-01 10:00"
     enqueue order --reopen BIKE-1001
     enqueue order BIKE-1002 -- -ODD-NUMBER
 
@@ -57,12 +60,21 @@ func (c orderCommand) run(ctx context.Context, p process, s config.ClientSetting
 		return p.complain(config.ExitUsage, err)
 	}
 
+	said, err := c.billing()
+	if err != nil {
+		return p.complain(config.ExitUsage, err)
+	}
 	items := make([]item, len(c.Numbers))
 	for i, no := range c.Numbers {
-		items[i] = c.item(no, at, d)
+		items[i] = item{order: said}
+		items[i].order.Payload = tasks.Payload{MchID: d.MchID, OutOrderNo: no, AppID: d.AppID, ServiceID: d.ServiceID}
+		items[i].order.At = at
 	}
 
 	r := newReporter(p, c.JSON)
+	if warning := intake.FarAhead(at, time.Now()); warning != "" {
+		r.say("warning: --at: %s", warning)
+	}
 	client, err := connect(ctx, p, cfg, "handed over")
 	if err != nil {
 		return r.unreachable(items, err)
@@ -88,12 +100,28 @@ func (c orderCommand) run(ctx context.Context, p process, s config.ClientSetting
 	return status
 }
 
-func (c orderCommand) item(no string, at time.Time, d config.Order) item {
-	return item{order: tasks.Order{
-		Payload: tasks.Payload{MchID: d.MchID, OutOrderNo: no, AppID: d.AppID, ServiceID: d.ServiceID},
-		At:      at,
-		Reopen:  c.Reopen,
-	}}
+// billing is an order with what the flags say of every order, number and start
+// aside.
+func (c orderCommand) billing() (tasks.Order, error) {
+	o := tasks.Order{Reopen: c.Reopen}
+	var err error
+	if c.Amount != nil {
+		if o.Amount, err = intake.ParseAmount(strings.TrimSpace(*c.Amount)); err != nil {
+			return o, fmt.Errorf("--amount %w", err)
+		}
+	}
+	if c.OwedSince != nil {
+		if o.OwedSince, err = intake.ParseTime(strings.TrimSpace(*c.OwedSince)); err != nil {
+			return o, fmt.Errorf("--owed-since %w", err)
+		}
+	}
+	// What is wrong with the flags is told once, and not with every number.
+	check := o
+	check.Payload = tasks.Payload{MchID: "1", OutOrderNo: "1", AppID: "a", ServiceID: "s"}
+	if field := (*tasks.FieldError)(nil); errors.As(check.Validate(), &field) {
+		return o, fmt.Errorf("--%s %s", strings.ReplaceAll(field.Field, "_", "-"), field.Problem)
+	}
+	return o, nil
 }
 
 // strayTimeout finds the time-out of somebody who wrote "--wait 30s".

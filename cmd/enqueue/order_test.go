@@ -79,7 +79,7 @@ func TestOrder_FlagsWinOverEnvironment(t *testing.T) {
 
 func TestOrder_At(t *testing.T) {
 	pr, server := newProgram(t)
-	wantRun(t, pr.run(t.Context(), "order", "A1", "--at", "2099-12-24 10:00"), 0, []string{"A1 accepted"})
+	wantRun(t, pr.run(t.Context(), "order", "A1", "--at", "2099-12-24 10:00"), 0, []string{"A1 accepted"}, "warning: --at: 2099-12-24 10:00 is more than ten years from now: check the year")
 	if got, want := order(t, server, "A1").NextDueAt, time.Date(2099, 12, 24, 2, 0, 0, 0, time.UTC); !got.Equal(want) {
 		t.Errorf("due at %v, want %v", got, want)
 	}
@@ -88,6 +88,10 @@ func TestOrder_At(t *testing.T) {
 		t.Errorf("due in %v, want 2h", in)
 	}
 	wantRun(t, pr.run(t.Context(), "order", "A2", "--at", ""), 2, nil, "--at is empty")
+	wantRun(t, pr.run(t.Context(), "order", "A4", "--amount=1250", "--owed-since=2026-01-02 10:00"), 0, []string{"A4 accepted"})
+	if o := order(t, server, "A4"); o.BillingAmount == nil || *o.BillingAmount != 1250 || !o.OwedSince.Equal(time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC)) {
+		t.Errorf("A4 is %+v", o)
+	}
 }
 
 // Numbers may begin with a dash; those stand behind --, wherever that is.
@@ -130,6 +134,11 @@ func TestOrder_Usage(t *testing.T) {
 		{"bad merchant", []string{"order", "A1", "--mchid=x"}, nil, "--mchid has 'x' at position 1; only digits are allowed"},
 		{"bad service", []string{"order", "A1", "--service-id=a.b"}, nil, "--service-id has '.' at position 2"},
 		{"bad time", []string{"order", "A1", "--at=soon"}, nil, `--at is "soon", which is no time`},
+		{"an amount in yuan", []string{"order", "A1", "--amount=12.50"}, nil, `--amount is "12.50", which looks like yuan: write fen, 1250`},
+		{"no amount", []string{"order", "A1", "--amount="}, nil, `--amount is ""; write fen as a whole number`},
+		{"an amount too large", []string{"order", "A1", "--amount=99999999999999"}, nil, "--amount is 99999999999999; only 0 to "},
+		{"owed since the future", []string{"order", "A1", "--owed-since=2999-01-01 10:00"}, nil, "--owed-since lies in the future"},
+		{"owed since when", []string{"order", "A1", "--owed-since=soon"}, nil, `--owed-since is "soon", which is no time`},
 		{"time gone by", []string{"order", "A1", "--at=-2h"}, nil, "--at is -2h, which is in the past"},
 		{"bad time-out", []string{"order", "A1", "--wait=soon"}, nil, `"soon" is not a time-out`},
 		{"time-out of nothing", []string{"order", "A1", "--wait=0s"}, nil, `"0s" is not a time-out`},

@@ -14,7 +14,9 @@ func (in *Reader) readHeader(first line) (header, error) {
 	if first.over {
 		return header{}, &FormatError{fmt.Sprintf("has no header row: its first line %v", errTooLong)}
 	}
-	if err := checkText(first.text); err != nil {
+	if err := checkText(first.text); errors.Is(err, errGBK) {
+		return header{}, &FormatError{"is not in UTF-8, but probably in GBK: " + toUTF8}
+	} else if err != nil {
 		return header{}, &FormatError{fmt.Sprintf("cannot be read: its header row %v", err)}
 	}
 	if strings.ContainsRune(first.text, '\r') {
@@ -34,8 +36,10 @@ func (in *Reader) readHeader(first line) (header, error) {
 	}
 	if !slices.Contains(row, colOutOrderNo) {
 		hint := ""
-		if strings.ContainsAny(first.text, ";\t") {
-			hint = "; columns are separated by commas"
+		for sep, name := range map[string]string{";": "semicolons", "\t": "tabs"} {
+			if strings.Contains(first.text, sep) {
+				hint = "; its columns are separated by " + name + ": save it again with commas"
+			}
 		}
 		return header{}, &FormatError{fmt.Sprintf("has no column %s: its header row has %s%s", colOutOrderNo, quoteAll(row), hint)}
 	}

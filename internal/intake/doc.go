@@ -14,10 +14,11 @@ type Format string
 // The formats.
 const (
 	// CSV has a header row that names out_order_no and any of mchid, appid,
-	// service_id and at, in any order. Other columns are let through. Spaces
-	// around values are dropped.
+	// service_id, at, amount and owed_since, in any order. Other columns are let
+	// through. Spaces around values are dropped.
 	CSV Format = "csv"
-	// JSONL has one JSON object a line, with the same names, all strings.
+	// JSONL has one JSON object a line, with the same names, all strings;
+	// amount may also be a number.
 	JSONL Format = "jsonl"
 )
 

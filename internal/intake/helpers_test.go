@@ -45,6 +45,12 @@ func show(row Row) string {
 	if !row.At.IsZero() {
 		s += " at " + row.At.UTC().Format("2006-01-02T15:04:05Z")
 	}
+	if row.Amount != 0 {
+		s += fmt.Sprintf(" %d fen", row.Amount)
+	}
+	if !row.OwedSince.IsZero() {
+		s += " owed since " + row.OwedSince.UTC().Format("2006-01-02T15:04:05Z")
+	}
 	if row.Err != nil {
 		s += " ! " + row.Err.Error()
 	}

@@ -52,6 +52,8 @@ func stringValue(m member) (string, error) {
 		var s string
 		err := json.Unmarshal(m.value, &s)
 		return s, err
+	case m.name == colAmount && (c == '-' || c >= '0' && c <= '9'):
+		return string(m.value), nil
 	case c == '-' || c >= '0' && c <= '9':
 		return "", fmt.Errorf("%s is a number; write it in quotes, because numbers lose leading zeros", m.name)
 	case c == 'n':

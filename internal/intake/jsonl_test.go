@@ -23,6 +23,9 @@ func TestReader_JSONL(t *testing.T) {
 		{"escapes", `{"out_order_no":"\u0041\u0031"}`, []string{"1 A1"}},
 		{"spaces in a value are part of it", `{"out_order_no":" A1"}`, []string{"1  A1"}},
 
+		{"amounts", `{"out_order_no":"A1","amount":1250}` + "\n" + `{"out_order_no":"A2","amount":"7","owed_since":"2026-12-24 10:00"}`, []string{"1 A1 1250 fen", "2 A2 7 fen owed since 2026-12-24T02:00:00Z"}},
+		{"amounts that are no fen", `{"out_order_no":"A1","amount":12.5}` + "\n" + `{"out_order_no":"A2","amount":1e3}` + "\n" + `{"out_order_no":"A3","amount":-1}`,
+			[]string{`1 A1 ! amount is "12.5", which looks like yuan: write fen, 1250`, `2 A2 ! amount is "1e3"; write fen as a whole number, …`, `3 A3 ! amount is "-1"; it must not be below 0`}},
 		{"a number as order number", `{"out_order_no":42}`, []string{"1 ! out_order_no is a number; write it in quotes, because numbers lose leading zeros"}},
 		{"a number as merchant", `{"out_order_no":"A1","mchid":19}`, []string{"1 A1 ! mchid is a number; …"}},
 		{"an object as order number", `{"out_order_no":{}}`, []string{"1 ! out_order_no is not a string; …"}},

@@ -16,6 +16,8 @@ const (
 	colAppID      = "appid"
 	colServiceID  = "service_id"
 	colAt         = "at"
+	colAmount     = "amount"
+	colOwedSince  = "owed_since"
 )
 
 // The names that Rejects adds. They are passed over when read, so that a
@@ -28,7 +30,7 @@ const (
 
 func isOrderColumn(name string) bool {
 	switch name {
-	case colMchID, colOutOrderNo, colAppID, colServiceID, colAt:
+	case colMchID, colOutOrderNo, colAppID, colServiceID, colAt, colAmount, colOwedSince:
 		return true
 	}
 	return false
@@ -42,10 +44,12 @@ func isRejectsColumn(name string) bool {
 type Row struct {
 	Line int64 // where the row starts, from 1
 
-	// What the row says, empty where it says nothing. Nothing but At is
-	// judged.
+	// What the row says, empty where it says nothing. The numbers and names are
+	// not judged, except for what Excel leaves in them.
 	MchID, OutOrderNo, AppID, ServiceID string
 	At                                  time.Time
+	Amount                              int64 // fen; 0 where the row has none
+	OwedSince                           time.Time
 
 	// Err is why the row cannot be an order; it goes on where "line N:" ends.
 	// The fields above then hold what could be understood.
@@ -59,6 +63,12 @@ type Row struct {
 // set gives the row one of the values an order is made of.
 func (r *Row) set(name, value string) error {
 	switch name {
+	case colMchID, colOutOrderNo, colAppID, colServiceID:
+		if err := excelTrace(value); err != nil {
+			return fmt.Errorf("%s %w", name, err)
+		}
+	}
+	switch name {
 	case colMchID:
 		r.MchID = value
 	case colOutOrderNo:
@@ -68,15 +78,25 @@ func (r *Row) set(name, value string) error {
 	case colServiceID:
 		r.ServiceID = value
 	case colAt:
-		if value == "" {
-			return nil
-		}
-		at, err := ParseTime(value)
-		if err != nil {
-			return fmt.Errorf("%s %w", colAt, err)
-		}
-		r.At = at
+		return parseInto(&r.At, name, value, ParseTime)
+	case colOwedSince:
+		return parseInto(&r.OwedSince, name, value, ParseTime)
+	case colAmount:
+		return parseInto(&r.Amount, name, value, ParseAmount)
 	}
+	return nil
+}
+
+// parseInto sets target where there is a value. Its error begins with the name.
+func parseInto[T any](target *T, name, value string, parse func(string) (T, error)) error {
+	if value == "" {
+		return nil
+	}
+	v, err := parse(value)
+	if err != nil {
+		return fmt.Errorf("%s %w", name, err)
+	}
+	*target = v
 	return nil
 }
 
@@ -85,6 +105,7 @@ type Reader struct {
 	lines  *lines
 	format Format
 	csv    header // of a CSV file
+	signs  signs
 }
 
 // NewReader begins to read a file, as far as a CSV file's header row. Without a
@@ -118,14 +139,27 @@ func NewReader(r io.Reader, format Format) (*Reader, error) {
 		in.lines.putBack(first)
 		return in, nil
 	}
+	// Excel writes such a line to tell itself which character separates columns.
+	if sep, ok := strings.CutPrefix(strings.ToLower(start), "sep="); ok {
+		if sep != "," {
+			return nil, &FormatError{fmt.Sprintf("begins with the line %q: save it again with commas between the columns", shorten(start, 20))}
+		}
+		if first, err = in.lines.nextFilled(); errors.Is(err, io.EOF) {
+			return nil, &FormatError{"has no header row behind its line sep=,"}
+		} else if err != nil {
+			return nil, err
+		}
+	}
 	in.csv, err = in.readHeader(first)
 	return in, err
 }
 
+const inUTF16 = `is in UTF-16: save it as "CSV UTF-8", or convert it by "iconv -f UTF-16 -t UTF-8"`
+
 // marks are how files begin that are no text in UTF-8.
 var marks = []struct{ bytes, problem string }{
-	{"\xff\xfe", "is in UTF-16: save it as UTF-8"},
-	{"\xfe\xff", "is in UTF-16: save it as UTF-8"},
+	{"\xff\xfe", inUTF16},
+	{"\xfe\xff", inUTF16},
 	{"\x1f\x8b", `is compressed: feed it in by "zcat FILE | enqueue file -"`},
 	{"PK\x03\x04", "is a ZIP archive or an Excel workbook: save the sheet as CSV UTF-8"},
 }
@@ -139,6 +173,10 @@ func (in *Reader) begin() error {
 	start, err := r.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
+	}
+	// Of ASCII text, UTF-16 without a mark has every second byte 0.
+	if len(start) == 4 && (start[0] == 0 && start[2] == 0 || start[1] == 0 && start[3] == 0) {
+		return &FormatError{inUTF16}
 	}
 	for _, m := range marks {
 		if strings.HasPrefix(string(start), m.bytes) {
@@ -195,11 +233,20 @@ func (in *Reader) Next() (Row, error) {
 	if first.over {
 		return badLine(first, errTooLong), nil
 	}
+	var row Row
 	if in.format == JSONL {
-		return readObject(first), nil
+		row = readObject(first)
+	} else {
+		row = in.readRecord(first)
 	}
-	return in.readRecord(first), nil
+	in.signs.see(row, in.format, time.Now())
+	return row, nil
 }
+
+// Warnings returns what the rows read so far have in common that the
+// operator should know, a sentence each. Call it
+// when Next has returned io.EOF.
+func (in *Reader) Warnings() []string { return in.signs.warnings() }
 
 var errTooLong = fmt.Errorf("is longer than %d KiB", MaxRow>>10)
 
@@ -213,8 +260,11 @@ func checkText(text string) error {
 	if strings.IndexByte(text, 0) >= 0 {
 		return errors.New("has a NUL byte in it")
 	}
-	if !utf8.ValidString(text) {
-		return errors.New("is not valid UTF-8 (a file in GBK has to be converted first)")
+	switch {
+	case utf8.ValidString(text):
+		return nil
+	case looksLikeGBK(text):
+		return errGBK
 	}
-	return nil
+	return errors.New("is not valid UTF-8")
 }

@@ -25,12 +25,18 @@ func TestNewReader_FilesThatHoldNoOrders(t *testing.T) {
 		{"a byte order mark only", "\ufeff", CSV, "is empty: no header row"},
 		{"no column of order numbers", "order,appid\nA1,wx\n", CSV, `has no column out_order_no: its header row has "order", "appid"`},
 		{"a name in capitals", "OUT_ORDER_NO\nA1\n", CSV, `its header row has "OUT_ORDER_NO"`},
-		{"semicolons", "out_order_no;appid\nA1;wx\n", CSV, "columns are separated by commas"},
+		{"semicolons", "out_order_no;appid\nA1;wx\n", CSV, "its columns are separated by semicolons: save it again with commas"},
+		{"tabs", "out_order_no\tappid\nA1\twx\n", CSV, "its columns are separated by tabs: save it again with commas"},
+		{"Excel's line for another separator", "sep=;\nout_order_no;appid\n", CSV, `begins with the line "sep=;": save it again with commas`},
+		{"Excel's line and nothing else", "sep=,\n", CSV, "has no header row behind its line sep=,"},
 		{"a column of ours twice", "out_order_no,appid,appid\n", CSV, "has the column appid twice"},
 		{"UTF-16", "\xff\xfeo\x00u\x00", CSV, "is in UTF-16"},
 		{"UTF-16, the other way round", "\xfe\xff\x00o\x00u", "", "is in UTF-16"},
-		{"UTF-16 without a mark", "o\x00u\x00t\x00", CSV, "its header row has a NUL byte"},
-		{"GBK", "out_order_no,\xb5\xd8\nA1,x\n", CSV, "its header row is not valid UTF-8"},
+		{"UTF-16 without a mark", "o\x00u\x00t\x00", CSV, "is in UTF-16"},
+		{"UTF-16 without a mark, the other way round", "\x00o\x00u\x00t", CSV, "is in UTF-16"},
+		{"a NUL byte", "out_order_no,\x00\n", CSV, "its header row has a NUL byte"},
+		{"GBK", "out_order_no,\xb5\xd8\nA1,x\n", CSV, `is not in UTF-8, but probably in GBK: save the file as "CSV UTF-8", or convert it by "iconv -f GB18030 -t UTF-8"`},
+		{"no text", "out_order_no,\xff\nA1,x\n", CSV, "its header row is not valid UTF-8"},
 		{"gzip", "\x1f\x8b\x08\x00", "", "is compressed"},
 		{"a workbook", "PK\x03\x04...", CSV, "save the sheet as CSV"},
 		{"CR alone", "out_order_no\rA1\rA2\r", CSV, "end in CR alone"},
@@ -73,11 +79,11 @@ func TestNewReader_GuessesTheFormat(t *testing.T) {
 }
 
 func TestReader_Columns(t *testing.T) {
-	in, err := NewReader(strings.NewReader("amount,out_order_no,appid,line,name\n"), CSV)
+	in, err := NewReader(strings.NewReader("price,out_order_no,appid,line,name\n"), CSV)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := in.Ignored(); !slices.Equal(got, []string{"amount", "name"}) {
+	if got := in.Ignored(); !slices.Equal(got, []string{"price", "name"}) {
 		t.Errorf("ignored %q", got)
 	}
 	if !in.Has("appid") || in.Has("service_id") {

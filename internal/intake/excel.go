@@ -1,0 +1,135 @@
+package intake
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// asText is what keeps Excel from taking numbers for quantities.
+const asText = "format the column as text and export again"
+
+// scientific is how Excel writes a long number in a column that is not formatted
+// as text. No order number has a point or a plus.
+var scientific = regexp.MustCompile(`^-?\d([.,]\d+)?E\+\d{1,3}$`)
+
+// excelTrace names what a spreadsheet has left in a number or a name. The error
+// continues where the field's name ends.
+func excelTrace(value string) error {
+	if value == "" {
+		return nil
+	}
+	shown := shorten(value, 40)
+	switch {
+	case scientific.MatchString(strings.ToUpper(value)):
+		return fmt.Errorf("is %q: Excel has turned the number into this, and its last digits are lost; %s", shown, asText)
+	case value[0] == '#':
+		return fmt.Errorf("is %q, which Excel writes where it cannot show a value; mend the cell, %s", shown, asText)
+	case strings.HasPrefix(value, `="`):
+		return fmt.Errorf("is %q, a formula; write the value alone", shown)
+	case value[0] == '\'' || strings.HasPrefix(value, "‘") || strings.HasPrefix(value, "’"):
+		return fmt.Errorf("is %q, with an apostrophe before it, which marks text in Excel; remove the apostrophe", shown)
+	case value[0] == '`':
+		return fmt.Errorf("is %q, with a backtick before it, as in WeChat Pay's bills; remove the backtick", shown)
+	}
+	for _, r := range value {
+		switch {
+		case r >= '！' && r <= '～': // the wide forms of ! to ~
+			return fmt.Errorf("is %q, with the full-width %q in it; write %q", shown, r, r-'！'+'!')
+		case r == '\u3000':
+			return fmt.Errorf("is %q, with a full-width space in it; remove it", shown)
+		case r == '\u200b' || r == '\u200c' || r == '\u200d' || r == '\u2060' || r == '\ufeff' || r == '\u00a0':
+			return fmt.Errorf("is %q, with a character in it that cannot be seen; remove it", shown)
+		}
+	}
+	return nil
+}
+
+// errGBK is the error of a line in the encoding of a Chinese Windows. The remedy,
+// toUTF8, is for the whole file, and is said once.
+var errGBK = errors.New("is not valid UTF-8, but probably GBK")
+
+const toUTF8 = `save the file as "CSV UTF-8", or convert it by "iconv -f GB18030 -t UTF-8"`
+
+// looksLikeGBK reports whether all of the text that is not ASCII has the form of
+// GBK: pairs of bytes, of which the second can be an ASCII letter.
+func looksLikeGBK(text string) bool {
+	pairs := 0
+	for i := 0; i < len(text); i++ {
+		if text[i] < 0x80 {
+			continue
+		}
+		if text[i] < 0x81 || text[i] > 0xfe || i+1 == len(text) {
+			return false
+		}
+		if i++; text[i] < 0x40 || text[i] == 0x7f || text[i] > 0xfe {
+			return false
+		}
+		pairs++
+	}
+	return pairs > 0
+}
+
+// farAhead is how far away a start may be before it is taken for a mistake.
+const farAhead = 10 * 365 * 24 * time.Hour
+
+// FarAhead returns a warning where an order is to start so far in the future
+// that the year is probably wrong, else "".
+func FarAhead(at, now time.Time) string {
+	if at.Sub(now) <= farAhead {
+		return ""
+	}
+	return fmt.Sprintf("%s is more than ten years from now: check the year", at.In(shanghai()).Format("2006-01-02 15:04"))
+}
+
+// signs are what only many rows together show.
+type signs struct {
+	gbk        int64 // rows
+	long       int64 // order numbers of digits alone, more than Excel keeps
+	rounded    int64 // those of them that end in zeros where Excel stops
+	zeros      int64 // how many zeros these end in
+	far        int64 // rows that start far ahead
+	farLine    int64 // the first of them
+	farWarning string
+}
+
+// excelDigits is how many digits of a number Excel keeps; the others become 0.
+const excelDigits = 15
+
+func (s *signs) see(row Row, format Format, now time.Time) {
+	if errors.Is(row.Err, errGBK) {
+		s.gbk++
+	}
+	if no := row.OutOrderNo; format == CSV && len(no) > excelDigits && strings.Trim(no, "0123456789") == "" {
+		s.long++
+		if rest := no[excelDigits:]; strings.Trim(rest, "0") == "" {
+			s.rounded++
+			s.zeros += int64(len(rest))
+		}
+	}
+	if w := FarAhead(row.At, now); w != "" {
+		if s.far++; s.far == 1 {
+			s.farLine, s.farWarning = row.Line, w
+		}
+	}
+}
+
+// enoughZeros makes chance improbable: one file in a thousand whose numbers are
+// right would have as many.
+const enoughZeros = 3
+
+func (s *signs) warnings() []string {
+	var all []string
+	if s.gbk > 0 {
+		all = append(all, fmt.Sprintf("%d rows are probably in GBK and were left out: %s, and run the command again", s.gbk, toUTF8))
+	}
+	if s.rounded == s.long && s.zeros >= enoughZeros {
+		all = append(all, fmt.Sprintf("all %d order numbers of more than %d digits end in zeros from digit %d on, as Excel rounds them: compare them with their source; if they are rounded, %s", s.long, excelDigits, excelDigits+1, asText))
+	}
+	if s.far > 0 {
+		all = append(all, fmt.Sprintf("%d rows start in the far future, the first in line %d: %s", s.far, s.farLine, s.farWarning))
+	}
+	return all
+}
