@@ -102,6 +102,7 @@ type order struct {
 func orderOf(e ledger.Event) order {
 	o := order{Event: e, LastEventID: e.ID, UpdatedAt: e.At}
 	_, o.UpdatedN = e.Position()
+	o.Payments = nil // a table of their own
 	o.ID, o.Type, o.At, o.Call, o.Verdict, o.Code, o.DetailCode = "", "", time.Time{}, "", "", "", ""
 	return o
 }

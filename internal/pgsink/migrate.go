@@ -106,7 +106,7 @@ func schemaOf(ctx context.Context, tx pgx.Tx) (string, error) {
 // those names that are somebody else's are refused.
 func versionOf(ctx context.Context, tx pgx.Tx, schema string) (int, error) {
 	rows, err := tx.Query(ctx, `select relname::text from pg_class
-		where relnamespace = to_regnamespace($1) and relname in ('payscore_schema', 'orders', 'events') order by relname`,
+		where relnamespace = to_regnamespace($1) and relname in ('payscore_schema', 'payments', 'orders', 'events') order by relname`,
 		pgx.Identifier{schema}.Sanitize())
 	if err != nil {
 		return 0, err
@@ -124,7 +124,7 @@ func versionOf(ctx context.Context, tx pgx.Tx, schema string) (int, error) {
 		return 0, refused("schema %s has a table %s that is not this program's: %s", schema, strings.Join(names, " and a table "), ownSchema)
 	}
 	_, err = tx.Exec(ctx, `create table payscore_schema (version int not null primary key, applied_at timestamptz not null default now());
-		comment on table payscore_schema is 'Which migrations of payscore-collector (outcomes sink postgres) the tables orders and events have had.'`)
+		comment on table payscore_schema is 'Which migrations of payscore-collector (outcomes sink postgres) the tables orders, events and payments have had.'`)
 	return 0, err
 }
 

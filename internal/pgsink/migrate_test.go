@@ -76,12 +76,42 @@ func TestPrepare(t *testing.T) {
 		if diff := cmp.Diff(want, names); diff != "" {
 			t.Errorf("columns of events (-JSON +columns):\n%s", diff)
 		}
-		for _, table := range []string{"events", "orders"} {
+		// An order has what its newest event says of it, except for the call, and
+		// except for the payments, which have a table.
+		for _, name := range []string{"id", "type", "at", "payments", "call", "verdict", "code", "detail_code"} {
+			want = slices.DeleteFunc(want, func(n string) bool { return n == name })
+		}
+		names = nil
+		for _, c := range columns(t, conn, "orders") {
+			if !slices.Contains([]string{"last_event_id", "updated_at", "updated_n"}, c.Name) { // the sink's own
+				names = append(names, c.Name)
+			}
+		}
+		slices.Sort(names)
+		if diff := cmp.Diff(want, names); diff != "" {
+			t.Errorf("columns of orders (-JSON +columns):\n%s", diff)
+		}
+		want, names = nil, nil
+		for _, f := range reflect.VisibleFields(reflect.TypeFor[ledger.Payment]()) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			want = append(want, name)
+		}
+		for _, c := range columns(t, conn, "payments") {
+			if !slices.Contains([]string{"mchid", "out_order_no", "payment_key", "learnt_at", "derived"}, c.Name) {
+				names = append(names, c.Name)
+			}
+		}
+		slices.Sort(names)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, names); diff != "" {
+			t.Errorf("columns of payments (-JSON +columns):\n%s", diff)
+		}
+		for _, table := range []string{"events", "orders", "payments"} {
 			for _, c := range columns(t, conn, table) {
 				if c.Comment == "" {
 					t.Errorf("%s.%s has no comment", table, c.Name)
 				}
-				if strings.HasSuffix(c.Name, "_amount") && !strings.Contains(c.Comment, "fen") {
+				if strings.HasSuffix(c.Name, "amount") && !strings.Contains(c.Comment, "fen") {
 					t.Errorf("the comment on %s.%s does not say the unit: %s", table, c.Name, c.Comment)
 				}
 			}
@@ -107,7 +137,7 @@ func TestPrepare(t *testing.T) {
 		}
 	})
 	t.Run("refuses tables that are somebody else's, and says where to go", func(t *testing.T) {
-		for table, way := range map[string]string{"orders": "search_path=payscore", "events": "options=-csearch_path%3Dpayscore"} {
+		for table, way := range map[string]string{"orders": "search_path=payscore", "payments": "search_path=payscore", "events": "options=-csearch_path%3Dpayscore"} {
 			url := server.Database(t, "theirs_"+table)
 			server.Exec(t, url, "create table "+table+" (id int)")
 			refusedWith(t, url, "has a table "+table+" that is not this program's", "give DATABASE_URL a search_path of its own")

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/rs/zerolog"
 
@@ -103,7 +104,8 @@ func (s *Sink) Prepare(ctx context.Context) (fresh bool, err error) {
 
 // Write is an outcomes.Handler. It returns nil when the events are in the tables,
 // or were found to be such that the tables can never take them, which is logged
-// and counted. Until then it goes on, to the end of ctx and a moment longer.
+// and counted. Until then it tries again, to the end of ctx and a moment longer.
+// Where a table or a column is missing, it returns a *Refused that names it.
 func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
 	conflicts := 0
 	for wait := firstPause; ; {
@@ -129,6 +131,9 @@ func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
 			}
 			// The tables refuse every event: somebody has changed them, and
 			// can change them back.
+		}
+		if pg := (*pgconn.PgError)(nil); kind == changed && errors.As(err, &pg) {
+			return refused("PostgreSQL says: %s: the tables have been changed since the start; put back what is missing, then start again, and the events that were not written are written then", oneLine(pg.Message))
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()

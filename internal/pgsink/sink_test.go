@@ -50,6 +50,8 @@ func TestSinkWrite(t *testing.T) {
 		e := event("A|1*_-", 1763967600123, 7, 3, tasks.Withdrawn)
 		e.Type, e.PaidAmount, e.LatePaymentAt = "order.paid", &paid, e.At
 		e.Reason, e.OrderID, e.TransactionID, e.PaidType = `现金 "paid" \ 'elsewhere'`, "1", "42", "NEWTON"
+		e.Payments = []ledger.Payment{{TransactionID: "41", Amount: 5, PaidType: "NEWTON", PaidAt: e.At.Truncate(time.Second)}, {Amount: 7, PaidType: "MCH", Seq: 2}}
+		e.BillingAmount, e.OwedSince = &paid, e.At.Add(-time.Hour)
 		e.Sync, e.Call, e.Verdict, e.Code, e.DetailCode = ledger.SyncFailed, "notification", "paid", "OK", "0"
 		bare := ledger.Event{ID: mchA + "-5-0", Type: "order.opened", At: time.UnixMilli(5).UTC(), MchID: mchA, OutOrderNo: "B", State: tasks.Queued}
 		write(t, s, []ledger.Event{bare, e})
@@ -91,6 +93,7 @@ func TestSinkWrite(t *testing.T) {
 		write(t, s, []ledger.Event{reopened, ended})
 		wantTables(t, url, []ledger.Event{ended, reopened})
 		anew := event("A", 1763967600001, 0, 1, tasks.Queued)
+		anew.OpenedAt = anew.At
 		write(t, s, []ledger.Event{anew})
 		write(t, s, []ledger.Event{ended})
 		wantTables(t, url, []ledger.Event{ended, reopened, anew})

@@ -19,12 +19,26 @@ var insertEvents string
 //go:embed orders.sql
 var upsertOrders string
 
-// row is an event as both statements read it. The columns have the names of the
+//go:embed payments.sql
+var upsertPayments string
+
+//go:embed replaced.sql
+var deleteReplaced string
+
+//go:embed derived.sql
+var derivePayments string
+
+// row is an event as the statements read it. The columns have the names of the
 // JSON.
 type row struct {
 	ledger.Event
-	N int64 `json:"n"`
+	N     int64  `json:"n"`
+	Parts []part `json:"parts,omitempty"`
 }
+
+// part is one of the event's payments. Unlike the event's own JSON it always has
+// the seq, by which a payment is known until it has a transaction_id.
+type part ledger.Payment
 
 // stored is what one transaction changed.
 type stored struct{ events, orders int64 }
@@ -49,19 +63,35 @@ func (s *Sink) inTx(ctx context.Context, do func(pgx.Tx) error) error {
 
 func write(ctx context.Context, tx pgx.Tx, events []ledger.Event) (stored, error) {
 	rows := make([]row, len(events))
+	listed, derive := false, false
 	for i, e := range events {
 		_, n := e.Position()
-		rows[i] = row{e, n}
+		rows[i] = row{Event: e, N: n}
+		for _, p := range e.Payments {
+			rows[i].Parts = append(rows[i].Parts, part(p))
+			listed = true
+		}
+		// An event of a release that listed no payments.
+		derive = derive || len(e.Payments) == 0 && e.PaidAmount != nil && *e.PaidAmount > 0
 	}
 	body, err := json.Marshal(rows)
 	if err != nil {
 		return stored{}, fmt.Errorf("write the events as JSON: %w", err)
 	}
 	var done stored
+	// orders.sql locks the orders of the events, so that what comes after it sees
+	// all that other instances have written of them.
 	for _, statement := range []struct {
-		sql   string
-		count *int64
-	}{{insertEvents, &done.events}, {upsertOrders, &done.orders}} {
+		sql    string
+		count  *int64
+		needed bool
+	}{
+		{insertEvents, &done.events, true}, {upsertOrders, &done.orders, true},
+		{upsertPayments, new(int64), listed}, {deleteReplaced, new(int64), listed}, {derivePayments, new(int64), derive},
+	} {
+		if !statement.needed {
+			continue
+		}
 		tag, err := tx.Exec(ctx, statement.sql, string(body))
 		if err != nil {
 			return stored{}, err
@@ -94,6 +124,7 @@ const (
 	outage   failure = iota // to wait, and try again
 	conflict                // to try again at once: another transaction came first
 	badEvent                // to find the event that the tables refuse
+	changed                 // to end: a table or column is missing
 )
 
 func failureOf(err error) failure {
@@ -104,6 +135,8 @@ func failureOf(err error) failure {
 	switch pg.Code {
 	case pgSerialization, pgDeadlock:
 		return conflict
+	case pgUndefinedColumn, pgUndefinedTable:
+		return changed
 	}
 	switch pg.Code[:2] {
 	case "22", // data exception
@@ -117,6 +150,9 @@ func failureOf(err error) failure {
 const (
 	pgSerialization = "40001"
 	pgDeadlock      = "40P01"
+
+	pgUndefinedColumn = "42703"
+	pgUndefinedTable  = "42P01"
 )
 
 // plain is an error in one line: pgx has one for each address that it tried.
