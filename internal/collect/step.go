@@ -343,6 +343,8 @@ func closedMessage(r payscore.Reply, baseURL string, ahead time.Duration) string
 			clock = fmt.Sprintf(", and first of all the clock of this machine, which is %s", aside(ahead))
 		}
 		return "CALLS STOPPED for this merchant: WeChat Pay refuses its signature; check WECHATPAY_PRIVATE_KEY_FILE, WECHATPAY_SERIAL_NO, WECHATPAY_MCHID" + clock + tail + said
+	case r.NeedsAPIV3Key:
+		return "CALLS STOPPED for this merchant: replies are signed with a platform certificate, which this worker cannot download" + tail + said
 	case r.Reason == "unverified":
 		return "CALLS STOPPED for this merchant: replies do not carry WeChat Pay's signature; check WECHATPAY_PUBLIC_KEY_ID and WECHATPAY_PUBLIC_KEY_FILE, and what stands between" + tail + said
 	}

@@ -35,8 +35,9 @@ type Config struct {
 	SerialNo   string // of the merchant API certificate
 	PrivateKey *rsa.PrivateKey
 
-	// PublicKeyID and PublicKey verify replies. Without them the platform's
-	// certificates are downloaded, which needs APIV3Key.
+	// PublicKeyID and PublicKey verify replies. Without them, and where a reply
+	// names a platform certificate all the same, the platform's certificates are
+	// downloaded, which needs APIV3Key.
 	PublicKeyID string
 	PublicKey   *rsa.PublicKey
 	APIV3Key    string
@@ -63,9 +64,8 @@ type Client struct {
 	validator auth.Validator
 	wire      *wire
 
-	// certs verify notifications that name a platform certificate: it is the
-	// verifier itself where there is no public key, and nil where there is no
-	// APIv3 key.
+	// certs verify what names a platform certificate: it is the verifier itself
+	// where there is no public key, and nil where there is no APIv3 key.
 	certs    *platformCerts
 	apiV3Key string
 }
@@ -102,7 +102,10 @@ func New(cfg Config) (*Client, error) {
 		c.certs = newPlatformCerts(signer, httpClient, cfg.APIV3Key)
 	}
 	if cfg.PublicKey != nil {
-		c.verifier = verifiers.NewSHA256WithRSAPubkeyVerifier(cfg.PublicKeyID, *cfg.PublicKey)
+		c.verifier = &eitherKey{
+			public: verifiers.NewSHA256WithRSAPubkeyVerifier(cfg.PublicKeyID, *cfg.PublicKey),
+			certs:  c.certs, timeout: cfg.Timeout,
+		}
 	} else {
 		c.verifier = c.certs
 	}
@@ -210,8 +213,10 @@ func (c *Client) call(ctx context.Context, name Call, send func(context.Context)
 	reply.RequestID = clip(t.answer.header.Get(consts.RequestID))
 	if reply.HTTPStatus < 200 || reply.HTTPStatus > 299 {
 		reply.DetailCode = detailCode(reply.RequestID)
-		reply.Verified = c.validator.Validate(ctx, t.answer.response()) == nil
+		err := c.validator.Validate(ctx, t.answer.response())
+		reply.Verified = err == nil
 		reply.Forged = !reply.Verified && t.answer.header.Get(consts.WechatPaySignature) != ""
+		reply.NeedsAPIV3Key = errors.Is(err, errCertificateSigned)
 		decideError(&reply, t.answer.body)
 		return reply
 	}
@@ -220,6 +225,12 @@ func (c *Client) call(ctx context.Context, name Call, send func(context.Context)
 		// sends to see whether anybody checks: it says nothing.
 		reply.Verdict, reply.Reason, reply.Forged = Unknown, "unverified", true
 		reply.Message = clip("the reply's signature is not WeChat Pay's: " + err.Error())
+		switch {
+		case errors.Is(err, errCertificateSigned):
+			reply.NeedsAPIV3Key, reply.Message = true, errCertificateSigned.Error()
+		case errors.Is(err, errNoCerts):
+			reply.Message = "the reply names a platform certificate that could not be downloaded"
+		}
 		return reply
 	}
 	reply.Verified = true

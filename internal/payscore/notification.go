@@ -177,13 +177,13 @@ type witness struct {
 	err      error
 }
 
-// Verify implements auth.Verifier. Who has a WeChat Pay public key is notified
-// under it, or, while he moves to it, still under a platform certificate.
+// Verify implements auth.Verifier. No call has seen to the certificates before, as
+// for replies.
 func (w *witness) Verify(ctx context.Context, serial, message, signature string) error {
 	w.asked = true
 	c := w.client
 	switch {
-	case c.certs == nil, strings.HasPrefix(serial, publicKeyPrefix) && c.verifier != c.certs:
+	case c.verifier != c.certs:
 		w.err = c.verifier.Verify(ctx, serial, message, signature)
 	case !certificateSerial.MatchString(serial):
 		w.err = BadSignature
@@ -200,8 +200,6 @@ func (w *witness) Verify(ctx context.Context, serial, message, signature string)
 func (w *witness) GetSerial(ctx context.Context) (string, error) {
 	return w.client.verifier.GetSerial(ctx)
 }
-
-const publicKeyPrefix = "PUB_KEY_ID_"
 
 // certificateSerial is the form of platform certificates' serial numbers. For
 // anything else nobody need be asked.

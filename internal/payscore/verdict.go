@@ -98,6 +98,9 @@ type Reply struct {
 	Verified bool
 	// Forged: it carried a signature, and not one that our key verifies.
 	Forged bool
+	// NeedsAPIV3Key: it named a platform certificate, and without an APIv3 key
+	// none can be downloaded.
+	NeedsAPIV3Key bool
 
 	Sent    bool // false: the request certainly never left
 	Elapsed time.Duration

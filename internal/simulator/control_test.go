@@ -126,7 +126,7 @@ func TestControl_OrderAndReset(t *testing.T) {
 func TestControl_Faults(t *testing.T) {
 	b := setup(t)
 	const all = `{"error_5xx":0.1,"hang":0.1,"drop_before":0.1,"drop_after":0.1,"wrong_signature":0.1,"missing_signature":0.1,"html_502":0.1,` +
-		`"max_rate":50,"latency":"20ms","latency_jitter":"1.5s","pay_delay":"1m0s","order_gap":"0s","sign_error":true,"no_auth":true,"down":true,"seed":42}`
+		`"max_rate":50,"latency":"20ms","latency_jitter":"1.5s","pay_delay":"1m0s","order_gap":"0s","sign_error":true,"no_auth":true,"down":true,"sign_by_certificate":true,"seed":42}`
 	status, body := b.control(http.MethodPut, "/_sim/faults", all)
 	if status != 200 || body != all {
 		t.Errorf("put: %d %s, want 200 and the same back", status, body)

@@ -71,6 +71,11 @@ type Faults struct {
 	// Down answers every call with a proxy's 502 page.
 	Down bool `json:"down"`
 
+	// SignByCertificate signs replies under the platform certificate even where
+	// the client asks for the public key, as WeChat Pay does for a merchant who
+	// has stopped the move to it.
+	SignByCertificate bool `json:"sign_by_certificate"`
+
 	// Seed, where given, replaces the seed that decides which calls suffer.
 	Seed *uint64 `json:"seed,omitempty"`
 }

@@ -71,7 +71,7 @@ func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep
 	} else {
 		h.Set(headerRequestID, newRequestID(rep.fine))
 		h.Set("Content-Type", "application/json; charset=utf-8")
-		if err := s.id.sign(h, rep.body, rep.how, s.id.serialFor(r, c.kind), time.Now()); err != nil {
+		if err := s.id.sign(h, rep.body, rep.how, s.id.serialFor(r, c.kind, *s.faults.Load()), time.Now()); err != nil {
 			http.Error(w, "the simulator cannot sign: "+err.Error(), http.StatusInternalServerError)
 			return
 		}

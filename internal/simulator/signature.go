@@ -74,9 +74,9 @@ func (id identity) signature(timestamp, nonce string, body []byte, how signing) 
 
 // serialFor is the name under which a reply is signed: the certificate's
 // where the client says that it verifies with it, else the public key's.
-func (id identity) serialFor(r *http.Request, c Call) string {
+func (id identity) serialFor(r *http.Request, c Call, f Faults) string {
 	switch asked := r.Header.Get(headerSerial); {
-	case asked == id.CertificateSerialNo, asked == "" && c == CallCertificates:
+	case f.SignByCertificate, asked == id.CertificateSerialNo, asked == "" && c == CallCertificates:
 		// Who downloads certificates and names no key has none yet.
 		return id.CertificateSerialNo
 	default:

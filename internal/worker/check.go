@@ -123,6 +123,8 @@ func checkMerchant(ctx context.Context, work config.Work, m config.Merchant, c *
 	case payscore.NotFound:
 		c.ok(what, "WeChat Pay took our signature, and knows this mchid, appid and service_id%s", id)
 		switch {
+		case r.NeedsAPIV3Key:
+			c.problem(what, "its reply was signed with a platform certificate, although a public key is set (WeChat Pay does so where the change to the public key was stopped): set WECHATPAY_API_V3_KEY, with which the certificate is downloaded")
 		case r.Forged:
 			c.problem(what, "its reply carried a signature that our key does not verify: check WECHATPAY_PUBLIC_KEY_ID and WECHATPAY_PUBLIC_KEY_FILE, and the clock (now and then WeChat Pay sends a wrong signature on purpose: run the check again)")
 		case r.Verified:
