@@ -18,7 +18,7 @@ type Level string
 const (
 	OK      Level = "ok"
 	Warning Level = "warning" // work goes on, but something can be lost; said loudly
-	Problem Level = "problem" // the worker is not to start
+	Problem Level = "problem" // nothing is collected as long as it lasts
 )
 
 // Finding is one thing that Check looked at.
@@ -27,6 +27,10 @@ type Finding struct {
 	Node    string // host:port of the master, in a cluster; else empty
 	Subject string // connection, version, role, maxmemory-policy, persistence, memory or info
 	Text    string // one or two sentences, with the command that mends it
+
+	// Refusal is why Redis does not serve, where that is the problem. Without
+	// it, a problem is that Redis would lose what it is given.
+	Refusal *Refusal
 }
 
 // String is the finding in one line, without its level.
@@ -50,6 +54,22 @@ func (r Report) at(l Level) []Finding {
 	return slices.DeleteFunc(slices.Clone(r), func(f Finding) bool { return f.Level != l })
 }
 
+// Untrusted reports whether there is a problem that is no Refusal: Redis would
+// serve, and lose what it is given.
+func (r Report) Untrusted() bool {
+	return slices.ContainsFunc(r.Problems(), func(f Finding) bool { return f.Refusal == nil })
+}
+
+// Refusal is the first one among the problems, or nil.
+func (r Report) Refusal() *Refusal {
+	for _, f := range r.Problems() {
+		if f.Refusal != nil {
+			return f.Refusal
+		}
+	}
+	return nil
+}
+
 // Err is nil, or all problems in one error, a line for each.
 func (r Report) Err() error {
 	var errs []error
@@ -61,18 +81,50 @@ func (r Report) Err() error {
 
 // Check asks Redis, in a cluster every master, whether it can be trusted with
 // what is owed. It asks by INFO alone, because CONFIG is forbidden on most
-// managed services. A Redis that cannot be reached is a problem in the report.
-// Check changes nothing.
+// managed services; where INFO is refused too, that is a warning. A Redis that
+// does not answer is a problem with a Refusal. Check changes nothing. Whether
+// Redis does what work needs is for redisprobe to find out.
 func Check(ctx context.Context, client redis.UniversalClient) Report {
 	nodes, err := infos(ctx, client)
 	if err != nil {
-		return Report{{Level: Problem, Subject: "connection", Text: fmt.Sprintf("Redis cannot be asked (%v): check REDIS_URL, and that Redis runs", err)}}
+		return Report{refused("connection", Explain(err))}
 	}
 	var report Report
 	for _, n := range nodes {
 		report = append(report, n.check()...)
 	}
+	if mode := checkMode(ctx, client, nodes[0]); mode != nil {
+		report = append(report, *mode)
+	}
 	return report
+}
+
+// refused makes a finding of a refusal.
+func refused(subject string, r *Refusal) Finding {
+	return Finding{Level: Problem, Subject: subject, Text: r.Error(), Refusal: r}
+}
+
+// checkMode finds a node of a cluster and a sentinel that were reached as if
+// they were a Redis of their own; nil where there is nothing to say.
+func checkMode(ctx context.Context, client redis.UniversalClient, n info) *Finding {
+	mode := n.fields["redis_mode"]
+	if _, cluster := client.(*redis.ClusterClient); cluster || mode != "cluster" && mode != "sentinel" {
+		return nil
+	}
+	if mode == "sentinel" {
+		f := refused("mode", &Refusal{Kind: WrongURL, Said: "INFO: redis_mode:sentinel", Problem: "this is a Sentinel and not a Redis",
+			Remedy: "write REDIS_URL as redis-sentinel://HOST:PORT,HOST:PORT/DB?master=NAME (rediss-sentinel:// with TLS)"})
+		return &f
+	}
+	// A proxy that makes one Redis of a cluster may pass its INFO on, but does
+	// not say where the slots are.
+	if err := client.ClusterSlots(ctx).Err(); err != nil {
+		return &Finding{Level: Warning, Subject: "mode", Text: "a Cluster behind a proxy, by its INFO: where scripts are refused or time out, use the Cluster's direct address with redis-cluster://"}
+	}
+	r := Explain(reply("MOVED 0"))
+	r.Said = "INFO: redis_mode:cluster"
+	f := refused("mode", r)
+	return &f
 }
 
 // Memory returns the bytes that Redis uses and the most it may use, 0 where no
@@ -139,13 +191,14 @@ func infos(ctx context.Context, client redis.UniversalClient) ([]info, error) {
 }
 
 // askInfo asks for all sections at once: naming several takes Redis 7. The
-// result is nil where Redis answers, but not to this command.
+// result is nil where Redis answers, but not to this command, in whatever words.
 func askInfo(ctx context.Context, client redis.Cmdable) (map[string]string, error) {
 	text, err := client.Info(ctx).Result()
-	if isRefused(err) {
-		return nil, nil
-	}
-	if err != nil {
+	if r := Explain(err); r != nil {
+		switch r.Kind {
+		case Denied, Unsupported, Refused:
+			return nil, nil
+		}
 		return nil, err
 	}
 	fields := map[string]string{}
@@ -155,17 +208,6 @@ func askInfo(ctx context.Context, client redis.Cmdable) (map[string]string, erro
 		}
 	}
 	return fields, nil
-}
-
-// isRefused tells a user without the right to a command, and a server without
-// the command, from all other failures.
-func isRefused(err error) bool {
-	var reply redis.Error
-	if !errors.As(err, &reply) {
-		return false
-	}
-	text := reply.Error()
-	return strings.HasPrefix(text, "NOPERM") || strings.HasPrefix(strings.ToLower(text), "err unknown command")
 }
 
 func (n info) memory() (used, limit int64, ok bool) {

@@ -24,7 +24,13 @@ func (n info) check() Report {
 			Text: "this Redis does not answer INFO (an embedded one, or a user without the right): see to it yourself that maxmemory-policy is noeviction, that AOF is on, and that the version is 6.2 or later",
 		}}
 	}
+	if n.fields["redis_mode"] == "sentinel" {
+		return nil // it keeps nothing, see checkMode
+	}
 	findings := []Finding{n.version(), n.role(), n.eviction(), n.persistence(), n.fullness()}
+	if n.fields["rdb_last_bgsave_status"] == "err" {
+		findings = append(findings, Finding{Level: Warning, Subject: "snapshot", Text: "the last snapshot could not be written; with stop-writes-on-bgsave-error Redis refuses every write until one can: Redis's log has the cause, as a rule a full disk or a directory that Redis may not write to"})
+	}
 	for i := range findings {
 		findings[i].Node = n.node
 	}
@@ -59,7 +65,9 @@ func parseVersion(s string) (major, minor int, ok bool) {
 // role finds an address that leads to a replica, which would refuse every write.
 func (n info) role() Finding {
 	if role := n.fields["role"]; role == "slave" {
-		return Finding{Level: Problem, Subject: "role", Text: "this is a replica, which takes no writes: let REDIS_URL name the master, or the sentinels (redis-sentinel://)"}
+		r := Explain(reply("READONLY"))
+		r.Said = "INFO: role:slave"
+		return refused("role", r)
 	}
 	return Finding{Level: OK, Subject: "role", Text: "master"}
 }
@@ -75,7 +83,7 @@ func (n info) eviction() Finding {
 		return Finding{Level: Warning, Subject: subject, Text: "Redis does not tell it: see to it that it is noeviction"}
 	default:
 		return Finding{Level: Problem, Subject: subject, Text: fmt.Sprintf(
-			`%s lets Redis throw away what is owed: run "redis-cli CONFIG SET maxmemory-policy noeviction", and write "maxmemory-policy noeviction" into redis.conf so that it outlives a restart`, policy)}
+			`%s lets Redis throw away what is owed: run "redis-cli CONFIG SET maxmemory-policy noeviction", and write "maxmemory-policy noeviction" into redis.conf so that it outlives a restart; on a managed service set the parameter maxmemory-policy in its console`, policy)}
 	}
 }
 

@@ -1,6 +1,7 @@
 package redisconn
 
 import (
+	"context"
 	"crypto/tls"
 	"time"
 
@@ -59,14 +60,14 @@ func (o Options) Open(p Pool) redis.UniversalClient {
 	switch {
 	case o.cluster != nil:
 		c := *o.cluster // go-redis writes its defaults into what it is given
-		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
+		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.OnConnect, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
 		// MaxRetries is left alone: a cluster client retries by rules of its
 		// own, together with the redirects.
 		c.MaintNotificationsConfig = noMaintNotifications()
 		return redis.NewClusterClient(&c)
 	case o.sentinel != nil:
 		c := *o.sentinel
-		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
+		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.OnConnect, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
 		fill(&c.MaxRetries, maxRetries)
 		if p.once {
 			c.MaxRetries, c.PipelinePoolSize = -1, -1
@@ -74,7 +75,7 @@ func (o Options) Open(p Pool) redis.UniversalClient {
 		return redis.NewFailoverClient(&c)
 	case o.single != nil:
 		c := *o.single
-		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
+		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.OnConnect, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
 		fill(&c.MaxRetries, maxRetries)
 		if p.once {
 			c.MaxRetries, c.PipelinePoolSize = -1, -1
@@ -100,6 +101,7 @@ func Open(rawURL string, p Pool) (redis.UniversalClient, error) {
 type tunable struct {
 	poolSize              *int
 	clientName            *string
+	onConnect             *func(context.Context, *redis.Conn) error
 	dial, read, write     *time.Duration
 	dialerRetries         *int
 	contextTimeoutEnabled *bool
@@ -111,6 +113,15 @@ type tunable struct {
 func (p Pool) tune(t tunable) {
 	fill(t.poolSize, p.Size)
 	fill(t.clientName, p.Name)
+	// go-redis gives a connection up where its name is refused, and it is only a
+	// comfort. A Redis that has gone away is noticed by the next command.
+	if name := *t.clientName; name != "" {
+		*t.clientName = ""
+		*t.onConnect = func(ctx context.Context, cn *redis.Conn) error {
+			_ = cn.ClientSetName(ctx, name).Err()
+			return nil
+		}
+	}
 	fill(t.dial, dialTimeout)
 	fill(t.read, ioTimeout)
 	fill(t.write, ioTimeout)

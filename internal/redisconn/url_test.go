@@ -198,10 +198,10 @@ func TestOpen(t *testing.T) {
 		}
 		defer client.Close()
 		o := client.(*redis.Client).Options()
-		if o.PoolSize != 77 || o.ClientName != "worker" || o.DialTimeout != 5*time.Second || o.ReadTimeout != 3*time.Second ||
+		if o.PoolSize != 77 || o.OnConnect == nil || o.DialTimeout != 5*time.Second || o.ReadTimeout != 3*time.Second ||
 			o.WriteTimeout != 3*time.Second || o.MaxRetries != 3 || !o.ContextTimeoutEnabled {
-			t.Errorf("options are pool %d, name %q, dial %s, read %s, write %s, retries %d, context %v",
-				o.PoolSize, o.ClientName, o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries, o.ContextTimeoutEnabled)
+			t.Errorf("options are pool %d, dial %s, read %s, write %s, retries %d, context %v",
+				o.PoolSize, o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries, o.ContextTimeoutEnabled)
 		}
 	})
 

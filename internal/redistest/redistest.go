@@ -84,7 +84,12 @@ func (s *Server) Run(t testing.TB, args ...string) {
 		"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
 		"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction",
 	}, args...)
-	s.cmd = exec.Command("redis-server", all...)
+	s.start(t, all...)
+}
+
+func (s *Server) start(t testing.TB, args ...string) {
+	t.Helper()
+	s.cmd = exec.Command("redis-server", args...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := os.OpenFile(filepath.Join(s.dir, "redis.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -104,6 +109,18 @@ func (s *Server) Run(t testing.TB, args ...string) {
 		}
 		<-time.After(10 * time.Millisecond)
 	}
+}
+
+// StartSentinel returns a Sentinel with that configuration file, which it writes
+// to, or skips the test where there is no redis-server.
+func StartSentinel(t testing.TB, conf string) *Server {
+	t.Helper()
+	NeedReal(t)
+	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d", FreePort(t)), Real: true, dir: t.TempDir()}
+	s.connect(t)
+	_, port, _ := net.SplitHostPort(s.Client.Options().Addr)
+	s.start(t, conf, "--sentinel", "--port", port, "--bind", "127.0.0.1")
+	return s
 }
 
 // Kill ends the process at once, as a crash would. It may be called again.

@@ -19,7 +19,7 @@ import (
 //
 //	GET /healthz  200 while the process runs
 //	GET /readyz   200 while it collects; 503 with the reason while it starts,
-//	              stops, or Redis is away
+//	              stops, or Redis does not do what work needs
 //	GET /metrics  Prometheus
 type admin struct {
 	server   *http.Server
@@ -44,11 +44,11 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		switch {
+		switch refusal := watch.refusal.Load(); {
+		case refusal != nil:
+			http.Error(w, "not collecting: "+refusal.Error(), http.StatusServiceUnavailable)
 		case !watch.ready.Load():
-			http.Error(w, "not collecting: starting, waiting for Redis, or stopping", http.StatusServiceUnavailable)
-		case !watch.up.Load():
-			http.Error(w, "not collecting: Redis does not answer", http.StatusServiceUnavailable)
+			http.Error(w, "not collecting: starting or stopping", http.StatusServiceUnavailable)
 		default:
 			fmt.Fprintln(w, "ok")
 		}

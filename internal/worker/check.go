@@ -14,6 +14,7 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/redisprobe"
 	"payscore-collector/internal/textsafe"
 )
 
@@ -39,7 +40,8 @@ func (c *checklist) line(level, what, format string, args ...any) {
 // Check prints what it finds of every setting, Redis, the keys and a signed
 // call, whatever else is wrong, and returns the exit status: 2 where the
 // configuration has problems, 1 where Redis or WeChat Pay do, else 0. It
-// changes nothing: the call asks for an order that nobody has.
+// changes nothing: the call asks for an order that nobody has, and what it
+// writes into Redis is beside the orders and gone again.
 func Check(ctx context.Context, cfg config.Worker, loadErr error, w io.Writer) int {
 	c := &checklist{w: w}
 	var problems config.Problems
@@ -77,26 +79,45 @@ func Check(ctx context.Context, cfg config.Worker, loadErr error, w io.Writer) i
 	return config.ExitOK
 }
 
+// checkRedisWithin is the time for what Redis is asked at the start.
 const checkRedisWithin = 10 * time.Second
 
 func checkRedis(ctx context.Context, cfg config.Worker, c *checklist) {
 	if cfg.Redis.IsZero() {
 		return // REDIS_URL has been named already
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkRedisWithin)
-	defer cancel()
-	rdb := cfg.Redis.Open(redisconn.Pool{Size: 2})
-	defer rdb.Close()
 	redisconn.RedirectLog(zerolog.Nop()) // what is wrong is in the findings
-	for _, f := range redisconn.Check(ctx, rdb) {
-		switch f.Level {
-		case redisconn.Problem:
+	conns := openRedis(cfg, 2, nil)
+	defer conns.close()
+	asking, cancel := context.WithTimeout(ctx, checkRedisWithin)
+	defer cancel()
+	report := redisconn.Check(asking, conns.Ledger)
+	for _, f := range report {
+		switch {
+		case f.Refusal != nil:
+			c.problem("redis", "%s: %v", f.Subject, cfg.Redis.Explain(ctx, f.Refusal))
+		case f.Level == redisconn.Problem:
 			c.problem("redis", "%s", f)
-		case redisconn.Warning:
+		case f.Level == redisconn.Warning:
 			c.warn("redis", "%s", f)
 		default:
 			c.ok("redis", "%s", f)
 		}
+	}
+	if report.Refusal() != nil {
+		return // a probe would say the same again
+	}
+	for _, m := range cfg.Merchants {
+		probing, cancel := context.WithTimeout(ctx, probeTimeout)
+		if refusal := redisprobe.Run(probing, conns.Clients, m.MchID); refusal != nil {
+			c.problem("redis", "work: %v", refusal)
+		} else {
+			c.ok("redis", "work: writes, scripts and the queue of merchant %s do what collecting needs", m.MchID)
+		}
+		cancel()
+	}
+	if refusal := redisprobe.Channel(asking, conns.Clients); refusal != nil {
+		c.warn("redis", "channel: asynq cannot subscribe to its cancellations (%s); nothing is lost by that. To be rid of this line: %s", refusal.Said, refusal.Remedy)
 	}
 }
 

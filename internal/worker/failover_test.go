@@ -2,59 +2,70 @@ package worker
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/redistest"
 )
 
-// A worker that starts in the middle of a failover waits until its master is
-// one; a replica that stays one is refused, and at once what waiting cannot mend.
-func TestAwaitGoodRedis_failover(t *testing.T) {
+// A worker that starts beside a replica waits until that is the master, and says
+// so: it may be the middle of a failover. What would lose orders is refused at
+// once.
+func TestRedisWatch_await(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name             string
-		evicts, promoted bool
-		failover         time.Duration
-		refused, and     string
-		waits            int
-		atLeast          time.Duration
+		name     string
+		args     []string
+		promoted bool
+		refused  []string
 	}{
-		{name: "promoted", promoted: true, failover: time.Minute, waits: 1},
-		{name: "a replica", failover: 600 * time.Millisecond, refused: "takes no writes", waits: 1, atLeast: 600 * time.Millisecond},
-		{name: "a replica where none takes over", refused: "takes no writes"},
-		{name: "one that evicts", evicts: true, failover: time.Minute, refused: "takes no writes", and: "maxmemory-policy"},
+		{name: "a failover", promoted: true},
+		{name: "a replica"},
+		{name: "a replica that evicts", args: []string{"--maxmemory-policy", "allkeys-lru"}, refused: []string{"takes no writes", "maxmemory-policy"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			args := []string{"--replicaof", "127.0.0.1 1"}
-			if c.evicts {
-				args = append(args, "--maxmemory-policy", "allkeys-lru")
+			srv := redistest.StartReal(t, append([]string{"--replicaof", "127.0.0.1 1"}, c.args...)...)
+			o, err := redisconn.Parse(srv.URL)
+			if err != nil {
+				t.Fatal(err)
 			}
-			srv := redistest.StartReal(t, args...)
+			cfg := config.Worker{Redis: o, Merchants: []config.Merchant{{MchID: "1900000109"}}}
+			var log bytes.Buffer
+			w := newRedisWatch(cfg, zerolog.New(&log), prometheus.NewRegistry())
+			defer w.stop()
+			w.conns = openRedis(cfg, 2, w)
+			defer w.conns.close()
+			ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+			defer cancel()
 			if c.promoted {
 				time.AfterFunc(300*time.Millisecond, func() { srv.Client.Do(t.Context(), "REPLICAOF", "NO", "ONE") })
 			}
-			var log bytes.Buffer
-			start := time.Now()
-			err := awaitGoodRedis(t.Context(), srv.Client, zerolog.New(&log), c.failover)
-			took := time.Since(start)
-			var refused *RefusedError
-			if errors.As(err, &refused) != (c.refused != "") {
-				t.Fatalf("the error is %v", err)
-			}
-			if err != nil && (!strings.Contains(err.Error(), c.refused) || !strings.Contains(err.Error(), c.and)) {
+			err = w.await(ctx)
+			refused, untrusted := errors.AsType[*RefusedError](err)
+			switch {
+			case c.promoted && err != nil:
+				t.Errorf("with a master the error is %v", err)
+			case c.refused != nil && !untrusted:
 				t.Errorf("the error is %v", err)
+			case !c.promoted && c.refused == nil && !errors.Is(err, context.DeadlineExceeded):
+				t.Errorf("it did not wait: %v", err)
 			}
-			if took < c.atLeast || took > 30*time.Second {
-				t.Errorf("it took %v", took)
+			for _, words := range c.refused {
+				if untrusted && !strings.Contains(refused.Error(), words) {
+					t.Errorf("the error is %v", err)
+				}
 			}
-			if waited := strings.Count(log.String(), "should it be a failover"); waited != c.waits {
-				t.Errorf("it said %d times that it waits: %s", waited, log.String())
+			if said := strings.Count(log.String(), `"event":"redis_refuses","reason":"read_only"`); c.refused == nil && said != 1 {
+				t.Errorf("it said %d times that it waits: %s", said, log.String())
 			}
 		})
 	}

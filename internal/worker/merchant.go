@@ -19,6 +19,7 @@ import (
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/redisconn"
 	"payscore-collector/tasks"
 )
 
@@ -158,8 +159,9 @@ func (m *merchant) shutdown() {
 // message that it cannot decode and that stops its recovery of lost tasks,
 // show nowhere else; the sweep goes round them.
 type asynqTrouble struct {
-	total *prometheus.CounterVec
-	watch *redisWatch
+	total   *prometheus.CounterVec
+	watch   *redisWatch
+	channel sync.Once // asynq's channel was spoken of
 }
 
 func newAsynqTrouble(reg prometheus.Registerer, watch *redisWatch) *asynqTrouble {
@@ -171,10 +173,38 @@ func newAsynqTrouble(reg prometheus.Registerer, watch *redisWatch) *asynqTrouble
 	return t
 }
 
-// logger is for the asynq server of a merchant. While Redis is away the watch
-// says so, and asynq's errors would only drown it.
+// logger is for the asynq server of a merchant. While Redis does not serve, the
+// watch says so, and asynq's errors would only drown it.
 func (t *asynqTrouble) logger(log zerolog.Logger, mchid string) asynq.Logger {
-	return logging.AsynqLogger(log, t.of(mchid), func() bool { return !t.watch.up.Load() })
+	return &withoutChannel{
+		Logger: logging.AsynqLogger(log, t.of(mchid), func() bool { return !t.watch.serves() }),
+		first:  &t.channel, log: t.watch.log,
+	}
+}
+
+// withoutChannel says once in a process that Redis refuses asynq's channel of
+// cancellations, which asynq says of each of its servers every five seconds.
+// Nothing is lost by it: no step is ever cancelled that way.
+type withoutChannel struct {
+	asynq.Logger
+	first *sync.Once
+	log   zerolog.Logger
+}
+
+// Error implements asynq.Logger.
+func (l *withoutChannel) Error(args ...any) {
+	text := fmt.Sprint(args...)
+	if _, said, ok := strings.Cut(text, "cannot subscribe to cancelation channel: "); ok {
+		refusal := redisconn.ExplainText(said)
+		if refusal != nil && (refusal.Kind == redisconn.Denied || refusal.Kind == redisconn.Unsupported || refusal.Kind == redisconn.Refused) {
+			l.first.Do(func() {
+				l.log.Warn().Str(logging.FieldEvent, "redis_channel_refused").Str(logging.FieldError, refusal.Said).
+					Msg("Redis refuses a subscription that work can do without: " + refusal.Remedy)
+			})
+			return
+		}
+	}
+	l.Logger.Error(args...)
 }
 
 func (t *asynqTrouble) of(mchid string) func(string) {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/collect"
@@ -39,10 +38,6 @@ const (
 	memoryEvery = time.Minute
 )
 
-// failoverTime is how long a master of Sentinel's or of a cluster may be a replica
-// before it is refused as one: to whoever comes in the middle of a failover it is.
-const failoverTime = 15 * time.Second
-
 // Run collects until ctx ends; then steps under way finish, and everything
 // else stays queued. It returns nil after an orderly end, and an error where
 // it could not start. While Redis is away it waits.
@@ -53,21 +48,12 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	redisconn.RedirectLog(log)
 	// A connection for each step under way and each fetcher, and some for asynq's
 	// and our own background work: so many where scripts do not go together.
-	connections := len(cfg.Merchants)*(cfg.Concurrency+len(fetchers(cfg.Work))) + hookConnections(cfg) + 16
-	rdb := cfg.Redis.Open(redisconn.Pool{Size: connections, Name: "payscore-worker"})
-	defer rdb.Close()
-	queue := cfg.Redis.Open(redisconn.Pool{Size: connections, Name: "payscore-worker-asynq"})
-	defer queue.Close()
-	queue.AddHook(slowDown{})
-	if _, cluster := rdb.(*redis.ClusterClient); !cluster {
-		bundler := redisconn.NewBundler(cfg.Redis, "payscore-worker-scripts")
-		defer bundler.Close()
-		rdb.AddHook(bundler)
-		queue.AddHook(bundler) // behind slowDown: that sees what comes of it
-	}
-
+	size := len(cfg.Merchants)*(cfg.Concurrency+len(fetchers(cfg.Work))) + hookConnections(cfg) + 16
 	registry := newRegistry()
-	watch := newRedisWatch(rdb, log, registry)
+	watch := newRedisWatch(cfg, log, registry)
+	watch.conns = openRedis(cfg, size, watch)
+	defer watch.conns.close()
+	rdb, queue := watch.conns.Ledger, watch.conns.Queue
 	admin, err := serveAdmin(cfg, registry, watch, log)
 	if err != nil {
 		return err
@@ -79,11 +65,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	}
 	defer public.close()
 
-	failover := time.Duration(0)
-	if cfg.Redis.FailsOver() {
-		failover = failoverTime
-	}
-	if err := awaitGoodRedis(ctx, rdb, log, failover); err != nil {
+	if err := watch.await(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -92,7 +74,6 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	var background sync.WaitGroup
 	defer background.Wait()
 	defer watch.stop()
-	watch.set(true) // it has just answered
 	background.Go(watch.run)
 
 	metrics := collect.NewMetrics(registry)
@@ -143,64 +124,6 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	stopping.Wait()
 	log.Info().Msg("stopped")
 	return nil
-}
-
-// awaitGoodRedis returns when Redis is up and can be trusted, and an error
-// where it is up and cannot. A replica is given as long as a failover may take.
-func awaitGoodRedis(ctx context.Context, rdb redis.UniversalClient, log zerolog.Logger, failover time.Duration) error {
-	var replica time.Time // since when there is one; zero: there is none
-	for {
-		if err := redisconn.WaitUp(ctx, rdb, log, sayEvery); err != nil {
-			return err
-		}
-		report := redisconn.Check(ctx, rdb)
-		if gone(report) {
-			continue
-		}
-		if failover > 0 && onlyReplica(report) {
-			if replica.IsZero() {
-				replica = time.Now()
-				log.Warn().Msgf("redis %s; should it be a failover, it is over within %v", report.Problems()[0], failover)
-			}
-			if time.Since(replica) < failover {
-				select {
-				case <-time.After(failover / 30):
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-				continue
-			}
-		}
-		for _, f := range report.Warnings() {
-			log.Warn().Msg("redis " + f.String())
-		}
-		if err := report.Err(); err != nil {
-			return &RefusedError{err}
-		}
-		return nil
-	}
-}
-
-// onlyReplica reports whether nothing is wrong but that a replica was met where a
-// master should be.
-func onlyReplica(r redisconn.Report) bool {
-	problems := r.Problems()
-	for _, f := range problems {
-		if f.Subject != "role" {
-			return false
-		}
-	}
-	return len(problems) > 0
-}
-
-// gone reports whether Redis went away between its answer and the check.
-func gone(r redisconn.Report) bool {
-	for _, f := range r.Problems() {
-		if f.Subject == "connection" {
-			return true
-		}
-	}
-	return false
 }
 
 func newRegistry() *prometheus.Registry {

@@ -1,0 +1,136 @@
+// Package redisprobe finds out whether a Redis does what collecting needs: it
+// does on keys of its own, beside a merchant's, what the ledger and asynq do
+// with orders and tasks. PING and INFO prove nothing of that: a user without the
+// right to scripts, a replica, one node of a Cluster and a proxy that inspects
+// scripts answer both.
+package redisprobe
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/redisconn"
+	"payscore-collector/tasks"
+)
+
+// Clients are those that the work goes by, with their hooks: what is proven of
+// other ones says nothing of these.
+type Clients struct {
+	Ledger redis.UniversalClient
+	Queue  redis.UniversalClient // asynq's
+}
+
+// life is how long the probe's keys outlive a prober that dies before it has
+// deleted them.
+const life = time.Minute
+
+var (
+	//go:embed ledger.lua
+	ledgerSource string
+	//go:embed enqueue.lua
+	enqueueSource string
+	//go:embed fetch.lua
+	fetchSource string
+
+	ledgerScript  = redis.NewScript(ledgerSource)
+	enqueueScript = redis.NewScript(enqueueSource)
+	fetchScript   = redis.NewScript(fetchSource)
+)
+
+// noOrder cannot be an order's number, because of its colon.
+const noOrder = "probe:"
+
+// errLagging says that a write had no effect that the next read could see.
+var errLagging = errors.New("a write was taken, and cannot be read back")
+
+// Run probes for one merchant, and returns nil where all that its work needs is
+// done. It takes about ten round trips, changes nothing that is not the probe's
+// own, and leaves nothing behind; where the process dies meanwhile, what is left
+// expires within a minute. Any number may run at once.
+func Run(ctx context.Context, c Clients, mchid string) *redisconn.Refusal {
+	err := probeLedger(ctx, c.Ledger, mchid)
+	if err == nil {
+		err = probeQueue(ctx, c.Queue, mchid)
+	}
+	if err == nil {
+		return nil
+	}
+	r := redisconn.Explain(err)
+	if errors.Is(err, errLagging) {
+		r = &redisconn.Refusal{Kind: redisconn.ReadOnly, Said: err.Error(),
+			Problem: "reads do not see what was just written",
+			Remedy:  "let REDIS_URL name the master itself: an address that splits reads from writes sends reads to replicas, which lag"}
+	}
+	r.MchID = mchid
+	return r
+}
+
+func probeLedger(ctx context.Context, rdb redis.UniversalClient, mchid string) error {
+	token, k := rand.Text(), tasks.KeysOf(mchid)
+	own := strings.TrimSuffix(k.Due(), "due") + "probe:" + token
+	keys := []string{
+		own + ":hash", own + ":list", own + ":zset", own + ":stream",
+		k.Order(noOrder), k.Log(noOrder), k.Due(), k.Outcomes(), k.Stats(),
+	}
+	// Whole at first, as the scripts of a new release are; then by its hash, as
+	// nearly always.
+	for _, call := range []func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd{ledgerScript.Eval, ledgerScript.Run} {
+		switch back, err := call(ctx, rdb, keys, token, life.Milliseconds()).Text(); {
+		case err != nil:
+			return err
+		case back != token:
+			return errLagging
+		}
+	}
+	if back, err := rdb.HGet(ctx, keys[0], "token").Result(); err != nil && !errors.Is(err, redis.Nil) {
+		return err
+	} else if back != token {
+		return errLagging
+	}
+	if err := rdb.LLen(ctx, keys[1]).Err(); err != nil {
+		return err
+	}
+	if err := rdb.Exists(ctx, tasks.MerchantsKey).Err(); err != nil {
+		return err
+	}
+	return rdb.Del(ctx, keys[0]).Err()
+}
+
+func probeQueue(ctx context.Context, rdb redis.UniversalClient, mchid string) error {
+	token, queue := rand.Text(), "asynq:{"+tasks.QueueName(mchid)+"}:"
+	// asynq's own keys have one word behind the queue.
+	own := queue + "probe:" + token + ":"
+	task, pending, names := own+"t:"+token, own+"pending", own+"names"
+	err := enqueueScript.Run(ctx, rdb, []string{task, pending, names, tasks.PendingKey(mchid)},
+		token, token, life.Milliseconds()).Err()
+	if err != nil {
+		return err
+	}
+	if err := rdb.SAdd(ctx, names, "again").Err(); err != nil {
+		return err
+	}
+	fetch := fetchScript.Run(ctx, rdb, []string{pending, own + "paused", own + "active", own + "lease", own + "processed", names},
+		strconv.FormatInt(time.Now().Add(life).Unix(), 10), own+"t:")
+	if msg, err := fetch.Text(); err != nil && !errors.Is(err, redis.Nil) {
+		return err
+	} else if msg != token {
+		return errLagging
+	}
+	return rdb.Exists(ctx, "asynq:queues").Err()
+}
+
+// Channel reports whether asynq's channel of cancellations can be subscribed to.
+// Nothing here is lost without it: no step is ever cancelled by it.
+func Channel(ctx context.Context, c Clients) *redisconn.Refusal {
+	sub := c.Queue.Subscribe(ctx, "asynq:cancel")
+	defer sub.Close()
+	_, err := sub.Receive(ctx)
+	return redisconn.Explain(err)
+}

@@ -1,0 +1,200 @@
+package redistest
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// Proxy stands in front of a Redis and answers some commands itself, as the
+// proxies and guards of managed services do. It ends with its test.
+type Proxy struct {
+	// Addr is host:port.
+	Addr string
+
+	target string
+	answer atomic.Pointer[func(args []string) string]
+
+	mu     sync.Mutex
+	counts map[string]int // by command in lower case
+}
+
+// StartProxy returns a proxy before target, host:port. It passes on every command
+// for which answer, where it is not nil, returns "", and gives the rest what
+// answer returns as an error.
+func StartProxy(t testing.TB, target string, answer func(args []string) string) *Proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{Addr: l.Addr().String(), target: target, counts: map[string]int{}}
+	p.Answer(answer)
+	var serving sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	closed := false
+	serving.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", target)
+			if err != nil {
+				_ = near.Close()
+				continue
+			}
+			mu.Lock()
+			if closed {
+				_, _ = near.Close(), far.Close()
+			}
+			open = append(open, near, far)
+			mu.Unlock()
+			serving.Go(func() {
+				p.serve(near, far)
+				_, _ = near.Close(), far.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		mu.Lock()
+		closed = true
+		for _, c := range open {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		serving.Wait()
+	})
+	return p
+}
+
+// Refuse is an answer that gives the commands of that name, in lower case, the
+// same error.
+func Refuse(words string, commands ...string) func([]string) string {
+	return func(args []string) string {
+		for _, c := range commands {
+			if strings.EqualFold(args[0], c) {
+				return words
+			}
+		}
+		return ""
+	}
+}
+
+// Answer replaces what the proxy answers; nil: nothing.
+func (p *Proxy) Answer(answer func(args []string) string) {
+	if answer == nil {
+		answer = func([]string) string { return "" }
+	}
+	p.answer.Store(&answer)
+}
+
+// Count is how often a command has come, whoever answered it; "" counts all.
+func (p *Proxy) Count(command string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if command != "" {
+		return p.counts[command]
+	}
+	n := 0
+	for _, c := range p.counts {
+		n += c
+	}
+	return n
+}
+
+// serve passes commands on one by one: a pipeline's answers stay in order.
+func (p *Proxy) serve(near, far net.Conn) {
+	requests, replies := bufio.NewReader(near), bufio.NewReader(far)
+	for {
+		raw, args, err := readCommand(requests)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		p.counts[strings.ToLower(args[0])]++
+		p.mu.Unlock()
+		if words := (*p.answer.Load())(args); words != "" {
+			if _, err := fmt.Fprintf(near, "-%s\r\n", words); err != nil {
+				return
+			}
+			continue
+		}
+		if _, err := far.Write(raw); err != nil {
+			return
+		}
+		if strings.EqualFold(args[0], "subscribe") { // from here on both sides speak when they like
+			go func() { _, _ = io.Copy(far, requests) }()
+			_, _ = io.Copy(near, replies)
+			return
+		}
+		reply, err := readReply(replies, nil)
+		if err != nil {
+			return
+		}
+		if _, err := near.Write(reply); err != nil {
+			return
+		}
+	}
+}
+
+// readCommand reads an array of bulk strings.
+func readCommand(r *bufio.Reader) (raw []byte, args []string, err error) {
+	raw, n, err := readHead(r, nil)
+	if err != nil || raw[0] != '*' || n < 1 {
+		return nil, nil, fmt.Errorf("not a command: %q, %w", raw, err)
+	}
+	for range n {
+		start := len(raw)
+		if raw, err = readReply(r, raw); err != nil {
+			return nil, nil, err
+		}
+		_, arg, _ := strings.Cut(string(raw[start:]), "\r\n")
+		args = append(args, strings.TrimSuffix(arg, "\r\n"))
+	}
+	return raw, args, nil
+}
+
+// readReply reads one value of RESP2 and appends its bytes.
+func readReply(r *bufio.Reader, raw []byte) ([]byte, error) {
+	start := len(raw)
+	raw, n, err := readHead(r, raw)
+	if err != nil || n < 0 {
+		return raw, err
+	}
+	switch raw[start] {
+	case '$':
+		body := make([]byte, n+2)
+		if _, err := io.ReadFull(r, body); err != nil {
+			return raw, err
+		}
+		return append(raw, body...), nil
+	case '*':
+		for range n {
+			if raw, err = readReply(r, raw); err != nil {
+				return raw, err
+			}
+		}
+	}
+	return raw, nil
+}
+
+// readHead reads a value's first line; n is its number, where it has one.
+func readHead(r *bufio.Reader, raw []byte) (_ []byte, n int, err error) {
+	line, err := r.ReadBytes('\n')
+	if err != nil {
+		return raw, 0, err
+	}
+	if line[0] == '$' || line[0] == '*' {
+		n, err = strconv.Atoi(strings.TrimSpace(string(line[1:])))
+	}
+	return append(raw, line...), n, err
+}

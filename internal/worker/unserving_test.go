@@ -1,0 +1,367 @@
+package worker_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/worker"
+	"payscore-collector/internal/worker/workertest"
+)
+
+// unserving is a Redis that a worker is given, and what is to be said of it.
+type unserving struct {
+	url   string
+	real  *redis.Client // behind it, with every right
+	proxy *redistest.Proxy
+	mend  func() // nil: only another REDIS_URL mends it
+
+	noChannel bool // asynq's channel is refused
+
+	problem string // in a line of worker check that begins with "problem"; empty: there is none
+	warning string // likewise with "warning"
+}
+
+// aclUser makes the user app with these rights, and returns its URL.
+func aclUser(t *testing.T, srv *redistest.Server, rules ...string) string {
+	t.Helper()
+	args := []any{"ACL", "SETUSER", "app", "on", ">pw"}
+	for _, r := range rules {
+		args = append(args, r)
+	}
+	if err := srv.Client.Do(t.Context(), args...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	return "redis://app:pw@" + srv.Client.Options().Addr + "/0"
+}
+
+func do(t *testing.T, rdb *redis.Client, args ...any) {
+	t.Helper()
+	if err := rdb.Do(t.Context(), args...).Err(); err != nil {
+		t.Fatalf("%v: %v", args, err)
+	}
+}
+
+func await(t *testing.T, within time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(within); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %s in vain for: %s", within, what)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+func behindProxy(t *testing.T, answer func([]string) string) unserving {
+	srv := redistest.StartReal(t)
+	p := redistest.StartProxy(t, srv.Client.Options().Addr, answer)
+	return unserving{url: "redis://" + p.Addr + "/0", proxy: p, real: srv.Client, mend: func() { p.Answer(nil) }}
+}
+
+const inspected = "ERR bad lua script for redis cluster, all the keys that the script uses should be passed using the KEYS array"
+
+// unservings are the Redises that cannot serve, and two that lack a comfort.
+var unservings = map[string]func(t *testing.T) unserving{
+	"one node of a Cluster": func(t *testing.T) unserving {
+		return unserving{url: clusterNode(t), problem: "one node of a Redis Cluster (INFO: redis_mode:cluster): write REDIS_URL as redis-cluster://"}
+	},
+	"a plain Redis by redis-sentinel": func(t *testing.T) unserving {
+		srv := redistest.StartReal(t)
+		return unserving{url: "redis-sentinel://" + srv.Client.Options().Addr + "/0?master=shop", problem: "write REDIS_URL as redis://HOST:PORT/DB"}
+	},
+	"a plain Redis by redis-cluster": func(t *testing.T) unserving {
+		srv := redistest.StartReal(t)
+		return unserving{url: "redis-cluster://" + srv.Client.Options().Addr, problem: "write REDIS_URL as redis://HOST:PORT/DB"}
+	},
+	"a sentinel by redis": func(t *testing.T) unserving {
+		return unserving{url: sentinel(t), problem: "write REDIS_URL as redis-sentinel://HOST:PORT"}
+	},
+	"a user without scripts": func(t *testing.T) unserving {
+		srv := redistest.StartReal(t)
+		return unserving{url: aclUser(t, srv, "~*", "&*", "+@all", "-@scripting"), problem: "this user may not run scripts",
+			mend: func() { do(t, srv.Client, "ACL", "SETUSER", "app", "+@scripting") }}
+	},
+	"a user that may only read": func(t *testing.T) unserving {
+		srv := redistest.StartReal(t)
+		return unserving{url: aclUser(t, srv, "~*", "&*", "+@read", "+@connection", "+info", "+@scripting"), problem: "this user may not run a command that is needed",
+			mend: func() { do(t, srv.Client, "ACL", "SETUSER", "app", "+@all") }}
+	},
+	"a user without our keys": func(t *testing.T) unserving {
+		srv := redistest.StartReal(t)
+		return unserving{url: aclUser(t, srv, "~shop:*", "&*", "+@all"), problem: "this user may not use the keys that are needed",
+			mend: func() { do(t, srv.Client, "ACL", "SETUSER", "app", "~*") }}
+	},
+	"a proxy that inspects scripts": func(t *testing.T) unserving {
+		u := behindProxy(t, redistest.Refuse(inspected, "eval", "evalsha"))
+		u.problem = "on Alibaba Cloud see script_check_enable"
+		return u
+	},
+	"EVALSHA is disabled": func(t *testing.T) unserving {
+		srv := redistest.StartReal(t, "--rename-command", "EVALSHA", "")
+		return unserving{url: srv.URL, problem: "does not know the command EVALSHA"}
+	},
+	"a disk that takes no snapshot": func(t *testing.T) unserving {
+		dir := t.TempDir()
+		srv := redistest.StartReal(t, "--dir", dir, "--dbfilename", "blocked.rdb", "--save", "3600 1", "--appendonly", "no")
+		if err := os.Mkdir(filepath.Join(dir, "blocked.rdb"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		do(t, srv.Client, "SET", "a", "1")
+		do(t, srv.Client, "BGSAVE")
+		await(t, 10*time.Second, "a snapshot to fail", func() bool {
+			return strings.Contains(srv.Client.Info(t.Context()).Val(), "rdb_last_bgsave_status:err")
+		})
+		return unserving{url: srv.URL, problem: "Redis cannot write to its disk", warning: "the last snapshot could not be written",
+			mend: func() { do(t, srv.Client, "CONFIG", "SET", "stop-writes-on-bgsave-error", "no") }}
+	},
+	"a replica": func(t *testing.T) unserving {
+		srv := redistest.StartReal(t, "--replicaof", "127.0.0.1 1")
+		return unserving{url: srv.URL, problem: "this is a replica, which takes no writes",
+			mend: func() { do(t, srv.Client, "REPLICAOF", "NO", "ONE") }}
+	},
+	"a full Redis": func(t *testing.T) unserving {
+		srv := redistest.StartReal(t, "--maxmemory", "1")
+		return unserving{url: srv.URL, problem: "Redis is full", mend: func() { do(t, srv.Client, "CONFIG", "SET", "maxmemory", "0") }}
+	},
+	"a password that is missing": func(t *testing.T) unserving {
+		srv := redistest.StartReal(t)
+		do(t, srv.Client, "ACL", "SETUSER", "default", ">pw", "on")
+		do(t, srv.Client, "CONFIG", "SET", "requirepass", "pw")
+		return unserving{url: srv.URL, problem: "write it into REDIS_URL behind a colon"}
+	},
+	"INFO is never ready": func(t *testing.T) unserving {
+		u := behindProxy(t, redistest.Refuse("LOADING Redis is loading the dataset in memory", "info"))
+		u.problem = "Redis is loading its data"
+		return u
+	},
+	"INFO refused in odd words": func(t *testing.T) unserving {
+		u := behindProxy(t, redistest.Refuse("ERR command 'info' not support for normal user", "info"))
+		u.warning = "does not answer INFO"
+		return u
+	},
+	"no channels, no names of connections, no CONFIG": func(t *testing.T) unserving {
+		srv := redistest.StartReal(t)
+		u := unserving{url: aclUser(t, srv, "~payscore:*", "~asynq:*", "resetchannels", "+@all", "-client|setname", "-config", "-hello"), real: srv.Client}
+		u.warning, u.noChannel = "channel: asynq cannot subscribe", true
+		return u
+	},
+}
+
+// clusterNode is one of two nodes of a Cluster, by redis://.
+func clusterNode(t *testing.T) string {
+	var nodes []*redistest.Server
+	for range 2 {
+		nodes = append(nodes, redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
+			"--cluster-port", fmt.Sprint(redistest.FreePort(t))))
+	}
+	do(t, nodes[0].Client, "CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+	do(t, nodes[1].Client, "CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+	_, port, _ := strings.Cut(nodes[1].Client.Options().Addr, ":")
+	bus := nodes[1].Client.ConfigGet(t.Context(), "cluster-port").Val()["cluster-port"]
+	do(t, nodes[0].Client, "CLUSTER", "MEET", "127.0.0.1", port, bus)
+	await(t, 20*time.Second, "the Cluster to be whole", func() bool {
+		return strings.Contains(nodes[0].Client.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
+	})
+	return "redis://" + nodes[0].Client.Options().Addr
+}
+
+// sentinel is a Sentinel's address, by redis://.
+func sentinel(t *testing.T) string {
+	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	if err := os.WriteFile(conf, []byte("sentinel monitor shop 127.0.0.1 1 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return redistest.StartSentinel(t, conf).URL
+}
+
+// unservingWorker is a configuration with that Redis and a platform.
+func unservingWorker(t *testing.T, url string) (config.Worker, *simulator.Simulator) {
+	t.Helper()
+	r := workertest.New(t)
+	o, err := redisconn.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Cfg.Redis = o
+	r.Cfg.AdminAddr, r.Cfg.AdminAddrSet = fmt.Sprintf("127.0.0.1:%d", redistest.FreePort(t)), true
+	return r.Cfg, r.Sim
+}
+
+// runWorker runs a worker until the test ends.
+func runWorker(t *testing.T, cfg config.Worker) *workertest.LogBuffer {
+	t.Helper()
+	logs := &workertest.LogBuffer{}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := worker.Run(ctx, cfg, zerolog.New(logs).Level(zerolog.InfoLevel).With().Timestamp().Logger()); err != nil {
+			t.Errorf("the worker has ended: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		if t.Failed() {
+			t.Log(logs.String())
+		}
+	})
+	return logs
+}
+
+// readyz asks a worker whether it collects; 0 while nothing listens yet.
+func readyz(cfg config.Worker) (status int, body string) {
+	resp, err := http.Get("http://" + cfg.AdminAddr + "/readyz")
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b)
+}
+
+// becomes waits for a status of readiness.
+func becomes(t *testing.T, cfg config.Worker, within time.Duration, want int) (body string) {
+	t.Helper()
+	await(t, within, fmt.Sprintf("/readyz to be %d", want), func() bool {
+		var status int
+		status, body = readyz(cfg)
+		return status == want
+	})
+	return body
+}
+
+// Each Redis that cannot serve is named by worker check, with the remedy and exit
+// status 1, and by a worker that starts: 503 with the reason and a line of log
+// now and then, and no more commands than a glance now and then takes. When it is
+// mended the worker collects, without a restart.
+func TestUnservingRedis_start(t *testing.T) {
+	t.Parallel()
+	redistest.NeedReal(t)
+	for name, make := range unservings {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := make(t)
+			cfg, _ := unservingWorker(t, u.url)
+			var out bytes.Buffer
+			status := worker.Check(t.Context(), cfg, nil, &out)
+			for level, words := range map[string]string{"problem ": u.problem, "warning ": u.warning} {
+				line := regexp.MustCompile(`(?m)^` + level + `.*` + regexp.QuoteMeta(words))
+				if words != "" && !line.MatchString(out.String()) {
+					t.Errorf("no line %q with %q in\n%s", level, words, out.String())
+				}
+			}
+			wantStatus := config.ExitOK
+			if u.problem != "" {
+				wantStatus = 1
+			}
+			if status != wantStatus {
+				t.Errorf("exit status %d, want %d:\n%s", status, wantStatus, out.String())
+			}
+			if strings.Contains(out.String(), ":pw@") {
+				t.Errorf("the password is in\n%s", out.String())
+			}
+
+			logs := runWorker(t, cfg)
+			if u.problem == "" {
+				becomes(t, cfg, 20*time.Second, http.StatusOK)
+				if u.noChannel {
+					const line = `"event":"redis_channel_refused"`
+					await(t, 20*time.Second, "a line on the channel", func() bool { return strings.Contains(logs.String(), line) })
+					<-time.After(6 * time.Second) // asynq tries every five
+					if n := strings.Count(logs.String(), "channel"); n != strings.Count(line, "channel")+1 {
+						t.Errorf("the channel is named %d times", n)
+					}
+				}
+				return
+			}
+			body := becomes(t, cfg, 20*time.Second, http.StatusServiceUnavailable)
+			await(t, 20*time.Second, "the reason in /readyz", func() bool {
+				_, body = readyz(cfg)
+				return strings.Contains(body, u.problem)
+			})
+			if u.proxy != nil {
+				before := u.proxy.Count("")
+				<-time.After(3 * time.Second) // a measure, not a wait
+				if n := u.proxy.Count("") - before; n > 60 {
+					t.Errorf("%d commands in three seconds", n)
+				}
+			}
+			if n := strings.Count(logs.String(), `"event":"redis_refuses"`); n < 1 || n > 4 {
+				t.Errorf("the log says it %d times", n)
+			}
+			if u.mend == nil {
+				return
+			}
+			u.mend()
+			becomes(t, cfg, 20*time.Second, http.StatusOK)
+			if !strings.Contains(logs.String(), `"event":"redis_up"`) {
+				t.Error("the log does not say that Redis serves again")
+			}
+		})
+	}
+}
+
+// What a Redis begins to refuse while a worker runs shows in readiness within 20
+// seconds, and is over when it is mended.
+func TestUnservingRedis_midway(t *testing.T) {
+	t.Parallel()
+	redistest.NeedReal(t)
+	type deed struct {
+		spoil, mend func(t *testing.T, srv *redistest.Server, p *redistest.Proxy)
+		reason      string
+	}
+	admin := func(args ...any) func(*testing.T, *redistest.Server, *redistest.Proxy) {
+		return func(t *testing.T, srv *redistest.Server, _ *redistest.Proxy) { do(t, srv.Client, args...) }
+	}
+	answers := func(words string, commands ...string) func(*testing.T, *redistest.Server, *redistest.Proxy) {
+		return func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) { p.Answer(redistest.Refuse(words, commands...)) }
+	}
+	clean := func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) { p.Answer(nil) }
+	for name, d := range map[string]deed{
+		"it becomes a replica":      {admin("REPLICAOF", "127.0.0.1", "1"), admin("REPLICAOF", "NO", "ONE"), "a replica"},
+		"it is full":                {admin("CONFIG", "SET", "maxmemory", "1"), admin("CONFIG", "SET", "maxmemory", "0"), "Redis is full"},
+		"its user loses the rights": {admin("ACL", "SETUSER", "default", "-@scripting"), admin("ACL", "SETUSER", "default", "+@scripting"), "may not run scripts"},
+		"its user loses the keys":   {admin("ACL", "SETUSER", "default", "resetkeys", "~shop:*"), admin("ACL", "SETUSER", "default", "~*"), "the keys"},
+		"writes come back no more":  {admin("CLIENT", "PAUSE", "600000", "WRITE"), admin("CLIENT", "UNPAUSE"), "does not come back"},
+		"slots have moved":          {answers("MOVED 6936 10.0.0.7:6379", "eval", "evalsha", "hget", "llen"), clean, "one node of a Redis Cluster"},
+		"the disk is full":          {answers("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.", "evalsha", "eval", "ping"), clean, "its disk"},
+		"too few replicas":          {admin("CONFIG", "SET", "min-replicas-to-write", "1"), admin("CONFIG", "SET", "min-replicas-to-write", "0"), "min-replicas-to-write"},
+		"scripts are inspected":     {answers(inspected, "eval", "evalsha"), clean, "script_check_enable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := redistest.StartReal(t)
+			p := redistest.StartProxy(t, srv.Client.Options().Addr, nil)
+			cfg, _ := unservingWorker(t, "redis://"+p.Addr+"/0")
+			logs := runWorker(t, cfg)
+			becomes(t, cfg, 20*time.Second, http.StatusOK)
+			d.spoil(t, srv, p)
+			spoilt := time.Now()
+			if body := becomes(t, cfg, 20*time.Second, http.StatusServiceUnavailable); !strings.Contains(body, d.reason) {
+				t.Errorf("the reason is: %s", body)
+			}
+			t.Logf("503 after %v", time.Since(spoilt).Round(100*time.Millisecond))
+			d.mend(t, srv, p)
+			becomes(t, cfg, 20*time.Second, http.StatusOK)
+			if !strings.Contains(logs.String(), `"event":"redis_refuses"`) && !strings.Contains(logs.String(), `"event":"redis_away"`) {
+				t.Error("the log says nothing")
+			}
+		})
+	}
+}
