@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"unicode"
 
 	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/textsafe"
 )
 
 // Kind says why Redis does not serve. The values are stable: they are a
@@ -87,7 +88,7 @@ func Explain(err error) *Refusal {
 	if !answered {
 		return unreachable(err)
 	}
-	r := &Refusal{Kind: Refused, Said: oneLine(said),
+	r := &Refusal{Kind: Refused, Said: textsafe.Clip(said, mostSaid),
 		Problem: "Redis refuses a command that is needed",
 		Remedy:  "the words are those of Redis, or of the proxy or managed service in front of it: have it allow scripts, writes and the keys payscore:* and asynq:*"}
 	text := strings.ToLower(said)
@@ -197,7 +198,7 @@ var replyWords = regexp.MustCompile(`\b[A-Z]{3,} .*`)
 
 // unreachable explains an error of the connection.
 func unreachable(err error) *Refusal {
-	r := &Refusal{Kind: TLS, Said: oneLine(err.Error())}
+	r := &Refusal{Kind: TLS, Said: textsafe.Clip(err.Error(), mostSaid)}
 	var (
 		unknown x509.UnknownAuthorityError
 		host    x509.HostnameError
@@ -222,20 +223,8 @@ func unreachable(err error) *Refusal {
 	return r
 }
 
-// oneLine makes words from elsewhere fit for a line of a log or a terminal.
-func oneLine(s string) string {
-	const most = 300
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s)
-	if runes := []rune(s); len(runes) > most {
-		return string(runes[:most]) + "…"
-	}
-	return strings.TrimSpace(s)
-}
+// mostSaid is how many characters of words from elsewhere are shown.
+const mostSaid = 300
 
 // Explain is the function Explain, and where there is no answer it also finds
 // out whether the address speaks TLS and REDIS_URL does not, or the reverse.

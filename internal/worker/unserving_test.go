@@ -330,7 +330,9 @@ func TestUnservingRedis_midway(t *testing.T) {
 		return func(t *testing.T, srv *redistest.Server, _ *redistest.Proxy) { do(t, srv.Client, args...) }
 	}
 	answers := func(words string, commands ...string) func(*testing.T, *redistest.Server, *redistest.Proxy) {
-		return func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) { p.Answer(redistest.Refuse(words, commands...)) }
+		return func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) {
+			p.Answer(redistest.Refuse(words, commands...))
+		}
 	}
 	clean := func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) { p.Answer(nil) }
 	for name, d := range map[string]deed{
