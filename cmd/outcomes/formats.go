@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -67,6 +68,21 @@ var csvColumns = []column{
 	{"sync.reason", syncing(func(s ledger.Sync) any { return s.Reason })},
 	{"sync.paid_at", syncing(func(s ledger.Sync) any { return s.PaidAt })},
 	{"sync.calls", syncing(func(s ledger.Sync) any { return number(s.Calls) })},
+	{"payments", payments},
+	{"billing_amount", func(o ledger.Order) any { return amount(o.BillingAmount) }},
+	{"owed_since", func(o ledger.Order) any { return o.OwedSince }},
+}
+
+// payments is the list of payments as in the JSON: amounts in fen, also for Excel.
+func payments(o ledger.Order) any {
+	if len(o.Payments) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(o.Payments)
+	if err != nil {
+		return nil // only a year beyond 9999 gets here, and no decoder of ours lets it through
+	}
+	return string(text)
 }
 
 func amount(n *int64) any {
@@ -129,7 +145,7 @@ func newCSVLines(w io.Writer, excel bool) csvLines {
 
 // sample has every part, and so tells of each column what it holds.
 var sample = ledger.Order{
-	TotalAmount: new(int64), PaidAmount: new(int64),
+	TotalAmount: new(int64), PaidAmount: new(int64), BillingAmount: new(int64),
 	LastError: &ledger.LastError{}, AmountDiffers: &ledger.Difference{}, Sync: &ledger.Sync{},
 }
 

@@ -121,7 +121,8 @@ func TestCSVHeader(t *testing.T) {
 		OpenedAt: now, LastAttemptAt: now, NextDueAt: now, EndedAt: now,
 		LastError:     &ledger.LastError{HTTPStatus: 1, Code: "c", DetailCode: "d", Message: "m", RequestID: "r"},
 		LatePaymentAt: now, AmountDiffers: &ledger.Difference{At: now, Field: "f", Known: 1, Said: 2},
-		Sync: &ledger.Sync{State: "s", Reason: "r", PaidAt: now, Calls: 1},
+		Sync:     &ledger.Sync{State: "s", Reason: "r", PaidAt: now, Calls: 1},
+		Payments: []ledger.Payment{{Amount: 1}}, BillingAmount: ptr[int64](1), OwedSince: now,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -52,7 +52,7 @@ func (t *table) write(o ledger.Order) error {
 		made += o.Sync.Calls
 	}
 	t.grid.add(append([]string{
-		o.OutOrderNo, o.MchID, explain.OrDash(explain.YuanOf(o.TotalAmount)), explain.OrDash(explain.YuanOf(o.PaidAmount)), decimal(made),
+		o.OutOrderNo, o.MchID, t.teller.TotalBrief(o), explain.OrDash(explain.YuanOf(o.PaidAmount)), decimal(made),
 	}, t.tail(o)...)...)
 	if len(t.grid.rows) < tableRows {
 		return nil
@@ -87,10 +87,7 @@ func (t *table) tail(o ledger.Order) []string {
 		}
 		return []string{t.teller.Due(o.NextDueAt), t.remarks(o, words)}
 	case t.state == tasks.Paid:
-		words := explain.Printable(o.TransactionID)
-		if o.PaidType == "MCH" {
-			words = strings.TrimSpace(words + " paid elsewhere")
-		}
+		words := strings.TrimSpace(explain.Printable(o.TransactionID) + " " + t.teller.PaidElsewhere(o))
 		return []string{t.teller.WithAge(o.EndedAt), t.remarks(o, words)}
 	case t.state == tasks.Withdrawn:
 		sync := "none"

@@ -30,10 +30,16 @@ func tell(w io.Writer, t explain.Teller, o ledger.Order, s explain.Situation) er
 	field("state", t.State(o))
 	field("reason", t.Reason(o.State, o.Reason))
 	field("sync", t.Sync(o))
-	field("total", explain.YuanOf(o.TotalAmount))
+	field("total", t.Total(o))
 	field("paid", explain.YuanOf(o.PaidAmount))
 	field("still owed", explain.StillOwed(o))
+	field("owed since", t.OwedSince(o))
 	field("paid by", t.PaidBy(o))
+	name := "payments"
+	for _, words := range t.Payments(o) {
+		g.add(name, words)
+		name = ""
+	}
 	field("transaction", explain.Printable(o.TransactionID))
 	field("order_id", explain.Printable(o.OrderID))
 	field("calls", t.Calls(o))
@@ -46,7 +52,7 @@ func tell(w io.Writer, t explain.Teller, o ledger.Order, s explain.Situation) er
 	if !o.EndedAt.IsZero() {
 		field("ended", t.WithAge(o.EndedAt))
 	}
-	name := "held back"
+	name = "held back"
 	for _, words := range t.HeldBack(causes) {
 		g.add(name, words)
 		name = ""

@@ -73,6 +73,33 @@ func TestTell(t *testing.T) {
 				},
 			},
 		},
+		"paid in parts, and a part elsewhere": {
+			order: ledger.Order{
+				MchID: mchA, OutOrderNo: "PARTS", AppID: "wx1", ServiceID: "500001", State: tasks.Paid,
+				OrderID: "1000", TransactionID: "4200002", PaidType: "MCH", TotalAmount: ptr[int64](1230), PaidAmount: ptr[int64](1230),
+				OpenedAt: ago(3 * time.Hour), EndedAt: ago(95 * time.Minute), OwedSince: ago(50 * time.Hour), BillingAmount: ptr[int64](1250),
+				Payments: []ledger.Payment{
+					{Seq: 1, TransactionID: "4200001", Amount: 400, PaidType: "NEWTON", PaidAt: ago(3 * time.Hour)},
+					{Seq: 2, TransactionID: "4200002", Amount: 30, PaidType: "NEWTON"},
+					{Seq: 3, Amount: 800, PaidType: "MCH", PaidAt: ago(96 * time.Minute)},
+				},
+			},
+		},
+		"not tried yet, and billing says what is owed": {
+			order: ledger.Order{
+				MchID: mchA, OutOrderNo: "SAID", AppID: "wx1", ServiceID: "500001", State: tasks.Queued,
+				BillingAmount: ptr[int64](1250), OwedSince: ago(50 * time.Hour),
+				OpenedAt: ago(time.Second), NextDueAt: now.Add(26 * time.Hour), Next: ledger.Collect,
+			},
+		},
+		"a fen after it was given up": {
+			order: ledger.Order{
+				MchID: mchA, OutOrderNo: "LATE-FEN", AppID: "wx1", ServiceID: "500001", State: tasks.Exhausted, Reason: "gave_up",
+				TransactionID: "4200001", PaidType: "NEWTON", TotalAmount: ptr[int64](10000), PaidAmount: ptr[int64](1),
+				OpenedAt: ago(900 * time.Hour), EndedAt: ago(95 * time.Minute), LatePaymentAt: ago(time.Minute),
+				Payments: []ledger.Payment{{Seq: 1, TransactionID: "4200001", Amount: 1, PaidType: "NEWTON", PaidAt: ago(2 * time.Minute)}},
+			},
+		},
 		"reopened, and its worker died in the collect": {
 			order: ledger.Order{
 				MchID: mchA, OutOrderNo: "DIED", AppID: "wx1", ServiceID: "500001", State: tasks.Queued,

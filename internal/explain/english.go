@@ -124,12 +124,25 @@ var english = phrasebook{
 	days: "%d days", hours: "%d hours", minutes: "%d minutes", seconds: "%d seconds", oneSecond: "1 second",
 
 	paidElsewhere: "paid: elsewhere, as the merchant told WeChat Pay",
+	paidBoth:      "paid: a part through PayScore, and the rest elsewhere, as the merchant told WeChat Pay",
 	queuedBegun:   "queued: a collect was begun, and what came of it is not known",
 	queuedAgain:   "queued: not tried since it was reopened",
 	paidInPart:    "a part of the money is in",
 	byPayScore:    "NEWTON: through PayScore",
-	byBoth:        "MCH: a part through PayScore, and the rest elsewhere, as the merchant told WeChat Pay",
+	byBoth:        "NEWTON and MCH: a part through PayScore, and the rest elsewhere, as the merchant told WeChat Pay",
 	byMerchant:    "MCH: elsewhere, as the merchant told WeChat Pay; no money moved through it",
+
+	throughPayScore: "through PayScore",
+	elsewhere:       "elsewhere, as the merchant told WeChat Pay",
+	transaction:     "transaction %s",
+	paymentAt:       "%s on %s",
+
+	partElsewhere: "paid partly elsewhere",
+	allElsewhere:  "paid elsewhere",
+
+	totalSaid:      "%s, said by billing: WeChat Pay has signed no total yet",
+	totalSaidBrief: "%s (billing)",
+	owedSince:      "%s, said by billing",
 
 	syncNone:   "none: WeChat Pay was not told, and goes on deducting by itself (enqueue withdraw NO --reason TEXT --paid-at TIME tells it)",
 	syncTime:   "PARAM_ERROR: the time of payment is refused",

@@ -34,8 +34,11 @@ func (t Teller) StateWords(s tasks.State) string { return t.phrases().states[s] 
 // State is an order's state and what it means.
 func (t Teller) State(o ledger.Order) string {
 	p := t.phrases()
+	payScore, elsewhere := ways(o)
 	switch {
-	case o.State == tasks.Paid && o.PaidType == "MCH":
+	case o.State == tasks.Paid && payScore && elsewhere:
+		return p.paidBoth
+	case o.State == tasks.Paid && elsewhere:
 		return p.paidElsewhere
 	case o.State == tasks.Queued && collectLeftOpen(o):
 		return p.queuedBegun
@@ -92,25 +95,11 @@ func (t Teller) Sync(o ledger.Order) string {
 
 // StillOwed is what is left of an order that was paid in part; empty for any other.
 func StillOwed(o ledger.Order) string {
-	owed := o.State.Open() || o.State == tasks.Exhausted && o.LatePaymentAt.IsZero()
+	owed := o.State.Open() || o.State == tasks.Exhausted
 	if !owed || o.TotalAmount == nil || o.PaidAmount == nil || *o.PaidAmount <= 0 || *o.PaidAmount >= *o.TotalAmount {
 		return ""
 	}
 	return Yuan(*o.TotalAmount - *o.PaidAmount)
-}
-
-// PaidBy says which way an order was paid.
-func (t Teller) PaidBy(o ledger.Order) string {
-	p := t.phrases()
-	switch {
-	case o.PaidType == "NEWTON":
-		return p.byPayScore
-	case o.PaidType == "MCH" && o.TransactionID != "":
-		return p.byBoth
-	case o.PaidType == "MCH":
-		return p.byMerchant
-	}
-	return Printable(o.PaidType)
 }
 
 // Calls counts an order's calls.

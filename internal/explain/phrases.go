@@ -26,11 +26,14 @@ type phrasebook struct {
 	now, ago, ahead, dueFor                  string
 	days, hours, minutes, seconds, oneSecond string
 
-	paidElsewhere, queuedBegun, queuedAgain, paidInPart string // states
-	byPayScore, byBoth, byMerchant                      string // ways of payment
-	syncNone, syncTime, syncPaidAt                      string
-	callCounts, syncCount, attempts, overdue            string
-	notSooner                                           string
+	paidElsewhere, paidBoth, queuedBegun, queuedAgain, paidInPart string // states
+	byPayScore, byBoth, byMerchant                                string // ways of payment
+	throughPayScore, elsewhere, transaction, paymentAt            string // of one payment
+	partElsewhere, allElsewhere                                   string // in few words
+	totalSaid, totalSaidBrief, owedSince                          string // what billing said
+	syncNone, syncTime, syncPaidAt                                string
+	callCounts, syncCount, attempts, overdue                      string
+	notSooner                                                     string
 
 	// Causes, see Why.
 	redisRefuses, noWorker, noWorkerEver, paused             string
