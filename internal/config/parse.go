@@ -25,7 +25,8 @@ type Process struct {
 	Name      string // of the program, for --help and errors
 	Args      []string
 	LookupEnv func(string) (string, bool)
-	Environ   func() []string // all NAME=value; may be nil: then no misspelt names are looked for
+	Environ   func() []string                // all NAME=value; may be nil: then no misspelt names are looked for
+	SetEnv    func(name, value string) error // takes what EnvFile brings; may be nil
 	Stdout    io.Writer
 	Stderr    io.Writer
 }
@@ -41,7 +42,7 @@ func (p Process) env(name string) string {
 
 // OSProcess is the real thing.
 func OSProcess(name string) Process {
-	return Process{Name: name, Args: os.Args[1:], LookupEnv: os.LookupEnv, Environ: os.Environ, Stdout: os.Stdout, Stderr: os.Stderr}
+	return Process{Name: name, Args: os.Args[1:], LookupEnv: os.LookupEnv, Environ: os.Environ, SetEnv: os.Setenv, Stdout: os.Stdout, Stderr: os.Stderr}
 }
 
 // Say writes a sentence to standard error behind the program's name, as one line.
@@ -69,6 +70,7 @@ func (p Process) Complain(err error) {
 //
 // Parse panics where grammar itself is wrong, which the first run shows.
 func Parse(p Process, description string, grammar any) (ctx *kong.Context, status int, ok bool) {
+	p, fileErr := p.withEnvFile()
 	env := environment{lookup: p.LookupEnv, names: map[*kong.Value][]string{}}
 	helped := false
 	parser, err := kong.New(grammar,
@@ -90,6 +92,10 @@ func Parse(p Process, description string, grammar any) (ctx *kong.Context, statu
 	ctx, err = parser.Parse(p.Args)
 	if helped {
 		return nil, ExitOK, false
+	}
+	if fileErr != nil {
+		p.Complain(fileErr)
+		return nil, ExitUsage, false
 	}
 	known := knownSecrets(p, flagValues(p.Args))
 	if err == nil {

@@ -24,8 +24,9 @@ type Server struct {
 	// Real says whether this is a redis-server process.
 	Real bool
 
-	dir string
-	cmd *exec.Cmd
+	dir   string
+	cmd   *exec.Cmd
+	clock *Clock
 }
 
 // EmbeddedOnly is an environment variable: set to 1, tests use the embedded
@@ -50,6 +51,17 @@ func StartReal(t testing.TB, args ...string) *Server {
 	t.Helper()
 	NeedReal(t)
 	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", FreePort(t)), Real: true, dir: t.TempDir()}
+	s.connect(t)
+	s.Run(t, args...)
+	return s
+}
+
+// StartWithClock returns a redis-server process that goes by the clock, or skips
+// the test as StartReal does.
+func StartWithClock(t testing.TB, clock *Clock, args ...string) *Server {
+	t.Helper()
+	NeedReal(t)
+	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", FreePort(t)), Real: true, dir: t.TempDir(), clock: clock}
 	s.connect(t)
 	s.Run(t, args...)
 	return s
@@ -90,6 +102,9 @@ func (s *Server) Run(t testing.TB, args ...string) {
 func (s *Server) start(t testing.TB, args ...string) {
 	t.Helper()
 	s.cmd = exec.Command("redis-server", args...)
+	if s.clock != nil {
+		s.cmd.Env = s.clock.Environment()
+	}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := os.OpenFile(filepath.Join(s.dir, "redis.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
