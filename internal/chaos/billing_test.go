@@ -22,6 +22,7 @@ type billing struct {
 	withdrawn map[string]time.Time // by number: when billing was told that they are
 	synced    map[string]bool      // withdrawn with a time of payment
 	forgotten map[string]time.Time // when an order was accepted again: the ledger had forgotten it
+	reopened  map[string]bool      // when it had been withdrawn
 	collected map[string]time.Time // when a withdrawal was repeated in vain: the ledger had forgotten it, and the order had ended
 
 	// Notifications that lie, each with what is wrong with it.
@@ -47,6 +48,7 @@ type plan struct {
 	at       time.Duration // when it is handed over
 	withdraw time.Duration // so long after that it is withdrawn; 0: never
 	sync     bool          // and WeChat Pay is told
+	reopen   time.Duration // so long after its withdrawal that it is opened again; 0: never
 }
 
 // plans draws all orders of a run.
@@ -64,20 +66,21 @@ func plans(f form, r *rand.Rand) []plan {
 			p.order.Replies = drawLies(r)
 		case n < 6:
 			p.withdraw = time.Duration(r.Int64N(int64(f.confirm[len(f.confirm)-1] + 3*time.Second)))
-			p.sync = r.IntN(2) == 0
+			if p.sync = r.IntN(2) == 0; !p.sync && f.reopens && r.IntN(2) == 0 {
+				p.reopen = time.Duration(r.Int64N(int64(2 * time.Second)))
+			}
 		}
 		out[i] = p
 	}
 	return out
 }
 
-// partial is paid in two parts.
-var partial = simulator.FatePartial(50)
-
 func drawFate(r *rand.Rand) simulator.Fate {
 	switch n := r.IntN(1000); {
-	case n < 640:
+	case n < 600:
 		return simulator.FatePays
+	case n < 640:
+		return drawParts(r)
 	case n < 740:
 		return simulator.FateDeclines(1)
 	case n < 780:
@@ -87,7 +90,7 @@ func drawFate(r *rand.Rand) simulator.Fate {
 	case n < 880:
 		return simulator.FateUserPays(time.Duration(500+r.IntN(4000)) * time.Millisecond)
 	case n < 905:
-		return partial
+		return drawParts(r)
 	case n < 925:
 		return simulator.FateRevoked
 	case n < 940:
@@ -125,7 +128,7 @@ func drawLies(r *rand.Rand) []simulator.ScriptedReply {
 // workers forged notifications.
 func (w *world) bill(ctx context.Context) {
 	w.billing.handed, w.billing.withdrawn, w.billing.synced = map[string]time.Time{}, map[string]time.Time{}, map[string]bool{}
-	w.billing.forgotten, w.billing.collected = map[string]time.Time{}, map[string]time.Time{}
+	w.billing.forgotten, w.billing.collected, w.billing.reopened = map[string]time.Time{}, map[string]time.Time{}, map[string]bool{}
 	ctx, done := context.WithCancel(ctx)
 	var others sync.WaitGroup
 	others.Go(func() { w.repeat(ctx) })
@@ -263,7 +266,33 @@ func (w *world) withdraw(due <-chan plan) {
 				}
 				return err
 			})
+			if p.reopen > 0 {
+				<-time.After(p.reopen)
+				w.reopen(p.order.OutOrderNo)
+			}
 		})
 	}
 	all.Wait()
+}
+
+// reopen opens an order again that was withdrawn.
+func (w *world) reopen(no string) {
+	w.billing.mu.Lock()
+	_, withdrawn := w.billing.withdrawn[no]
+	w.billing.mu.Unlock()
+	if !withdrawn {
+		return // it had ended before
+	}
+	o := w.order(no)
+	o.Reopen = true
+	w.insist("reopen an order", func(ctx context.Context) error {
+		res, err := w.producer.Enqueue(ctx, o)
+		if err == nil && (res.Status == tasks.Accepted || res.Status == tasks.Duplicate) {
+			w.billing.mu.Lock()
+			delete(w.billing.withdrawn, no)
+			w.billing.reopened[no] = true
+			w.billing.mu.Unlock()
+		}
+		return err
+	})
 }

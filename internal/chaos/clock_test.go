@@ -1,39 +1,166 @@
 package chaos
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"testing"
+	"math/rand/v2"
+	"slices"
 	"time"
+
+	"payscore-collector/internal/ledger"
 )
 
-// clockOff is how far ahead a wrong clock is: by more than WeChat Pay takes.
-const clockOff = 10 * time.Minute
+// Redis's clock jumps by more than a run lasts, so each moment by that clock
+// belongs to one moment of the run: the judge translates it back.
 
-// A process's clock is a machine's, and cannot be set for one process alone. So
-// a worker with a wrong clock is built with another package time.
-
-func clockFile(t *testing.T) string {
-	t.Helper()
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(strings.TrimSpace(string(root)), "src", "time", "time.go")
+// jump is a moment at which Redis's clock was set.
+type jump struct {
+	at     time.Time
+	offset time.Duration // from then on
 }
 
-// clockAhead is that file with a clock that is ahead. Its monotonic part stays.
-func clockAhead(t *testing.T) string {
-	t.Helper()
-	src, err := os.ReadFile(clockFile(t))
-	if err != nil {
-		t.Fatal(err)
+// setClock puts Redis's clock so far ahead, or behind.
+func (w *world) setClock(s standalone, offset time.Duration) {
+	// Nothing is asked of Redis in between: what comes after the write sees it.
+	s.clock.Set(w.t, offset)
+	w.book.mu.Lock()
+	defer w.book.mu.Unlock()
+	w.book.jumps = append(w.book.jumps, jump{time.Now(), offset})
+}
+
+// rightClock puts Redis's clock right, where it can be set.
+func (w *world) rightClock() {
+	if s, ok := w.store.(standalone); ok && s.clock != nil {
+		w.setClock(s, 0)
 	}
-	const old = "	sec, nsec, mono := runtimeNow()\n	if mono == 0 {\n		return Time{uint64(nsec), sec + unixToInternal, Local}"
-	if strings.Count(string(src), old) != 1 {
-		t.Fatal("package time has changed: find the place anew where its clock can be put ahead")
+}
+
+// offsets are the jumps of a form: from one that is a little longer than the
+// whole run to eight hours.
+func (f form) offsets() []time.Duration {
+	least := (f.atMost + 2*time.Minute).Round(time.Minute)
+	return []time.Duration{least, 2 * least, 8 * time.Hour}
+}
+
+// clockDeeds set Redis's clock, and put it right again. While it is set,
+// promises that go by that clock are judged by it; see evidence.ahead.
+func clockDeeds(w *world, s standalone) []deed {
+	if s.clock == nil {
+		return nil
 	}
-	return strings.Replace(string(src), old, strings.Replace(old, "\n", "\n	sec += 600\n", 1), 1)
+	offsets := w.form.offsets()
+	for _, o := range slices.Clone(offsets) {
+		offsets = append(offsets, -o)
+	}
+	// CLIENT PAUSE ends by Redis's clock: back by hours in the middle of it would
+	// be an outage of hours.
+	set := func(name string, takes time.Duration, do func(r *rand.Rand)) deed {
+		return deed{name: name, takes: takes, do: func(w *world, r *rand.Rand, _ *worker) bool {
+			w.pausing.Lock()
+			defer w.pausing.Unlock()
+			do(r)
+			w.setClock(s, 0)
+			return true
+		}}
+	}
+	return []deed{
+		set("Redis's clock minutes or hours ahead, and right again", 2*time.Second, func(r *rand.Rand) {
+			w.setClock(s, w.form.offsets()[r.IntN(len(w.form.offsets()))])
+			hold(lasting(r, 200*time.Millisecond, 2*time.Second))
+		}),
+		set("Redis's clock minutes or hours back, and right again", 4*time.Second, func(r *rand.Rand) {
+			w.setClock(s, -w.form.offsets()[r.IntN(len(w.form.offsets()))])
+			hold(lasting(r, time.Second, 4*time.Second))
+		}),
+		set("Redis's clock to and fro", 2*time.Second, func(r *rand.Rand) {
+			for range 2 + r.IntN(4) {
+				w.setClock(s, offsets[r.IntN(len(offsets))])
+				hold(lasting(r, 0, 400*time.Millisecond))
+			}
+		}),
+	}
+}
+
+// offsetAt is how far off Redis's clock was. The caller holds no lock: the
+// nemesis is at rest.
+func (b *book) offsetAt(at time.Time) time.Duration {
+	var offset time.Duration
+	for _, j := range b.jumps {
+		if j.at.After(at) {
+			break
+		}
+		offset = j.offset
+	}
+	return offset
+}
+
+// unsure is how far the harness's own notes of when it set the clock may be off.
+const unsure = 100 * time.Millisecond
+
+// real is a moment by Redis's clock on the harness's own. A moment of the run at
+// which that clock never stood, such as a due time, stays as it is.
+func (b *book) real(at time.Time) time.Time {
+	for i, j := range b.jumps {
+		until := time.Now()
+		if i+1 < len(b.jumps) {
+			until = b.jumps[i+1].at
+		}
+		if t := at.Add(-j.offset); t.After(j.at.Add(-unsure)) && t.Before(until.Add(unsure)) {
+			return t
+		}
+	}
+	return at
+}
+
+// ahead is the most by which Redis's clock jumped ahead between two moments of
+// the run, in one jump or several.
+func (b *book) ahead(from, to time.Time) time.Duration {
+	most, least := time.Duration(0), b.offsetAt(from.Add(-unsure))
+	for _, j := range b.jumps {
+		if j.at.Before(from.Add(-unsure)) || j.at.After(to.Add(unsure)) {
+			continue
+		}
+		most = max(most, j.offset-least)
+		least = min(least, j.offset)
+	}
+	return most
+}
+
+// jumped reports whether Redis's clock was set between two moments of the run.
+func (b *book) jumped(from, to time.Time) bool {
+	return slices.ContainsFunc(b.jumps, func(j jump) bool {
+		return j.at.After(from.Add(-unsure)) && j.at.Before(to.Add(unsure))
+	})
+}
+
+// The causes that a jump ahead proves: what Redis's clock has to measure is over
+// too soon by that clock alone, and no process knows better.
+const (
+	leaseJumped  = "Redis's clock jumped ahead, past the end of a lease"
+	gapJumped    = "Redis's clock jumped ahead, past the end of MIN_GAP"
+	giveUpJumped = "Redis's clock jumped ahead, past GIVE_UP_AFTER"
+	slotsJumped  = "Redis's clock was set, and with it went the slots given out before"
+)
+
+// began is when the step of a call was granted it, or, where that is not known,
+// the earliest that it can have been.
+func (c call) began(lease time.Duration) time.Time {
+	if c.granted.IsZero() {
+		return c.Began.Add(-lease)
+	}
+	return c.granted
+}
+
+// overtaken reports whether Redis's clock jumped ahead under one of the steps,
+// so that another could take the order over.
+func (e evidence) overtaken(lease time.Duration, until time.Time, steps ...call) bool {
+	return slices.ContainsFunc(steps, func(c call) bool { return e.book.ahead(c.began(lease), until) >= lease })
+}
+
+// translate translates an order's times, which are by Redis's clock.
+func (b *book) translate(o *ledger.Order) {
+	for _, at := range []*time.Time{&o.OpenedAt, &o.EndedAt, &o.NextDueAt, &o.LastAttemptAt} {
+		*at = b.real(*at)
+	}
+	for i := range o.Log {
+		o.Log[i].At = b.real(o.Log[i].At)
+	}
 }

@@ -158,6 +158,7 @@ type book struct {
 	deaths    []death
 	freezes   []freeze
 	outages   []outage // of Redis
+	jumps     []jump   // of its clock
 	faults    map[string]int
 	misses    map[string]int // faults that found nothing to hit
 	trouble   []string       // of the harness itself, or of a worker that ended unasked

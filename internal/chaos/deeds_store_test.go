@@ -28,6 +28,8 @@ func storeDeeds(w *world, s standalone) []deed {
 			}
 		})},
 		{name: "Redis frozen 5 s by CLIENT PAUSE", takes: 5 * time.Second, do: during("Redis was paused", func(*rand.Rand) {
+			w.pausing.Lock()
+			defer w.pausing.Unlock()
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 			defer cancel()
 			if err := s.rdb.ClientPause(ctx, 5*time.Second).Err(); err != nil {

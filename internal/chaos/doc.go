@@ -24,6 +24,16 @@
 // each point of each step (package faultpoint), and the nemesis what it did to
 // which process and when. What has no proven cause is a breach.
 //
+// Billing receives events and webhooks, and books each payment once, under its
+// transaction_id. Record and books are compared with the platform's own list of
+// payments, fen by fen; orders are paid in parts, partly elsewhere, and after
+// their total was lowered.
+//
+// Redis's clock is set by minutes and hours, between any two commands. It has to
+// measure leases, gaps and ages, so a jump ahead ends them too soon. What follows
+// from that is counted apart where the harness's own list of jumps proves it, and
+// how large the jump was; a jump back excuses nothing.
+//
 // Replicas follow their master asynchronously, so a failover loses what was
 // written last. In those topologies billing does at the end what docs/operations.md asks
 // for after a failover: it hands its orders over again, and withdraws again what

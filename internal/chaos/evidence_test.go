@@ -47,6 +47,7 @@ func (w *world) gather(orders map[string]bool) evidence {
 			w.book.say("the trace of %s: %v", p.name, err)
 			continue
 		}
+		off := map[string]time.Duration{} // by order: from Redis's clock at its grant to the harness's
 		for lines := bufio.NewScanner(f); lines.Scan(); {
 			at, rest, _ := strings.Cut(lines.Text(), " ")
 			point, rest, _ := strings.Cut(rest, " ")
@@ -59,7 +60,14 @@ func (w *world) gather(orders map[string]bool) evidence {
 				continue // the last line of a process that was killed while it wrote
 			}
 			m := mark{time.UnixMicro(us), faultpoint.Point(point), p.name}
-			if m.point != faultpoint.Granted && m.point != faultpoint.Slot { // those go by Redis's clock
+			switch m.point {
+			case faultpoint.Granted: // by Redis's clock, and so is the slot that follows
+				real := w.book.real(m.at)
+				off[no] = real.Sub(m.at)
+				m.at = real
+			case faultpoint.Slot:
+				m.at = m.at.Add(off[no])
+			default:
 				m.at = m.at.Add(-p.ahead)
 			}
 			e.marks[no] = append(e.marks[no], m)
@@ -161,6 +169,9 @@ func (e evidence) forgotten(c call, lease time.Duration) bool {
 func (e evidence) unwritten(c call, lease time.Duration) string {
 	if e.forgotten(c, lease) {
 		return failover
+	}
+	if e.overtaken(lease, c.Over.Add(lease), c) {
+		return leaseJumped
 	}
 	if c.process == "" || !c.settled.IsZero() {
 		return ""

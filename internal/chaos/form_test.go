@@ -35,6 +35,7 @@ type form struct {
 
 	pause      [2]time.Duration // between two faults of one lane
 	storePause [2]time.Duration // the same, of Redis, which everybody waits for
+	clockPause [2]time.Duration // the same, of Redis's clock: what is open when it is ahead may be given up
 	merchant   time.Duration    // how long a merchant's fault lasts
 	minKills   int
 
@@ -44,6 +45,8 @@ type form struct {
 	binary   func(*testing.T) string
 	fate     func(*rand.Rand) simulator.Fate
 
+	reopens    bool // billing opens some orders again that it has withdrawn
+	clocks     bool // Redis's clock is set, where that can be done
 	wrongClock bool // on one worker, for as long as a merchant's fault lasts
 	everyFault bool // each fault at least once
 }
@@ -56,8 +59,8 @@ func shortForm() form {
 		schedule: []time.Duration{1200 * time.Millisecond, 2 * time.Second},
 		confirm:  []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, time.Second},
 		logLevel: "info", repeatEvery: 15 * time.Millisecond, windowShut: 2 * time.Second,
-		pause: [2]time.Duration{300 * time.Millisecond, 1500 * time.Millisecond}, storePause: [2]time.Duration{2 * time.Second, 4 * time.Second}, merchant: 4 * time.Second,
-		minKills: 5,
+		pause: [2]time.Duration{300 * time.Millisecond, 1500 * time.Millisecond}, storePause: [2]time.Duration{2 * time.Second, 4 * time.Second}, clockPause: [2]time.Duration{3 * time.Second, 6 * time.Second}, merchant: 4 * time.Second,
+		minKills: 5, reopens: true,
 	}
 }
 
@@ -66,6 +69,7 @@ func shortForm() form {
 // little to lose.
 func topologyForm() form {
 	f := shortForm()
+	f.reopens = false // a failover can lose that as well
 	f.feedFor, f.attack, f.atMost, f.giveUp = 65*time.Second, 75*time.Second, 4*time.Minute, 30*time.Second
 	f.packs = func(w *world) packs {
 		open := slices.DeleteFunc(platformDeeds(w.form), func(d deed) bool { return d.closesGate })
@@ -82,8 +86,8 @@ func longForm() form {
 		schedule: []time.Duration{3 * time.Second, 10 * time.Second, 30 * time.Second},
 		confirm:  []time.Duration{200 * time.Millisecond, 2 * time.Second, 5 * time.Second},
 		logLevel: "warn", repeatEvery: 15 * time.Millisecond, windowShut: 20 * time.Second,
-		pause: [2]time.Duration{4 * time.Second, 16 * time.Second}, storePause: [2]time.Duration{8 * time.Second, 20 * time.Second}, merchant: 20 * time.Second,
-		minKills: 50, wrongClock: true, everyFault: true,
+		pause: [2]time.Duration{4 * time.Second, 16 * time.Second}, storePause: [2]time.Duration{8 * time.Second, 20 * time.Second}, clockPause: [2]time.Duration{20 * time.Second, 60 * time.Second}, merchant: 20 * time.Second,
+		minKills: 50, reopens: true, wrongClock: true, everyFault: true,
 	}
 }
 
@@ -94,7 +98,7 @@ func (f form) part(of float64) form {
 	f.orders = int(float64(f.orders) * of)
 	f.feedFor, f.attack = scale(f.feedFor), max(scale(f.attack), scale(f.feedFor)+10*time.Second)
 	f.atMost = f.attack + f.settle + 2*time.Minute
-	f.minKills = 0
+	f.minKills, f.clockPause = 0, f.storePause
 	return f
 }
 

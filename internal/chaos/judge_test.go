@@ -31,6 +31,7 @@ func (v *verdict) readLedger() {
 				case err != nil:
 					v.breach(rowTrouble, "%s: %v", no, err)
 				default:
+					w.book.translate(&o)
 					v.orders[no] = o
 					v.ends[o.State]++
 				}
@@ -83,19 +84,32 @@ func (v *verdict) judgeEnds() {
 			v.breach(rowWrong, "%s (%s) is %s; withdrawn by billing: %v", no, p.Fate, o.State, asked)
 		case asked:
 			v.judgeWithdrawn(no, o, p)
+		case o.State == tasks.Exhausted && o.EndedAt.Sub(o.OpenedAt) < w.form.giveUp:
+			v.judgeEarly(no, o)
 		case o.State != want && (o.State == tasks.Paid || o.State == tasks.Closed):
 			v.breach(rowUnsigned, "%s (%s) is %s; the platform says %s %s %s", no, p.Fate, o.State, p.State, p.StateDescription, p.CollectionState)
 		case o.State != want:
 			v.breach(rowWrong, "%s (%s) is %s %s; the platform says %s %s %s", no, p.Fate, o.State, o.Reason, p.State, p.StateDescription, p.CollectionState)
-		case o.State == tasks.Paid && (o.PaidAmount == nil || *o.PaidAmount != p.PaidAmount || o.PaidType == "NEWTON" && *o.PaidAmount != p.MoneyMoved):
-			v.breach(rowAmounts, "%s: ledger %v, platform paid %d, moved %d", no, o.PaidAmount, p.PaidAmount, p.MoneyMoved)
-		case o.State == tasks.Exhausted && o.EndedAt.Sub(o.OpenedAt) < w.form.giveUp:
-			v.breach(rowWrong, "%s was given up after %s, before its time", no, o.EndedAt.Sub(o.OpenedAt))
+		case o.State == tasks.Paid && (o.PaidAmount == nil || *o.PaidAmount != p.PaidAmount):
+			v.breach(rowAmounts, "%s: ledger %v, platform paid %d", no, o.PaidAmount, p.PaidAmount)
 		}
 		if answered := answeredCollects(v.calls[no]); o.Attempts > answered {
 			v.breach(rowAttempts, "%s: %d attempts, and %d collects that were answered about the order", no, o.Attempts, answered)
 		}
 	}
+}
+
+// judgeEarly: an order may be given up before its time, and be paid after that,
+// only where Redis's clock was ahead by the rest of its time.
+func (v *verdict) judgeEarly(no string, o ledger.Order) {
+	age := o.EndedAt.Sub(o.OpenedAt)
+	rest := v.w.form.giveUp - age
+	if v.w.book.ahead(o.OpenedAt, o.EndedAt) >= rest {
+		v.excuse(rowWrong, giveUpJumped, rest)
+		return
+	}
+	e := v.w.gather(map[string]bool{no: true})
+	v.breach(rowWrong, "%s was given up after %s, before its time\n%s", no, age, v.story(e, no, e.trace(no, v.calls[no])))
 }
 
 func (v *verdict) judgeWithdrawn(no string, o ledger.Order, p simulator.OrderReport) {
@@ -163,6 +177,9 @@ func (v *verdict) suspect(no string, calls []simulator.Seen) []suspicion {
 			if before >= 0 && e.forgotten(all[before], w.form.lease()) {
 				return failover
 			}
+			if before >= 0 && e.overtaken(w.form.lease(), all[i].Began, all[before], all[i]) {
+				return leaseJumped
+			}
 			return ""
 		}
 	}
@@ -206,7 +223,8 @@ func (v *verdict) suspect(no string, calls []simulator.Seen) []suspicion {
 				gap = c.Began.Sub(before.Over)
 			}
 			if gap < w.form.minGap {
-				add(rowSoon, w.form.minGap-gap, "collected again %s too soon", late(i, lastCollect))
+				short := w.form.minGap - gap
+				add(rowSoon, short, "collected again %s too soon", v.tooSoon(i, lastCollect, short, late(i, lastCollect)))
 			}
 			if !lookedSince {
 				add(rowBlind, gap, "collected again after %s, and no reply had shown it owed since the last time", late(i, lastCollect))
@@ -226,6 +244,19 @@ func (v *verdict) overlap(i, j int, late func(evidence, []call) string) func(evi
 		}
 		if c := all[j]; c.process != "" && e.frozen(c.process, c.Began, all[i].Began) && all[i].Began.Sub(c.Began) > v.w.form.callTimeout {
 			return "a call still ran at the platform for a worker that was frozen"
+		}
+		return ""
+	}
+}
+
+// tooSoon: the gap is measured by Redis's clock.
+func (v *verdict) tooSoon(i, before int, short time.Duration, late func(evidence, []call) string) func(evidence, []call) string {
+	return func(e evidence, all []call) string {
+		if cause := late(e, all); cause != "" {
+			return cause
+		}
+		if e.book.ahead(all[before].began(v.w.form.lease()), all[i].Began) >= short {
+			return gapJumped
 		}
 		return ""
 	}
@@ -306,6 +337,10 @@ func (v *verdict) judgeEvents() {
 				seq[e.OutOrderNo] = e.Seq
 			}
 			newest[e.OutOrderNo] = e
+			v.events.take(e)
+			if e.Type == "order.withdrawn" {
+				v.withdrawals[e.OutOrderNo] = e
+			}
 			from = "(" + m.ID
 		}
 		if len(page) < 2000 {

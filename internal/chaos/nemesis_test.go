@@ -10,8 +10,8 @@ import (
 )
 
 // A nemesis works on several lanes at once, each of which does one deed after
-// the other: one lane a worker, one for Redis, one for asynq's keys and one for
-// the platform. So faults of different kinds meet, and no two contradict each
+// the other: one lane a worker, one for Redis, one for its clock, one for asynq's
+// keys and one for the platform. So faults of different kinds meet, and no two contradict each
 // other.
 type nemesis struct {
 	w     *world
@@ -47,14 +47,17 @@ type dealt struct {
 }
 
 // packs are the faults of a form, by what suffers them.
-type packs struct{ workers, store, queue, platform []deed }
+type packs struct{ workers, store, clock, queue, platform []deed }
 
 func packsOf(w *world) packs {
 	if w.form.packs != nil {
 		return w.form.packs(w)
 	}
 	p := packs{workers: workerDeeds(w.form), store: w.store.deeds(w), queue: queueDeeds(w.form), platform: platformDeeds(w.form)}
-	for _, deeds := range []*[]deed{&p.workers, &p.store, &p.queue, &p.platform} {
+	if s, ok := w.store.(standalone); ok && w.form.clocks {
+		p.clock = clockDeeds(w, s)
+	}
+	for _, deeds := range []*[]deed{&p.workers, &p.store, &p.clock, &p.queue, &p.platform} {
 		*deeds = slices.DeleteFunc(*deeds, func(d deed) bool { return !strings.Contains(d.name, *onlyFlag) })
 	}
 	return p
@@ -98,6 +101,7 @@ func newNemesis(w *world) *nemesis {
 		pause [2]time.Duration
 	}{
 		{"redis", p.store, w.form.storePause},
+		{"clock", p.clock, w.form.clockPause},
 		{"queue", p.queue, w.form.storePause},
 		{"platform", p.platform, w.form.pause},
 	} {

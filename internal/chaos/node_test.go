@@ -21,6 +21,7 @@ type node struct {
 	port int
 	dir  string
 	args []string
+	env  []string      // nil: the harness's own
 	rdb  *redis.Client // the harness's own connections
 
 	mu  sync.Mutex
@@ -30,15 +31,17 @@ type node struct {
 // newNode starts a redis-server. It persists as docs/operations.md asks for at least:
 // everysec loses nothing of what was answered when only the process dies.
 func newNode(t *testing.T, port int, args ...string) *node {
-	return newServer(t, port, t.TempDir(), append([]string{
-		"--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
-	}, args...)...)
+	return newServer(t, nil, port, t.TempDir(), append(persistent(), args...)...)
+}
+
+func persistent() []string {
+	return []string{"--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"}
 }
 
 // newServer starts a redis-server of any kind.
-func newServer(t *testing.T, port int, dir string, args ...string) *node {
+func newServer(t *testing.T, env []string, port int, dir string, args ...string) *node {
 	t.Helper()
-	n := &node{port: port, dir: dir, args: append(args, "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--dir", dir)}
+	n := &node{port: port, dir: dir, env: env, args: append(args, "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--dir", dir)}
 	n.rdb = redis.NewClient(&redis.Options{Addr: n.addr(), ReadTimeout: 30 * time.Second})
 	t.Cleanup(func() { _ = n.rdb.Close() })
 	t.Cleanup(n.kill)
@@ -58,6 +61,7 @@ func (n *node) start() error {
 		return nil
 	}
 	cmd := exec.Command("redis-server", n.args...)
+	cmd.Env = n.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := os.OpenFile(filepath.Join(n.dir, "redis.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -130,8 +130,8 @@ func (v *verdict) judgeNotifications() {
 	}
 	for no, o := range v.orders {
 		p := v.truth[no]
-		// Not those paid in two parts: one part may have been told, and the other lost.
-		whole := p.State == simulator.StateDone && p.MoneyMoved == p.TotalAmount && p.Fate != partial
+		// Not those paid in parts: one part may have been told, and another lost.
+		whole := p.State == simulator.StateDone && p.MoneyMoved == p.TotalAmount && len(p.Payments) == 1
 		if whole && p.Notified > 0 && !knowsPayment(o) {
 			v.breach(rowWrong, "%s is %s, and of its payment WeChat Pay was told %d times that it is known", no, o.State, p.Notified)
 		}

@@ -64,10 +64,16 @@ func (v *verdict) judgeRate() {
 func (v *verdict) judgeSecond(e evidence, in []call) {
 	begins := in[0].Began
 	due, frozen, unproven := 0, false, 0
+	var unexplained [2]int // due or unproven: granted after Redis's clock was set last, and before
 	var latest time.Duration
 	for _, c := range in {
+		before := 0
+		if !c.granted.IsZero() && e.book.jumped(c.granted, in[len(in)-1].Began) {
+			before = 1
+		}
 		if c.slot.IsZero() || !c.slot.Before(begins) {
 			due++
+			unexplained[before]++
 			continue
 		}
 		behind := c.Began.Sub(c.slot)
@@ -78,12 +84,15 @@ func (v *verdict) judgeSecond(e evidence, in []call) {
 			frozen = true
 		default:
 			unproven++
+			unexplained[before]++
 		}
 	}
 	cause := ""
 	switch rate := v.w.form.rate; {
 	case float64(due+unproven) > rate && e.book.lost(begins.Add(-2*time.Second), begins.Add(time.Second)):
 		cause = failover // the slots that were given out
+	case float64(due+unproven) > rate && float64(max(unexplained[0], unexplained[1])) <= rate:
+		cause = slotsJumped
 	case float64(due+unproven) > rate:
 		v.breach(rowRate, "%d calls in the second before %.3fs, %d of them with slots in it, %d far behind their slots without a cause",
 			len(in), in[len(in)-1].Began.Sub(v.w.started).Seconds(), due, unproven)

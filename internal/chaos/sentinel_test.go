@@ -39,7 +39,7 @@ func newSentinels(t *testing.T) store {
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s.watch = append(s.watch, newServer(t, redistest.FreePort(t), dir, file, "--sentinel"))
+		s.watch = append(s.watch, newServer(t, nil, redistest.FreePort(t), dir, file, "--sentinel"))
 	}
 	s.url = urlOfAll("redis-sentinel", s.watch, "/0?master="+masterName)
 	s.rdb = openStore(t, s.url)

@@ -57,8 +57,10 @@ func (v *verdict) summary() string {
 	}
 	return fmt.Sprintf(`%d orders (%s), %d calls, at most %d in a second of %v allowed; %d workers killed and %d frozen, in %s (seed %d).
 %d notifications delivered, %d of them taken; %d with a SIGNTEST signature, %d of them taken; %d forged ones refused; %d payments beside another end.
+%d payments; %d orders were paid in parts, and of %d the total was lowered; %d were reopened.
 `, f.orders, strings.Join(ends, ", "), len(v.w.calls), v.most, f.rate, len(b.deaths), len(b.freezes), v.w.finished.Sub(v.w.started).Round(time.Second), v.w.seed,
-		v.told.Deliveries, v.told.Taken, v.told.SignTests, v.told.SignTestsTaken, v.w.billing.forgeriesRefused, v.late)
+		v.told.Deliveries, v.told.Taken, v.told.SignTests, v.told.SignTestsTaken, v.w.billing.forgeriesRefused, v.late,
+		v.payments, v.inParts, v.lowered, len(v.w.billing.reopened))
 }
 
 // String is the closing tables.

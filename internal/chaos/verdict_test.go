@@ -20,6 +20,8 @@ const (
 	rowWrong    = "orders wrongly ended"
 	rowUnsigned = "paid or closed on unsigned word"
 	rowAmounts  = "amounts that are not the platform's"
+	rowPayments = "payments that differ from the platform's list"
+	rowBooked   = "booked twice or missed by a receiver following the rule"
 	rowAtOnce   = "called twice at once"
 	rowAfterEnd = "called after their end"
 	rowSoon     = "collected sooner than MIN_GAP"
@@ -34,22 +36,27 @@ const (
 )
 
 var rows = []string{
-	rowLost, rowOpen, rowWrong, rowUnsigned, rowAmounts, rowAtOnce, rowAfterEnd, rowSoon, rowWindow,
+	rowLost, rowOpen, rowWrong, rowUnsigned, rowAmounts, rowPayments, rowBooked, rowAtOnce, rowAfterEnd, rowSoon, rowWindow,
 	rowBlind, rowRate, rowAttempts, rowEvents, rowStats, rowTrouble, rowDeeds,
 }
 
 // verdict is what a run comes to.
 type verdict struct {
-	w        *world
-	breaches map[string][]string // by row, each in words
-	beyond   map[string]*excused // by row and proven cause
-	orders   map[string]ledger.Order
-	truth    map[string]simulator.OrderReport
-	calls    map[string][]simulator.Seen // by order, as they began
-	ends     map[tasks.State]int
-	most     int // calls in a second
-	late     int // payments beside another end
-	told     simulator.NotificationReport
+	w           *world
+	breaches    map[string][]string // by row, each in words
+	beyond      map[string]*excused // by row and proven cause
+	orders      map[string]ledger.Order
+	truth       map[string]simulator.OrderReport
+	calls       map[string][]simulator.Seen // by order, as they began
+	ends        map[tasks.State]int
+	events      books                   // what billing books from all events
+	withdrawals map[string]ledger.Event // by order: the last one's
+	most        int                     // calls in a second
+	late        int                     // payments beside another end
+	payments    int
+	inParts     int // orders with more than one
+	lowered     int // orders whose total was
+	told        simulator.NotificationReport
 }
 
 // suspicion is something that looks like a breach, until its cause is proven.
@@ -80,7 +87,7 @@ func (v *verdict) excuse(row, cause string, size time.Duration) {
 // judge holds the ledger against the platform.
 func (w *world) judge() *verdict {
 	v := &verdict{
-		w: w, breaches: map[string][]string{}, beyond: map[string]*excused{},
+		w: w, withdrawals: map[string]ledger.Event{}, breaches: map[string][]string{}, beyond: map[string]*excused{},
 		orders: map[string]ledger.Order{}, truth: map[string]simulator.OrderReport{}, calls: map[string][]simulator.Seen{}, ends: map[tasks.State]int{},
 	}
 	for _, c := range w.calls {
@@ -98,6 +105,7 @@ func (w *world) judge() *verdict {
 	v.judgeEnds()
 	v.judgeNotifications()
 	v.judgeEvents()
+	v.judgePayments()
 	v.judgeRate()
 	var suspicions []suspicion
 	for no, calls := range v.calls {

@@ -20,6 +20,7 @@ import (
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/webhook/hooktest"
 	"payscore-collector/tasks"
 )
 
@@ -34,6 +35,8 @@ type world struct {
 	sim      *simulator.Simulator
 	platform *httptest.Server
 	post     *post
+	receiver *hooktest.Receiver // billing's, of webhooks
+	hooked   books              // what billing books from them
 	store    store
 	rdb      redis.UniversalClient // the harness's own way to Redis, past all proxies
 	producer *tasks.Producer
@@ -49,6 +52,7 @@ type world struct {
 	callsMu  sync.Mutex
 	calls    []simulator.Seen
 	nemesis  *nemesis
+	pausing  sync.Mutex // held while CLIENT PAUSE is in effect
 	finished time.Time
 }
 
@@ -64,11 +68,20 @@ type store interface {
 	heal() error
 }
 
-// standalone is one redis-server.
-type standalone struct{ *node }
+// standalone is one redis-server, whose clock can be set where there is gcc.
+type standalone struct {
+	*node
+	clock *redistest.Clock // nil: it goes by the machine's
+}
 
 func newStandalone(t *testing.T) standalone {
-	return standalone{newNode(t, redistest.FreePort(t))}
+	port := redistest.FreePort(t)
+	if why := redistest.NoClock(); why != "" {
+		t.Logf("Redis's clock stays right: %s", why)
+		return standalone{node: newNode(t, port)}
+	}
+	clock := redistest.NewClock(t)
+	return standalone{newServer(t, clock.Environment(), port, t.TempDir(), persistent()...), clock}
 }
 
 func (s standalone) client() redis.UniversalClient { return s.rdb }
@@ -119,7 +132,9 @@ func newWorld(t *testing.T, f form, seed uint64) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.receiver = newReceiver(w, w.random("receiver"))
 	w.env = append(f.environment(), strings.Fields(string(merchant))...)
+	w.env = append(w.env, "BILLING_WEBHOOK_URL="+w.receiver.Server.URL, "BILLING_WEBHOOK_SECRET="+hooktest.Secret)
 
 	if f.wrongClock {
 		w.aheadBin = build(t, "ahead", overlay(t, map[string]string{clockFile(t): clockAhead(t)}))
@@ -167,6 +182,7 @@ func randomOf(seed uint64, purpose string) *rand.Rand {
 // and waits for every order to end.
 func (w *world) run() {
 	w.started = time.Now()
+	w.rightClock()
 	w.setWindow()
 	w.setFaults(calm())
 	w.nemesis = newNemesis(w)
@@ -188,6 +204,7 @@ func (w *world) run() {
 	w.t.Logf("after %s: the faults are over; what is open ends now", w.age())
 	w.awaitEnds()
 	w.awaitNotifications()
+	w.awaitWebhooks()
 	close(progress)
 	w.stopCrew()
 	w.platform.Close()
@@ -234,6 +251,7 @@ func (w *world) heal() {
 	if err := w.store.heal(); err != nil {
 		w.book.say("Redis does not come back: %v", err)
 	}
+	w.rightClock()
 	w.insist("resume the queue", func(ctx context.Context) error { return w.rdb.Del(ctx, w.queueKey("paused")).Err() })
 	w.handOverAgain()
 }

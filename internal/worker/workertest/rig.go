@@ -66,12 +66,18 @@ func (b *LogBuffer) String() string {
 // to seconds; adjust changes the worker's configuration.
 func New(t *testing.T, adjust ...func(*config.Worker)) *Rig {
 	t.Helper()
+	return NewOn(t, redistest.Start(t), adjust...)
+}
+
+// NewOn is New on a Redis that the test has started.
+func NewOn(t *testing.T, rds *redistest.Server, adjust ...func(*config.Worker)) *Rig {
+	t.Helper()
 	sim, err := simulator.New(simulator.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(sim.Close)
-	r := &Rig{t: t, Redis: redistest.Start(t), Sim: sim, Logs: &LogBuffer{}}
+	r := &Rig{t: t, Redis: rds, Sim: sim, Logs: &LogBuffer{}}
 	r.Platform = httptest.NewServer(sim.Handler())
 	t.Cleanup(r.Platform.Close)
 	r.lateness.watch(t, r.Redis.Client)
