@@ -102,10 +102,19 @@ func (k Keys) HookDue() string { return k.prefix + "hookdue" }
 // ends (zset).
 func (k Keys) HookWaiting() string { return k.prefix + "hookwaiting" }
 
-// Gate is the merchant's pace and faults, shared by all workers (hash).
+// Gate is the merchant's pace, shared by all workers (hash). Releases before 0.3
+// kept in it what stops the merchant's calls too.
 func (k Keys) Gate() string { return k.prefix + "gate" }
 
 // Workers is what the merchant's worker processes report of themselves (hash):
 // seen:<id> "<Unix milliseconds> <milliseconds to the next report> <1 for the last
 // report>", and set:<id>, the settings that the process works by (JSON).
 func (k Keys) Workers() string { return k.prefix + "workers" }
+
+// Hold is what stops the calls of the merchant or of one of its services, and the
+// failures in a row that may (hash).
+func (k Keys) Hold() string { return k.prefix + "hold" }
+
+// Sweep is when the next sweep may be made, and what the sweeps know of Redis's
+// clock (hash).
+func (k Keys) Sweep() string { return k.prefix + "sweep" }

@@ -3,12 +3,13 @@
 -- KEYS[1] due     (zset)    open orders by when the sweep looks next
 -- KEYS[2] outcomes (stream) what happened to orders
 -- KEYS[3] stats   (hash)    orders by state
--- KEYS[4], … orders (hash)  the orders' records
+-- KEYS[4], … ended:<state>  (zset) of REOPENED, only where ended orders are to be
+--                           opened again
+-- KEYS[…]    orders (hash)  the orders' records
 -- ARGV[1] ms to leave an order to the task that the producer enqueues next,
 --         before the sweep takes care of it
 -- ARGV[2] '1' to open ended orders again, else ''
--- ARGV[3] prefix of the ended indexes' keys; they share the hash tag of KEYS
--- ARGV[4], … of each order: out_order_no, appid, service_id, not before (Unix ms;
+-- ARGV[3], … of each order: out_order_no, appid, service_id, not before (Unix ms;
 --         0 for at once), and what billing says: the amount in fen, and since when
 --         it is owed (Unix ms); '' where billing does not say. A record has them as
 --         bill and owed; no amount of ours is ever made of bill
@@ -20,6 +21,15 @@
 --   'conflict'   it is open under another appid or service_id; nothing changed
 --   'ended'      it ended in state; nothing changed
 local PAST = 10 -- so many ends are remembered of an order that is reopened
+
+-- REOPENED are the states whose orders can be opened again, in the order of their
+-- keys.
+local REOPENED = { 'closed', 'rejected', 'withdrawn', 'exhausted' }
+local ENDED, FIRST = {}, 4 -- the keys by state; the first order's key
+if ARGV[2] == '1' then
+  FIRST = 4 + #REOPENED
+  for i, state in ipairs(REOPENED) do ENDED[state] = KEYS[3 + i] end
+end
 
 -- A million orders come through here. What is the same for all of them is made
 -- once: a number that is handed to a command is put into digits each time, and
@@ -68,7 +78,7 @@ local function reopen(key, no, appid, svc, due, rec, bill, owed)
   redis.call('HDEL', key, 'reason', 'ended', 'declines', 'confirms', 'fails', 'missing',
     'sync', 'syncwhy', 'paidat', 'late')
   redis.call('HINCRBY', key, 'life', 1)
-  redis.call('ZREM', ARGV[3] .. state, no)
+  redis.call('ZREM', ENDED[state], no)
   redis.call('HINCRBY', KEYS[3], state, -1)
   -- An order with a past is looked at before it is collected again.
   redis.call('HSET', key, 'state', 'queued', 'appid', appid, 'svc', svc,
@@ -84,12 +94,11 @@ end
 -- handed over again it is a duplicate.
 local recs, dues, opens = {}, {}, {} -- by place in the call
 local index, seen = {}, {}
-for i = 4, #KEYS do
-  local a = 6 * (i - 4) + 4
+for i = FIRST, #KEYS do
+  local a = 6 * (i - FIRST) + 3
   local no, at = ARGV[a], ARGV[a + 3]
   local rec = redis.call('HMGET', KEYS[i], 'state', 'round', 'due', 'appid', 'svc')
-  local open = rec[1] == 'queued' or rec[1] == 'awaiting'
-  if not seen[no] and (not rec[1] or (ARGV[2] == '1' and not open and rec[1] ~= 'paid')) then
+  if not seen[no] and (not rec[1] or ENDED[rec[1]]) then
     local look = LOOK
     dues[i] = NOW
     if at ~= '0' and tonumber(at) > now then dues[i], look = at, at end
@@ -104,17 +113,17 @@ if #index > 0 then
 end
 
 local reply = { now }
-for i = 4, #KEYS do
-  local key, a = KEYS[i], 6 * (i - 4) + 4
+for i = FIRST, #KEYS do
+  local key, a, at = KEYS[i], 6 * (i - FIRST) + 3, i - FIRST + 2
   local no, appid, svc = ARGV[a], ARGV[a + 1], ARGV[a + 2]
   if not opens[i] then
     -- The same number twice in a call is open by now.
     if seen[no] then recs[i] = redis.call('HMGET', key, 'state', 'round', 'due', 'appid', 'svc') end
-    reply[i - 2] = answer(recs[i], appid, svc)
+    reply[at] = answer(recs[i], appid, svc)
   elseif recs[i][1] then
-    reply[i - 2] = reopen(key, no, appid, svc, dues[i], recs[i], ARGV[a + 4], ARGV[a + 5])
+    reply[at] = reopen(key, no, appid, svc, dues[i], recs[i], ARGV[a + 4], ARGV[a + 5])
   else
-    reply[i - 2] = create(key, no, appid, svc, dues[i], ARGV[a + 4], ARGV[a + 5])
+    reply[at] = create(key, no, appid, svc, dues[i], ARGV[a + 4], ARGV[a + 5])
   end
 end
 return reply

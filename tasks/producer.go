@@ -212,6 +212,9 @@ func (p *Producer) open(ctx context.Context, o Order) Result {
 	return res
 }
 
+// reopened are the states whose orders can be opened again; open.lua has the same.
+var reopened = []State{Closed, Rejected, Withdrawn, Exhausted}
+
 // openCall is the call of open.lua for orders of one merchant, of which all or
 // none are to be reopened. The sweep leaves them alone for grace.
 func openCall(orders []Order, grace time.Duration) (keys []string, args []any) {
@@ -220,8 +223,13 @@ func openCall(orders []Order, grace time.Duration) (keys []string, args []any) {
 	if orders[0].Reopen {
 		reopen = "1"
 	}
-	keys = append(make([]string, 0, 3+len(orders)), k.Due(), k.Outcomes(), k.Stats())
-	args = append(make([]any, 0, 3+6*len(orders)), grace.Milliseconds(), reopen, k.Ended(""))
+	keys = append(make([]string, 0, 3+len(reopened)+len(orders)), k.Due(), k.Outcomes(), k.Stats())
+	if reopen != "" {
+		for _, state := range reopened {
+			keys = append(keys, k.Ended(state))
+		}
+	}
+	args = append(make([]any, 0, 2+6*len(orders)), grace.Milliseconds(), reopen)
 	for _, o := range orders {
 		var at int64
 		if !o.At.IsZero() {

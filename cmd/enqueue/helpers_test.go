@@ -144,7 +144,7 @@ func endOrder(t *testing.T, server *redistest.Server, no string, state tasks.Sta
 	t.Helper()
 	l := ledger.New(server.Client, mchid)
 	claim, err := l.Claim(t.Context(), no, ledger.NewToken(), ledger.NoRound, ledger.Limits{
-		Lease: time.Minute, Rate: 1000, Horizon: time.Second, First: time.Second,
+		Lease: time.Minute, Rate: 1000, Horizon: time.Second, Most: time.Second,
 	})
 	if err != nil || claim.Code != ledger.Granted {
 		t.Fatalf("claim of %s: %s, %v", no, claim.Code, err)

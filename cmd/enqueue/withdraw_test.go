@@ -17,7 +17,7 @@ func endSync(t *testing.T, server *redistest.Server, no string, state ledger.Syn
 	t.Helper()
 	l := ledger.New(server.Client, mchid)
 	claim, err := l.Claim(t.Context(), no, ledger.NewToken(), ledger.NoRound, ledger.Limits{
-		Lease: time.Minute, Rate: 1000, Horizon: time.Second, First: time.Second,
+		Lease: time.Minute, Rate: 1000, Horizon: time.Second, Most: time.Second,
 	})
 	if err != nil || claim.Code != ledger.Granted || !claim.Order.Sync {
 		t.Fatalf("claim of %s: %+v, %v", no, claim, err)

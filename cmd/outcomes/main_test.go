@@ -90,7 +90,7 @@ func (s store) settle(mchid, no string, set ledger.Settlement) {
 	s.open(mchid, no)
 	l := ledger.New(s.rdb, mchid)
 	claim, err := l.Claim(s.t.Context(), no, ledger.NewToken(), ledger.NoRound, ledger.Limits{
-		Lease: time.Minute, Rate: 1e6, Horizon: time.Minute, First: time.Second,
+		Lease: time.Minute, Rate: 1e6, Horizon: time.Minute, Most: time.Second,
 	})
 	if err != nil || claim.Code != ledger.Granted {
 		s.t.Fatalf("claim %s: %+v, %v", no, claim, err)

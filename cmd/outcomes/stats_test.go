@@ -58,7 +58,7 @@ func TestStats(t *testing.T) {
 	t.Run("and why nothing moves", func(t *testing.T) {
 		s := newStore(t)
 		s.settle(mchA, "F", ledger.Settlement{
-			State: tasks.Queued, Next: ledger.Collect, Due: time.Now().Add(time.Hour), Gate: ledger.GateFault, First: time.Hour,
+			State: tasks.Queued, Next: ledger.Collect, Due: time.Now().Add(time.Hour), Gate: ledger.GateFault, First: time.Minute,
 			Log: []ledger.Entry{{Call: "collect", Verdict: "merchant_fault", HTTPStatus: 401, Code: "SIGN_ERROR", Failed: true}},
 		})
 		for _, args := range [][]string{{"stats"}, {"get", "F"}} {

@@ -265,7 +265,7 @@ end`
 		if err := l.rdb.Eval(ctx, makeDue, []string{keys.Due()}, sweepDue).Err(); err != nil && !errors.Is(err, redis.Nil) {
 			return 0, err
 		}
-		if err := l.rdb.HDel(ctx, keys.Gate(), "sweepat").Err(); err != nil {
+		if err := l.rdb.HDel(ctx, keys.Sweep(), "at").Err(); err != nil {
 			return 0, err
 		}
 		start := time.Now()

@@ -96,7 +96,7 @@ func attempts(ctx context.Context, producer *tasks.Producer, led *ledger.Ledger,
 	if err := producer.Open(ctx, m.order(no)); err != nil {
 		return err
 	}
-	lim := ledger.Limits{Lease: 20 * time.Second, Rate: 1e6, Horizon: time.Minute, First: time.Second}
+	lim := ledger.Limits{Lease: 20 * time.Second, Rate: 1e6, Horizon: time.Minute, Most: time.Second}
 	total := int64(1250)
 	for n := range int64(3) {
 		c, err := led.Claim(ctx, no, ledger.NewToken(), ledger.NoRound, lim)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -310,7 +309,7 @@ func (f *faults) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if cmd.Name() != "evalsha" {
 			return next(ctx, cmd)
 		}
-		name := ledgerScripts()[cmd.Args()[1].(string)]
+		name := ledger.ScriptName(cmd.Args()[1].(string))
 		if name == "" {
 			name = "asynq"
 		}
@@ -332,35 +331,12 @@ func (f *faults) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	return func(ctx context.Context, cmds []redis.Cmder) error { return next(ctx, cmds) }
 }
 
-// ledgerScripts names the ledger's scripts by their SHA-1.
-var ledgerScripts = sync.OnceValue(func() map[string]string {
-	names := map[string]string{}
-	for _, name := range []string{"claim", "permit", "settle", "sweep", "rewind"} {
-		names[redis.NewScript(source(name)).Hash()] = name
-	}
-	return names
-})
-
-func source(name string) string {
-	src := tasks.EventScript
-	for _, file := range []string{"common", name} {
-		b, err := os.ReadFile("../ledger/" + file + ".lua")
-		if err != nil {
-			panic(err)
-		}
-		src += string(b) + "\n"
-	}
-	return src
-}
-
 // loadScripts makes Redis know the scripts, so that each call of one is one
 // command.
 func (b *bench) loadScripts() {
 	b.t.Helper()
-	for _, name := range ledgerScripts() {
-		if err := b.rdb.ScriptLoad(b.t.Context(), source(name)).Err(); err != nil {
-			b.t.Fatal(err)
-		}
+	if err := ledger.LoadScripts(b.t.Context(), b.rdb); err != nil {
+		b.t.Fatal(err)
 	}
 }
 

@@ -53,6 +53,7 @@ type Collector struct {
 	trouble  zerolog.Logger // for what may happen to every step at once
 	metrics  *Metrics
 	valve    *valve
+	clock    *clockWatch
 	stop     chan struct{}
 }
 
@@ -64,7 +65,7 @@ func New(s Settings, l *ledger.Ledger, caller Caller, producer *tasks.Producer, 
 		Settings: s, ledger: l, caller: caller, producer: producer,
 		log:     log,
 		trouble: log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
-		metrics: m, valve: newValve(), stop: make(chan struct{}),
+		metrics: m, valve: newValve(), clock: newClockWatch(), stop: make(chan struct{}),
 	}
 }
 
@@ -174,11 +175,12 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 		asked, openings := time.Now(), c.valve.openings()
 		var claim ledger.Claim
 		if err := insist(ctx, func() (err error) {
-			claim, err = c.ledger.Claim(ctx, p.OutOrderNo, token, round, c.limits(asked))
+			claim, err = c.ledger.Claim(ctx, p.OutOrderNo, token, round, c.limits())
 			return err
 		}); err != nil {
 			return fmt.Errorf("claim: %w", err)
 		}
+		c.watchClock(ctx, asked, claim.Now)
 		switch claim.Code {
 		case ledger.Granted:
 			faultpoint.Grant(claim.Now, claim.Wait, p.OutOrderNo)
@@ -270,14 +272,15 @@ const (
 )
 
 // limits are what a claim must keep to.
-func (c *Collector) limits(now time.Time) ledger.Limits {
+func (c *Collector) limits() ledger.Limits {
 	return ledger.Limits{
 		Lease:   c.CallTimeout + settleMargin,
 		Rate:    c.Rate,
 		Horizon: claimHorizon,
 		MinGap:  c.Policy.MinGap,
-		Windows: closingEarly(c.Policy.Window.Ahead(now)),
-		First:   firstProbe,
+		Windows: closingEarly(c.Policy.Window.Ahead(c.clock.now())),
+		Sure:    c.clock.sure(),
+		Most:    mostProbe,
 	}
 }
 

@@ -26,6 +26,7 @@ type Metrics struct {
 	News         *prometheus.CounterVec   // mchid, kind
 	Removed      *prometheus.CounterVec   // mchid
 	Foreign      *prometheus.CounterVec   // mchid, state
+	ClockJumps   *prometheus.CounterVec   // mchid
 	Paused       *prometheus.GaugeVec     // mchid
 }
 
@@ -62,6 +63,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		News:         counter("payment_news_total", "Payments that somebody must look at: late (of an order that had ended otherwise), differs (in its amounts).", "kind"),
 		Removed:      counter("orders_removed_total", "Ended orders that left the ledger after RETENTION."),
 		Foreign:      counter("foreign_tasks_total", "Tasks of other asynq clients that no worker would have met, by the asynq state (aggregating, archived, retry) from which their orders were enqueued.", "state"),
+		ClockJumps:   counter("redis_clock_jumps_total", "Jumps of Redis's clock, back or ahead, that this process has noticed."),
 		Paused:       gauge("queue_paused", "1 while somebody has paused the merchant's asynq queue."),
 	}
 }
@@ -72,6 +74,7 @@ func (m *Metrics) introduce(mchid string) {
 	for _, v := range []*prometheus.CounterVec{m.GateClosings, m.Unusable, m.Panics, m.StepErrors, m.Swept, m.Stuck, m.SweepErrors, m.Removed} {
 		v.WithLabelValues(mchid)
 	}
+	m.ClockJumps.WithLabelValues(mchid)
 	m.Paused.WithLabelValues(mchid)
 	for _, state := range []asynq.TaskState{asynq.TaskStateAggregating, asynq.TaskStateArchived, asynq.TaskStateRetry} {
 		m.Foreign.WithLabelValues(mchid, state.String())

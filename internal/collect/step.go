@@ -57,7 +57,7 @@ func (s *step) recollect(ctx context.Context, look payscore.Reply) error {
 		return s.settle(ctx, s.policy().PutOff(s.claim.Order, look, s.now(), s.now()), look)
 	}
 	asked := time.Now()
-	lim := s.limits(asked)
+	lim := s.limits()
 	lim.Horizon = permitHorizon
 	var permit ledger.Permit
 	if err := insist(ctx, func() (err error) {
@@ -66,6 +66,7 @@ func (s *step) recollect(ctx context.Context, look payscore.Reply) error {
 	}); err != nil {
 		return fmt.Errorf("permit: %w", err) // the lease runs out, and the order is due
 	}
+	s.watchClock(ctx, asked, permit.Now)
 	o := s.claim.Order
 	switch permit.Code {
 	case ledger.Granted:
@@ -85,7 +86,11 @@ func (s *step) recollect(ctx context.Context, look payscore.Reply) error {
 	case ledger.Closed:
 		return s.settle(ctx, s.policy().PutOff(o, look, s.now().Add(faultAgain), s.now()), look)
 	default: // postponed, paced; an order that has ended meanwhile ignores it
-		return s.settle(ctx, s.policy().PutOff(o, look, permit.Now.Add(permit.Wait), s.now()), look)
+		due := permit.Now.Add(permit.Wait)
+		if permit.Now.Sub(s.now()).Abs() >= jumpTolerance {
+			due = s.now().Add(permit.Wait) // settle moves it by the jump
+		}
+		return s.settle(ctx, s.policy().PutOff(o, look, due, s.now()), look)
 	}
 }
 
@@ -230,6 +235,7 @@ func (s *step) write(ctx context.Context, set ledger.Settlement, last payscore.R
 	defer cancel()
 	faultpoint.Reach(faultpoint.Settling, s.claim.Order.OutOrderNo)
 	for try := time.Duration(1); ; try++ {
+		set.At = s.now()
 		res, err := s.ledger.Settle(ctx, s.claim, set)
 		if err == nil {
 			s.settled(set, last, res)
@@ -302,7 +308,11 @@ func (s *step) synced(log zerolog.Logger, set ledger.Settlement) {
 func (s *step) gateChanged(change ledger.GateChange, last payscore.Reply) {
 	switch change {
 	case ledger.GateClosed:
-		if last.Scope != payscore.ScopeService {
+		if last.Scope == payscore.ScopeService {
+			// What held the merchant has ended with it, if anything did.
+			s.valve.open()
+			s.valve.closeFor(s.pair(), firstProbe)
+		} else {
 			s.valve.close(firstProbe)
 		}
 		s.metrics.GateClosings.WithLabelValues(s.ledger.MchID()).Inc()

@@ -3,6 +3,7 @@ package collect
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -164,7 +165,7 @@ func TestStep(t *testing.T) {
 		t.Parallel()
 		b := declinedOnce(t)
 		b.platform.query = func(context.Context) payscore.Reply {
-			if err := b.rdb.HSet(t.Context(), b.keys.Gate(), "kind", "fault", "probeat", 1, "closedat", time.Now().Add(hour).UnixMilli()).Err(); err != nil {
+			if err := b.rdb.HSet(t.Context(), b.keys.Hold(), "merchant", fmt.Sprintf("fault %d 1 5000 0", time.Now().UnixMilli())).Err(); err != nil {
 				t.Error(err)
 			}
 			return queryReply(payscore.Owed)
@@ -179,7 +180,7 @@ func TestStep(t *testing.T) {
 		b := newBench(t, srv)
 		b.open("A")
 		asked := time.Now()
-		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits(asked))
+		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits())
 		if err != nil || claim.Code != ledger.Granted {
 			t.Fatal(claim, err)
 		}
@@ -199,7 +200,7 @@ func TestStep(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv)
 		b.open("A")
-		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits(time.Now()))
+		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits())
 		if err != nil || claim.Code != ledger.Granted {
 			t.Fatal(claim, err)
 		}
@@ -208,7 +209,7 @@ func TestStep(t *testing.T) {
 			t.Error("not put back")
 		}
 		b.wants("A", tasks.Queued, ledger.Collect, "")
-		claim, err = b.ledger.Claim(t.Context(), "A", "token2", 1, b.limits(time.Now()))
+		claim, err = b.ledger.Claim(t.Context(), "A", "token2", 1, b.limits())
 		if err != nil || claim.Code != ledger.Granted {
 			t.Fatal(claim, err)
 		}

@@ -68,18 +68,24 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 	}
 	room := max(4*s.Concurrency, int(2*s.Rate*s.SweepEvery.Seconds())) - int(pending)
 	args := ledger.SweepArgs{
-		Interval: s.SweepEvery * 9 / 10,
+		Interval: max(s.SweepEvery*9/10, time.Millisecond),
 		Limit:    min(room, sweepBatch),
 		Closed:   sweepClosed - int(pending),
 		Grace:    max(4*s.SweepEvery, shortWait),
 	}
 	for {
+		asked := time.Now()
+		args.Sure = s.clock.sure()
 		swept, err := s.ledger.Sweep(ctx, args)
+		if !swept.Now.IsZero() && !s.watchClock(ctx, asked, swept.Now) && swept.WentBack > 0 {
+			s.sayJumped(-swept.WentBack)
+		}
 		if err != nil || !swept.Taken {
 			return err
 		}
 		if args.Interval > 0 {
 			s.housekeeping(ctx, keys)
+			s.mend(ctx)
 			defer s.takeUpForeign(ctx, keys) // after the push, which gives stuck orders new tasks
 		}
 		if err := s.push(ctx, swept.Orders); err != nil {
@@ -90,6 +96,24 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 			return nil
 		}
 		args.Interval, args.Limit = 0, min(room, sweepBatch)
+	}
+}
+
+// longestMend bounds how long a sweep mends due times; the next sweep goes on.
+const longestMend = 2 * time.Second
+
+// mend moves due times back that were made before Redis's clock went back.
+func (s *Sweeper) mend(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, longestMend)
+	defer cancel()
+	moved, err := s.ledger.Mend(ctx)
+	if moved > 0 {
+		s.log.Warn().Str(logging.FieldEvent, "due_times_mended").Int64(logging.FieldCount, moved).
+			Msg("due times from before the jump of Redis's clock moved back")
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Error().Str(logging.FieldEvent, "due_times_not_mended").Err(err).
+			Msg("due times from before the jump of Redis's clock not moved; the next sweep tries again")
 	}
 }
 

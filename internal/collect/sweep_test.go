@@ -20,7 +20,7 @@ import (
 // nextSweep lets the interval since the last sweep pass.
 func (b *bench) nextSweep() {
 	b.t.Helper()
-	if err := b.rdb.HDel(b.t.Context(), b.keys.Gate(), "sweepat").Err(); err != nil {
+	if err := b.rdb.HDel(b.t.Context(), b.keys.Sweep(), "at").Err(); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -125,7 +125,7 @@ func TestSweep(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv)
 		b.openDue(40)
-		if err := b.rdb.HSet(t.Context(), b.keys.Gate(), "kind", "fault").Err(); err != nil {
+		if err := b.rdb.HSet(t.Context(), b.keys.Hold(), "merchant", "fault 1 1 5000 0").Err(); err != nil {
 			t.Fatal(err)
 		}
 		for range 3 {

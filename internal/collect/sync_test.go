@@ -111,7 +111,7 @@ func TestSync(t *testing.T) {
 					break
 				}
 				b.makeDue("A")
-				_ = b.rdb.Del(t.Context(), b.keys.Gate()).Err() // what keeps the calls back is not this test's
+				_ = b.rdb.Del(t.Context(), b.keys.Hold()).Err() // what keeps the calls back is not this test's
 				b.valve.open()
 				if err := b.run("A"); IsFailure(err) {
 					t.Fatal(err)

@@ -9,9 +9,9 @@ type Window struct {
 	Location *time.Location
 }
 
-// skew is how far the local clock may be behind Redis's without the window of
-// the moment being missed.
-const skew = 30 * time.Minute
+// skew is how far the clock that Ahead is asked with may be ahead of Redis's
+// without the window of the moment being missed.
+const skew = 24 * time.Hour
 
 // Ahead returns the collection windows around and after now, from and to in
 // turn, as the ledger's scripts take them; none where any time will do. They
@@ -31,23 +31,40 @@ func (w Window) Ahead(now time.Time) []time.Time {
 	return out
 }
 
-// windowsAhead is how many days of windows are handed out: past the last one,
-// who comes is judged by newer ones.
-const windowsAhead = 4
+// windowsAhead is how many windows are handed out, the last one that has closed
+// among them. Past the last one a claim is judged by newer ones.
+const windowsAhead = 5
 
 // on returns the window that begins on a day. It is made from the clock face,
-// not by adding to midnight: a day may have 23 or 25 hours. A window inside the
-// hour that a day leaves out is empty or upside down, and is no window.
+// not by adding to midnight: a day may have 23 or 25 hours. A time in the hour
+// that a day leaves out is the end of that hour, so a window inside it is empty.
 func (w Window) on(y int, m time.Month, d int) (from, to time.Time) {
 	at := func(day int, t time.Duration) time.Time {
 		h, rest := t/time.Hour, t%time.Hour
-		return time.Date(y, m, day, int(h), int(rest/time.Minute), int(rest%time.Minute/time.Second), 0, w.Location)
+		return onClock(y, m, day, int(h), int(rest/time.Minute), int(rest%time.Minute/time.Second), w.Location)
 	}
 	end := d
 	if w.To <= w.From {
 		end++
 	}
 	return at(d, w.From), at(end, w.To)
+}
+
+// onClock is time.Date, except for a time that a day leaves out: there time.Date
+// returns one that the clock does not show, before or after the hour in question.
+func onClock(y int, m time.Month, d, hour, minute, second int, loc *time.Location) time.Time {
+	t := time.Date(y, m, d, hour, minute, second, 0, loc)
+	wanted := time.Date(y, m, d, hour, minute, second, 0, time.UTC)
+	_, offset := t.Zone()
+	shown := t.UTC().Add(time.Duration(offset) * time.Second)
+	begins, ends := t.ZoneBounds()
+	switch {
+	case shown.Before(wanted):
+		return ends
+	case shown.After(wanted):
+		return begins
+	}
+	return t
 }
 
 // Earliest returns the first moment from t on that lies in the window.

@@ -3,6 +3,7 @@ package collect
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,6 +49,11 @@ func TestWindowEarliest(t *testing.T) {
 		{"New York, spring", day("America/New_York", 8*hour, 22*hour), "2026-03-07 23:00:00 -0500", "2026-03-08 08:00:00 -0400"},
 		{"Berlin, a night that loses an hour", day("Europe/Berlin", 22*hour, 6*hour), "2026-03-29 05:59:59 +0200", "2026-03-29 05:59:59 +0200"},
 		{"Berlin, its end", day("Europe/Berlin", 22*hour, 6*hour), "2026-03-29 06:00:00 +0200", "2026-03-29 22:00:00 +0200"},
+		{"New York, inside the hour that is left out", day("America/New_York", 2*hour+15*minute, 2*hour+45*minute), "2026-03-08 01:30:00 -0500", "2026-03-09 02:15:00 -0400"},
+		{"Berlin, inside the hour that is left out", day("Europe/Berlin", 2*hour+15*minute, 2*hour+45*minute), "2026-03-29 01:30:00 +0100", "2026-03-30 02:15:00 +0200"},
+		{"New York, from the hour that is left out", day("America/New_York", 2*hour+30*minute, 5*hour), "2026-03-08 01:45:00 -0500", "2026-03-08 03:00:00 -0400"},
+		{"New York, until the hour that is left out", day("America/New_York", hour, 2*hour+30*minute), "2026-03-08 01:59:59 -0500", "2026-03-08 01:59:59 -0500"},
+		{"New York, after one that ends in it", day("America/New_York", hour, 2*hour+30*minute), "2026-03-08 03:00:00 -0400", "2026-03-09 01:00:00 -0400"},
 		// Clocks go back: 25 hours.
 		{"Berlin, autumn", day("Europe/Berlin", 8*hour, 22*hour), "2026-10-24 22:00:00 +0200", "2026-10-25 08:00:00 +0100"},
 		{"New York, autumn", day("America/New_York", 8*hour, 22*hour), "2026-10-31 23:00:00 -0400", "2026-11-01 08:00:00 -0500"},
@@ -115,6 +121,10 @@ func TestWindowAheadAgreesWithTheLedger(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	pace, err := os.ReadFile("../ledger/pace.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
 	type question struct {
 		At      int64   `json:"at"`
 		Last    int64   `json:"last"`
@@ -149,7 +159,7 @@ func TestWindowAheadAgreesWithTheLedger(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := redistest.Start(t).Client.Eval(t.Context(), string(common)+`
+	got, err := redistest.Start(t).Client.Eval(t.Context(), string(common)+string(pace)+`
 		local reply = {}
 		for i, q in ipairs(cjson.decode(ARGV[1])) do reply[i] = earliest(q.at, q.last, q.gap, q.windows) end
 		return reply`, nil, body).Int64Slice()
@@ -168,16 +178,15 @@ func TestWindowAhead(t *testing.T) {
 	t.Parallel()
 	w := Window{From: 8 * hour, To: 22 * hour, Location: shanghai}
 	edges := w.Ahead(at(12, 0))
-	if len(edges) != 2*windowsAhead || !edges[0].Equal(at(8, 0)) || !edges[1].Equal(at(22, 0)) || !edges[2].Equal(at(24+8, 0)) {
+	if len(edges) != 2*windowsAhead || !edges[0].Equal(at(8-24, 0)) || !edges[1].Equal(at(22-24, 0)) || !edges[2].Equal(at(8, 0)) {
 		t.Errorf("at noon: %v", edges)
 	}
-	// A clock that is up to half an hour ahead of Redis's still hands out the
-	// window that Redis is in.
-	if edges := w.Ahead(at(22, 25)); !edges[0].Equal(at(8, 0)) {
-		t.Errorf("25 minutes past its end: %v", edges)
-	}
-	if edges := w.Ahead(at(22, 35)); !edges[0].Equal(at(24+8, 0)) {
-		t.Errorf("35 minutes past its end: %v", edges)
+	// A clock that is up to a day ahead of Redis's still hands out the window that
+	// Redis is in: a worker with such a clock postpones no order for all workers.
+	for _, ahead := range []time.Duration{0, 3 * hour, 8 * hour, 23 * hour} {
+		if edges := w.Ahead(at(20, 0).Add(ahead)); !slices.ContainsFunc(edges, at(8, 0).Equal) {
+			t.Errorf("at 20:00 by a clock that is %s ahead, the window that is open is missing: %v", ahead, edges)
+		}
 	}
 	if edges := (Window{Always: true}).Ahead(noon); edges != nil {
 		t.Errorf("always: %v", edges)

@@ -1,18 +1,20 @@
 -- claim: takes the lease of an order for one worker, if there is work to do on
--- it now and the merchant's gate lets a call through. Repeating a claim whose
--- answer was lost, with the same token, returns the same grant.
+-- it now and no hold stops the call. Repeating a claim whose answer was lost, with
+-- the same token, returns the same grant.
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] gate (hash)
+-- KEYS[4] hold (hash)
 -- ARGV[1] JSON {
 --   no       out_order_no
 --   token    unique to this claim: it fences every later write of this worker
 --   round    the task's round, or -1 for a task that does not say
 --   lease    ms from the moment of the call to the end of the lease
+--   sure     the earliest, in ms, that Redis's clock can be without a jump ahead
 --   interval us between two calls of the merchant
 --   horizon  us that a claim may wait for its slot under the lease
 --   gap      ms between two collect calls of the order
 --   windows  collection windows, ms, {from, to, ...}; {} for always
---   first    ms from a closing gate to its first probe
+--   most     ms between two probes at the most
 -- }
 --
 -- Returns {code, now, wait us, ...}:
@@ -20,12 +22,12 @@
 --               lease is taken; call after wait
 --   'absent'    no such order
 --   'ended'     it ended; the state follows
---   'leased'    somebody works on it, for wait at the most
+--   'leased'    another worker works on it, for wait at the most
 --   'early'     not due before wait
 --   'stale'     a task of an earlier round
 --   'postponed' no collect call is allowed before wait; the due time says so
---   'closed'    the merchant's gate is closed; the next probe is in wait
---   'parked'    the gate of this appid and service_id is closed; put off
+--   'closed'    the merchant is held; the next probe is in wait
+--   'parked'    the order's service is held; the due time is a slot of its own
 --   'paced'     too many wait for a slot; ask again in wait
 local a = cjson.decode(ARGV[1])
 local FIELDS = { 'state', 'round', 'appid', 'svc', 'next', 'due', 'token', 'lease', 'doing',
@@ -34,7 +36,6 @@ local FIELDS = { 'state', 'round', 'appid', 'svc', 'next', 'due', 'token', 'leas
 -- The counters of calls stand behind the fields of the reply.
 local COUNTS = { 'collects', 'queries', 'syncs' }
 
-local SHY = 500 -- ms
 local now, now_us = clock()
 local r = {}
 local values = redis.call('HMGET', KEYS[1], COUNTS[1], COUNTS[2], COUNTS[3], unpack(FIELDS))
@@ -48,77 +49,71 @@ end
 
 if not r.state then return { 'absent', now, 0 } end
 if not working(r.state, r.sync) then return { 'ended', now, 0, r.state } end
-if num(r.lease) > now then
-  if r.token == a.token then
-    return granted(math.max(0, num(r.lease) - a.lease - now) * 1000, r.doing, 0)
+if r.lease then
+  local rest, ending = leased(r.lease, now, a.sure)
+  if rest > 0 then
+    if r.token == a.token then
+      return granted(math.max(0, num(r.lease) - a.lease - now) * 1000, r.doing, 0)
+    end
+    if ending then
+      redis.call('HSET', KEYS[1], 'lease', ending)
+      redis.call('ZADD', KEYS[2], ending, a.no)
+    end
+    return { 'leased', now, rest * 1000 }
   end
-  return { 'leased', now, (num(r.lease) - now) * 1000 }
 end
 if a.round >= 0 and a.round ~= num(r.round) then return { 'stale', now, 0 } end
 if num(r.due) > now then return { 'early', now, (num(r.due) - now) * 1000 } end
 
 local plan = r.next
 local function putoff(code, t)
-  redis.call('HSET', KEYS[1], 'due', t)
+  if plan == 'collect' and num(r.fails) == 0 then
+    redis.call('HSET', KEYS[1], 'due', t)
+  else
+    -- off tells a due time that was put off from one that a step has set; see
+    -- mend. An order that was never called has no log and needs no mark.
+    redis.call('HSET', KEYS[1], 'due', t, 'off', 1)
+  end
   redis.call('ZADD', KEYS[2], t, a.no)
   return { code, now, (t - now) * 1000 }
 end
 
-local pair = 'p:' .. r.appid .. ':' .. r.svc
-local g = redis.call('HMGET', KEYS[3], 'kind', 'probeat', pair, 'tat', 'ticket', 'slow', 'slowat')
-local probe, parked, gate_writes = 0, nil, {}
--- The gate of one appid and service_id. Its orders share a queue with good
--- ones, so they do not wait in it: each is put off to a slot of its own behind
--- the next probe, which is as fast as they could be worked on anyway. They are
--- no probes for the whole merchant: of that their refusal would say nothing.
-if g[3] then
-  -- n is the last slot that was given out.
-  local at, backoff, n, closed = string.match(g[3], '^(%d+) (%d+) (%d+) (%d+)$')
-  local open_at = num(at)
-  if g[1] then open_at = math.max(open_at, num(g[2]) + a.first) end
-  if g[1] or open_at > now then
-    n = math.max(now, open_at, num(n)) + math.ceil(a.interval / 1000)
-    redis.call('HSET', KEYS[3], pair, table.concat({ at, backoff, n, closed }, ' '))
-    return putoff('parked', n)
+local scope = service(r.appid, r.svc)
+local held_by = redis.call('HMGET', KEYS[4], MERCHANT, scope)
+local probe, m, v = 0, nil, nil
+if held_by[1] or held_by[2] then
+  local longest = math.max(a.most, a.lease + math.ceil(a.horizon / 1000))
+  m, v = held(held_by[1], now, longest), held(held_by[2], now, longest)
+  local opens = opensat(m, v, num(r.fails))
+  if opens > now then
+    if not v then return { 'closed', now, (opens - now) * 1000 } end
+    local at = park(v, KEYS[2], opens, math.ceil(a.interval / 1000))
+    redis.call('HSET', KEYS[4], scope, heldtext(v))
+    return putoff('parked', at)
   end
   probe = 1
-  parked = { 0, backoff, n, closed }
 end
 
--- The gate of the merchant: a closed one lets a single probe through now and
--- then. Settle knows when the next one may go; until then it is when this one's
--- lease is over, for a probe that dies with its worker says nothing. Where the
--- platform did not answer, an order whose last call failed leaves the probe to
--- others for a moment: the fault may be its own. A merchant's fault is nobody's
--- own.
-if g[1] then
-  local open_at = num(g[2])
-  if g[1] ~= 'fault' and num(r.fails) > 0 then open_at = open_at + SHY end
-  if open_at > now then return { 'closed', now, (open_at - now) * 1000 } end
-  probe = 1
-end
-
-local wait, taken, again = slot(g[4], g[5], g[6], g[7], now_us, a.interval, a.horizon)
+local wait, take, again = slot(redis.call('HMGET', KEYS[3], 'tat', 'ticket', 'slow', 'slowat'), now_us, a.interval, a.horizon)
 if wait and plan == 'collect' then
   local at = now + math.ceil(wait / 1000)
-  local ok = earliest(at, num(r.collected), a.gap, a.windows)
+  local ok = earliest(at, collectedat(KEYS[1], r.collected, now), a.gap, a.windows)
   if ok > at then return putoff('postponed', ok) end
 end
-if not wait then
-  redis.call('HSET', KEYS[3], unpack(taken))
-  return { 'paced', now, again }
-end
+redis.call('HSET', KEYS[3], unpack(take))
+if not wait then return { 'paced', now, again } end
 
 -- One write for each key: every command of a script goes into the append-only
--- file by itself.
+-- file by itself. The next probe is when this one's lease has run out, for a probe
+-- that dies with its worker says nothing; settle knows better.
 local lease = now + math.ceil(wait / 1000) + a.lease
-if g[1] then
-  gate_writes = { 'probeat', lease }
-elseif parked then
-  parked[1] = lease
-  gate_writes = { pair, table.concat(parked, ' ') }
+if m then m.probe = lease end
+if v then v.probe = lease end
+if m and v then
+  redis.call('HSET', KEYS[4], MERCHANT, heldtext(m), scope, heldtext(v))
+elseif m or v then
+  redis.call('HSET', KEYS[4], m and MERCHANT or scope, heldtext(m or v))
 end
-redis.call('HSET', KEYS[3], taken[1], taken[2], unpack(gate_writes))
 
 local write = { 'token', a.token, 'lease', lease, 'doing', plan }
 local count = 2

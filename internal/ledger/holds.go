@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -63,38 +62,27 @@ func (h Holds) Service(appid, serviceID string) Hold {
 // Holds returns the merchant's holds, its present rate and the last jump of
 // Redis's clock, in one round trip.
 func (l *Ledger) Holds(ctx context.Context) (Holds, error) {
-	pipe := l.rdb.Pipeline()
-	clock, fields := pipe.Time(ctx), pipe.HGetAll(ctx, l.keys.Gate())
-	if _, err := pipe.Exec(ctx); err != nil {
+	reply, err := holdsScript.Run(ctx, l.rdb, []string{l.keys.Hold(), l.keys.Gate(), l.keys.Sweep()}).Slice()
+	if err != nil {
 		return Holds{}, err
 	}
-	f := fields.Val()
-	h := Holds{Now: clock.Val()}
-	h.Share = share(f["slow"], atoi(f["slowat"]), h.Now.UnixMicro())
-	if f["kind"] != "" {
-		h.Merchant = Hold{Kind: HoldKind(f["kind"]), Since: millis(f["closedat"]), NextProbe: millis(f["probeat"])}
+	r := reader{vals: reply}
+	h := Holds{Now: time.UnixMilli(r.int()), Share: float64(r.int()) / 1e6}
+	if by, at, ok := strings.Cut(r.str(), " "); ok {
+		h.Jump = ClockJump{time.Duration(atoi(by)) * time.Millisecond, millis(at)}
 	}
-	for name, value := range f {
-		pair, ok := strings.CutPrefix(name, "p:")
-		appid, service, _ := strings.Cut(pair, ":")
-		v := strings.Fields(value)
-		if !ok || len(v) != 4 {
-			continue
+	for len(r.vals) > 0 && !r.bad {
+		scope := r.str()
+		hold := Hold{Kind: HoldKind(r.str()), Since: time.UnixMilli(r.int()), NextProbe: time.UnixMilli(r.int())}
+		if pair, ok := strings.CutPrefix(scope, "service:"); ok {
+			hold.AppID, hold.ServiceID, _ = strings.Cut(pair, ":")
+			h.Services = append(h.Services, hold)
+		} else {
+			h.Merchant = hold
 		}
-		h.Services = append(h.Services, Hold{HoldService, appid, service, millis(v[3]), millis(v[0])})
 	}
 	slices.SortFunc(h.Services, func(a, b Hold) int {
 		return strings.Compare(a.AppID+":"+a.ServiceID, b.AppID+":"+b.ServiceID)
 	})
-	return h, nil
-}
-
-// share is the Lua function of the same name.
-func share(slow string, slowAt, now int64) float64 {
-	const floor, recovery = 0.02, 60e6
-	part := parseFloat(slow)
-	if part == 0 {
-		return 1
-	}
-	return math.Max(floor, math.Min(1, part+math.Max(0, float64(now-slowAt))/recovery))
+	return h, r.err()
 }

@@ -14,7 +14,7 @@
 --   'granted'  the lease is yours; end is the oldest one, failures how often in
 --              a row its delivery has failed
 --   'absent'   the order has no ends to deliver
---   'leased'   somebody else is at it
+--   'leased'   another delivery is under way
 --   'stale'    a delivery has failed since the task was made; the next one comes
 --              when it is due
 local a = cjson.decode(ARGV[1])
@@ -30,7 +30,11 @@ if not head then
 end
 local r = redis.call('HMGET', KEYS[2], lease, try)
 local token, held = string.match(r[1] or '', '^(%S+) (%d+)$')
-if num(held) > now and token ~= a.token then return { 'leased', now, '', 0 } end
+local rest, ending = leased(held, now, now)
+if rest > 0 and token ~= a.token then
+  if ending then redis.call('HSET', KEYS[2], lease, token .. ' ' .. ending) end
+  return { 'leased', now, '', 0 }
+end
 local fails, before = string.match(r[2] or '', '^(%d+) (%d+)$')
 -- Tasks are stale by what failed after them, and not by newer tasks: where the
 -- queue is slower than the grace, each task has a newer one.

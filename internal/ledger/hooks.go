@@ -50,19 +50,45 @@ func (l *Ledger) RelayHooks(ctx context.Context, a HookRelayArgs) (HookRelay, er
 	reply, err := run(ctx, l.rdb, hooksScript,
 		[]string{l.keys.Outcomes(), l.keys.Hooks(), l.keys.HookDue(), l.keys.HookWaiting()},
 		map[string]any{
-			"ends": endTypes, "scan": a.Scan, "take": a.Take, "most": a.Most,
-			"grace": a.Grace.Milliseconds(), "list": l.keys.Hook(""),
+			"ends": endTypes, "scan": a.Scan, "take": a.Take, "most": a.Most, "grace": a.Grace.Milliseconds(),
 		})
 	if err != nil {
 		return HookRelay{}, err
 	}
 	r := reader{vals: reply}
-	_ = r.int()
+	ends := r.str() == "ends"
 	relay := HookRelay{More: r.int() == 1, Foreign: r.int()}
+	if ends && !r.bad {
+		if reply, err = l.takeHooks(ctx, &r, a); err != nil {
+			return HookRelay{}, err
+		}
+		r = reader{vals: reply}
+		relay.More = r.str() == "moved" || relay.More
+	}
 	for len(r.vals) > 0 && !r.bad {
 		relay.Orders = append(relay.Orders, DueHook{r.str(), r.int()})
 	}
 	return relay, r.err()
+}
+
+// takeHooks takes the ends that hooks.lua has found: the lists that they go into
+// are keys of the call.
+func (l *Ledger) takeHooks(ctx context.Context, found *reader, a HookRelayArgs) ([]any, error) {
+	before, cursor := found.str(), found.str()
+	keys := []string{l.keys.Hooks(), l.keys.HookDue(), l.keys.HookWaiting()}
+	var ids, nos []string
+	var fields []any
+	for len(found.vals) > 0 && !found.bad {
+		id, no := found.str(), found.str()
+		ids, nos, fields = append(ids, id), append(nos, no), append(fields, found.str())
+		keys = append(keys, l.keys.Hook(no))
+	}
+	if found.bad {
+		return nil, errReply
+	}
+	return run(ctx, l.rdb, hookTakeScript, keys, map[string]any{
+		"before": before, "cursor": cursor, "ids": ids, "nos": nos, "take": a.Take, "grace": a.Grace.Milliseconds(),
+	}, fields...)
 }
 
 // HookClaim is the answer to a claim of an order's webhooks, or to a settlement

@@ -70,8 +70,12 @@ type Limits struct {
 	// Windows are the next collection windows, from and to in turn; empty
 	// where collecting is allowed at any time.
 	Windows []time.Time
-	// First is the time from a gate's closing to its first probe.
-	First time.Duration
+	// Most is the time between two probes of a hold at the most.
+	Most time.Duration
+	// Sure is the earliest that Redis's clock can be without a jump ahead, by a
+	// clock of the caller's that does not jump. No lease has run out before. Zero
+	// where the caller has none.
+	Sure time.Time
 }
 
 // Code is a script's answer to a claim, a permit or a settle.
@@ -156,7 +160,16 @@ type limitArgs struct {
 	Horizon  int64   `json:"horizon"`
 	Gap      int64   `json:"gap"`
 	Windows  []int64 `json:"windows"`
-	First    int64   `json:"first"`
+	Most     int64   `json:"most"`
+	Sure     int64   `json:"sure"`
+}
+
+// sureMS is a Sure in ms as the scripts take it.
+func sureMS(t time.Time) int64 {
+	if t.IsZero() {
+		return 1 << 52 // beyond any clock
+	}
+	return t.UnixMilli()
 }
 
 func (lim Limits) args(no, token string) limitArgs {
@@ -167,7 +180,8 @@ func (lim Limits) args(no, token string) limitArgs {
 		Horizon:  lim.Horizon.Microseconds(),
 		Gap:      lim.MinGap.Milliseconds(),
 		Windows:  make([]int64, 0, len(lim.Windows)),
-		First:    lim.First.Milliseconds(),
+		Most:     lim.Most.Milliseconds(),
+		Sure:     sureMS(lim.Sure),
 	}
 	for _, t := range lim.Windows {
 		a.Windows = append(a.Windows, t.UnixMilli())
@@ -182,7 +196,7 @@ const NoRound = -1
 // token.
 func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim Limits) (Claim, error) {
 	reply, err := run(ctx, l.rdb, claimScript,
-		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Gate()},
+		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Gate(), l.keys.Hold()},
 		struct {
 			limitArgs
 			Round int64 `json:"round"`
@@ -227,7 +241,7 @@ func (l *Ledger) Permit(ctx context.Context, c Claim, lim Limits) (Permit, error
 		probe = 1
 	}
 	reply, err := run(ctx, l.rdb, permitScript,
-		[]string{l.keys.Order(c.Order.OutOrderNo), l.keys.Due(), l.keys.Gate()},
+		[]string{l.keys.Order(c.Order.OutOrderNo), l.keys.Due(), l.keys.Gate(), l.keys.Hold()},
 		struct {
 			limitArgs
 			Probe int    `json:"probe"`
@@ -242,78 +256,9 @@ func (l *Ledger) Permit(ctx context.Context, c Claim, lim Limits) (Permit, error
 	return p, r.err()
 }
 
-// Due is one order that a sweep took.
-type Due struct {
-	tasks.Payload
-	Round int64
-	Sync  bool // WeChat Pay is to be told of the order's withdrawal
-}
-
-// Sweep is what one call of Ledger.Sweep brought.
-type Sweep struct {
-	Taken  bool          // false: it was another's turn
-	More   bool          // more may be due
-	Wait   time.Duration // until the next sweep, where not Taken
-	Orders []Due
-	Lag    time.Duration // how long the first order of the index has been due
-}
-
-// SweepArgs says how to sweep; see sweep.lua.
-type SweepArgs struct {
-	Interval time.Duration // 0 to go on with a sweep that was begun
-	Limit    int
-	Closed   int
-	Grace    time.Duration
-}
-
-// Sweep takes orders that are due and that no task is known to carry.
-func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
-	reply, err := run(ctx, l.rdb, sweepScript,
-		[]string{l.keys.Due(), l.keys.Gate()},
-		map[string]any{
-			"interval": a.Interval.Milliseconds(), "limit": a.Limit, "closed": a.Closed,
-			"grace": a.Grace.Milliseconds(), "prefix": l.keys.Order(""),
-		})
-	if err != nil {
-		return Sweep{}, err
-	}
-	r := reader{vals: reply}
-	s := Sweep{Taken: r.str() == "taken"}
-	now, n := r.int(), r.int()
-	if s.Taken {
-		s.More = n == 1
-	} else {
-		s.Wait = time.Duration(n) * time.Millisecond
-	}
-	if oldest := r.int(); oldest > 0 && oldest < now {
-		s.Lag = time.Duration(now-oldest) * time.Millisecond
-	}
-	for len(r.vals) > 0 && !r.bad {
-		s.Orders = append(s.Orders, Due{
-			Payload: tasks.Payload{MchID: l.mchid, OutOrderNo: r.str(), AppID: r.str(), ServiceID: r.str()},
-			Round:   r.int(),
-			Sync:    r.str() == string(SyncPending),
-		})
-	}
-	return s, r.err()
-}
-
-// Rewind gives an order a new round where the task of the given one is stuck
-// in the queue, and returns the new round; ok is false where the order has
-// moved on by itself.
-func (l *Ledger) Rewind(ctx context.Context, no string, round int64) (next int64, ok bool, err error) {
-	next, err = rewindScript.Run(ctx, l.rdb, []string{l.keys.Order(no)}, round).Int64()
-	return next, next > 0, err
-}
-
 func atoi(s string) int64 {
 	n, _ := strconv.ParseInt(s, 10, 64) // fields that are not set are ""
 	return n
-}
-
-func parseFloat(s string) float64 {
-	f, _ := strconv.ParseFloat(s, 64)
-	return f
 }
 
 func millis(s string) time.Time {

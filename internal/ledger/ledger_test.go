@@ -35,6 +35,27 @@ func newSetupSerial(t *testing.T) *setup {
 	return &setup{T: t, redis: r, ledger: ledger.New(r.Client, mchid), producer: tasks.NewProducer(r.Client)}
 }
 
+// timed is a setup whose scripts have a clock that only the test moves.
+type timed struct {
+	*setup
+	clock redistest.Clock
+	now   time.Time
+}
+
+func newTimed(t *testing.T) *timed {
+	s := &timed{setup: newSetup(t), now: time.Now().Truncate(time.Millisecond)}
+	s.clock = redistest.FakeClock(t, s.redis.Client)
+	s.pass(0)
+	return s
+}
+
+// pass moves the clock, ahead or back.
+func (s *timed) pass(d time.Duration) {
+	s.Helper()
+	s.now = s.now.Add(d)
+	s.clock.Set(s.now)
+}
+
 func payload(no string) tasks.Payload {
 	return tasks.Payload{MchID: mchid, OutOrderNo: no, AppID: "wx1", ServiceID: "s1"}
 }
@@ -48,7 +69,7 @@ func (s *setup) open(no string) {
 
 // limits are such that nothing keeps a claim back.
 func limits() ledger.Limits {
-	return ledger.Limits{Lease: 10 * time.Second, Rate: 1e6, Horizon: time.Second, First: 5 * time.Second}
+	return ledger.Limits{Lease: 10 * time.Second, Rate: 1e6, Horizon: time.Second, Most: 30 * time.Second}
 }
 
 func (s *setup) claim(no string, lim ledger.Limits) ledger.Claim {

@@ -4,17 +4,18 @@
 -- and renews the lease for the second call.
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] gate (hash)
+-- KEYS[4] hold (hash)
 -- ARGV[1] JSON {no, token, lease, interval, horizon, gap, windows} as in claim,
 --         life as in settle, sync: true where the step was claimed to
---         tell WeChat Pay, and probe: 1 where the claim was a probe, whose query has just shown
---         that the gate may open
+--         tell WeChat Pay, and probe: 1 where the claim was a probe, whose query
+--         has just shown that the hold may end
 --
 -- Returns {code, now, wait us}:
 --   'granted'   call after wait
---   'lost'      the lease is somebody else's
+--   'lost'      the lease is another worker's
 --   'ended'     the order ended meanwhile, from another side
 --   'postponed' no collect call is allowed before wait
---   'closed'    the gate closed meanwhile
+--   'closed'    a hold began meanwhile
 --   'paced'     too many wait for a slot; ask again in wait
 local a = cjson.decode(ARGV[1])
 local now, now_us = clock()
@@ -26,16 +27,18 @@ if not working(r[1], r[9]) or (r[8] or '') ~= a.life or a.sync ~= (act == 'resyn
 if r[4] == act then -- the answer to this very question was lost
   return { 'granted', now, math.max(0, num(r[5]) - a.lease - now) * 1000 }
 end
-local g = redis.call('HMGET', KEYS[3], 'kind', 'p:' .. r[6] .. ':' .. r[7], 'tat', 'ticket', 'slow', 'slowat')
-if a.probe ~= 1 and (g[1] or g[2]) then return { 'closed', now, 0 } end
+if a.probe ~= 1 then
+  local h = redis.call('HMGET', KEYS[4], MERCHANT, service(r[6], r[7]))
+  if h[1] or h[2] then return { 'closed', now, 0 } end
+end
 
-local wait, taken, again = slot(g[3], g[4], g[5], g[6], now_us, a.interval, a.horizon)
+local wait, take, again = slot(redis.call('HMGET', KEYS[3], 'tat', 'ticket', 'slow', 'slowat'), now_us, a.interval, a.horizon)
 local at = now + math.ceil((wait or again) / 1000)
 if not a.sync then
-  local ok = earliest(at, num(r[3]), a.gap, a.windows)
+  local ok = earliest(at, collectedat(KEYS[1], r[3], now), a.gap, a.windows)
   if ok > at then return { 'postponed', now, (ok - now) * 1000 } end
 end
-redis.call('HSET', KEYS[3], unpack(taken))
+redis.call('HSET', KEYS[3], unpack(take))
 if not wait then return { 'paced', now, again } end
 
 redis.call('HSET', KEYS[1], 'next', 'resolve', 'lease', at + a.lease, 'doing', act)

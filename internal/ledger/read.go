@@ -173,17 +173,24 @@ func (l *Ledger) Select(ctx context.Context, filter Filter) iter.Seq2[Order, err
 			start = int(later)
 		}
 		for ; ; start += listPage {
-			page, err := run(ctx, l.rdb, listScript, []string{index}, map[string]any{
-				"prefix": l.keys.Order(""), "log": l.keys.Log(""),
-				"start": start, "count": listPage, "newest": newest, "entries": lastErrorWithin,
-			})
+			nos, err := l.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
+				Key: index, Start: start, Stop: start + listPage - 1, Rev: newest,
+			}).Result()
+			var page []any
+			if err == nil && len(nos) > 0 {
+				keys := make([]string, 0, 2*len(nos))
+				for _, no := range nos {
+					keys = append(keys, l.keys.Order(no), l.keys.Log(no))
+				}
+				page, err = listScript.Run(ctx, l.rdb, keys, lastErrorWithin).Slice()
+			}
 			if err != nil {
 				yield(Order{}, err)
 				return
 			}
-			for _, row := range page {
+			for i, row := range page {
 				r := reader{vals: row.([]any)}
-				no, fields, log := r.str(), r.list(), r.list()
+				no, fields, log := nos[i], r.list(), r.list()
 				if r.bad {
 					yield(Order{}, errReply)
 					return
@@ -200,7 +207,7 @@ func (l *Ledger) Select(ctx context.Context, filter Filter) iter.Seq2[Order, err
 					return
 				}
 			}
-			if len(page) < listPage {
+			if len(nos) < listPage {
 				return
 			}
 		}
@@ -251,20 +258,14 @@ type GateStatus struct {
 
 // Gate returns the merchant's gate.
 func (l *Ledger) Gate(ctx context.Context) (GateStatus, error) {
-	fields, err := l.rdb.HGetAll(ctx, l.keys.Gate()).Result()
+	h, err := l.Holds(ctx)
 	if err != nil {
 		return GateStatus{}, err
 	}
-	g := GateStatus{Kind: fields["kind"]}
-	if g.Kind != "" {
-		g.ClosedAt, g.ProbeAt = millis(fields["closedat"]), millis(fields["probeat"])
+	g := GateStatus{Kind: string(h.Merchant.Kind), ClosedAt: h.Merchant.Since, ProbeAt: h.Merchant.NextProbe}
+	for _, s := range h.Services {
+		g.Services = append(g.Services, s.AppID+":"+s.ServiceID)
 	}
-	for f := range fields {
-		if pair, ok := strings.CutPrefix(f, "p:"); ok {
-			g.Services = append(g.Services, pair)
-		}
-	}
-	slices.Sort(g.Services)
 	return g, nil
 }
 

@@ -25,10 +25,19 @@ func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration) (r
 		}
 		start := int64(0)
 		for range retainPages {
-			reply, err := run(ctx, l.rdb, retainScript, []string{l.keys.Ended(state), l.keys.Stats()}, map[string]any{
-				"state": state, "order": l.keys.Order(""), "log": l.keys.Log(""),
-				"retention": retention.Milliseconds(), "gap": minGap.Milliseconds(),
-				"start": start, "limit": retainPage,
+			nos, err := agedScript.Run(ctx, l.rdb, []string{l.keys.Ended(state)}, retention.Milliseconds(), start, retainPage).StringSlice()
+			if err != nil {
+				return removed, err
+			}
+			if len(nos) == 0 {
+				break
+			}
+			keys := []string{l.keys.Ended(state), l.keys.Stats()}
+			for _, no := range nos {
+				keys = append(keys, l.keys.Order(no), l.keys.Log(no))
+			}
+			reply, err := run(ctx, l.rdb, retainScript, keys, map[string]any{
+				"state": state, "nos": nos, "retention": retention.Milliseconds(), "gap": minGap.Milliseconds(),
 			})
 			if err != nil {
 				return removed, err
@@ -39,7 +48,7 @@ func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration) (r
 				return removed, err
 			}
 			removed, start = removed+gone, start+passed
-			if gone+passed < retainPage {
+			if len(nos) < retainPage {
 				break
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -15,39 +16,69 @@ import (
 //go:embed *.lua
 var sources embed.FS
 
-// The scripts, each in the file of its name, with tasks.EventScript and
-// common.lua before it.
+// The scripts, each in the file of its name, with tasks.EventScript, common.lua
+// and the named libraries before it.
 var (
-	claimScript  = load("claim")
-	permitScript = load("permit")
-	settleScript = load("settle")
-	sweepScript  = load("sweep")
+	claimScript  = load("claim", "pace", "hold")
+	permitScript = load("permit", "pace", "hold")
+	settleScript = load("settle", "pace", "hold")
+	sweepScript  = load("sweep", "hold", "clock")
+	takeScript   = load("take", "pace")
+	jumpedScript = load("jumped", "clock")
+	mendScript   = load("mend", "pace")
+	holdsScript  = load("holds", "pace", "hold")
 	rewindScript = load("rewind")
 	getScript    = load("get")
 	listScript   = load("list")
 	lagScript    = load("lag")
 	noticeScript = load("notice")
 	retainScript = load("retain")
+	agedScript   = load("aged")
 	streamScript = load("stream")
 
 	beatScript    = load("beat")
 	workersScript = load("workers")
 
-	hooksScript      = load("hooks")
-	hookClaimScript  = load("hookclaim")
+	hooksScript      = load("hooks", "pace", "hookdue")
+	hookTakeScript   = load("hooktake", "pace", "hookdue")
+	hookClaimScript  = load("hookclaim", "pace")
+	hookMendScript   = load("hookmend")
 	hookSettleScript = load("hooksettle")
 )
 
-func load(name string) *redis.Script {
+func load(name string, libraries ...string) *redis.Script {
 	src := tasks.EventScript
-	for _, file := range []string{"common.lua", name + ".lua"} {
-		b, err := sources.ReadFile(file)
+	for _, file := range slices.Concat([]string{"common"}, libraries, []string{name}) {
+		b, err := sources.ReadFile(file + ".lua")
 		if err != nil {
 			panic(err) // the files are embedded: they are there, or it did not build
 		}
 		src += string(b) + "\n"
 	}
-	return redis.NewScript(src)
+	s := redis.NewScript(src)
+	names[s.Hash()], loaded = name, append(loaded, s)
+	return s
+}
+
+// All scripts, and their names by their SHA-1.
+var (
+	loaded []*redis.Script
+	names  = map[string]string{}
+)
+
+// ScriptName returns the name of the ledger's script with a SHA-1, as EVALSHA
+// takes it; "" for a script that is not the ledger's.
+func ScriptName(sha1 string) string { return names[sha1] }
+
+// LoadScripts makes Redis know every script, so that each call of one is one
+// command.
+func LoadScripts(ctx context.Context, rdb redis.Scripter) error {
+	for _, s := range loaded {
+		if err := s.Load(ctx, rdb).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // run calls a script with named arguments, and entries for a log behind them, and

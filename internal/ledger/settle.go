@@ -93,10 +93,14 @@ type Settlement struct {
 
 	Gate     GateSignal
 	CalledAt time.Time
-	// First and Most are the time from a gate's closing to its first probe, and
+	// At is the present time as the worker reckons it, from Redis's clock at the
+	// claim on; zero where it does not. The times above are moved by a jump of
+	// Redis's clock since.
+	At time.Time
+	// First and Most are the time from a hold's beginning to its first probe, and
 	// at most from one probe's call to the next probe.
 	First, Most time.Duration
-	Failures    int // in a row that close the gate
+	Failures    int // in a row that begin a hold of the merchant
 	Log         []Entry
 }
 
@@ -177,7 +181,9 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Verdict   string      `json:"verdict"`
 		Code      string      `json:"code"`
 		Gate      GateSignal  `json:"gate"`
-		Pair      string      `json:"pair"`
+		AppID     string      `json:"appid"`
+		ServiceID string      `json:"service_id"`
+		At        int64       `json:"at"`
 		CalledAt  int64       `json:"called_at"`
 		First     int64       `json:"first"`
 		Most      int64       `json:"most"`
@@ -192,7 +198,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Total: s.Facts.Total, Paid: s.Facts.Paid, Payments: packPayments(s.Facts.Payments),
 		Life: c.Order.Life, Sync: s.Sync, SyncWhy: s.SyncReason, VerPaid: s.VerifiedPaid,
 		Call: s.Call, Verdict: s.Verdict, Code: s.Code, Detail: s.DetailCode,
-		Gate: s.Gate, Pair: pairKey(c.Order.AppID, c.Order.ServiceID),
+		Gate: s.Gate, AppID: c.Order.AppID, ServiceID: c.Order.ServiceID,
 		First: s.First.Milliseconds(), Most: s.Most.Milliseconds(), Limit: s.Failures,
 		Probe: c.Probe,
 		Keep:  LogEntries,
@@ -200,6 +206,9 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	if !s.Due.IsZero() {
 		args.Due = s.Due.UnixMilli()
 		args.Look = s.Due.Add(s.Grace).UnixMilli()
+	}
+	if !s.At.IsZero() {
+		args.At = s.At.UnixMilli()
 	}
 	if !s.CalledAt.IsZero() {
 		args.CalledAt = s.CalledAt.UnixMilli()
@@ -228,7 +237,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	}
 	reply, err := run(ctx, l.rdb, settleScript, []string{
 		l.keys.Order(no), l.keys.Log(no), l.keys.Due(), l.keys.Outcomes(),
-		l.keys.Stats(), l.keys.Gate(), l.keys.Ended(s.State),
+		l.keys.Stats(), l.keys.Gate(), l.keys.Ended(s.State), l.keys.Hold(),
 	}, args, entries...)
 	if err != nil {
 		return SettleResult{}, err
@@ -242,7 +251,3 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	}
 	return res, r.err()
 }
-
-// pairKey is the gate's field for the orders of one appid and service_id;
-// claim.lua and permit.lua make the same.
-func pairKey(appid, serviceID string) string { return "p:" + appid + ":" + serviceID }

@@ -5,6 +5,7 @@
 -- KEYS[1] order (hash)   KEYS[2] log (list)   KEYS[3] due (zset)
 -- KEYS[4] outcomes (stream)   KEYS[5] stats (hash)   KEYS[6] gate (hash)
 -- KEYS[7] ended:<state> (zset); not touched where the order stays open
+-- KEYS[8] hold (hash)
 -- ARGV[1] JSON {
 --   no, token
 --   state, reason       where the order stands now, and why
@@ -27,11 +28,13 @@
 --                       why; else absent. state is 'withdrawn' then
 --   verified_paid       true where the last reply was a verified payment
 --   call, verdict, code, detail   for the event
---   gate                'ok', 'fault', 'service', 'down', 'throttled' or ''
---   pair                'p:<appid>:<service_id>'
+--   gate                what the last reply says of the merchant and the service:
+--                       'ok', 'fault', 'service', 'down', 'throttled' or ''
+--   appid, service_id   the service
+--   at                  now, as the worker reckons it; 0 where it does not
 --   called_at           when the last call of the step began
---   first, most, limit  ms to a closed gate's first probe, and at most between
---                       two; failures in a row that close it
+--   first, most, limit  ms to a hold's first probe, and at most between two;
+--                       failures in a row that begin a hold of the merchant
 --   probe               true where the claim was a probe
 --   keep                entries that the log may have
 -- }
@@ -46,8 +49,7 @@
 --   'reopened' the order ended and was opened again meanwhile; only the log was
 --              written
 --   'lost'     the lease is somebody else's; nothing was written
--- gate is 'closed' or 'opened' where this settle did that, 'slowed' where it
--- slowed the merchant, else ''. news is 'late' for a payment beside another
+-- gate is what judge in hold.lua returns. news is 'late' for a payment beside another
 -- end, 'differs' where a payment's amounts are not those that were known, else
 -- ''.
 local s = cjson.decode(ARGV[1])
@@ -61,85 +63,18 @@ local done, did = string.match(r[3] or '', '^(%S+) ?(%S*)$')
 if done == s.token then return { 'repeat', now, did, '' } end
 if r[2] ~= s.token then return { 'lost', now, '', '' } end
 
--- gate keeps the merchant's faults. A reply can open a gate only if its call
--- began after the gate had closed: replies to earlier calls still come in.
-local function gate()
-  local g = redis.call('HMGET', KEYS[6], 'kind', 'closedat', 'bad', s.pair, 'slow', 'slowat', 'slowedat', 'badno')
-  -- close closes the merchant's gate.
-  local function close(kind)
-    redis.call('HSET', KEYS[6], 'kind', kind, 'closedat', now, 'probeat', now + s.first, 'backoff', s.first)
-    return 'closed'
-  end
-  -- inarow counts calls in a row that went without a proper answer; those of
-  -- one order alone count once, for the fault may be its own.
-  local function inarow()
-    if g[8] == s.no then return num(g[3]) end
-    redis.call('HSET', KEYS[6], 'badno', s.no)
-    return redis.call('HINCRBY', KEYS[6], 'bad', 1)
-  end
-  if (s.gate == 'service' or s.gate == 'fault') and g[1] and g[1] ~= 'fault' and s.called_at > num(g[2]) then
-    -- Refused, but answered: what kept the gate closed is over.
-    redis.call('HDEL', KEYS[6], 'kind', 'closedat', 'probeat', 'backoff', 'bad', 'badno')
-    g[1] = false
-    if s.gate == 'service' and g[4] then return 'opened' end
-  end
-  if s.gate == 'ok' then
-    local change = ''
-    if g[1] and s.called_at > num(g[2]) then
-      redis.call('HDEL', KEYS[6], 'kind', 'closedat', 'probeat', 'backoff')
-      -- What throttling left of the rate has not been tried yet: it comes back
-      -- from now on. Had it come back behind the closed gate, the first second
-      -- would be too fast again.
-      if g[1] == 'throttled' then redis.call('HSET', KEYS[6], 'slowat', now_us) end
-      change = 'opened'
-    end
-    if g[4] and s.called_at > num(string.match(g[4], '(%d+)$')) then
-      redis.call('HDEL', KEYS[6], s.pair)
-      change = 'opened'
-    end
-    if g[3] then redis.call('HDEL', KEYS[6], 'bad', 'badno') end
-    return change
-  elseif s.gate == 'service' then
-    if g[4] then return '' end
-    redis.call('HSET', KEYS[6], s.pair, table.concat({ now + s.first, s.first, 0, now }, ' '))
-    return 'closed'
-  elseif s.gate == 'throttled' then
-    local closes = inarow() >= s.limit and not g[1]
-    -- Many calls in flight meet one throttling: halve at most once a second.
-    -- Where it met them all, halving was too little.
-    if not closes and num(g[7]) + 1000 > now then return '' end
-    local part = closes and 8 or 2
-    redis.call('HSET', KEYS[6], 'slow', math.max(FLOOR, share(g[5], g[6], now_us) / part),
-      'slowat', now_us, 'slowedat', now)
-    return closes and close('throttled') or 'slowed'
-  elseif s.gate == 'fault' or s.gate == 'down' then
-    if s.gate == 'down' and inarow() < s.limit then return '' end
-    if g[1] then return '' end
-    return close(s.gate)
-  end
-  return ''
-end
-local change = gate()
+local change = judge(KEYS[8], KEYS[6], s, now, now_us)
 
--- A probe that went wrong: the next one comes later, counted from this one's
--- call. One that made no call is nobody's refusal, and another may go at once.
-if s.probe and change ~= 'opened' and change ~= 'closed' then
-  local g = redis.call('HMGET', KEYS[6], 'kind', 'closedat', 'backoff', s.pair)
-  local at, backoff, n, closed = string.match(g[4] or '', '^(%d+) (%d+) (%d+) (%d+)$')
-  if g[1] then backoff, closed = num(g[3]), g[2] end
-  local b = math.min(s.most, num(backoff) * 2)
-  local nextat = math.max(now, s.called_at + b)
-  if s.called_at == 0 then b, nextat = num(backoff), now end
-  if s.called_at > 0 and s.called_at <= num(closed) then
-    -- It was the probe of another closing than this one.
-  elseif g[1] then
-    redis.call('HSET', KEYS[6], 'probeat', nextat, 'backoff', b)
-  elseif at then
-    redis.call('HSET', KEYS[6], s.pair, table.concat({ nextat, b, n, closed }, ' '))
+-- The worker reckons Redis's clock from the claim on. Where that clock has jumped
+-- since, so do the times that the worker has made.
+local jumped = s.at > 0 and now - s.at or 0
+if math.abs(jumped) >= JUMP then
+  for _, field in ipairs({ 'due', 'look', 'collected' }) do
+    if num(s[field]) > 0 then s[field] = s[field] + jumped end
   end
 end
 
-local write, erase = {}, { 'token', 'lease', 'doing' }
+local write, erase = {}, { 'token', 'lease', 'doing', 'off' }
 local function put(field, value)
   if value == nil or value == '' or value == 0 then
     erase[#erase + 1] = field

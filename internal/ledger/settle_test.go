@@ -149,63 +149,44 @@ func TestGate(t *testing.T) {
 			t.Errorf("behind an open gate: %s", c.Code)
 		}
 	})
-	// Of each kind of gate: the merchant's, and that of one appid and service_id.
+	// Of each scope: the merchant, and one service.
 	for name, signal := range map[string]ledger.GateSignal{"merchant": ledger.GateFault, "service": ledger.GateService} {
 		t.Run("how long it is to the next probe: "+name, func(t *testing.T) {
-			s := newSetup(t)
-			for _, no := range []string{"A", "B", "C", "D", "E"} {
+			s := newTimed(t)
+			for _, no := range []string{"A", "B", "C", "D"} {
 				s.open(no)
 			}
-			shut := func(c ledger.Claim) {
-				set := fault(c, signal)
-				set.First = 20 * time.Millisecond
-				s.settle(c, set)
-			}
-			// probe is the first claim that the gate lets through; it is no order
-			// of before, for a parked one has been put off.
-			probe := func(no string, lease time.Duration) ledger.Claim {
+			probe := func(no string) ledger.Claim {
 				t.Helper()
-				lim := limits()
-				lim.Lease, lim.First = lease, 0
-				var c ledger.Claim
-				s.until(func() bool { c = s.claim(no, lim); return c.Code == ledger.Granted })
+				c := s.granted(no)
 				if !c.Probe {
 					t.Fatalf("%s is granted, and no probe", no)
 				}
 				return c
 			}
-			// nextIn is what an order is told that comes to the gate now.
-			nextIn := func(no string) time.Duration {
+			// next checks what an order is told that is claimed now.
+			next := func(what, no string, want time.Duration) {
 				t.Helper()
-				c := s.claim(no, limits())
-				if c.Code != ledger.Closed && c.Code != ledger.Parked {
-					t.Fatalf("%s is %s", no, c.Code)
+				if signal == ledger.GateService {
+					want += time.Millisecond // a parked order has a slot of its own behind the probe
 				}
-				return c.Wait
-			}
-			between := func(what string, got, least, most time.Duration) {
-				t.Helper()
-				if got < least || got > most {
-					t.Errorf("%s: the next probe in %s, want %s to %s", what, got, least, most)
+				if c := s.claim(no, limits()); c.Wait != want || c.Code != ledger.Closed && c.Code != ledger.Parked {
+					t.Errorf("%s: %s, the next probe in %s, want %s", what, c.Code, c.Wait, want)
 				}
 			}
-			shut(s.granted("A"))
-			// Its worker dies: the next when its lease is over, and no later.
-			probe("A", 2*time.Second)
-			between("a probe that died", nextIn("B"), 500*time.Millisecond, 2100*time.Millisecond)
-			// It makes no call: the next at once.
-			c := probe("A", 10*time.Second)
-			s.settle(c, back(c, ledger.Collect))
-			// It is refused: the next after twice the time, counted from its call.
-			c = probe("C", 10*time.Second)
-			set := fault(c, signal)
-			set.CalledAt = c.Now.Add(20 * time.Second)
-			s.settle(c, set)
-			most := 20*time.Second + 2*20*time.Millisecond
-			if signal == ledger.GateService {
-				most += time.Millisecond // a parked order has a slot of its own behind the probe
-			}
-			between("a probe that was refused", nextIn("D"), 15*time.Second, most)
+			c := s.granted("A")
+			s.settle(c, fault(c, signal))
+			next("a hold that began", "B", 5*time.Second)
+			s.pass(6 * time.Second)
+			probe("A") // its worker dies
+			next("a probe that died", "C", 10*time.Second)
+			s.pass(11 * time.Second)
+			c = probe("A")
+			s.settle(c, back(c, ledger.Collect)) // it has made no call
+			c = probe("A")
+			s.pass(3 * time.Second)
+			s.settle(c, fault(c, signal)) // refused: the next after twice the time, counted from its call
+			next("a probe that was refused", "D", 7*time.Second)
 		})
 	}
 	t.Run("a reply to a call from before the closing does not open it", func(t *testing.T) {

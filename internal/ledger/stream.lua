@@ -39,5 +39,5 @@ end
 local cursor = redis.call('HGET', KEYS[2], 'cursor')
 if cursor then reader('webhooks', 0, nil, cursor) end
 
-if a.keep > 0 then redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%d', bound)) end
+if a.keep > 0 then redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%d', math.max(0, bound))) end
 return reply

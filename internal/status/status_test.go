@@ -131,7 +131,7 @@ func TestRead(t *testing.T) {
 	t.Run("holds", func(t *testing.T) {
 		s := newSetup(t)
 		s.enqueue("F", time.Time{})
-		claim, err := s.ledger.Claim(t.Context(), "F", ledger.NewToken(), ledger.NoRound, ledger.Limits{Lease: time.Minute, Rate: 1e6, Horizon: time.Minute, First: time.Second})
+		claim, err := s.ledger.Claim(t.Context(), "F", ledger.NewToken(), ledger.NoRound, ledger.Limits{Lease: time.Minute, Rate: 1e6, Horizon: time.Minute, Most: time.Second})
 		if err != nil || claim.Code != ledger.Granted {
 			t.Fatal(claim, err)
 		}

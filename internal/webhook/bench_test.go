@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -331,7 +330,7 @@ func (f *faults) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if cmd.Name() != "evalsha" {
 			return next(ctx, cmd)
 		}
-		hit, lost := f.take(hookScripts()[cmd.Args()[1].(string)])
+		hit, lost := f.take(ledger.ScriptName(cmd.Args()[1].(string)))
 		if !hit {
 			return next(ctx, cmd)
 		}
@@ -349,34 +348,11 @@ func (f *faults) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	return func(ctx context.Context, cmds []redis.Cmder) error { return next(ctx, cmds) }
 }
 
-// hookScripts names the ledger's scripts by their SHA-1.
-var hookScripts = sync.OnceValue(func() map[string]string {
-	names := map[string]string{}
-	for _, name := range []string{"hooks", "hookclaim", "hooksettle"} {
-		names[redis.NewScript(source(name)).Hash()] = name
-	}
-	return names
-})
-
-func source(name string) string {
-	src := tasks.EventScript
-	for _, file := range []string{"common", name} {
-		b, err := os.ReadFile("../ledger/" + file + ".lua")
-		if err != nil {
-			panic(err)
-		}
-		src += string(b) + "\n"
-	}
-	return src
-}
-
 // loadScripts makes Redis know the scripts, so that each call of one is one
 // command.
 func (b *bench) loadScripts() {
 	b.t.Helper()
-	for _, name := range hookScripts() {
-		if err := b.rdb.ScriptLoad(b.t.Context(), source(name)).Err(); err != nil {
-			b.t.Fatal(err)
-		}
+	if err := ledger.LoadScripts(b.t.Context(), b.rdb); err != nil {
+		b.t.Fatal(err)
 	}
 }

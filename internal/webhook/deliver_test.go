@@ -151,7 +151,7 @@ func TestProcess(t *testing.T) {
 	t.Run("an answer that was lost after the handing out costs the grace", func(t *testing.T) {
 		b := newBench(t, srv, func(s *Settings) { s.Grace = 100 * time.Millisecond })
 		b.end("A")
-		b.faults.lose("hooks", 1)
+		b.faults.lose("hooktake", 1)
 		if _, err := b.Relay(t.Context()); !errors.Is(err, errInjected) {
 			t.Fatalf("%v", err)
 		}

@@ -1,0 +1,114 @@
+package collect
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"payscore-collector/internal/logging"
+)
+
+// clockWatch compares Redis's clock with this process's monotonic clock, which
+// does not jump. A failover to another node, or an administrator, can move
+// Redis's clock by hours between any two commands.
+type clockWatch struct {
+	mu    sync.Mutex
+	start time.Time // the clock's readings below are counted from here
+	ref   reading   // the newest one
+	// least is the least offset in this span of time and in the one before; a span
+	// is longer than any lease.
+	least [2]time.Duration
+	span  time.Duration // when this span began
+}
+
+// reading is a reply that had Redis's clock. How far that clock is ahead of this
+// process's is known up to the time that the reply took.
+type reading struct {
+	known     bool
+	low, high time.Duration // the offset lies between them
+	at        time.Duration // when the reply came
+}
+
+const (
+	// jumpTolerance is by how much Redis's clock may differ from what was expected
+	// without having jumped: clocks drift, and are put right bit by bit. The
+	// ledger's scripts have the same.
+	jumpTolerance = 5 * time.Second
+	// longestLease is the longest lease that any worker takes: CALL_TIMEOUT is 2
+	// minutes at the most.
+	longestLease = 130 * time.Second
+)
+
+func newClockWatch() *clockWatch { return &clockWatch{start: time.Now()} }
+
+// observe takes in a reply that has Redis's clock, to a question that was asked at
+// asked and answered just now. It returns by how much the clock has jumped since
+// the reading before, 0 for not at all, and the time at which it would be now
+// without that. Questions that overlap with the one before are left out: which of
+// the two Redis has answered first is unknown.
+func (w *clockWatch) observe(asked, redis time.Time) (jump time.Duration, expected time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	from, to, shown := asked.Sub(w.start), time.Since(w.start), redis.Sub(w.start)
+	r, ref := reading{true, shown - to, shown - from, to}, w.ref
+	if ref.known && from < ref.at {
+		return 0, time.Time{}
+	}
+	switch {
+	case !ref.known:
+		w.least, w.span = [2]time.Duration{r.high, r.high}, to
+	case r.low > ref.high+jumpTolerance, r.high < ref.low-jumpTolerance:
+		jump, expected = r.high-ref.high, w.start.Add(ref.high+to)
+	}
+	if to-w.span > longestLease {
+		w.least, w.span = [2]time.Duration{w.least[1], r.high}, to
+	}
+	w.least[1] = min(w.least[1], r.high)
+	w.ref = r
+	return jump, expected
+}
+
+// now returns Redis's clock, as far as this process knows it: its own before the
+// first reply.
+func (w *clockWatch) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.start.Add(w.ref.high + time.Since(w.start))
+}
+
+// sure returns the earliest that Redis's clock can be without a jump ahead; zero
+// where no reply has come yet. A lease that has run out only by a jump ahead has
+// not run out by this: its call is still under way.
+func (w *clockWatch) sure() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.ref.known {
+		return time.Time{}
+	}
+	return w.start.Add(min(w.least[0], w.least[1]) + time.Since(w.start))
+}
+
+// watchClock takes in a reply's clock, and tells of a jump: the ledger, so that
+// no time from before holds anything back, the log and the metrics.
+func (c *Collector) watchClock(ctx context.Context, asked, redis time.Time) (jumped bool) {
+	by, expected := c.clock.observe(asked, redis)
+	if by == 0 {
+		return false
+	}
+	c.sayJumped(by)
+	if err := c.ledger.Jumped(ctx, by, expected); err != nil {
+		c.trouble.Warn().Err(err).Msg("a jump of Redis's clock could not be noted; the next sweep finds it")
+	}
+	return true
+}
+
+func (c *Collector) sayJumped(by time.Duration) {
+	c.metrics.ClockJumps.WithLabelValues(c.ledger.MchID()).Inc()
+	direction := "ahead"
+	if by < 0 {
+		direction = "back"
+	}
+	c.log.Error().Str(logging.FieldEvent, "redis_clock_jumped").
+		Str("direction", direction).Dur("by", by.Abs().Round(time.Second)).
+		Msg("Redis's clock jumped")
+}

@@ -1,0 +1,21 @@
+-- holds: what slows or stops a merchant's calls now.
+--
+-- KEYS[1] hold (hash)   KEYS[2] gate (hash)   KEYS[3] sweep (hash)
+--
+-- Returns {now; the part of the merchant's rate that throttling has left, in
+-- millionths; the last jump of Redis's clock as in clock.lua, or ''; then of each
+-- hold its scope, kind, since and when its next probe may be made}.
+local now, now_us = clock()
+local g = redis.call('HMGET', KEYS[2], 'slow', 'slowat')
+local reply = { now, share(g[1], g[2], now_us) * 1000000, redis.call('HGET', KEYS[3], 'jump') or '' }
+local fields = redis.call('HGETALL', KEYS[1])
+for i = 1, #fields, 2 do
+  local h = held(fields[i + 1], now, LONGEST_LEASE)
+  if h then
+    reply[#reply + 1] = fields[i]
+    reply[#reply + 1] = h.kind
+    reply[#reply + 1] = h.since
+    reply[#reply + 1] = h.probe
+  end
+end
+return reply

@@ -1,0 +1,47 @@
+-- hooktake: takes the ends that hooks has found, and puts each behind its order's
+-- others that billing has not taken yet. Then it hands out orders whose delivery is
+-- due. As the cursor moves in the same step, no event is between the stream and its
+-- order's list when a caller dies; where another has moved it, nothing is taken. So
+-- an order's ends keep their order whoever calls, and how many at once.
+--
+-- KEYS[1] hooks (hash)   KEYS[2] hookdue (zset)   KEYS[3] hookwaiting (zset)
+-- KEYS[4], … hook:<out_order_no> (list) of each end
+-- ARGV[1] JSON {
+--   before, cursor  where the stream was left, and where the ends leave it
+--   ids, nos        entry ID and out_order_no of each end
+--   take, grace     as in hooks
+-- }
+-- ARGV[2], … the fields of each end, as hooks has returned them
+--
+-- Returns {code, out_order_no and round of each order that was handed out}:
+--   'taken'  the ends are in the lists
+--   'moved'  another call has taken them
+local a = cjson.decode(ARGV[1])
+local now = clock()
+
+-- later reports whether an entry comes after another one in the stream.
+local function later(id, other)
+  local ms, n = string.match(id, '^(%d+)-(%d+)')
+  local ms2, n2 = string.match(other, '^(%d+)-(%d+)')
+  ms, n, ms2, n2 = num(ms), num(n), num(ms2), num(n2)
+  return ms > ms2 or ms == ms2 and n > n2
+end
+
+local code = 'moved'
+if (redis.call('HGET', KEYS[1], 'cursor') or '') == a.before then
+  code = 'taken'
+  for i, no in ipairs(a.nos) do
+    local list, id = KEYS[3 + i], a.ids[i]
+    -- Else the cursor was put back, and the order still has this end.
+    if later(id, redis.call('LINDEX', list, -1) or '') then
+      if redis.call('RPUSH', list, id .. ' ' .. ARGV[1 + i]) == 1 then
+        redis.call('ZADD', KEYS[3], string.match(id, '^(%d+)'), no)
+      end
+      -- An order that waits for a receiver in trouble goes on waiting: its ends
+      -- come one after another.
+      redis.call('ZADD', KEYS[2], 'NX', now, no)
+    end
+  end
+  redis.call('HSET', KEYS[1], 'cursor', a.cursor)
+end
+return handout({ code }, KEYS[1], KEYS[2], now, a.take, a.grace)

@@ -1,0 +1,84 @@
+-- mend: moves due times back that were made before Redis's clock went back, one
+-- page of the due index at a time, the earliest first. Times that billing has
+-- asked for stay. An order that is moved too far is only looked at too early:
+-- claims keep the gap, the window and the rate.
+--
+-- KEYS[1] due (zset)   KEYS[2] sweep (hash)
+-- KEYS[3], KEYS[4], … of each order the record (hash) and the log (list)
+-- ARGV[1] JSON {
+--   mend    what the field mend said when the page was read: "<ms> due <score>
+--           <n>": the page begins behind n members of the index with that score
+--   nos     out_order_no of each order of the page
+--   scores  their scores
+--   last    true where the index has no more pages
+-- }
+--
+-- Returns {what the field mend says now; how many orders were moved}. The next
+-- page is that of the field; after the last page it is hookmend's turn. Where the
+-- field says something else than mend already, another has mended the page.
+local a = cjson.decode(ARGV[1])
+local now = clock()
+local mend = redis.call('HGET', KEYS[2], 'mend') or ''
+if mend ~= a.mend then return { mend, 0 } end
+local by, from, passed = string.match(mend, '^(%d+) due (%S+) (%d+)$')
+by, passed = num(by), num(passed)
+
+-- settled returns when the newest entry of a log was written; see stamped.
+local function settled(entry)
+  if not entry then return nil end
+  local first = string.byte(entry, 1)
+  if first < 128 then return num(string.match(entry, '^(%d+)')) end
+  local t = 0
+  for i = 2, 6 do t = t * 256 + string.byte(entry, i) end
+  return t + 1577836800000
+end
+
+-- ours reports whether a due time that has not come was made by the clock that
+-- was ahead: since the order was put off, since its last call was settled then,
+-- or since it was opened then. wish is the time that billing has asked for.
+local function ours(r, entry)
+  local past = r.past and cjson.decode(r.past) or {}
+  local reopened = past[#past] and past[#past].reopened
+  local since = num(r.since)
+  local made = since == num(r.opened) or since == num(reopened) or r.sync == 'pending'
+  local wish = made and 0 or since
+  local at = settled(entry)
+  if not at then return made or num(r.due) ~= since, wish end
+  return r.off or at > now or (made and since > now), wish
+end
+
+local FIELDS = { 'due', 'since', 'opened', 'past', 'lease', 'sync', 'off', 'collected' }
+local moved, stayed, edge = 0, 0, nil
+for i, no in ipairs(a.nos) do
+  local key, score = KEYS[2 * i + 1], num(a.scores[i])
+  local to = score
+  if num(redis.call('ZSCORE', KEYS[1], no)) == score then
+    local values, r = redis.call('HMGET', key, unpack(FIELDS)), {}
+    for j, field in ipairs(FIELDS) do r[field] = values[j] end
+    if r.lease and num(r.lease) > now + LONGEST_LEASE then
+      to = num(r.lease) - by
+      redis.call('HSET', key, 'lease', to)
+      if num(r.collected) > now + LONGEST_LEASE then redis.call('HSET', key, 'collected', to) end
+    elseif num(r.due) > now then
+      local mine, wish = ours(r, redis.call('LINDEX', KEYS[2 * i + 2], 0))
+      if mine then
+        local due = math.max(num(r.due) - by, wish)
+        to = math.max(score - by, wish)
+        redis.call('HSET', key, 'due', due)
+      end
+    elseif not r.lease then
+      to = score - by -- when the sweep looks at an order that is due
+    end
+    if to < score then
+      redis.call('ZADD', KEYS[1], to, no)
+      moved = moved + 1
+    end
+  end
+  -- The members of the page's last score that are still there are passed over.
+  if a.scores[i] ~= edge then edge, stayed = a.scores[i], a.scores[i] == from and passed or 0 end
+  if to >= score then stayed = stayed + 1 end
+end
+mend = by .. ' due ' .. (edge or from) .. ' ' .. stayed
+if a.last then mend = by .. ' hookdue ' .. now .. ' 0' end
+redis.call('HSET', KEYS[2], 'mend', mend)
+return { mend, moved }

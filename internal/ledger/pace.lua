@@ -1,0 +1,93 @@
+-- pace: when a merchant's next call may be made. Put before the scripts that
+-- give out calls; see scripts.go.
+
+-- LONGEST_LEASE is the longest lease that a worker ever takes, in ms: the most
+-- that CALL_TIMEOUT may be, the wait for a slot and the time to settle. A lease
+-- that ends later was taken before Redis's clock went back.
+local LONGEST_LEASE = 130 * 1000
+
+-- leased returns for how many ms the lease of an order lasts, 0 where it has run
+-- out. sure is the earliest that Redis's clock can be without a jump ahead, as the
+-- caller's own clock has it: a jump ahead ends no lease, since its call is still
+-- under way. The second value is a new end for a lease that was taken before
+-- Redis's clock went back: by then its call has ended for certain.
+local function leased(lease, now, sure)
+  lease, sure = num(lease), math.min(now, sure)
+  if lease > sure + LONGEST_LEASE then sure = now end -- taken after the jump
+  if lease > now + LONGEST_LEASE then return LONGEST_LEASE, now + LONGEST_LEASE end
+  return math.max(0, lease - sure), nil
+end
+
+-- collectedat returns when the last collect call of an order was over at the
+-- latest, as its record says; 0 for none. A time that no lease can reach was
+-- written before Redis's clock went back: the gap is counted from now.
+local function collectedat(order, collected, now)
+  collected = num(collected)
+  if collected > now + LONGEST_LEASE then
+    collected = now
+    redis.call('HSET', order, 'collected', now)
+  end
+  return collected
+end
+
+-- earliest returns the first moment from t on at which a collect call of an
+-- order may be made: no sooner than gap after the last one, and inside one of
+-- the windows {from, to, from, to, ...}. Without windows any time will do.
+-- Past the last window it returns t: a claim at that time is judged again, by the
+-- windows of that day.
+local function earliest(t, last, gap, windows)
+  if last > 0 then t = math.max(t, last + gap) end
+  for i = 1, #windows, 2 do
+    if t < windows[i] then return windows[i] end
+    if t < windows[i + 1] then return t end
+  end
+  return t
+end
+
+-- RECOVERY_US is how long a merchant whose calls were throttled (429) takes
+-- to come back to its full rate.
+local RECOVERY_US = 60 * 1000000
+
+-- FLOOR is the least part of its rate that throttling leaves a merchant.
+local FLOOR = 0.02
+
+-- TICKET_US is how long a claim that finds no slot is sent away at the most.
+local TICKET_US = 30 * 1000000
+
+-- HORIZON_US is the longest that a call ever waits for its slot under a lease.
+local HORIZON_US = 5 * 1000000
+
+-- share returns the part of its rate, in (0, 1], that a merchant has now.
+local function share(slow, slowat_us, now_us)
+  if not slow then return 1 end
+  return math.max(FLOOR, math.min(1, tonumber(slow) + math.max(0, now_us - num(slowat_us)) / RECOVERY_US))
+end
+
+-- slot returns how long, in us, to wait for the merchant's next free slot, and
+-- the fields that take it. g has tat, ticket, slow and slowat of the gate. Slots
+-- are evenly spaced (the generic cell rate algorithm without a burst): in no
+-- second are there more than the rate. Where the next free slot is more than
+-- horizon_us away it is not taken: then the wait is nil, and the third value
+-- says, in us, when to ask again. Those waits are spaced too, so that many that
+-- wait do not all come back at once. Times that are further ahead than any that
+-- is ever given were written before Redis's clock went back, or before the rate
+-- was raised, and count as now.
+local function slot(g, now_us, interval_us, horizon_us)
+  local tat, ticket, slow, slowat = num(g[1]), num(g[2]), g[3], num(g[4])
+  local take = {}
+  if slow and slowat > now_us then
+    slowat, take[3], take[4] = now_us, 'slowat', now_us
+  end
+  local step = math.ceil(interval_us / share(slow, slowat, now_us))
+  if tat > now_us + HORIZON_US + interval_us / FLOOR then tat = now_us end
+  tat = math.max(now_us, tat)
+  local wait = tat - now_us
+  if wait <= horizon_us then
+    take[1], take[2] = 'tat', tat + step
+    return wait, take, 0
+  end
+  if ticket > now_us + TICKET_US then ticket = now_us end
+  ticket = math.min(math.max(ticket, now_us, tat - horizon_us) + step, now_us + TICKET_US)
+  take[1], take[2] = 'ticket', ticket
+  return nil, take, ticket - now_us
+end

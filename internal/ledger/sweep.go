@@ -1,0 +1,175 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/tasks"
+)
+
+// Due is one order that a sweep took.
+type Due struct {
+	tasks.Payload
+	Round int64
+	Sync  bool // WeChat Pay is to be told of the order's withdrawal
+}
+
+// Sweep is what one call of Ledger.Sweep brought.
+type Sweep struct {
+	Now    time.Time     // Redis's clock
+	Taken  bool          // false: it was another's turn
+	More   bool          // more may be due
+	Wait   time.Duration // until the next sweep, where not Taken
+	Orders []Due
+	Lag    time.Duration // how long the first order of the index has been due
+	// WentBack is by how much Redis's clock has gone back since the last sweep, 0
+	// for not at all.
+	WentBack time.Duration
+}
+
+// SweepArgs says how to sweep; see sweep.lua and take.lua.
+type SweepArgs struct {
+	Interval time.Duration // 0 to go on with a sweep that was begun
+	Limit    int
+	Closed   int
+	Grace    time.Duration
+	Sure     time.Time // see Limits
+}
+
+// Sweep takes orders that are due and that no task is known to carry. Where it
+// finds some, it takes them in a second round trip: what the first one has found,
+// the keys of the second one must name.
+func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
+	reply, err := run(ctx, l.rdb, sweepScript,
+		[]string{l.keys.Due(), l.keys.Sweep(), l.keys.Hold()},
+		map[string]any{"interval": a.Interval.Milliseconds(), "limit": a.Limit, "closed": a.Closed})
+	if err != nil {
+		return Sweep{}, err
+	}
+	r := reader{vals: reply}
+	s := Sweep{Taken: r.str() == "taken"}
+	now, n := r.int(), r.int()
+	s.Now = time.UnixMilli(now)
+	if s.Taken {
+		s.More = n == 1
+	} else {
+		s.Wait = time.Duration(n) * time.Millisecond
+	}
+	if oldest := r.int(); oldest > 0 && oldest < now {
+		s.Lag = time.Duration(now-oldest) * time.Millisecond
+	}
+	s.WentBack = time.Duration(r.int()) * time.Millisecond
+	var nos []string
+	for len(r.vals) > 0 && !r.bad {
+		nos = append(nos, r.str())
+	}
+	if err := r.err(); err != nil || len(nos) == 0 {
+		return s, err
+	}
+	s.Orders, err = l.take(ctx, nos, a)
+	return s, err
+}
+
+func (l *Ledger) take(ctx context.Context, nos []string, a SweepArgs) ([]Due, error) {
+	keys := append(make([]string, 0, 1+len(nos)), l.keys.Due())
+	for _, no := range nos {
+		keys = append(keys, l.keys.Order(no))
+	}
+	reply, err := run(ctx, l.rdb, takeScript, keys,
+		map[string]any{"nos": nos, "grace": a.Grace.Milliseconds(), "sure": sureMS(a.Sure)})
+	if err != nil {
+		return nil, err
+	}
+	var due []Due
+	r := reader{vals: reply}
+	for len(r.vals) > 0 && !r.bad {
+		due = append(due, Due{
+			Payload: tasks.Payload{MchID: l.mchid, OutOrderNo: r.str(), AppID: r.str(), ServiceID: r.str()},
+			Round:   r.int(),
+			Sync:    r.str() == string(SyncPending),
+		})
+	}
+	return due, r.err()
+}
+
+// Rewind gives an order a new round where the task of the given one is stuck
+// in the queue, and returns the new round; ok is false where the order has
+// moved on by itself.
+func (l *Ledger) Rewind(ctx context.Context, no string, round int64) (next int64, ok bool, err error) {
+	next, err = rewindScript.Run(ctx, l.rdb, []string{l.keys.Order(no)}, round).Int64()
+	return next, next > 0, err
+}
+
+// Jumped reports a jump of Redis's clock that the caller has noticed by a clock
+// that does not jump; by is negative for a jump back, and seen is the latest time
+// of Redis that the caller has seen. Any number of workers may report the same
+// jump.
+func (l *Ledger) Jumped(ctx context.Context, by time.Duration, seen time.Time) error {
+	body := map[string]int64{"by": by.Milliseconds(), "seen": seen.UnixMilli()}
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	return jumpedScript.Run(ctx, l.rdb, []string{l.keys.Sweep()}, encoded).Err()
+}
+
+// mendPage is how many orders one call of mend.lua looks at: few enough not to
+// hold Redis up.
+const mendPage = 200
+
+// Mend moves times back that the ledger made before Redis's clock went back, the
+// earliest first, until none is left or ctx ends, and returns how many it has
+// moved. Any number of workers may call it at once: each page is one's. Billing's
+// own times stay.
+func (l *Ledger) Mend(ctx context.Context) (moved int64, err error) {
+	state, err := l.rdb.HGet(ctx, l.keys.Sweep(), "mend").Result()
+	for err == nil && state != "" && ctx.Err() == nil {
+		var n int64
+		state, n, err = l.mendPage(ctx, state)
+		moved += n
+	}
+	if err == redis.Nil {
+		err = nil
+	}
+	return moved, err
+}
+
+func (l *Ledger) mendPage(ctx context.Context, state string) (next string, moved int64, err error) {
+	f := strings.Fields(state) // see clock.lua
+	if len(f) != 4 {
+		return "", 0, errReply
+	}
+	if f[1] == "hookdue" {
+		reply, err := hookMendScript.Run(ctx, l.rdb, []string{l.keys.HookDue(), l.keys.Sweep()}, state, mendPage).Slice()
+		return mended(reply, err)
+	}
+	page, err := l.rdb.ZRangeByScoreWithScores(ctx, l.keys.Due(), &redis.ZRangeBy{
+		Min: f[2], Max: "+inf", Offset: atoi(f[3]), Count: mendPage,
+	}).Result()
+	if err != nil {
+		return "", 0, err
+	}
+	nos, scores := make([]string, len(page)), make([]string, len(page))
+	keys := []string{l.keys.Due(), l.keys.Sweep()}
+	for i, z := range page {
+		no, _ := z.Member.(string)
+		nos[i], scores[i] = no, strconv.FormatFloat(z.Score, 'f', -1, 64)
+		keys = append(keys, l.keys.Order(no), l.keys.Log(no))
+	}
+	return mended(run(ctx, l.rdb, mendScript, keys,
+		map[string]any{"mend": state, "nos": nos, "scores": scores, "last": len(page) < mendPage}))
+}
+
+func mended(reply []any, err error) (next string, moved int64, _ error) {
+	if err != nil {
+		return "", 0, err
+	}
+	r := reader{vals: reply}
+	next, moved = r.str(), r.int()
+	return next, moved, r.err()
+}

@@ -1,0 +1,47 @@
+-- take: takes orders that a sweep has found, for the caller to put into the queue,
+-- and looks at each again only after grace. An order that another has taken
+-- meanwhile is left out.
+--
+-- KEYS[1] due (zset)   KEYS[2], … orders (hash)
+-- ARGV[1] JSON {
+--   nos    out_order_no of each order
+--   grace  ms until an order that was taken is looked at again
+--   sure   as in claim
+-- }
+--
+-- Returns out_order_no, appid, service_id, round and sync of each order that was
+-- taken; sync is 'pending' where WeChat Pay is to be told of a withdrawal.
+local a = cjson.decode(ARGV[1])
+local now = clock()
+local reply = {}
+local scores = redis.call('ZMSCORE', KEYS[1], unpack(a.nos))
+for i, no in ipairs(a.nos) do
+  local key = KEYS[1 + i]
+  local r = redis.call('HMGET', key, 'state', 'appid', 'svc', 'round', 'lease', 'sync')
+  local round = num(r[4])
+  local rest, ending = 0, nil
+  if r[5] then rest, ending = leased(r[5], now, a.sure) end
+  if not scores[i] or num(scores[i]) > now then
+    -- Another sweep was faster.
+  elseif not working(r[1], r[6]) then
+    redis.call('ZREM', KEYS[1], no)
+  elseif rest > 0 then
+    if ending then redis.call('HSET', key, 'lease', ending) end
+    redis.call('ZADD', KEYS[1], now + rest, no)
+  else
+    if r[5] then
+      -- A lease that ran out unsettled: its worker died, and its task stands
+      -- active in asynq, which takes it back after a minute or more. A new
+      -- round has a new task.
+      round = redis.call('HINCRBY', key, 'round', 1)
+      redis.call('HDEL', key, 'lease')
+    end
+    redis.call('ZADD', KEYS[1], now + a.grace, no)
+    reply[#reply + 1] = no
+    reply[#reply + 1] = r[2]
+    reply[#reply + 1] = r[3]
+    reply[#reply + 1] = round
+    reply[#reply + 1] = r[6] or ''
+  end
+end
+return reply
