@@ -68,6 +68,8 @@ var answers = map[Outcome]answer{
 func init() {
 	status := map[payscore.Refusal]int{
 		payscore.BadSignature: http.StatusUnauthorized, payscore.OldTimestamp: http.StatusUnauthorized,
+		payscore.MissingHeader: http.StatusUnauthorized, payscore.RenamedHeader: http.StatusUnauthorized,
+		payscore.DoubledHeader: http.StatusUnauthorized, payscore.Compressed: http.StatusUnauthorized,
 		payscore.NoCertificates: http.StatusServiceUnavailable, payscore.NoAPIV3Key: http.StatusServiceUnavailable,
 	}
 	for _, r := range payscore.Refusals {
@@ -80,12 +82,14 @@ func init() {
 }
 
 // write answers: nothing but the status where the notification was taken, and
-// WeChat Pay's form of a refusal else.
+// else WeChat Pay's form of a refusal. A refused connection is closed: a stranger
+// must not keep it.
 func (a answer) write(w http.ResponseWriter) {
 	if a.message == "" {
 		w.WriteHeader(a.status)
 		return
 	}
+	w.Header().Set("Connection", "close")
 	body, err := json.Marshal(struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`

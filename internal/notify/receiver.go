@@ -52,8 +52,6 @@ type Merchant struct {
 
 // Bounds of what is taken on.
 const (
-	// maxBody is of a request. A real one is a few kilobytes.
-	maxBody = 256 << 10
 	// answerWithin is from a request's last byte to its answer, whatever hangs.
 	// WeChat Pay waits five seconds, and a system that passes notifications on
 	// wants some of that for itself.
@@ -68,6 +66,7 @@ type Receiver struct {
 	metrics *Metrics
 	desks   map[string]*desk
 	nobody  *desk // for what is addressed to no merchant
+	bodies  bodies
 	slots   chan struct{}
 	ready   atomic.Bool
 }
@@ -84,7 +83,7 @@ type desk struct {
 // New returns a receiver that answers 503 until Open.
 func New(mchids []string, metrics *Metrics, log zerolog.Logger) *Receiver {
 	log = log.With().Str(logging.FieldCall, string(payscore.CallNotification)).Logger()
-	r := &Receiver{metrics: metrics, desks: map[string]*desk{}, nobody: newDesk("", log), slots: make(chan struct{}, maxAtOnce)}
+	r := &Receiver{metrics: metrics, desks: map[string]*desk{}, nobody: newDesk("", log), bodies: newBodies(), slots: make(chan struct{}, maxAtOnce)}
 	for _, mchid := range mchids {
 		r.desks[mchid] = newDesk(mchid, log.With().Str(logging.FieldMchID, mchid).Logger())
 		metrics.introduce(mchid)
@@ -129,6 +128,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	res := result{outcome: early}
 	if early == "" {
 		came := time.Now()
+		defer atWork(req.Context())()
 		res = r.within(d, req, body)
 		r.metrics.observe(d.mchid, time.Since(came))
 	}
@@ -144,7 +144,6 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	// The rest of the body is nobody's to read. But a client that meets a closed
 	// connection while it still sends might never see the answer.
-	w.Header().Set("Connection", "close")
 	ctl := http.NewResponseController(w)
 	_ = ctl.EnableFullDuplex() // without it, reading would end with the answer
 	answers[res.outcome].write(w)
@@ -155,7 +154,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // admit looks at what can be seen without any keys, and reads the body. outcome
 // is empty where the notification is to be worked on.
 func (r *Receiver) admit(w http.ResponseWriter, req *http.Request) (d *desk, body []byte, outcome Outcome) {
-	mchid, ok := strings.CutPrefix(req.URL.Path, "/notify/")
+	mchid, ok := merchantOf(req.URL.Path)
 	if d = r.desks[mchid]; !ok || d == nil {
 		return r.nobody, nil, NotFound
 	}
@@ -168,23 +167,24 @@ func (r *Receiver) admit(w http.ResponseWriter, req *http.Request) (d *desk, bod
 	case !r.ready.Load():
 		return d, nil, NotReady
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return d, nil, TooLarge
-	case err != nil:
-		return d, nil, Incomplete
+	body, outcome = r.bodies.read(w, req)
+	return d, body, outcome
+}
+
+// merchantOf is the mchid of a path. Slashes at the end, or more than one where one
+// should be, are a base URL's that ends with one.
+func merchantOf(path string) (mchid string, ok bool) {
+	parts := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+	if len(parts) != 2 || parts[0] != "notify" {
+		return "", false
 	}
-	return d, body, ""
+	return parts[1], true
 }
 
 // within works on a notification, and returns in time whatever the ledger's
 // client makes of its deadline. What goes on behind it keeps its slot.
 func (r *Receiver) within(d *desk, req *http.Request, body []byte) result {
-	select {
-	case r.slots <- struct{}{}:
-	default:
+	if !enter(r.slots) {
 		return result{outcome: Busy}
 	}
 	// Who sent it may go away; what it tells is written down all the same.
@@ -325,6 +325,9 @@ func (d *desk) say(res result, req *http.Request) {
 	}
 	if res.stack != nil {
 		e = e.Str("stack", string(res.stack))
+	}
+	if res.note.Header != "" {
+		e = e.Str("header", res.note.Header)
 	}
 	e.Str(logging.FieldRemote, req.RemoteAddr).AnErr(logging.FieldError, told(res.err)).Msg(d.text(res.outcome, a))
 }

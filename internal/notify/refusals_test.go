@@ -56,7 +56,7 @@ func TestRefusals(t *testing.T) {
 		{name: "GET", method: "GET", status: 405, outcome: notify.WrongMethod},
 		{name: "PUT", method: "PUT", status: 405, outcome: notify.WrongMethod},
 		{name: "another path", url: at("/"), status: 404, outcome: notify.NotFound},
-		{name: "a path with more behind it", url: b.url + "/", status: 404, outcome: notify.NotFound},
+		{name: "a path with more behind it", url: b.url + "/x", status: 404, outcome: notify.NotFound},
 		{name: "a path that leads back", url: at("/notify/x/../" + b.mchid), status: 404, outcome: notify.NotFound},
 		{name: "a merchant who is not here", url: at("/notify/1900000108"), status: 404, outcome: notify.NotFound},
 		{name: "no merchant", url: at("/notify/"), status: 404, outcome: notify.NotFound},

@@ -36,6 +36,10 @@ type Notification struct {
 	Order   *Order
 	Verdict Verdict
 	Reason  string
+
+	// Header is the name of the header that a refusal is about, where it is about
+	// one: MissingHeader, RenamedHeader, DoubledHeader.
+	Header string
 }
 
 // Refusal is why a notification was not taken. The set is closed, and the words
@@ -47,6 +51,14 @@ const (
 	// BadSignature: not WeChat Pay's, or none at all; also one of the
 	// deliberately wrong ones that it sends to see whether anybody checks.
 	BadSignature Refusal = "bad_signature"
+	// MissingHeader, RenamedHeader, DoubledHeader: a proxy, or another system that
+	// passes the notification on, has dropped, renamed or doubled a header without
+	// which nothing can be verified. Also a stranger's request that has none.
+	MissingHeader Refusal = "missing_header"
+	RenamedHeader Refusal = "renamed_header"
+	DoubledHeader Refusal = "doubled_header"
+	// Compressed: the body has a Content-Encoding, or is gzip's.
+	Compressed Refusal = "compressed"
 	// OldTimestamp: signed five minutes ago or longer, or as far in the future.
 	// Whether the signature is good was not looked at.
 	OldTimestamp Refusal = "old_timestamp"
@@ -65,11 +77,15 @@ const (
 
 // Refusals lists every refusal.
 var Refusals = []Refusal{
-	BadSignature, OldTimestamp, Undecryptable, Unreadable, OtherMerchant, NoCertificates, NoAPIV3Key,
+	BadSignature, MissingHeader, RenamedHeader, DoubledHeader, Compressed, OldTimestamp, Undecryptable, Unreadable, OtherMerchant, NoCertificates, NoAPIV3Key,
 }
 
 var refusalTexts = map[Refusal]string{
 	BadSignature:   "the signature is not WeChat Pay's",
+	MissingHeader:  "a header is missing: Wechatpay-Timestamp, -Nonce, -Signature and -Serial must be passed on",
+	RenamedHeader:  "a Wechatpay-* header came under another name: their names must stay",
+	DoubledHeader:  "a Wechatpay-* header came more than once: each must be passed on once",
+	Compressed:     "the body is compressed: the bytes that WeChat Pay sent must be passed on, without Content-Encoding",
 	OldTimestamp:   "the timestamp is five minutes off or more",
 	Undecryptable:  "it is encrypted with another APIv3 key than this merchant's",
 	Unreadable:     "it is signed, but its form is not known",
@@ -94,7 +110,7 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 		if recover() != nil {
 			n.Order, err = nil, Unreadable
 			if !w.verified {
-				err = BadSignature
+				err = w.refuse(&n, header, body)
 			}
 		}
 	}()
@@ -106,13 +122,15 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 		if w.verified {
 			return n, NoAPIV3Key
 		}
-		return n, w.refusal(header)
+		err = w.refuse(&n, header, body)
+		return n, err
 	}
 	var plain json.RawMessage
 	// Its errors print the whole request: none of them may get out of here.
 	said, err := handler.ParseNotifyRequest(ctx, req, &plain)
 	if !w.verified {
-		return n, w.refusal(header)
+		err = w.refuse(&n, header, body)
+		return n, err
 	}
 	if said == nil {
 		return n, Unreadable
@@ -205,15 +223,16 @@ func (w *witness) GetSerial(ctx context.Context) (string, error) {
 // anything else nobody need be asked.
 var certificateSerial = regexp.MustCompile(`^[0-9A-Fa-f]{8,64}$`)
 
-// refusal says why it was not verified.
-func (w *witness) refusal(header http.Header) Refusal {
+// refuse says why it was not verified, and notes the header in question.
+func (w *witness) refuse(n *Notification, header http.Header, body []byte) (why Refusal) {
 	switch {
 	case errors.Is(w.err, errNoCerts):
 		return NoCertificates
 	case !w.asked && outdated(header):
 		return OldTimestamp
 	}
-	return BadSignature
+	why, n.Header = altered(header, body)
+	return why
 }
 
 // outdated reports whether a timestamp is there, and too far off for the SDK.

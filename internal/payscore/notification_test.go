@@ -174,17 +174,17 @@ func TestClient_Notification_refusals(t *testing.T) {
 		{"another public key's name", opts{Serial: "PUB_KEY_ID_0"}, nil, payscore.BadSignature},
 		{"a certificate's name that cannot be one", opts{Serial: "../../etc"}, nil, payscore.BadSignature},
 		{"a certificate that does not exist", opts{Serial: strings.Repeat("0", 40)}, nil, payscore.BadSignature},
-		{"no signature", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Signature") }), payscore.BadSignature},
+		{"no signature", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Signature") }), payscore.MissingHeader},
 		{"a signature that is no base64", opts{}, header(func(h http.Header) { h.Set("Wechatpay-Signature", "?") }), payscore.BadSignature},
-		{"no nonce", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Nonce") }), payscore.BadSignature},
-		{"no serial", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Serial") }), payscore.BadSignature},
-		{"no timestamp", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Timestamp") }), payscore.BadSignature},
+		{"no nonce", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Nonce") }), payscore.MissingHeader},
+		{"no serial", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Serial") }), payscore.MissingHeader},
+		{"no timestamp", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Timestamp") }), payscore.MissingHeader},
 		{"a timestamp that is none", opts{}, header(func(h http.Header) { h.Set("Wechatpay-Timestamp", "yesterday") }), payscore.BadSignature},
 		{"a timestamp that fits no integer", opts{}, header(func(h http.Header) { h.Set("Wechatpay-Timestamp", "99999999999999999999") }), payscore.BadSignature},
 		{"another timestamp than was signed", opts{}, header(func(h http.Header) {
 			h.Set("Wechatpay-Timestamp", strconv.FormatInt(time.Now().Unix()-2, 10))
 		}), payscore.BadSignature},
-		{"no headers at all", opts{}, header(func(h http.Header) { clear(h) }), payscore.BadSignature},
+		{"no headers at all", opts{}, header(func(h http.Header) { clear(h) }), payscore.MissingHeader},
 		{"a signature of a type that nobody knows", opts{}, header(func(h http.Header) { h.Set("Wechatpay-Signature-Type", "WECHATPAY2-SM2-WITH-SM3") }), payscore.BadSignature},
 		{"a type that is not said, which is RSA", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Signature-Type") }), ""},
 		{"headers that came twice, alike", opts{}, header(func(h http.Header) {
@@ -195,7 +195,7 @@ func TestClient_Notification_refusals(t *testing.T) {
 		{"another signature behind the good one", opts{}, header(func(h http.Header) { h.Add("Wechatpay-Signature", "c2ln") }), ""},
 		{"another signature before the good one", opts{}, header(func(h http.Header) {
 			h["Wechatpay-Signature"] = append([]string{"c2ln"}, h["Wechatpay-Signature"]...)
-		}), payscore.BadSignature},
+		}), payscore.DoubledHeader},
 
 		{"an old timestamp", opts{Age: 6 * time.Minute}, nil, payscore.OldTimestamp},
 		{"a timestamp to come", opts{Age: -6 * time.Minute}, nil, payscore.OldTimestamp},
