@@ -71,16 +71,16 @@ type store interface {
 // standalone is one redis-server, whose clock can be set where there is gcc.
 type standalone struct {
 	*node
-	clock *redistest.Clock // nil: it goes by the machine's
+	clock *redistest.WallClock // nil: it goes by the machine's
 }
 
 func newStandalone(t *testing.T) standalone {
 	port := redistest.FreePort(t)
-	if why := redistest.NoClock(); why != "" {
+	if why := redistest.NoWallClock(); why != "" {
 		t.Logf("Redis's clock stays right: %s", why)
 		return standalone{node: newNode(t, port)}
 	}
-	clock := redistest.NewClock(t)
+	clock := redistest.NewWallClock(t)
 	return standalone{newServer(t, clock.Environment(), port, t.TempDir(), persistent()...), clock}
 }
 

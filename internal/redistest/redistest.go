@@ -26,7 +26,7 @@ type Server struct {
 
 	dir   string
 	cmd   *exec.Cmd
-	clock *Clock
+	clock *WallClock
 }
 
 // EmbeddedOnly is an environment variable: set to 1, tests use the embedded
@@ -58,7 +58,7 @@ func StartReal(t testing.TB, args ...string) *Server {
 
 // StartWithClock returns a redis-server process that goes by the clock, or skips
 // the test as StartReal does.
-func StartWithClock(t testing.TB, clock *Clock, args ...string) *Server {
+func StartWithClock(t testing.TB, clock *WallClock, args ...string) *Server {
 	t.Helper()
 	NeedReal(t)
 	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", FreePort(t)), Real: true, dir: t.TempDir(), clock: clock}

@@ -14,10 +14,10 @@ import (
 //go:embed testdata/clock.c
 var clockSource []byte
 
-// Clock is the wall clock of a redis-server process. A test can put it ahead or
+// WallClock is the wall clock of a redis-server process. A test can put it ahead or
 // back between any two commands. Its methods may be called from several
 // goroutines at once.
-type Clock struct {
+type WallClock struct {
 	library, path string
 
 	mu     sync.Mutex
@@ -25,16 +25,16 @@ type Clock struct {
 	offset time.Duration
 }
 
-// NewClock returns a clock that is right at first. It needs gcc, which compiles
-// the library that stands between the process and the machine's clock; NoClock
+// NewWallClock returns a clock that is right at first. It needs gcc, which compiles
+// the library that stands between the process and the machine's clock; NoWallClock
 // says whether a machine can have one.
-func NewClock(t testing.TB) *Clock {
+func NewWallClock(t testing.TB) *WallClock {
 	t.Helper()
-	if why := NoClock(); why != "" {
+	if why := NoWallClock(); why != "" {
 		t.Skip(why)
 	}
 	dir := t.TempDir()
-	c := &Clock{library: filepath.Join(dir, "clock.so"), path: filepath.Join(dir, "offset")}
+	c := &WallClock{library: filepath.Join(dir, "clock.so"), path: filepath.Join(dir, "offset")}
 	source := filepath.Join(dir, "clock.c")
 	if err := os.WriteFile(source, clockSource, 0o600); err != nil {
 		t.Fatal(err)
@@ -52,8 +52,8 @@ func NewClock(t testing.TB) *Clock {
 	return c
 }
 
-// NoClock is why this machine cannot have a Clock, or "" where it can.
-func NoClock() string {
+// NoWallClock is why this machine cannot have a Clock, or "" where it can.
+func NoWallClock() string {
 	if _, err := exec.LookPath("gcc"); err != nil {
 		return "a clock that a test can set needs gcc (and the C library's headers) on the PATH"
 	}
@@ -62,7 +62,7 @@ func NoClock() string {
 
 // Set puts the clock so far ahead of the machine's, or behind it where the
 // offset is negative. It takes effect at the process's next look at its clock.
-func (c *Clock) Set(t testing.TB, offset time.Duration) {
+func (c *WallClock) Set(t testing.TB, offset time.Duration) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,13 +74,13 @@ func (c *Clock) Set(t testing.TB, offset time.Duration) {
 }
 
 // Offset is what Set was last called with.
-func (c *Clock) Offset() time.Duration {
+func (c *WallClock) Offset() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.offset
 }
 
 // Environment is the environment of a process that is to go by this clock.
-func (c *Clock) Environment() []string {
+func (c *WallClock) Environment() []string {
 	return append(os.Environ(), "LD_PRELOAD="+c.library, "CLOCK_FILE="+c.path)
 }

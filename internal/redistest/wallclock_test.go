@@ -9,9 +9,9 @@ import (
 
 // What a test sets is what Redis's next command sees, in TIME, in scripts, in
 // stream IDs and for expiry; the machine's clock stays.
-func TestClock(t *testing.T) {
+func TestWallClock(t *testing.T) {
 	redistest.NeedReal(t)
-	clock := redistest.NewClock(t)
+	clock := redistest.NewWallClock(t)
 	s := redistest.StartWithClock(t, clock)
 	ctx := t.Context()
 	for _, offset := range []time.Duration{0, -8 * time.Hour, 8 * time.Hour, -90 * time.Second, 1500 * time.Microsecond, 0} {
