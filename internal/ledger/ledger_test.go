@@ -38,13 +38,13 @@ func newSetupSerial(t *testing.T) *setup {
 // timed is a setup whose scripts have a clock that only the test moves.
 type timed struct {
 	*setup
-	clock redistest.Clock
+	clock redistest.Scripted
 	now   time.Time
 }
 
 func newTimed(t *testing.T) *timed {
 	s := &timed{setup: newSetup(t), now: time.Now().Truncate(time.Millisecond)}
-	s.clock = redistest.FakeClock(t, s.redis.Client)
+	s.clock = redistest.ScriptClock(t, s.redis.Client)
 	s.pass(0)
 	return s
 }

@@ -75,29 +75,29 @@ func (p *patcher) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 // sets it.
 const clockKey = "redistest:clock"
 
-// Clock sets the time that scripts have from Redis. It can jump.
-type Clock struct {
+// Scripted sets the time that scripts have from Redis. It can jump.
+type Scripted struct {
 	t      testing.TB
 	client *redis.Client
 }
 
-// FakeClock makes the scripts of a client read a clock that the test sets, where
+// ScriptClock makes the scripts of a client read a clock that the test sets, where
 // they ask for TIME.
-func FakeClock(t testing.TB, client *redis.Client) Clock { return FakeClockAnd(t, client, nil) }
+func ScriptClock(t testing.TB, client *redis.Client) Scripted { return ScriptClockAnd(t, client, nil) }
 
-// FakeClockAnd is FakeClock for scripts that are patched otherwise too.
-func FakeClockAnd(t testing.TB, client *redis.Client, patch func(string) string) Clock {
+// ScriptClockAnd is ScriptClock for scripts that are patched otherwise too.
+func ScriptClockAnd(t testing.TB, client *redis.Client, patch func(string) string) Scripted {
 	PatchScripts(client, func(src string) string {
 		if patch != nil {
 			src = patch(src)
 		}
 		return strings.ReplaceAll(src, "redis.call('TIME')", "redis.call('HMGET', '"+clockKey+"', 's', 'us')")
 	})
-	return Clock{t, client}
+	return Scripted{t, client}
 }
 
 // Set sets the clock, with what it shows in microseconds.
-func (c Clock) Set(now time.Time) {
+func (c Scripted) Set(now time.Time) {
 	c.t.Helper()
 	us := now.UnixMicro()
 	if err := c.client.HSet(context.Background(), clockKey, "s", us/1e6, "us", us%1e6).Err(); err != nil {
