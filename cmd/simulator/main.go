@@ -15,8 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/alecthomas/kong"
-
+	"payscore-collector/internal/config"
 	"payscore-collector/internal/simulator"
 )
 
@@ -40,23 +39,23 @@ type cli struct {
 }
 
 func main() {
-	var c cli
-	kong.Parse(&c, kong.Name("simulator"), kong.Description(description), kong.Exit(exit))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, c, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "simulator:", err)
-		stop()
-		os.Exit(1)
-	}
+	status := start(ctx, config.OSProcess("simulator"))
+	stop()
+	os.Exit(status)
 }
 
-// exit gives wrong usage the status 2 that every command here gives it.
-func exit(code int) {
-	if code != 0 {
-		code = 2
+// start does what the command line asks for and returns the exit status.
+func start(ctx context.Context, p config.Process) int {
+	var c cli
+	if _, status, ok := config.Parse(p, description, &c); !ok {
+		return status
 	}
-	os.Exit(code)
+	if err := run(ctx, c, p.Stdout); err != nil {
+		p.Complain(err)
+		return 1
+	}
+	return config.ExitOK
 }
 
 // shutdownTime is how long calls may still take after a signal. Calls that
@@ -68,7 +67,7 @@ func run(ctx context.Context, c cli, out io.Writer) error {
 	// Absolute, so that the line it is printed in works in any terminal.
 	dir, err := filepath.Abs(c.Dir)
 	if err != nil {
-		return fmt.Errorf("find --dir %s: %w", c.Dir, err)
+		return fmt.Errorf("find --dir %q: %w", c.Dir, err)
 	}
 	sim, err := simulator.New(simulator.Options{
 		MchID: c.MchID, AppID: c.AppID, ServiceID: c.ServiceID, Dir: dir, Seed: c.Seed, FreshKeys: true, NotifyURL: c.NotifyURL,
@@ -79,7 +78,7 @@ func run(ctx context.Context, c cli, out io.Writer) error {
 	defer sim.Close()
 	listener, err := net.Listen("tcp", c.Addr)
 	if err != nil {
-		return fmt.Errorf("listen on --addr %s: %w", c.Addr, err)
+		return fmt.Errorf("listen on --addr %q: %s", c.Addr, without(err))
 	}
 	baseURL := c.BaseURL
 	if baseURL == "" {
@@ -109,6 +108,23 @@ func run(ctx context.Context, c cli, out io.Writer) error {
 		return errors.Join(fmt.Errorf("end within %v: %w", shutdownTime, err), server.Close())
 	}
 	return nil
+}
+
+// without is the reason of a failed listen without the address, which the sentence
+// has already.
+func without(err error) string {
+	var address *net.AddrError
+	var name *net.DNSError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &address):
+		return address.Err
+	case errors.As(err, &name):
+		return name.Err
+	case errors.As(err, &op):
+		return op.Err.Error()
+	}
+	return err.Error()
 }
 
 // urlOf is where a client on this machine finds the listener: one that

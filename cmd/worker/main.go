@@ -6,10 +6,13 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/logging"
@@ -40,21 +43,36 @@ func run(ctx context.Context, p config.Process) int {
 	if kctx.Command() == "check" {
 		return worker.Check(ctx, cfg, err, p.Stdout)
 	}
+	log := logger(cfg.Log, p.Stderr)
+	if err == nil {
+		logging.RedirectStandard(log)
+		worker.TuneRuntime()
+		err = worker.Run(ctx, cfg, log)
+	}
+	var problems config.Problems
+	switch {
+	case errors.As(err, &problems):
+		for _, problem := range problems {
+			log.Error().Str(logging.FieldEvent, "setting_refused").Str(logging.FieldSetting, problem.Setting).Msg(problem.String())
+		}
+	case err != nil:
+		log.Error().Str(logging.FieldEvent, "start_failed").Err(err).Msg("the worker could not start")
+	}
+	return worker.ExitCode(err)
+}
+
+// logger is as LOG_LEVEL and LOG_FORMAT say, each as far as it is valid: what is
+// wrong with them is logged too.
+func logger(c config.Log, w io.Writer) zerolog.Logger {
+	if _, err := logging.ParseLevel(c.Level); err != nil {
+		c.Level = "info"
+	}
+	if logging.ParseFormat(c.Format) != nil {
+		c.Format = logging.FormatJSON
+	}
+	log, err := logging.New(c.Level, c.Format, w)
 	if err != nil {
-		fmt.Fprintln(p.Stderr, err)
-		return worker.ExitCode(err)
+		panic(err) // both are valid
 	}
-	log, err := logging.New(cfg.Log.Level, cfg.Log.Format, p.Stderr)
-	if err != nil {
-		fmt.Fprintln(p.Stderr, err)
-		return config.ExitUsage
-	}
-	logging.RedirectStandard(log)
-	worker.TuneRuntime()
-	if err := worker.Run(ctx, cfg, log); err != nil {
-		log.Error().Err(err).Msg("the worker could not start")
-		fmt.Fprintln(p.Stderr, err)
-		return worker.ExitCode(err)
-	}
-	return config.ExitOK
+	return log
 }

@@ -46,22 +46,22 @@ func (w Worker) Settings() []Setting {
 func (m Merchant) settings() []Setting {
 	verify := "platform certificates, downloaded"
 	if m.PublicKey != nil {
-		verify = fmt.Sprintf("%s (RSA %d)", m.PublicKeyID, m.PublicKey.N.BitLen())
+		verify = fmt.Sprintf("%s (RSA %d)", shown(m.PublicKeyID), m.PublicKey.N.BitLen())
 	}
 	private := "none"
 	if m.PrivateKey != nil {
 		private = fmt.Sprintf("RSA %d", m.PrivateKey.N.BitLen())
 	}
 	return []Setting{
-		{"WECHATPAY_MCHID", m.MchID},
-		{"WECHATPAY_SERIAL_NO", m.SerialNo},
+		{"WECHATPAY_MCHID", shown(m.MchID)},
+		{"WECHATPAY_SERIAL_NO", shown(m.SerialNo)},
 		{"WECHATPAY_PRIVATE_KEY_FILE", private},
 		{"WECHATPAY_PUBLIC_KEY_FILE", verify},
 		{"WECHATPAY_API_V3_KEY", m.APIV3Key.describe()},
-		{"PAYSCORE_APPID", orNone(m.AppID)},
-		{"PAYSCORE_SERVICE_ID", orNone(m.ServiceID)},
-		{"WECHATPAY_BASE_URL", m.BaseURL},
-		{"WECHATPAY_BACKUP_URL", orNone(m.BackupURL)},
+		{"PAYSCORE_APPID", orNone(shown(m.AppID))},
+		{"PAYSCORE_SERVICE_ID", orNone(shown(m.ServiceID))},
+		{"WECHATPAY_BASE_URL", shown(m.BaseURL)},
+		{"WECHATPAY_BACKUP_URL", orNone(shown(m.BackupURL))},
 	}
 }
 
@@ -95,6 +95,14 @@ func orOff(s string) string {
 		return "off"
 	}
 	return s
+}
+
+// shown is a value that is valid in its setting, and may be a secret all the same.
+func shown(value string) string {
+	if !Repeatable(value) {
+		return "set; not shown, because it may be a secret"
+	}
+	return value
 }
 
 func orNone(s string) string {

@@ -118,15 +118,7 @@ func parseEnvFile(text string) (map[string]string, error) {
 		if strings.ContainsRune(value, 0) {
 			return nil, fmt.Errorf("names a file whose line %d has a NUL byte: save it as UTF-8", n)
 		}
-		values[name] = unquote(strings.TrimSpace(value))
+		values[name] = unquoted(strings.TrimSpace(value))
 	}
 	return values, nil
-}
-
-// unquote removes one pair of quotes that encloses the value.
-func unquote(value string) string {
-	if n := len(value); n >= 2 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
-		return value[1 : n-1]
-	}
-	return value
 }

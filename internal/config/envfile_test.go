@@ -62,7 +62,7 @@ func TestEnvFileKeepsAnyValue(t *testing.T) {
 			t.Fatalf("%q in %s became %q (%v)", want, quote, got["NAME"], err)
 		}
 		bare := strings.TrimSpace(want)
-		if got, err = parseEnvFile("NAME=" + bare); err != nil || got["NAME"] != unquote(bare) {
+		if got, err = parseEnvFile("NAME=" + bare); err != nil || got["NAME"] != unquoted(bare) {
 			t.Fatalf("%q became %q (%v)", bare, got["NAME"], err)
 		}
 	})

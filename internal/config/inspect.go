@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 )
 
@@ -39,16 +38,56 @@ func NewCollector(p Process, grammar any) *Collector {
 	return c
 }
 
-// belongs says what is wanted in a setting that holds something else.
+// inspect does for the fields of a merchants file what NewCollector does for
+// settings.
+func (r *reporter) inspect(fields map[string]string) {
+	r.refused = map[string]bool{}
+	var known []knownSecret
+	for _, field := range merchantFields {
+		if d := declaredAs(settingOf[field]); d.Secret() {
+			for _, part := range secretParts(fields[field]) {
+				if len(part) >= leastKnown {
+					known = append(known, knownSecret{field, part})
+				}
+			}
+		}
+	}
+	for _, field := range merchantFields {
+		if d := declaredAs(settingOf[field]); d.Secret() || d.key() {
+			continue
+		}
+		if what := misplaced(fields[field], known); what != "" {
+			r.problem(field, "%s, which does not belong here: %s", what, belongs(field, what))
+			r.refused[field] = true
+			fields[field] = refusedValue
+		}
+	}
+}
+
+// declaredAs is the declaration of a setting.
+func declaredAs(name string) Declared {
+	for _, d := range AllDeclared() {
+		if d.Name == name {
+			return d
+		}
+	}
+	return Declared{}
+}
+
+// belongs says what is wanted in a setting, or in a field of a merchants file, that
+// holds something else.
 func belongs(setting, what string) string {
-	name, isPath := strings.CutSuffix(setting, "_FILE")
+	name, isPath := strings.CutSuffix(strings.TrimSuffix(setting, "_file"), "_FILE")
+	isPath = isPath || strings.HasSuffix(setting, "_file")
 	text := ""
-	if slices.ContainsFunc(AllDeclared(), func(d Declared) bool { return d.Name == name }) {
+	if declaredAs(name).Name != "" || settingOf[name] != "" {
 		text = "; " + name + " takes the text itself"
 	}
 	switch {
 	case isPath:
 		return "it takes the path of a file" + text
+	case settingOf[setting] != "":
+		return "look at the lines of this merchant"
 	case what == "holds a private key":
 		return "WECHATPAY_PRIVATE_KEY takes the text of the key, WECHATPAY_PRIVATE_KEY_FILE the path of its file"
 	case what == "holds a public key":

@@ -72,6 +72,8 @@ var settingOf = map[string]string{
 type reporter struct {
 	c     *Collector
 	where string // "FILE, line 3:" in a merchants file; empty for the environment
+
+	refused map[string]bool // fields of a merchants file whose value was taken away; see inspect
 }
 
 // name is how a field is called in a sentence.
@@ -90,6 +92,9 @@ func (r reporter) place(field string) (setting, prefix string) {
 }
 
 func (r reporter) problem(field, format string, args ...any) {
+	if r.refused[field] {
+		return
+	}
 	setting, prefix := r.place(field)
 	r.c.Problem(setting, strings.ReplaceAll(prefix, "%", "%%")+format, args...)
 }

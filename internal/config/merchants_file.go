@@ -37,8 +37,9 @@ func loadMerchantsFile(path string, defaults map[string]string, c *Collector) []
 		if !ok {
 			continue
 		}
+		r.inspect(fields)
 		for _, file := range []string{fieldPrivateKeyFile, fieldPublicKeyFile, fieldAPIV3KeyFile} {
-			if p := fields[file]; p != "" && !filepath.IsAbs(p) {
+			if p := fields[file]; p != "" && p != refusedValue && !filepath.IsAbs(p) {
 				fields[file] = filepath.Join(filepath.Dir(path), p)
 			}
 		}
@@ -117,7 +118,11 @@ func yamlFields(node *yaml.Node, r reporter) (map[string]string, bool) {
 		_, twice := fields[key.Value]
 		switch {
 		case !known:
-			r.problem(key.Value, "(on line %d) is unknown: the keys are %s", key.Line, strings.Join(merchantFields, ", "))
+			name := key.Value
+			if !Repeatable(name) {
+				name = "a field"
+			}
+			r.problem(name, "(on line %d) is unknown: the keys are %s", key.Line, strings.Join(merchantFields, ", "))
 		case twice:
 			r.problem(key.Value, "(on line %d) is there twice: keep one", key.Line)
 		case value.Kind != yaml.ScalarNode:

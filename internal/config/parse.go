@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"payscore-collector/internal/textsafe"
+	"payscore-collector/internal/version"
 )
 
 // Exit statuses of Parse.
@@ -64,23 +65,28 @@ func (p Process) Complain(err error) {
 // embedded. The description is what --help begins with.
 //
 // Where ok is false the program is to end with the given status, everything
-// having been said: after --help (ExitOK), or after a mistake such as an
+// having been said: after --help and --version (ExitOK), or after a mistake such as an
 // unknown flag or command, which is reported on standard error (ExitUsage).
 // Settings are not judged here; Load does that.
 //
 // Parse panics where grammar itself is wrong, which the first run shows.
 func Parse(p Process, description string, grammar any) (ctx *kong.Context, status int, ok bool) {
 	p, fileErr := p.withEnvFile()
+	var common struct {
+		Version kong.VersionFlag `name:"version" help:"Say which build this is, and end."`
+	}
 	env := environment{lookup: p.LookupEnv, names: map[*kong.Value][]string{}}
 	helped := false
 	parser, err := kong.New(grammar,
 		kong.Name(p.Name),
+		kong.Embed(&common),
+		kong.Vars{"version": p.Name + " " + version.Read().String()},
 		kong.Description(description),
 		kong.Writers(p.Stdout, p.Stderr),
 		kong.Resolvers(env),
 		kong.ValueFormatter(env.help),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		// kong leaves by itself after --help. Here it goes on parsing
+		// kong leaves by itself after --help and --version. Here it goes on parsing
 		// instead, and whatever it then complains about is not meant.
 		kong.Exit(func(int) { helped = true }),
 	)

@@ -3,6 +3,7 @@ package config
 import (
 	"reflect"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -35,6 +36,18 @@ func TestParse(t *testing.T) {
 			if !reflect.DeepEqual(byEnv, byFlag) || !reflect.DeepEqual(byFlag, byBoth) || reflect.DeepEqual(byEnv, &workerGrammar{}) {
 				t.Errorf("%s and %s do not set the same", name, flag)
 			}
+		}
+	})
+
+	t.Run("--version says which build it is, whatever is missing", func(t *testing.T) {
+		var s struct {
+			Sub struct {
+				Needed string `arg:""`
+			} `cmd:""`
+		}
+		r := parse(t, &s, nil, "--version")
+		if r.ok || r.status != ExitOK || r.stderr != "" || !strings.HasPrefix(r.stdout, "worker version ") || !strings.Contains(r.stdout, runtime.Version()) {
+			t.Errorf("status %d, standard output %q, standard error %q", r.status, r.stdout, r.stderr)
 		}
 	})
 

@@ -89,12 +89,14 @@ func hides(words string, args []string, known []knownSecret) bool {
 		return true
 	}
 	for _, arg := range args {
-		value := arg
+		parts := []string{arg}
 		if strings.HasPrefix(arg, "--") && !strings.HasPrefix(arg, pemBegin) {
-			_, value, _ = strings.Cut(arg, "=")
+			parts = strings.SplitN(arg[2:], "=", 2)
 		}
-		if !Repeatable(value) && sharePiece(words, value) {
-			return true
+		for _, part := range parts {
+			if !Repeatable(part) && sharePiece(words, part) {
+				return true
+			}
 		}
 	}
 	return false

@@ -105,6 +105,16 @@ func TestNewCollector(t *testing.T) {
 		)
 	})
 
+	t.Run("so it is in a merchants file", func(t *testing.T) {
+		path := writeFile(t, t.TempDir(), "m.yaml", []byte("- mchid: 1900000001\n  serial_no: "+testAPIKey+"\n  api_v3_key: "+testAPIKey+
+			"\n  private_key_file: |\n    "+strings.ReplaceAll(key, "\n", "\n    ")+"\n"))
+		_, err := loadWorker(t, map[string]string{"REDIS_URL": "redis://cache", "MERCHANTS_FILE": path})
+		line := "MERCHANTS_FILE " + path + ", line 1: "
+		wantProblems(t, err,
+			line+"serial_no holds the value of api_v3_key or a part of it, which does not belong here: look at the lines of this merchant",
+			line+"private_key_file holds a private key, which does not belong here: it takes the path of a file; private_key takes the text itself")
+	})
+
 	t.Run("the APIv3 key for the path of its file", func(t *testing.T) {
 		_, err := loadWorker(t, merged(goodEnv(t), map[string]string{"WECHATPAY_API_V3_KEY_FILE": testAPIKey}))
 		wantProblems(t, err, "WECHATPAY_API_V3_KEY_FILE holds no path of a file, but perhaps the secret itself: WECHATPAY_API_V3_KEY takes that")

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"time"
 
 	"payscore-collector/internal/logging"
@@ -127,6 +128,12 @@ func (f RedisFlags) Resolve(c *Collector) redisconn.Options {
 	o, err := redisconn.Parse(g.text)
 	if err != nil {
 		r.problem(blame, "cannot be used: %v", err)
+	}
+	for _, host := range o.Hosts() {
+		if !strings.Contains(host, ".") && !Repeatable(host) {
+			r.problem(blame, "has a host that looks like a password: write redis://:PASSWORD@HOST:PORT/DB")
+			return redisconn.Options{}
+		}
 	}
 	return o
 }

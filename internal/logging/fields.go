@@ -29,6 +29,8 @@ const (
 	FieldTaskID     = "task_id"      // asynq's
 	FieldQueue      = "queue"        // asynq's
 	FieldAddr       = "addr"         // host:port, of a listener or of Redis
+	FieldVersion    = "version"      // of this program
+	FieldRevision   = "revision"     // the commit it was built from
 	FieldSetting    = "setting"      // environment variable
 	FieldGroup      = "group"        // consumer group of the stream of outcomes
 	FieldConsumer   = "consumer"     // member of that group

@@ -22,10 +22,14 @@ type Options struct {
 	cluster  *redis.ClusterOptions
 
 	redacted string
+	hosts    []string
 }
 
 // String is the URL without user, password and parameters, for logs.
 func (o Options) String() string { return o.redacted }
+
+// Hosts are the names or addresses in the URL, without ports.
+func (o Options) Hosts() []string { return o.hosts }
 
 // IsZero tells an Options that Parse has not made.
 func (o Options) IsZero() bool {
@@ -81,6 +85,10 @@ func Parse(rawURL string) (Options, error) {
 		return Options{}, fmt.Errorf("%s: %w", shown, err)
 	}
 	o.redacted = shown
+	for _, h := range a.hosts {
+		host, _, _ := net.SplitHostPort(h) // it was joined by net.JoinHostPort
+		o.hosts = append(o.hosts, host)
+	}
 	return o, nil
 }
 
@@ -239,7 +247,11 @@ func splitURL(raw string) (address, error) {
 	}
 
 	if at := strings.LastIndex(authority, "@"); at >= 0 {
-		user, password, _ := strings.Cut(authority[:at], ":")
+		user, password, both := strings.Cut(authority[:at], ":")
+		if !both && user != "" {
+			// go-redis would send neither.
+			return address{}, errors.New("it has a user and no password: a password stands behind a colon, redis://:PASSWORD@HOST:PORT/DB")
+		}
 		var errUser, errPassword error
 		a.user, errUser = url.PathUnescape(user)
 		a.password, errPassword = url.PathUnescape(password)

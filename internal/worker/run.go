@@ -17,7 +17,9 @@ import (
 
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/logging"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/version"
 	"payscore-collector/tasks"
 )
 
@@ -49,7 +51,8 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	// A connection for each step under way and each fetcher, and some for asynq's
 	// and our own background work: so many where scripts do not go together.
 	size := len(cfg.Merchants)*(cfg.Concurrency+len(fetchers(cfg.Work))) + hookConnections(cfg) + 16
-	registry := newRegistry()
+	build := version.Read()
+	registry := newRegistry(build)
 	watch := newRedisWatch(cfg, log, registry)
 	watch.conns = openRedis(cfg, size, watch)
 	defer watch.conns.close()
@@ -112,7 +115,8 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	}
 	watch.ready.Store(true)
 	log.Info().Int("merchants", len(merchants)).Int("concurrency", cfg.Concurrency).
-		Str("admin", admin.addr()).Msg("collecting")
+		Str("admin", admin.addr()).Str(logging.FieldVersion, build.Version).Str(logging.FieldRevision, build.Revision).
+		Str(logging.FieldEvent, "worker_started").Msg("collecting")
 
 	<-ctx.Done()
 	log.Info().Msg("stopping: steps under way finish, the rest stays queued")
@@ -126,9 +130,13 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	return nil
 }
 
-func newRegistry() *prometheus.Registry {
+func newRegistry(build version.Info) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "payscore_build_info", Help: "Always 1; the labels say which build this worker is.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "goversion": build.Go},
+	}, func() float64 { return 1 }))
 	return r
 }
 

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/config/configtest"
+)
+
+func TestNoSecretIsRepeated(t *testing.T) {
+	ended, end := context.WithCancel(t.Context())
+	end() // what is accepted need not run
+	configtest.FeedSecrets(t, configtest.Command{
+		Grammar: &commandLine{},
+		Env:     map[string]string{"REDIS_URL": "redis://127.0.0.1:1/0", "DATABASE_URL": "postgres://127.0.0.1:1/db"},
+		Args: map[string][]string{
+			"get": {"A-1"}, "list": {"--state", "paid"}, "stats": nil, "follow": nil, "sink postgres": nil,
+		},
+		Run: func(_ *testing.T, env map[string]string, args []string) string {
+			var out bytes.Buffer
+			p := program{Process: configtest.Process("outcomes", env, args, &out), now: time.Now, zone: time.UTC, patience: time.Millisecond}
+			p.run(ended)
+			return out.String()
+		},
+	})
+}
