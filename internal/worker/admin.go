@@ -18,7 +18,8 @@ import (
 // admin serves health and metrics on ADMIN_ADDR:
 //
 //	GET /healthz  200 while the process runs
-//	GET /readyz   200 while it collects; 503 with the reason while it starts,
+//	GET /readyz   200 while it can collect, with a line for each cause that keeps a
+//	              merchant's orders from being collected; 503 with the reason while it starts,
 //	              stops, or Redis does not do what work needs
 //	GET /metrics  Prometheus
 type admin struct {
@@ -27,7 +28,7 @@ type admin struct {
 	done     chan struct{}
 }
 
-func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, log zerolog.Logger) (*admin, error) {
+func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, presence *presence, log zerolog.Logger) (*admin, error) {
 	if cfg.AdminAddr == "" {
 		return &admin{}, nil
 	}
@@ -51,6 +52,9 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 			http.Error(w, "not collecting: starting or stopping", http.StatusServiceUnavailable)
 		default:
 			fmt.Fprintln(w, "ok")
+			for _, line := range presence.lines() {
+				fmt.Fprintln(w, line)
+			}
 		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{

@@ -57,7 +57,8 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	watch.conns = openRedis(cfg, size, watch)
 	defer watch.conns.close()
 	rdb, queue := watch.conns.Ledger, watch.conns.Queue
-	admin, err := serveAdmin(cfg, registry, watch, log)
+	presence := newPresence(cfg, rdb, watch.serves, log, registry)
+	admin, err := serveAdmin(cfg, registry, watch, presence, log)
 	if err != nil {
 		return err
 	}
@@ -110,6 +111,21 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 			return fmt.Errorf("merchant %s: %w", m.ledger.MchID(), err)
 		}
 	}
+	reporting, stopReporting := context.WithCancel(context.Background())
+	var reports sync.WaitGroup
+	for _, m := range merchants {
+		reports.Go(func() { presence.run(reporting, m.ledger) })
+	}
+	leave := sync.OnceFunc(func() {
+		stopReporting()
+		reports.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+		defer cancel()
+		for _, m := range merchants {
+			presence.leave(ctx, m.ledger)
+		}
+	})
+	defer leave()
 	if err := public.open(merchants); err != nil {
 		return err
 	}
@@ -126,6 +142,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	stopping.Go(shutdown)
 	stopping.Go(stopHooks)
 	stopping.Wait()
+	leave()
 	log.Info().Msg("stopped")
 	return nil
 }
