@@ -122,7 +122,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	}
 	r.Until(60*time.Second, "enough to be logged", func() bool {
 		log := r.Logs.String()
-		return strings.Count(log, `"verdict"`) > 100 && strings.Contains(log, "cannot be worked on")
+		return strings.Count(log, `"verdict"`) > 100 && strings.Contains(log, `"event":"task_unusable"`)
 	})
 	if err := r.Sim.SetFaults(simulator.Faults{SignError: true}); err != nil {
 		t.Fatal(err)
