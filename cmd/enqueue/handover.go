@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"strings"
 	"time"
 
 	"payscore-collector/internal/intake"
+	"payscore-collector/internal/redisconn"
 	"payscore-collector/tasks"
 )
 
@@ -119,25 +119,28 @@ func (h *handover) again(ctx, work context.Context, o tasks.Order, res tasks.Res
 	work, cancel := context.WithTimeout(work, h.patience.retry)
 	defer cancel()
 	const shortest, longest = 50 * time.Millisecond, 2 * time.Second
-	said := false
+	back := "" // what to say when it is in
 	for pause := shortest; ; pause = min(2*pause, longest) {
 		next, err := h.to.Enqueue(work, o)
 		switch {
 		case err == nil:
-			if said {
-				h.say("Redis is back")
+			if back != "" {
+				h.say("%s", back)
 			}
 			return next
 		case work.Err() == nil: // else it says nothing of Redis
 			res = next
 		}
-		if !said {
-			said = true
-			if isFull(res.Err) {
-				h.say("Redis is full: raise maxmemory; trying again for %v", h.patience.retry)
-			} else {
-				h.say("Redis fails (%v); trying again for %v", res.Err, h.patience.retry)
-			}
+		switch r := refusal(res.Err); {
+		case r != nil && !r.Passes():
+			return res // a change of its settings takes longer
+		case back != "":
+		case r != nil:
+			back = "Redis serves again"
+			h.say("%s; trying again for %v", r.Advice(), h.patience.retry)
+		default:
+			back = "Redis is back"
+			h.say("Redis fails (%v); trying again for %v", res.Err, h.patience.retry)
 		}
 		select {
 		case <-ctx.Done():
@@ -149,14 +152,17 @@ func (h *handover) again(ctx, work context.Context, o tasks.Order, res tasks.Res
 	}
 }
 
-// redisFull is said instead of Redis's own words, which have a script's hash in
-// them and not what to do.
-const redisFull = "Redis is full: raise maxmemory, then run the same command again"
-
-// isFull tells Redis's refusal of a write for want of memory.
-func isFull(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "OOM command not allowed")
+// refusal is what a Redis that answers has against an order; nil where the error
+// is another one.
+func refusal(err error) *redisconn.Refusal {
+	if r := redisconn.Explain(err); r != nil && r.Kind.Answers() {
+		return r
+	}
+	return nil
 }
+
+// sameAgain is what to do when Redis serves.
+const sameAgain = "run the same command again: what was done already is answered with duplicate"
 
 // trouble is what the user has to know where Redis failed for good.
 func (h *handover) trouble() error {
@@ -167,8 +173,8 @@ func (h *handover) trouble() error {
 	if h.gaveUp.row.Line > 0 {
 		where = fmt.Sprintf("line %d", h.gaveUp.row.Line)
 	}
-	if isFull(h.last) {
-		return fmt.Errorf("stopped at %s: %s: what was done already is answered with duplicate", where, redisFull)
+	if r := refusal(h.last); r != nil {
+		return fmt.Errorf("stopped at %s, because Redis refuses it: %s. Then %s", where, r.Advice(), sameAgain)
 	}
-	return fmt.Errorf("stopped at %s, because Redis failed (%v). When Redis is back, run the same command again: what was done already is answered with duplicate", where, h.last)
+	return fmt.Errorf("stopped at %s, because Redis failed (%v). When Redis is back, %s", where, h.last, sameAgain)
 }

@@ -198,17 +198,48 @@ func TestFile_RedisGoneForGood(t *testing.T) {
 	}
 }
 
-func TestRedisThatIsFull(t *testing.T) {
-	server := redistest.StartReal(t)
-	pr := programOn(server.URL)
-	pr.patience.retry = 200 * time.Millisecond
-	if err := server.Client.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
-		t.Fatal(err)
-	}
-	got := pr.run(t.Context(), "order", "A1")
-	wantRun(t, got, 1, []string{"A1 failed " + redisFull},
-		"Redis is full: raise maxmemory; trying again for 200ms\n", "stopped at order A1: "+redisFull+": what was done already is answered with duplicate\n")
-	if strings.Contains(got.stderr, "script") {
-		t.Errorf("standard error %q", got.stderr)
+// A Redis that answers and refuses is not said to be away: the refusal is named,
+// with its remedy. What passes by itself is tried again, the rest is not.
+func TestRedisThatRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		refuse, mend []any
+		words        string
+		again        bool
+	}{
+		"full":           {[]any{"CONFIG", "SET", "maxmemory", "1"}, []any{"CONFIG", "SET", "maxmemory", "0"}, "Redis is full: raise maxmemory", true},
+		"a replica":      {[]any{"REPLICAOF", "127.0.0.1", "1"}, []any{"REPLICAOF", "NO", "ONE"}, "this is a replica, which takes no writes: let REDIS_URL name the master", true},
+		"no scripts":     {[]any{"ACL", "SETUSER", "default", "-@scripting"}, []any{"ACL", "SETUSER", "default", "+@scripting"}, "this user may not run scripts: let an administrator run", false},
+		"no right to it": {[]any{"ACL", "SETUSER", "default", "-sadd"}, []any{"ACL", "SETUSER", "default", "+sadd"}, "this user may not run a command that is needed", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.StartReal(t)
+			do := func(args []any) {
+				t.Helper()
+				if err := server.Client.Do(t.Context(), args...).Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			do(c.refuse)
+			pr := programOn(server.URL)
+			pr.patience.retry = 200 * time.Millisecond
+			got := pr.run(t.Context(), "order", "A1")
+			if got.status != 1 || !strings.HasPrefix(got.stdout, "A1 failed "+c.words) {
+				t.Errorf("%d %s", got.status, got.stdout)
+			}
+			if !strings.Contains(got.stderr, "stopped at order A1, because Redis refuses it: "+c.words) || !strings.Contains(got.stderr, ". Then run the same command again: ") {
+				t.Errorf("standard error %q", got.stderr)
+			}
+			if strings.Contains(got.stderr, "script:") || strings.Contains(got.stderr, "Redis is back") {
+				t.Errorf("standard error %q", got.stderr)
+			}
+			if again := strings.Contains(got.stderr, "; trying again for 200ms\n"); again != c.again {
+				t.Errorf("it tries again: %v\n%s", again, got.stderr)
+			}
+			do(c.mend)
+			got = pr.run(t.Context(), "order", "A1")
+			if got.status != 0 {
+				t.Errorf("when it is mended: %+v", got)
+			}
+		})
 	}
 }

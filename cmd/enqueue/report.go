@@ -98,8 +98,8 @@ func (r *reporter) list(line int64, text string) {
 // reason says why, in one line.
 func reason(res tasks.Result) string {
 	switch {
-	case isFull(res.Err):
-		return redisFull
+	case res.Status == tasks.Failed && refusal(res.Err) != nil:
+		return refusal(res.Err).Advice()
 	case res.Err != nil:
 		return strings.ReplaceAll(res.Err.Error(), "\n", "; ")
 	case res.Status == tasks.Conflict:

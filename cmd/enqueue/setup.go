@@ -90,13 +90,15 @@ func connect(ctx context.Context, p process, cfg config.Client, undone string) (
 		p.RedisLog(log)
 	}
 	client := cfg.Redis.Open(redisconn.Pool{Name: "payscore-enqueue"})
-	ctx, cancel := context.WithTimeout(ctx, p.patience.start)
+	asking, cancel := context.WithTimeout(ctx, p.patience.start)
 	defer cancel()
-	if err := client.Ping(ctx).Err(); err != nil {
+	if err := client.Ping(asking).Err(); err != nil {
 		if errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted")
+		} else {
+			err = cfg.Redis.Explain(ctx, err)
 		}
-		return nil, errors.Join(fmt.Errorf("cannot use Redis at %s (%v): check REDIS_URL, and that Redis runs; nothing was %s", cfg.Redis, err, undone), client.Close())
+		return nil, errors.Join(fmt.Errorf("cannot use Redis at %s: %w; nothing was %s", cfg.Redis, err, undone), client.Close())
 	}
 	return client, nil
 }

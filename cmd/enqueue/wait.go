@@ -109,7 +109,11 @@ func (w *waiter) look(ctx context.Context, pl tasks.Payload) (ended bool, err er
 	if err != nil {
 		if !errors.Is(err, ledger.ErrNotFound) && ctx.Err() == nil && time.Since(w.said) >= sayEvery {
 			w.said = time.Now()
-			w.r.say("Redis fails (%v); still waiting", err)
+			if r := refusal(err); r != nil {
+				w.r.say("%s; still waiting", r.Advice())
+			} else {
+				w.r.say("Redis fails (%v); still waiting", err)
+			}
 		}
 		return false, err
 	}

@@ -127,7 +127,7 @@ func (p program) run(ctx context.Context) int {
 		defer stop()
 		context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
 		if r.stays() {
-			reach = func() error { return redisconn.WaitUp(ctx, rdb, log, sayEvery) }
+			reach = func() error { return options.WaitUp(ctx, rdb, log, sayEvery) }
 		}
 	}
 	if err := reach(); err != nil {
@@ -175,10 +175,10 @@ type statusError struct {
 func (e *statusError) Error() string { return e.text }
 
 func (p program) reach(ctx context.Context, rdb redis.UniversalClient, options redisconn.Options) error {
-	ctx, cancel := context.WithTimeout(ctx, p.patience)
+	asking, cancel := context.WithTimeout(ctx, p.patience)
 	defer cancel()
-	if err := rdb.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("the Redis at %s does not answer (%w): check REDIS_URL, and that Redis runs", options, err)
+	if err := rdb.Ping(asking).Err(); err != nil {
+		return fmt.Errorf("cannot use Redis at %s: %w", options, options.Explain(ctx, err))
 	}
 	return nil
 }

@@ -173,6 +173,22 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// A Redis that answers and refuses is named with the remedy.
+func TestRedisThatRefuses(t *testing.T) {
+	srv := redistest.StartReal(t)
+	if err := srv.Client.Do(t.Context(), "ACL", "SETUSER", "app", "on", ">hunter2", "~*", "&*", "+@all", "-@scripting").Err(); err != nil {
+		t.Fatal(err)
+	}
+	o := runWith(t, map[string]string{"REDIS_URL": strings.Replace(srv.URL, "redis://", "redis://app:hunter2@", 1)}, "get", "--mchid", "1900000109", "A1")
+	o.wantStatus(t, exitFailed)
+	wantContains(t, "stderr", o.stderr, "this user may not run scripts: let an administrator run")
+	o = runWith(t, map[string]string{"REDIS_URL": strings.Replace(srv.URL, "redis://", "redis://app:wrong@", 1)}, "stats")
+	wantContains(t, "stderr", o.stderr, "cannot use Redis at", "refuses the user or the password")
+	if strings.Contains(o.stderr, "hunter2") || strings.Contains(o.stderr, "wrong@") {
+		t.Errorf("a password is in %s", o.stderr)
+	}
+}
+
 func TestRedisDown(t *testing.T) {
 	t.Run("nobody listens", func(t *testing.T) {
 		l := listen(t)

@@ -17,6 +17,7 @@ import (
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
+	"payscore-collector/internal/redisconn"
 	"payscore-collector/tasks"
 )
 
@@ -153,7 +154,7 @@ func (r *Reader) find(ctx context.Context, start func(mchid string)) error {
 		case err != nil && r.opt.Once:
 			return fmt.Errorf("ask Redis which merchants there are: %w", err)
 		case err != nil:
-			r.outage.Failed(err)
+			r.outage.Failed(redisconn.Explain(err))
 		}
 		for _, id := range ids {
 			if known[id] {

@@ -12,6 +12,7 @@ import (
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
+	"payscore-collector/internal/redisconn"
 )
 
 //go:embed prune.lua
@@ -64,7 +65,7 @@ func (s *stream) run(ctx context.Context) error {
 		case s.opt.Once:
 			return fmt.Errorf("read the outcomes of merchant %s: %w", s.mchid, err)
 		}
-		s.outage.Failed(fmt.Errorf("the outcomes of merchant %s: %w", s.mchid, err))
+		s.outage.Failed(fmt.Errorf("the outcomes of merchant %s: %w", s.mchid, redisconn.Explain(err)))
 		Pause(ctx, s.opt.Pause)
 	}
 }
@@ -264,7 +265,7 @@ func (s *stream) acknowledge(ctx context.Context, ids []string) error {
 				Msg("events were handled and could not be acknowledged; they will come again")
 			return err
 		}
-		s.outage.Failed(err)
+		s.outage.Failed(redisconn.Explain(err))
 		Pause(late, s.opt.Pause)
 	}
 }

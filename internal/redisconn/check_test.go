@@ -191,7 +191,7 @@ func TestInfo_check(t *testing.T) {
 }
 
 func TestWaitUp_realServer(t *testing.T) {
-	if err := WaitUp(context.Background(), open(t, startRedis(t)), zerolog.Nop(), time.Second); err != nil {
+	if err := (Options{}).WaitUp(context.Background(), open(t, startRedis(t)), zerolog.Nop(), time.Second); err != nil {
 		t.Error(err)
 	}
 }

@@ -60,6 +60,15 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("%s%s (%s): %s", whose, r.Problem, r.Said, r.Remedy)
 }
 
+// Advice is the problem and its remedy for a person. Redis's own words are in it
+// where nothing better is known.
+func (r *Refusal) Advice() string {
+	if r.Kind == Refused {
+		return r.Error()
+	}
+	return r.Problem + ": " + r.Remedy
+}
+
 // Passes reports whether the trouble can end without a change of REDIS_URL or
 // of the user's rights, so that trying again for some seconds makes sense.
 func (r *Refusal) Passes() bool {

@@ -96,7 +96,7 @@ func TestOpen_sentinel(t *testing.T) {
 	runServer(t, exec.Command("redis-server", conf, "--sentinel", "--port", sentinelPort, "--bind", "127.0.0.1"))
 
 	client := open(t, "redis-sentinel://:data%2Fpw@127.0.0.1:"+sentinelPort+",127.0.0.1:1/2?master=shop&sentinel_password=sentinelpw")
-	if err := WaitUp(ctx, client, zerolog.Nop(), time.Hour); err != nil {
+	if err := (Options{}).WaitUp(ctx, client, zerolog.Nop(), time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	if err := client.Set(ctx, "k", "v", 0).Err(); err != nil {

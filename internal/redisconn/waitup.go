@@ -3,7 +3,6 @@ package redisconn
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -17,33 +16,17 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
-// WaitUp returns nil as soon as Redis answers, and ctx's error where ctx ends
-// before. While it waits it says so in one log line at the first failure and
-// then in one every sayEvery. It waits on any failure, a wrong password
-// included: that too is mended outside, and leaving would only be a restart
-// loop.
-func WaitUp(ctx context.Context, client redis.UniversalClient, log zerolog.Logger, sayEvery time.Duration) error {
+// WaitUp returns nil as soon as Redis answers client, which o has opened, and
+// ctx's error where ctx ends before. While it waits it says why in one log line at
+// the first failure and then in one every sayEvery. It waits on any failure, a
+// wrong password included: that too is mended outside, and leaving would only be
+// a restart loop.
+func (o Options) WaitUp(ctx context.Context, client redis.UniversalClient, log zerolog.Logger, sayEvery time.Duration) error {
 	ping := func(ctx context.Context) error { return client.Ping(ctx).Err() }
-	if addr := addrOf(client); addr != "" {
-		log = log.With().Str(logging.FieldAddr, addr).Logger()
-	}
-	return waitUp(ctx, ping, log, sayEvery, pingEvery)
+	return o.waitUp(ctx, ping, log.With().Str(logging.FieldAddr, o.String()).Logger(), sayEvery, pingEvery)
 }
 
-// addrOf is where a client looks for Redis; "" where sentinels are asked first.
-func addrOf(client redis.UniversalClient) string {
-	switch c := client.(type) {
-	case *redis.Client:
-		if addr := c.Options().Addr; addr != "FailoverClient" { // go-redis's placeholder
-			return addr
-		}
-	case *redis.ClusterClient:
-		return strings.Join(c.Options().Addrs, ",")
-	}
-	return ""
-}
-
-func waitUp(ctx context.Context, ping func(context.Context) error, log zerolog.Logger, sayEvery, pingEvery time.Duration) error {
+func (o Options) waitUp(ctx context.Context, ping func(context.Context) error, log zerolog.Logger, sayEvery, pingEvery time.Duration) error {
 	start := time.Now()
 	var said time.Time // when last; zero: never
 	for {
@@ -59,8 +42,9 @@ func waitUp(ctx context.Context, ping func(context.Context) error, log zerolog.L
 		}
 		if said.IsZero() || time.Since(said) >= sayEvery {
 			said = time.Now()
-			log.Warn().Err(err).Int64(logging.FieldElapsedMS, time.Since(start).Milliseconds()).
-				Msg("Redis does not answer; waiting for it: check REDIS_URL, and that Redis runs")
+			why := o.Explain(ctx, err)
+			log.Warn().Str(logging.FieldError, why.Said).Int64(logging.FieldElapsedMS, time.Since(start).Milliseconds()).
+				Msg(why.Problem + "; waiting for it: " + why.Remedy)
 		}
 		select {
 		case <-ctx.Done():

@@ -17,7 +17,7 @@ func TestWaitUp(t *testing.T) {
 
 	t.Run("says nothing where Redis answers at once", func(t *testing.T) {
 		var out bytes.Buffer
-		err := waitUp(context.Background(), func(context.Context) error { return nil }, zerolog.New(&out), time.Hour, time.Millisecond)
+		err := (Options{}).waitUp(context.Background(), func(context.Context) error { return nil }, zerolog.New(&out), time.Hour, time.Millisecond)
 		if err != nil || out.Len() != 0 {
 			t.Errorf("error %v, log %q", err, out.String())
 		}
@@ -32,7 +32,7 @@ func TestWaitUp(t *testing.T) {
 			}
 			return nil
 		}
-		if err := waitUp(context.Background(), ping, zerolog.New(&out), time.Hour, time.Millisecond); err != nil {
+		if err := (Options{}).waitUp(context.Background(), ping, zerolog.New(&out), time.Hour, time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -50,7 +50,7 @@ func TestWaitUp(t *testing.T) {
 			}
 			return nil
 		}
-		if err := waitUp(context.Background(), ping, zerolog.New(&out), 0, time.Millisecond); err != nil {
+		if err := (Options{}).waitUp(context.Background(), ping, zerolog.New(&out), 0, time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 		if n := strings.Count(out.String(), "does not answer"); n != 3 {
@@ -60,17 +60,18 @@ func TestWaitUp(t *testing.T) {
 
 	t.Run("names the address, without user and password", func(t *testing.T) {
 		for url, want := range map[string]string{
-			"redis://u:hunter2@127.0.0.1:1/3":                   `"addr":"127.0.0.1:1"`,
-			"redis-cluster://u:hunter2@127.0.0.1:1,127.0.0.1:2": `"addr":"127.0.0.1:1,127.0.0.1:2"`,
+			"redis://u:hunter2@127.0.0.1:1/3":                   `"addr":"redis://127.0.0.1:1/3"`,
+			"redis-cluster://u:hunter2@127.0.0.1:1,127.0.0.1:2": `"addr":"redis-cluster://127.0.0.1:1,127.0.0.1:2"`,
 			"redis-sentinel://u:hunter2@127.0.0.1:1/?master=m":  `"message":"Redis does not answer`,
 		} {
-			client, err := Open(url, Pool{})
+			o, err := Parse(url)
 			if err != nil {
 				t.Fatal(err)
 			}
+			client := o.Open(Pool{})
 			var out bytes.Buffer
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			_ = WaitUp(ctx, client, zerolog.New(&out), 0)
+			_ = o.WaitUp(ctx, client, zerolog.New(&out), 0)
 			cancel()
 			_ = client.Close()
 			log := out.String()
@@ -90,7 +91,7 @@ func TestWaitUp(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		if err := waitUp(ctx, ping, zerolog.Nop(), time.Hour, time.Hour); !errors.Is(err, context.Canceled) {
+		if err := (Options{}).waitUp(ctx, ping, zerolog.Nop(), time.Hour, time.Hour); !errors.Is(err, context.Canceled) {
 			t.Errorf("error is %v", err)
 		}
 	})
@@ -98,7 +99,7 @@ func TestWaitUp(t *testing.T) {
 	t.Run("ends with the context between pings", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
-		err := waitUp(ctx, func(context.Context) error { return down }, zerolog.Nop(), time.Hour, time.Hour)
+		err := (Options{}).waitUp(ctx, func(context.Context) error { return down }, zerolog.Nop(), time.Hour, time.Hour)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error is %v", err)
 		}
