@@ -158,6 +158,10 @@ func (p program) refuse(err error) int {
 
 // fail says what went wrong and returns its exit status.
 func (p program) fail(err error) int {
+	// A script's own errors, which are of Kind Refused, need another remedy.
+	if r := redisconn.Explain(err); r.Kind.Answers() && r.Kind != redisconn.Refused && !errors.Is(err, r) {
+		err = fmt.Errorf("%w: %s", err, r.Advice())
+	}
 	p.Complain(err)
 	var coded *statusError
 	if errors.As(err, &coded) {

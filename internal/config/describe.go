@@ -13,7 +13,11 @@ type Setting struct{ Name, Value string }
 // Settings lists what is in force, secrets as [redacted], in the order of the
 // documentation.
 func (w Worker) Settings() []Setting {
-	list := []Setting{{"REDIS_URL", w.Redis.String()}}
+	files := w.Redis.TLSFiles()
+	list := []Setting{
+		{"REDIS_URL", w.Redis.String()},
+		{"REDIS_TLS_CA_FILE", orNone(files.CA)}, {"REDIS_TLS_CERT_FILE", orNone(files.Cert)}, {"REDIS_TLS_KEY_FILE", orNone(files.Key)},
+	}
 	for _, m := range w.Merchants {
 		list = append(list, m.settings()...)
 	}

@@ -10,7 +10,10 @@ package config
 // RedisFlags says where Redis is.
 type RedisFlags struct {
 	RedisURL     string `name:"redis-url" env:"REDIS_URL" group:"Redis" placeholder:"URL" help:"redis://, rediss:// or unix:// URL; redis-sentinel://[user:password@]h1:p,h2:p/DB?master=NAME; redis-cluster://[user:password@]h1:p,h2:p; the last two also with a second s for TLS. A password in a flag is visible to every user of this machine: use the environment or a file" holds:"secret"`
-	RedisURLFile string `name:"redis-url-file" env:"REDIS_URL_FILE" group:"Redis" placeholder:"FILE" help:"File with the Redis URL, instead of $REDIS_URL; a line end at its end is ignored"`
+	RedisURLFile string `name:"redis-url-file" env:"REDIS_URL_FILE" group:"Redis" placeholder:"FILE" help:"File with the Redis URL, instead of the variable; a line end at its end is ignored"`
+	TLSCAFile    string `name:"redis-tls-ca-file" env:"REDIS_TLS_CA_FILE" group:"Redis" placeholder:"FILE" help:"PEM file of the authorities that may have signed Redis's certificate (default: the system's)"`
+	TLSCertFile  string `name:"redis-tls-cert-file" env:"REDIS_TLS_CERT_FILE" group:"Redis" placeholder:"FILE" help:"PEM file of the client certificate for Redis; goes with the key"`
+	TLSKeyFile   string `name:"redis-tls-key-file" env:"REDIS_TLS_KEY_FILE" group:"Redis" placeholder:"FILE" help:"PEM file of its private key"`
 }
 
 // OrderFlags are what completes an order that names no merchant, app or service

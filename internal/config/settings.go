@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"errors"
 	"strings"
 	"time"
 
@@ -128,12 +130,47 @@ func (f RedisFlags) Resolve(c *Collector) redisconn.Options {
 	o, err := redisconn.Parse(g.text)
 	if err != nil {
 		r.problem(blame, "cannot be used: %v", err)
+		return o
 	}
 	for _, host := range o.Hosts() {
 		if !strings.Contains(host, ".") && !Repeatable(host) {
 			r.problem(blame, "has a host that looks like a password: write redis://:PASSWORD@HOST:PORT/DB")
 			return redisconn.Options{}
 		}
+	}
+	return f.withTLS(r, o)
+}
+
+// withTLS judges the files of the group and returns o with them.
+func (f RedisFlags) withTLS(r reporter, o redisconn.Options) redisconn.Options {
+	const ca, cert, key = "REDIS_TLS_CA_FILE", "REDIS_TLS_CERT_FILE", "REDIS_TLS_KEY_FILE"
+	first := "" // of those that are set
+	for _, file := range []struct{ setting, path string }{{ca, f.TLSCAFile}, {cert, f.TLSCertFile}, {key, f.TLSKeyFile}} {
+		if file.path == "" {
+			continue
+		}
+		first = cmp.Or(first, file.setting)
+		if _, err := readFile(file.path); err != nil {
+			r.problem(file.setting, "%v", err)
+			return o
+		}
+	}
+	switch {
+	case f.TLSCertFile == "" && f.TLSKeyFile != "":
+		r.problem(cert, "is missing: it goes with "+key)
+		return o
+	case f.TLSCertFile != "" && f.TLSKeyFile == "":
+		r.problem(key, "is missing: it goes with "+cert)
+		return o
+	}
+	o, err := o.WithTLS(redisconn.TLSFiles{CA: f.TLSCAFile, Cert: f.TLSCertFile, Key: f.TLSKeyFile})
+	switch {
+	case errors.Is(err, redisconn.ErrNoTLS):
+		r.problem(first, "is set, but REDIS_URL is one without TLS: write rediss://, rediss-sentinel:// or rediss-cluster://, or take the setting away")
+	case errors.Is(err, redisconn.ErrCA):
+		r.problem(ca, "names a file without a certificate in PEM form (-----BEGIN CERTIFICATE-----)")
+	case err != nil:
+		r.problem(cert, "and "+key+" name files that are not a certificate and its private key, both in PEM form")
 	}
 	return o
 }

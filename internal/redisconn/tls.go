@@ -17,25 +17,18 @@ type TLSFiles struct {
 	Cert, Key string // the client certificate with its key, where Redis asks for one
 }
 
-// IsZero reports whether no file is named.
-func (f TLSFiles) IsZero() bool { return f == TLSFiles{} }
-
-// ErrNoTLS says that TLS files were given and the URL is one without TLS.
-var ErrNoTLS = errors.New("REDIS_URL is one without TLS: write rediss:// (rediss-sentinel://, rediss-cluster://)")
-
-// FileError is what is wrong with one of the files.
-type FileError struct {
-	Setting string // REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE or REDIS_TLS_KEY_FILE
-	Problem string
-}
-
-func (e *FileError) Error() string { return e.Setting + " " + e.Problem }
+// Errors of WithTLS.
+var (
+	ErrNoTLS = errors.New("TLS files are given, and REDIS_URL is one without TLS")
+	ErrCA    = errors.New("the file holds no certificate of an authority")
+)
 
 // WithTLS returns o with the files' certificates. The client certificate is read
 // again for every connection, so that a renewed one needs no restart. The error
-// is ErrNoTLS or a *FileError, whose text holds nothing of a file's content.
+// is ErrNoTLS, ErrCA or one of the client certificate; none holds anything of a
+// file's content.
 func (o Options) WithTLS(f TLSFiles) (Options, error) {
-	if f.IsZero() {
+	if f == (TLSFiles{}) {
 		return o, nil
 	}
 	cfg := o.tlsConfig()
@@ -44,30 +37,16 @@ func (o Options) WithTLS(f TLSFiles) (Options, error) {
 	}
 	cfg = cfg.Clone()
 	if f.CA != "" {
-		const setting = "REDIS_TLS_CA_FILE"
 		pem, err := os.ReadFile(f.CA)
-		if err != nil {
-			return o, &FileError{setting, "cannot be read: " + cause(err)}
-		}
 		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return o, &FileError{setting, "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"}
+		if err != nil || !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return o, ErrCA
 		}
 	}
-	switch {
-	case f.Cert == "" && f.Key != "":
-		return o, &FileError{"REDIS_TLS_CERT_FILE", "is missing: a client certificate needs it beside REDIS_TLS_KEY_FILE"}
-	case f.Cert != "" && f.Key == "":
-		return o, &FileError{"REDIS_TLS_KEY_FILE", "is missing: a client certificate needs it beside REDIS_TLS_CERT_FILE"}
-	case f.Cert != "":
-		for setting, file := range map[string]string{"REDIS_TLS_CERT_FILE": f.Cert, "REDIS_TLS_KEY_FILE": f.Key} {
-			if _, err := os.ReadFile(file); err != nil {
-				return o, &FileError{setting, "cannot be read: " + cause(err)}
-			}
-		}
+	if f.Cert != "" {
 		first, err := tls.LoadX509KeyPair(f.Cert, f.Key)
 		if err != nil {
-			return o, &FileError{"REDIS_TLS_CERT_FILE", "and REDIS_TLS_KEY_FILE are not a certificate and its key, both in PEM form"}
+			return o, err
 		}
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			if pair, err := tls.LoadX509KeyPair(f.Cert, f.Key); err == nil {
@@ -76,18 +55,12 @@ func (o Options) WithTLS(f TLSFiles) (Options, error) {
 			return &first, nil // in the middle of a renewal
 		}
 	}
+	o.files = f
 	return o.withTLSConfig(cfg), nil
 }
 
-// cause is why a file cannot be read, without its name: the name may be
-// something else that was put into the wrong setting.
-func cause(err error) string {
-	var path *os.PathError
-	if errors.As(err, &path) {
-		return path.Err.Error()
-	}
-	return "unknown error"
-}
+// TLSFiles are those that WithTLS was given.
+func (o Options) TLSFiles() TLSFiles { return o.files }
 
 func (o Options) tlsConfig() *tls.Config {
 	switch {

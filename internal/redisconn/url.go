@@ -23,6 +23,7 @@ type Options struct {
 
 	redacted string
 	hosts    []string
+	files    TLSFiles
 }
 
 // String is the URL without user, password and parameters, for logs.
