@@ -188,11 +188,13 @@ func resolveMerchant(v map[string]string, r reporter) Merchant {
 		}
 	}
 
-	switch {
-	case m.SerialNo == "":
+	if m.SerialNo == "" {
 		r.problem(fieldSerialNo, `is missing: it is the serial number of the merchant API certificate, shown by "openssl x509 -in apiclient_cert.pem -noout -serial"`)
-	case !serialForm.MatchString(m.SerialNo), strings.HasPrefix(m.SerialNo, "PUB_KEY_ID_"):
-		r.problem(fieldSerialNo, "is %q: a serial number has hexadecimal digits only, without colons, and is not the PUB_KEY_ID_ of a public key", m.SerialNo)
+	} else {
+		var problem string
+		if m.SerialNo, problem = serialNumber(m.SerialNo); problem != "" {
+			r.problem(fieldSerialNo, "%s", problem)
+		}
 	}
 
 	m.PrivateKey = resolvePrivateKey(v, r)

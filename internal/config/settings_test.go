@@ -130,7 +130,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 		{"GIVE_UP_AFTER", "0s", "GIVE_UP_AFTER is 0"},
 		{"CALL_TIMEOUT", "0", "CALL_TIMEOUT is 0"},
 		{"ADMIN_ADDR", "localhost", `ADMIN_ADDR is "localhost": write HOST:PORT, for instance 127.0.0.1:9090`},
-		{"ADMIN_ADDR", "localhost:99999", `ADMIN_ADDR is "localhost:99999"`},
+		{"ADMIN_ADDR", "localhost:99999", `ADMIN_ADDR has the port "99999": a port is a number from 1 to 65535, or 0`},
 		{"PUBLIC_ADDR", "127.0.0.1:9090", "PUBLIC_ADDR is the same as ADMIN_ADDR"},
 		{"PAYSCORE_SERVICE_ID", strings.Repeat("1", 33), "PAYSCORE_SERVICE_ID is"},
 	} {

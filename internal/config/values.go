@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"math"
 	"net"
 	"net/netip"
@@ -95,7 +96,10 @@ func (c *Collector) listenAddr(setting, s string) string {
 	}
 	_, port, err := net.SplitHostPort(s)
 	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
+		if _, err = strconv.ParseUint(port, 10, 16); errors.Is(err, strconv.ErrRange) {
+			c.Problem(setting, "has the port %q: a port is a number from 1 to 65535, or 0 for any that is free", port)
+			return ""
+		}
 	}
 	if err != nil {
 		port := "9090"
@@ -112,7 +116,6 @@ func (c *Collector) listenAddr(setting, s string) string {
 var (
 	mchIDForm       = regexp.MustCompile(`^[0-9]{1,32}$`)
 	appIDForm       = regexp.MustCompile(`^[0-9A-Za-z_-]{1,32}$`) // also of service_id
-	serialForm      = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
 	publicKeyIDForm = regexp.MustCompile(`^PUB_KEY_ID_[0-9A-Za-z_-]{1,64}$`)
 )
 

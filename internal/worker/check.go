@@ -56,7 +56,7 @@ func Check(ctx context.Context, cfg config.Worker, loadErr error, w io.Writer) i
 			c.ok(s.Name, "%s", s.Value)
 		}
 	}
-	for _, text := range cfg.Warnings {
+	for _, text := range append(doubts(cfg), cfg.Warnings...) {
 		c.warn("setting", "%s", text)
 	}
 	checkRedis(ctx, cfg, c)
