@@ -23,8 +23,8 @@ var mutants = []mutant{
 	{
 		name: "without fencing",
 		file: "../ledger/settle.lua",
-		old:  "if r[2] ~= s.token then return { 'lost', now, '', '' } end",
-		new:  "",
+		old:  "if r.token ~= s.token then",
+		new:  "if false then",
 	},
 	{
 		name: "without the query before collecting again",

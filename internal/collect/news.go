@@ -22,35 +22,33 @@ func (c *Collector) ended(no string, state tasks.State, reason string, f ledger.
 
 // Noticed says and counts what a notification's notice came to, after it was
 // written down.
-func (c *Collector) Noticed(n ledger.Notice, code ledger.NoticeCode, news ledger.News) {
-	switch code {
-	case ledger.NoticePaid:
+func (c *Collector) Noticed(n ledger.Notice, code ledger.NoticeCode, news []ledger.News) {
+	if code == ledger.NoticePaid {
 		c.ended(n.OutOrderNo, tasks.Paid, "", n.Facts)
-	case ledger.NoticeEnded:
-		c.News(n.OutOrderNo, payscore.CallNotification, n.Facts, ledger.Late)
 	}
-	c.News(n.OutOrderNo, payscore.CallNotification, n.Facts, news)
+	c.news(n.OutOrderNo, payscore.CallNotification, n.Facts, news)
 }
 
-// News says loudly, and counts, what a payment has brought to light. It is
+// news says loudly, and counts, what a signed message has brought to light. It is
 // told by the step and by the receiver of notifications, each after it was
 // written down.
-func (c *Collector) News(no string, from payscore.Call, f ledger.Facts, news ledger.News) {
-	if news == ledger.NoNews {
-		return
-	}
-	c.metrics.News.WithLabelValues(c.ledger.MchID(), string(news)).Inc()
-	e := c.log.Error().Str(logging.FieldOutOrderNo, no).Str(logging.FieldCall, string(from)).Str("transaction_id", f.TransactionID)
-	if f.Paid != nil {
-		e = e.Int64("paid_amount", *f.Paid)
-	}
-	if f.Total != nil {
-		e = e.Int64("total_amount", *f.Total)
-	}
-	switch news {
-	case ledger.Late:
-		e.Msg("PAID AFTER ITS END: the user has paid an order that had ended otherwise; the money is in, and billing must decide what becomes of it (outcomes get shows both)")
-	case ledger.Differs:
-		e.Msg("AMOUNTS DIFFER: a payment's amount is not the one that WeChat Pay gave before; see amount_differs in outcomes get --json")
+func (c *Collector) news(no string, from payscore.Call, f ledger.Facts, news []ledger.News) {
+	for _, n := range news {
+		c.metrics.News.WithLabelValues(c.ledger.MchID(), string(n)).Inc()
+		e := c.log.Error().Str(logging.FieldOutOrderNo, no).Str(logging.FieldCall, string(from)).Str("transaction_id", f.TransactionID)
+		if f.Paid != nil {
+			e = e.Int64("paid_amount", *f.Paid)
+		}
+		if f.Total != nil {
+			e = e.Int64("total_amount", *f.Total)
+		}
+		switch n {
+		case ledger.Late:
+			e.Str(logging.FieldEvent, "paid_after_its_end").
+				Msg("PAID AFTER ITS END: the user has paid an order that had ended otherwise; the money is in, and billing must decide what becomes of it (outcomes get shows both)")
+		case ledger.Differs:
+			e.Str(logging.FieldEvent, "amounts_differ").
+				Msg("AMOUNTS DIFFER: WeChat Pay's signed amounts of this order contradict each other; see amount_differs in outcomes get --json")
+		}
 	}
 }

@@ -74,7 +74,7 @@ func TestCollector_Noticed(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv)
 		b.open("A")
-		b.set("A", "total", 9999)
+		b.set("A", "total", 1000)
 		b.notify(notice("A"))
 		if n := b.count(b.metrics.News, "differs"); n != 1 || !strings.Contains(b.logs.String(), "AMOUNTS DIFFER") {
 			t.Errorf("counted %v: %s", n, b.logs.String())

@@ -351,23 +351,28 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// facts are what a signed order says. Only a reply that was verified has one.
+// facts are what WeChat Pay says in a reply under its signature.
 func facts(r payscore.Reply) ledger.Facts {
-	if r.Order == nil {
-		return ledger.Facts{OrderID: r.OrderID}
+	f := ledger.Facts{OrderID: r.OrderID}
+	if r.Order != nil {
+		f = FactsOf(r.Order)
 	}
-	return FactsOf(r.Order)
+	f.Known = r.Knows()
+	return f
 }
 
 // FactsOf are what WeChat Pay says of an order under its signature.
 func FactsOf(o *payscore.Order) ledger.Facts {
 	pay := o.LastPayment()
-	f := ledger.Facts{OrderID: o.OrderID, TransactionID: pay.TransactionID, PaidType: pay.PaidType}
+	f := ledger.Facts{
+		OrderID: o.OrderID, TransactionID: pay.TransactionID, PaidType: pay.PaidType,
+		Done: o.Done(), Known: true,
+	}
 	// 0 is what the platform did not say.
 	if total := o.Total(); total > 0 {
 		f.Total = &total
 	}
-	if paid := o.Paid(); paid > 0 {
+	if paid := o.Paid(); paid > 0 || f.Done && f.Total != nil {
 		f.Paid = &paid
 	}
 	for _, p := range o.Payments() {

@@ -252,15 +252,19 @@ func (s *step) write(ctx context.Context, set ledger.Settlement, last payscore.R
 // settled says what a settlement did, once, and loudly where it matters.
 func (s *step) settled(set ledger.Settlement, last payscore.Reply, res ledger.SettleResult) {
 	log := s.Collector.log.With().Str(logging.FieldOutOrderNo, s.claim.Order.OutOrderNo).Logger()
-	switch res.Code {
+	code := res.Code
+	if code == ledger.Repeat { // the first answer was lost
+		code = res.First
+	}
+	switch code {
 	case ledger.Lost:
-		log.Warn().Msg("the lease was lost before the step was settled; its result was left out")
+		log.Warn().Msg("the lease was lost before the step was settled; its result was left out, but for payments that it showed")
 	case ledger.Reopened:
 		log.Info().Msg("the order ended and was opened again meanwhile; the step's call was added to its log")
 	case ledger.HasEnded:
 		s.yielded = true
-		s.endedBefore(log, last, res.End)
-	case ledger.Settled, ledger.Repeat: // a repeat: the first answer was lost
+		s.endedBefore(log, last, res.State)
+	case ledger.Settled:
 		faultpoint.Reach(faultpoint.Settled, s.claim.Order.OutOrderNo)
 		switch {
 		case set.Sync != "":
@@ -269,7 +273,7 @@ func (s *step) settled(set ledger.Settlement, last payscore.Reply, res ledger.Se
 			s.ended(s.claim.Order.OutOrderNo, set.State, set.Reason, set.Facts)
 		}
 	}
-	s.Collector.News(s.claim.Order.OutOrderNo, payscore.CallQuery, set.Facts, res.News)
+	s.news(s.claim.Order.OutOrderNo, last.Call, set.Facts, res.News)
 	s.gateChanged(res.Gate, last)
 }
 

@@ -1,6 +1,8 @@
 package collect
 
 import (
+	"slices"
+
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/tasks"
@@ -27,6 +29,16 @@ func (s *step) policy() Policy {
 	return s.Policy
 }
 
+// elsewhere is the paid_type of what the merchant has told WeChat Pay of.
+const elsewhere = "MCH"
+
+// paidElsewhere reports whether a part of an order was paid elsewhere, as WeChat
+// Pay was told.
+func paidElsewhere(f ledger.Facts) bool {
+	return f.PaidType == elsewhere ||
+		slices.ContainsFunc(f.Payments, func(p ledger.Payment) bool { return p.PaidType == elsewhere })
+}
+
 // ReasonPaid is why WeChat Pay need not be told: the user paid through it.
 const ReasonPaid = "paid_through_wechat"
 
@@ -42,8 +54,14 @@ func asSync(s ledger.Settlement, plan ledger.Plan, last payscore.Reply) ledger.S
 		s.Sync, s.SyncReason = ledger.SyncFailed, last.Reason
 	case became.Open(), became == tasks.Withdrawn:
 		return s
-	case became == tasks.Paid && (s.Facts.PaidType == "MCH" || s.Facts.PaidType == "" && plan == ledger.Confirm):
-		s.Sync, s.VerifiedPaid = ledger.SyncDone, false
+	case became == tasks.Paid && plan == ledger.Confirm && s.Facts.PaidType == "" && s.Facts.TransactionID == "":
+		// WeChat Pay took the news, and shows no payment but that.
+		s.Sync = ledger.SyncDone
+		if s.Facts.Payments == nil {
+			s.Facts.PaidType = elsewhere
+		}
+	case became == tasks.Paid && paidElsewhere(s.Facts):
+		s.Sync = ledger.SyncDone
 	case became == tasks.Paid:
 		s.Sync, s.SyncReason = ledger.SyncNoNeed, ReasonPaid
 	case became == tasks.Closed, s.SyncReason == payscore.ReasonNothingOwed:

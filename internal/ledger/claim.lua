@@ -32,7 +32,7 @@
 local a = cjson.decode(ARGV[1])
 local FIELDS = { 'state', 'round', 'appid', 'svc', 'next', 'due', 'token', 'lease', 'doing',
   'collected', 'attempts', 'declines', 'confirms', 'fails', 'missing', 'since', 'total', 'oid',
-  'life', 'sync', 'paidat' }
+  'life', 'sync', 'paidat', 'known' }
 -- The counters of calls stand behind the fields of the reply.
 local COUNTS = { 'collects', 'queries', 'syncs' }
 

@@ -224,6 +224,7 @@ func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim L
 	c.Order.Life = r.str()
 	c.Order.Sync = r.str() == string(SyncPending)
 	c.Order.PaidAt = r.str()
+	c.Order.Known = r.str() != "" || c.Order.Known
 	return c, r.err()
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -33,9 +32,12 @@ type modelOrder struct {
 	total, paid       int64
 	oid, tx, pt       string
 	sync, why         string
-	late, differs     bool
+	payments          []ledger.Payment
+	late              bool
+	alarms            []string // the last few
 	entries           int
 	seq               int64
+	untold            map[string]string // answers to notifications, until they were told
 }
 
 func (o *modelOrder) open() bool { return o.state == "queued" || o.state == "awaiting" }
@@ -57,6 +59,7 @@ type model struct {
 	events   map[string][]string
 	paidLeft int64
 	claims   []modelClaim // that were granted, live or not
+	answers  map[string]ledger.SettleResult
 }
 
 type modelClaim struct {
@@ -69,53 +72,13 @@ type modelClaim struct {
 func (m *model) emit(kind, no string) {
 	o := m.orders[no]
 	o.seq++
-	m.events[no] = append(m.events[no], fmt.Sprintf("%d %s %s %s total=%d paid=%d %s sync=%s attempts=%d ended=%t late=%t",
-		o.seq, kind, o.state, o.reason, o.total, o.paid, o.tx, o.sync, o.attempts, !o.open(), o.late))
+	m.events[no] = append(m.events[no], fmt.Sprintf("%d %s %s %s total=%d paid=%d %s sync=%s attempts=%d ended=%t late=%t %s",
+		o.seq, kind, o.state, o.reason, o.total, o.paid, o.tx, o.sync, o.attempts, !o.open(), o.late, listing(o.payments)))
 }
 
 func (m *model) end(no, state string) {
 	m.orders[no].state = state
 	m.ended[no] = state
-}
-
-// learn is what a signed reply says. What has come in only grows.
-func (o *modelOrder) learn(oid string, total, paid int64, tx, pt string) (anew bool) {
-	was := *o
-	if oid != "" {
-		o.oid = oid
-	}
-	if total > 0 {
-		o.total = total
-	}
-	if paid > 0 && paid >= o.paid {
-		o.paid, o.tx, o.pt = paid, tx, pt
-	}
-	return was.oid != o.oid || was.total != o.total || was.paid != o.paid || was.tx != o.tx || was.pt != o.pt
-}
-
-// compareAmounts is differs of common.lua.
-func (o *modelOrder) compareAmounts(total, paid int64) bool {
-	if o.differs {
-		return false
-	}
-	o.differs = o.total > 0 && total > 0 && o.total != total || o.state == "paid" && o.paid > 0 && paid > 0 && o.paid != paid
-	return o.differs
-}
-
-// latePayment is late of common.lua.
-func (m *model) latePayment(no, oid string, total, paid int64, tx, pt string) bool {
-	o := m.orders[no]
-	more := paid > o.paid
-	anew := o.learn(oid, total, paid, tx, pt)
-	if o.late && !more || o.state == "withdrawn" && pt == "MCH" {
-		if anew {
-			m.emit("attempted", no)
-		}
-		return false
-	}
-	o.late = true
-	m.emit("paid", no)
-	return true
 }
 
 var (
@@ -303,27 +266,24 @@ func (m *model) Permit(t *rapid.T) {
 
 func (m *model) Settle(t *rapid.T) {
 	c, o := m.claimOf(t)
-	paid := int64(rapid.SampledFrom([]int{0, 300, 1000, 1001}).Draw(t, "paid"))
 	set := ledger.Settlement{
 		State: tasks.Awaiting, Next: rapid.SampledFrom(modelPlans).Draw(t, "next"), Due: c.Now,
 		NewRound: rapid.Bool().Draw(t, "new round"), AddAttempts: int64(rapid.IntRange(0, 1).Draw(t, "attempts")),
 		Collected: c.Now, Log: []ledger.Entry{entry("query", "owed")},
-		Facts: ledger.Facts{Total: fen(1000)},
+		Facts: modelFacts(t),
 	}
-	if paid > 0 {
-		set.Facts.Paid, set.Facts.TransactionID, set.Facts.PaidType = &paid, fmt.Sprint("tx", paid), rapid.SampledFrom([]string{"NEWTON", "MCH"}).Draw(t, "by")
-	}
+	paid := set.Facts.Paid != nil
 	end := rapid.SampledFrom([]tasks.State{"", "", tasks.Paid, tasks.Closed, tasks.Rejected, tasks.Exhausted}).Draw(t, "end")
 	switch {
 	case c.sync:
 		set.State = tasks.Withdrawn
 		set.Sync = rapid.SampledFrom([]ledger.SyncState{ledger.SyncPending, ledger.SyncDone, ledger.SyncFailed, ledger.SyncNoNeed}).Draw(t, "sync")
-		set.VerifiedPaid = set.Sync == ledger.SyncNoNeed && paid > 0
+		set.VerifiedPaid = set.Sync != ledger.SyncPending && set.Sync != ledger.SyncFailed && paid
 		set.AddAttempts = 0
 	case end != "":
 		set.State, set.Reason = end, "why"
-		set.VerifiedPaid = end == tasks.Paid && paid > 0
-		if end == tasks.Paid && paid == 0 {
+		set.VerifiedPaid = end == tasks.Paid && paid
+		if end == tasks.Paid && !paid {
 			set.State = tasks.Closed
 		}
 	}
@@ -334,49 +294,60 @@ func (m *model) Settle(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	news, total := ledger.NoNews, int64(1000)
-	// money is what the reply said was paid; verified says that it was the whole.
-	learn := func() bool { return o.learn("", total, paid, set.Facts.TransactionID, set.Facts.PaidType) }
+	answers := func(code ledger.Code, news []ledger.News) {
+		t.Helper()
+		if code == ledger.Repeat {
+			first := m.answers[c.Token]
+			m.want("the repeat of "+c.no, res, ledger.SettleResult{Code: code, First: first.Code, News: first.News, State: res.State})
+			return
+		}
+		m.want("settle "+c.no, res.Code, code)
+		m.want("news of "+c.no, res.News, news)
+		m.answers[c.Token] = res
+	}
+	f, done := set.Facts, set.VerifiedPaid
 	switch {
 	case o != nil && o.done == c.Token:
-		m.want("settle "+c.no, res.Code, ledger.Repeat)
+		answers(ledger.Repeat, nil)
 		return
-	case o == nil || o.token != c.Token:
-		m.want("settle "+c.no, res.Code, ledger.Lost)
+	case o == nil:
+		answers(ledger.Lost, nil)
+		return
+	case o.token != c.Token:
+		var news []ledger.News
+		if f.Paid != nil || f.Payments != nil {
+			var money bool
+			if news, money = m.aside(c.no, f, false, done); money && o.open() && !o.lease {
+				o.next = ledger.Recheck
+			}
+		}
+		answers(ledger.Lost, news)
 		return
 	}
 	o.entries++
 	o.token, o.lease, o.live, o.doing, o.done, o.collectedAhead = "", false, false, "", c.Token, false
 	if o.life != c.life {
-		m.want("settle "+c.no, res.Code, ledger.Reopened)
+		news, money := m.aside(c.no, f, true, done)
+		if money && o.open() {
+			o.next = ledger.Recheck
+		}
+		answers(ledger.Reopened, news)
 		return
 	}
 	syncing := c.sync && o.state == "withdrawn" && o.sync == "pending"
 	if !o.open() && !syncing {
-		m.want("settle "+c.no, res.Code, ledger.HasEnded)
-		switch {
-		case o.state == "paid":
-			if set.VerifiedPaid && o.compareAmounts(total, paid) {
-				news = ledger.Differs
-			}
-		case set.VerifiedPaid || paid > o.paid:
-			if m.latePayment(c.no, "", total, paid, set.Facts.TransactionID, set.Facts.PaidType) {
-				news = ledger.Late
-			}
-		case learn():
-			m.emit("attempted", c.no)
-		}
-		m.want("news of "+c.no, res.News, news)
+		news, _ := m.aside(c.no, f, true, done)
+		answers(ledger.HasEnded, news)
 		return
 	}
-	m.want("settle "+c.no, res.Code, ledger.Settled)
-	if set.VerifiedPaid && o.compareAmounts(total, paid) {
-		news = ledger.Differs
-	}
+	h := o.hear(f, true, done)
 	o.attempts += set.AddAttempts
 	o.next = set.Next
 	kind := "attempted"
 	if syncing {
+		if found := o.beside(&h); found == "paid" {
+			kind = found
+		}
 		o.sync, o.why = string(set.Sync), set.SyncReason
 	} else {
 		o.reason = set.Reason
@@ -394,13 +365,7 @@ func (m *model) Settle(t *rapid.T) {
 			kind = o.state
 		}
 	}
-	learn()
-	if syncing && set.VerifiedPaid && set.Facts.PaidType != "MCH" && m.latePayment(c.no, "", total, paid, set.Facts.TransactionID, set.Facts.PaidType) {
-		news = ledger.Late
-	} else if syncing && set.VerifiedPaid && set.Facts.PaidType != "MCH" {
-		news = ledger.NoNews
-	}
-	m.want("news of "+c.no, res.News, news)
+	answers(ledger.Settled, h.news())
 	m.emit(kind, c.no)
 }
 
@@ -409,61 +374,69 @@ func (m *model) Notice(t *rapid.T) {
 	no := m.no()
 	o := m.orders[no]
 	n := paidNotice(no)
-	paid := int64(rapid.SampledFrom([]int{300, 600, 1000, 1002}).Draw(t, "paid"))
-	total := int64(rapid.SampledFrom([]int{1000, 1000, 1000, 2000}).Draw(t, "total"))
-	n.Paid = paid >= 1000
-	n.Facts.Total, n.Facts.Paid, n.Facts.TransactionID = &total, &paid, fmt.Sprint("tx", paid)
-	n.Facts.PaidType = rapid.SampledFrom([]string{"NEWTON", "NEWTON", "MCH"}).Draw(t, "by")
+	n.Facts = modelFacts(t)
+	n.Paid = value(n.Facts.Paid) >= 1000 || n.Facts.Paid != nil && rapid.IntRange(0, 5).Draw(t, "whole") == 0
+	n.ID = fmt.Sprint("EV-", rapid.IntRange(1, 4).Draw(t, "id"))
 	code, news, err := m.l.Notice(context.Background(), n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := strings.TrimSpace(string(code) + " " + string(news))
+	got := answer(code, news)
 	if o == nil {
 		m.want("notice "+no, got, "absent")
 		return
 	}
-	differs := ""
-	if (n.Paid || o.state != "paid" && paid > o.paid) && o.compareAmounts(total, paid) {
-		differs = " differs"
+	if untold := o.untold[n.ID]; untold != "" {
+		m.want("notice "+no+" again", got, untold)
+		return
 	}
+	h := o.hear(n.Facts, false, n.Paid)
+	want, kind := "repeat", ""
 	switch {
-	case n.Paid && o.state == "paid":
-		m.want("notice "+no, got, "repeat"+differs)
-		if differs != "" {
-			o.entries++
-		}
-	case n.Paid && !o.open():
-		want := "ended"
-		if !m.latePayment(no, "1000", total, paid, n.Facts.TransactionID, n.Facts.PaidType) {
-			want = "repeat"
-		}
-		m.want("notice "+no, got, want+differs)
-		if want+differs != "repeat" {
-			o.entries++
+	case !o.open():
+		kind = o.beside(&h)
+		if h.late {
+			want = "ended"
 		}
 	case n.Paid:
-		m.want("notice "+no, got, "paid"+differs)
-		o.learn("1000", total, paid, n.Facts.TransactionID, n.Facts.PaidType)
+		want, kind = "paid", "paid"
 		o.reason, o.next = "", ""
 		delete(m.due, no)
 		m.end(no, "paid")
-		m.emit("paid", no)
-		o.entries++
-	case o.state == "paid" || paid <= o.paid:
-		m.want("notice "+no, got, "repeat")
-	case !o.open():
-		want := "repeat"
-		if m.latePayment(no, "1000", total, paid, n.Facts.TransactionID, n.Facts.PaidType) {
-			want = "ended"
-		}
-		m.want("notice "+no, got, want+differs)
-		o.entries++
 	default:
-		m.want("notice "+no, got, "partial"+differs)
-		o.learn("1000", total, paid, n.Facts.TransactionID, n.Facts.PaidType)
-		m.emit("attempted", no)
+		if h.grown {
+			want = "partial"
+		}
+		if h.anew {
+			kind = "attempted"
+		}
+	}
+	want = answer(ledger.NoticeCode(want), h.news())
+	m.want("notice "+no, got, want)
+	if kind != "" {
+		m.emit(kind, no)
+	}
+	if kind != "" || h.differs {
 		o.entries++
+	}
+	if want != "repeat" && want != "partial" {
+		if o.untold == nil {
+			o.untold = map[string]string{}
+		}
+		o.untold[n.ID] = want
+	}
+}
+
+// Told says of a notification that its answer was told.
+func (m *model) Told(t *rapid.T) {
+	m.t = t
+	no := m.no()
+	n := ledger.Notice{OutOrderNo: no, ID: fmt.Sprint("EV-", rapid.IntRange(1, 4).Draw(t, "id"))}
+	if err := m.l.NoticeTold(context.Background(), n); err != nil {
+		t.Fatal(err)
+	}
+	if o := m.orders[no]; o != nil {
+		delete(o.untold, n.ID)
 	}
 }
 

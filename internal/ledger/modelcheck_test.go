@@ -43,27 +43,30 @@ func (m *model) Check(t *rapid.T) {
 		if got.Sync != nil {
 			sync, why = string(got.Sync.State), got.Sync.Reason
 		}
-		value := func(n *int64) int64 {
-			if n == nil {
-				return 0
-			}
-			return *n
+		newest := ""
+		if d := got.AmountDiffers; d != nil {
+			newest = fmt.Sprintf("%s %d %d", d.Field, d.Known, d.Said)
+		}
+		alarm := ""
+		if n := len(o.alarms); n > 0 {
+			alarm = o.alarms[n-1]
 		}
 		type view struct {
 			State, Reason, Tx, Pt, Sync, Why string
 			Next                             ledger.Plan
 			Collects, Queries, Attempts      int64
 			Total, Paid                      int64
-			Late, Differs, Ended             bool
+			Late, Ended                      bool
+			Differs, Payments                string
 			Entries                          int
 		}
 		m.want("order "+no, view{
 			string(got.State), got.Reason, got.TransactionID, got.PaidType, sync, why, got.Next,
 			got.CollectCalls, got.QueryCalls, got.Attempts, value(got.TotalAmount), value(got.PaidAmount),
-			!got.LatePaymentAt.IsZero(), got.AmountDiffers != nil, !got.EndedAt.IsZero(), len(got.Log),
+			!got.LatePaymentAt.IsZero(), !got.EndedAt.IsZero(), newest, listing(got.Payments), len(got.Log),
 		}, view{
 			o.state, o.reason, o.tx, o.pt, o.sync, o.why, o.next,
-			o.collects, o.queries, o.attempts, o.total, o.paid, o.late, o.differs, !o.open(), min(o.entries, ledger.LogEntries),
+			o.collects, o.queries, o.attempts, o.total, o.paid, o.late, !o.open(), alarm, listing(o.payments), min(o.entries, ledger.LogEntries),
 		})
 	}
 	due := m.redis.Client.ZRange(ctx, k.Due(), 0, -1).Val()
@@ -104,9 +107,9 @@ func (m *model) Check(t *rapid.T) {
 		if e.PaidAmount != nil {
 			paid = *e.PaidAmount
 		}
-		events[e.OutOrderNo] = append(events[e.OutOrderNo], fmt.Sprintf("%d %s %s %s total=%d paid=%d %s sync=%s attempts=%d ended=%t late=%t",
+		events[e.OutOrderNo] = append(events[e.OutOrderNo], fmt.Sprintf("%d %s %s %s total=%d paid=%d %s sync=%s attempts=%d ended=%t late=%t %s",
 			e.Seq, strings.TrimPrefix(e.Type, "order."), e.State, e.Reason, total, paid, e.TransactionID, e.Sync, e.Attempts,
-			!e.EndedAt.IsZero(), !e.LatePaymentAt.IsZero()))
+			!e.EndedAt.IsZero(), !e.LatePaymentAt.IsZero(), listing(e.Payments)))
 	}
 	m.want("stream", events, m.events)
 }
@@ -120,11 +123,11 @@ func TestScriptsAgainstAModel(t *testing.T) {
 		mchid := fmt.Sprintf("19%08d", run)
 		m := &model{
 			l: ledger.New(srv.Client, mchid), producer: tasks.NewProducer(srv.Client), redis: srv, mchid: mchid,
-			orders: map[string]*modelOrder{}, was: map[string]tasks.State{}, due: map[string]bool{}, ended: map[string]string{}, events: map[string][]string{},
+			orders: map[string]*modelOrder{}, was: map[string]tasks.State{}, due: map[string]bool{}, ended: map[string]string{}, events: map[string][]string{}, answers: map[string]ledger.SettleResult{},
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"": m.Check, "open": m.Open, "withdraw": m.Withdraw, "claim": m.Claim, "claim again": m.Claim, "permit": m.Permit,
-			"settle": m.Settle, "settle again": m.Settle, "notice": m.Notice, "expire": m.Expire, "sweep": m.Sweep,
+			"settle": m.Settle, "settle again": m.Settle, "notice": m.Notice, "notice again": m.Notice, "told": m.Told, "expire": m.Expire, "sweep": m.Sweep,
 			"rewind": m.Rewind, "retain": m.Retain,
 		})
 		_ = srv.Client.FlushDB(context.Background()).Err()

@@ -9,6 +9,9 @@ import (
 // Notice is what a notification said of an order, under WeChat Pay's signature.
 type Notice struct {
 	OutOrderNo string
+	// ID is the notification's, the same each time that WeChat Pay sends it; empty
+	// where there is none.
+	ID string
 	// Paid: all of it is paid, by its three state fields and its amounts. False:
 	// a part of it is, and Facts.Paid says how much.
 	Paid  bool
@@ -29,34 +32,41 @@ const (
 	NoticeRepeat  NoticeCode = "repeat"  // nothing new
 )
 
-// Notice writes a notice down, at once and whoever holds the order's lease. It
-// can be repeated, any number of times: nothing changes, and nothing is told
-// twice. An error says that nothing is known to have been written.
-func (l *Ledger) Notice(ctx context.Context, n Notice) (NoticeCode, News, error) {
+// Notice writes a notice down, at once and whatever worker holds the order's
+// lease. It can be repeated, any number of times: nothing changes. Where the code
+// is NoticePaid or NoticeEnded, or there are news, the answer is the same until
+// NoticeTold is called with the notice's ID, for it may have been lost; from then
+// on it is NoticeRepeat. An error says that nothing is known to have been written;
+// it is ErrAmount for facts that cannot be true.
+func (l *Ledger) Notice(ctx context.Context, n Notice) (NoticeCode, []News, error) {
+	money, err := n.Facts.args()
+	if err != nil {
+		return "", nil, err
+	}
+	money.Done = money.Done || n.Paid
 	reply, err := run(ctx, l.rdb, noticeScript, []string{
 		l.keys.Order(n.OutOrderNo), l.keys.Log(n.OutOrderNo), l.keys.Due(), l.keys.Outcomes(),
 		l.keys.Stats(), l.keys.Ended(tasks.Paid),
 	}, struct {
-		No       string `json:"no"`
-		Paid     bool   `json:"paid"`
-		OrderID  string `json:"order_id,omitempty"`
-		TxID     string `json:"transaction_id,omitempty"`
-		PaidType string `json:"paid_type,omitempty"`
-		Total    *int64 `json:"total,omitempty"`
-		Amount   *int64 `json:"paid_amount,omitempty"`
-		Payments string `json:"payments,omitempty"`
-		Verdict  string `json:"verdict"`
-		Keep     int    `json:"keep"`
-	}{
-		n.OutOrderNo, n.Paid, n.Facts.OrderID, n.Facts.TransactionID, n.Facts.PaidType,
-		n.Facts.Total, n.Facts.Paid, packPayments(n.Facts.Payments), n.Entry.Verdict, LogEntries,
-	}, n.Entry.encode())
+		moneyArgs
+		No      string `json:"no"`
+		ID      string `json:"id"`
+		Whole   bool   `json:"whole"`
+		Verdict string `json:"verdict"`
+		Keep    int    `json:"keep"`
+	}{money, n.OutOrderNo, n.ID, n.Paid, n.Entry.Verdict, LogEntries}, n.Entry.encode())
 	if err != nil {
-		return "", NoNews, err
+		return "", nil, err
 	}
 	r := reader{vals: reply}
 	code := NoticeCode(r.str())
 	_ = r.int()
-	news := News(r.str())
+	news := newsOf(r.str())
 	return code, news, r.err()
+}
+
+// NoticeTold says that the answer to a notice has been told: logged, and counted.
+// It can be repeated.
+func (l *Ledger) NoticeTold(ctx context.Context, n Notice) error {
+	return l.rdb.HDel(ctx, l.keys.Order(n.OutOrderNo), "n:"+n.ID).Err()
 }

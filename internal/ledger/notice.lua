@@ -6,9 +6,11 @@
 -- KEYS[4] outcomes (stream)   KEYS[5] stats (hash)   KEYS[6] ended:paid (zset)
 -- ARGV[1] JSON {
 --   no
---   paid       true where the whole is paid; false for a payment in part
---   order_id, transaction_id, paid_type, total, paid_amount, payments   as in settle,
---              but for the name of what has come in
+--   id         of the notification, which is the same each time that WeChat Pay
+--              sends it; '' for none
+--   whole      true where the whole is paid; false for a payment in part
+--   order_id, transaction_id, paid_type, total, paid, payments, done, known
+--              as in money.lua
 --   verdict    for the event
 --   keep       entries that the log may have
 -- }
@@ -20,51 +22,51 @@
 --   'partial'  it stays open, and more has come in than was known
 --   'ended'    it had ended otherwise; the payment stands beside the end
 --   'repeat'   nothing new
--- news is 'differs' where the amounts are not those that were known, else ''.
+-- news is as in settle. Where the code is 'paid' or 'ended', or there are news, the
+-- answer is the same each time that the notification comes, until told has been
+-- called: it may have been lost.
 local a = cjson.decode(ARGV[1])
 local now = clock()
-local r = redis.call('HMGET', KEYS[1], 'state', 'paid', 'total')
-local state = r[1]
-if not state then return { 'absent', now, '' } end
-
-local f = { order_id = a.order_id, transaction_id = a.transaction_id, paid_type = a.paid_type,
-  total = a.total, paid = a.paid_amount, payments = a.payments }
-local call = { 'notification', a.verdict }
-local function note(code, news)
-  redis.call('LPUSH', KEYS[2], stamped(ARGV[2], now))
-  redis.call('LTRIM', KEYS[2], 0, a.keep - 1)
+local mark = 'n:' .. a.id
+local r = named(KEYS[1], { mark, unpack(MONEY) })
+if not r.state then return { 'absent', now, '' } end
+if a.id ~= '' and r[mark] then
+  local code, news = string.match(r[mark], '^(%a+) ?(.*)$')
   return { code, now, news }
 end
 
-if a.paid then
-  local news = differs(KEYS[1], now, f)
-  if state == 'paid' then
-    if news ~= '' then return note('repeat', news) end
-    return { 'repeat', now, '' }
-  end
-  if not OPEN[state] then
-    local told = late(KEYS[1], KEYS[4], a.no, now, f, call)
-    if told == '' and news == '' then return { 'repeat', now, '' } end
-    return note(told == '' and 'repeat' or 'ended', news)
-  end
-  learn(KEYS[1], f)
+local m = heard(r, a, now)
+local call = { 'notification', a.verdict }
+local code, kind = 'repeat', nil
+if not OPEN[r.state] then
+  kind = beside(r, m, now)
+  if m.late then code = 'ended' end
+elseif a.whole then
+  code, kind = 'paid', 'order.paid'
+else
+  if m.grown then code = 'partial' end
+  kind = m.new and 'order.attempted'
+end
+local news = newsof(m)
+
+if a.id ~= '' and (code == 'paid' or code == 'ended' or news ~= '') then
+  m.write[#m.write + 1] = mark
+  m.write[#m.write + 1] = news == '' and code or code .. ' ' .. news
+end
+if #m.write > 0 then redis.call('HSET', KEYS[1], unpack(m.write)) end
+counted(KEYS[5], r, m)
+if code == 'paid' then
   redis.call('HSET', KEYS[1], 'state', 'paid', 'ended', now)
   redis.call('HDEL', KEYS[1], 'next', 'due', 'reason', 'declines', 'confirms', 'fails', 'missing')
   redis.call('ZREM', KEYS[3], a.no)
   redis.call('ZADD', KEYS[6], now, a.no)
-  redis.call('HINCRBY', KEYS[5], state, -1)
+  redis.call('HINCRBY', KEYS[5], r.state, -1)
   redis.call('HINCRBY', KEYS[5], 'paid', 1)
-  redis.call('HINCRBY', KEYS[5], 'paid_amount', num(redis.call('HGET', KEYS[1], 'paid')))
-  emit(KEYS[1], KEYS[4], 'order.paid', a.no, call)
-  return note('paid', news)
+  if r.paid then redis.call('HINCRBY', KEYS[5], 'paid_amount', r.paid) end
 end
-
-if state == 'paid' or num(a.paid_amount) <= num(r[2]) then return { 'repeat', now, '' } end
-local news = differs(KEYS[1], now, f)
-if not OPEN[state] then
-  local told = late(KEYS[1], KEYS[4], a.no, now, f, call)
-  return note(told == '' and 'repeat' or 'ended', news)
+if kind then emit(KEYS[1], KEYS[4], kind, a.no, call) end
+if kind or news ~= '' then
+  redis.call('LPUSH', KEYS[2], stamped(ARGV[2], now))
+  redis.call('LTRIM', KEYS[2], 0, a.keep - 1)
 end
-learn(KEYS[1], f)
-emit(KEYS[1], KEYS[4], 'order.attempted', a.no, call)
-return note('partial', news)
+return { code, now, news }

@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"payscore-collector/tasks"
 )
 
 // Payment is one payment of an order, under WeChat Pay's signature. Its JSON is
@@ -31,14 +34,55 @@ func (p Payment) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(p))
 }
 
-// MaxPayments is how many payments of an order are listed. A list that is longer
-// does not add up to what was paid, and is told as Differs; what was paid counts
-// whole.
+// MaxPayments is how many payments of an order are listed; MOST in money.lua is the
+// same. A longer list does not add up to what was paid, and is told as Differs when
+// the order is done; what was paid counts whole.
 const MaxPayments = 50
+
+// ErrAmount reports an amount that cannot be one. Nothing was written.
+var ErrAmount = fmt.Errorf("ledger: an amount is not from 0 to %d fen", int64(tasks.MaxAmount))
+
+// moneyArgs are facts as the scripts take them; see money.lua.
+type moneyArgs struct {
+	OrderID  string `json:"order_id,omitempty"`
+	TxID     string `json:"transaction_id,omitempty"`
+	PaidType string `json:"paid_type,omitempty"`
+	Total    string `json:"total,omitempty"`
+	Paid     string `json:"paid,omitempty"`
+	Payments string `json:"payments,omitempty"`
+	Done     bool   `json:"done,omitempty"`
+	Known    bool   `json:"known,omitempty"`
+	Fresh    bool   `json:"fresh,omitempty"`
+}
+
+// args is ErrAmount where an amount of f cannot be one.
+func (f Facts) args() (moneyArgs, error) {
+	a := moneyArgs{
+		OrderID: f.OrderID, TxID: f.TransactionID, PaidType: f.PaidType,
+		Payments: packPayments(f.Payments), Done: f.Done, Known: f.Known,
+	}
+	ok := true
+	digits := func(n *int64) string {
+		if n == nil {
+			return ""
+		}
+		ok = ok && *n >= 0 && *n <= tasks.MaxAmount
+		return strconv.FormatInt(*n, 10)
+	}
+	a.Total, a.Paid = digits(f.Total), digits(f.Paid)
+	for _, p := range f.Payments {
+		_ = digits(&p.Amount)
+		ok = ok && p.Seq >= 0
+	}
+	if !ok {
+		return moneyArgs{}, ErrAmount
+	}
+	return a, nil
+}
 
 // packPayments writes payments as they stand in a record and in the stream:
 // "<seq>|<amount>|<paid_type>|<Unix seconds>|<transaction_id>", joined by ";",
-// texts escaped as in a path. common.lua reads it too.
+// texts escaped as in a path. money.lua reads it too.
 func packPayments(list []Payment) string {
 	var b strings.Builder
 	for _, p := range list {

@@ -2,11 +2,14 @@ package ledger_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
@@ -90,6 +93,46 @@ func TestPayments(t *testing.T) {
 			_, err := ledger.DecodeEvent(mchid, "1700000000123-4", map[string]any{"type": "order.paid", "no": "A", "state": "paid", "payments": field})
 			if err == nil {
 				t.Errorf("%q is read", field)
+			}
+		}
+	})
+}
+
+// Whatever part of an order's payments each message lists, and in whatever order
+// and however often messages come: the list is all that were ever said.
+func TestPaymentsMerge(t *testing.T) {
+	s := newSetup(t)
+	n := 0
+	rapid.Check(t, func(t *rapid.T) {
+		n++
+		no := fmt.Sprintf("M%d", n)
+		s.open(no)
+		var all []ledger.Payment
+		for i := range rapid.IntRange(1, 6).Draw(t, "payments") {
+			p := through(int64(i+1), int64(rapid.IntRange(1, 3).Draw(t, "amount")), fmt.Sprint("t", i))
+			if rapid.Bool().Draw(t, "elsewhere") {
+				p = elsewhere(p.Seq, p.Amount)
+			}
+			all = append(all, p)
+		}
+		var seen []ledger.Payment
+		for range rapid.IntRange(1, 6).Draw(t, "messages") {
+			list := rapid.Permutation(all).Draw(t, "list")[:rapid.IntRange(1, len(all)).Draw(t, "how many")]
+			for _, p := range list {
+				if !slices.Contains(seen, p) {
+					seen = append(seen, p)
+				}
+			}
+			if _, _, err := s.ledger.Notice(s.Context(), saying(no, said(1000, list...))); err != nil {
+				t.Fatal(err)
+			}
+			o, err := s.ledger.Get(s.Context(), no)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.SortFunc(seen, func(a, b ledger.Payment) int { return int(a.Seq - b.Seq) })
+			if diff := cmp.Diff(seen, o.Payments); diff != "" {
+				t.Fatalf("%s lists (-said +record)\n%s", no, diff)
 			}
 		}
 	})

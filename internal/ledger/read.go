@@ -54,7 +54,11 @@ type Order struct {
 	// LatePaymentAt is when a verified payment was learnt of an order that had
 	// ended otherwise; transaction_id and paid_amount are that payment's.
 	LatePaymentAt time.Time `json:"late_payment_at,omitzero"`
-	// AmountDiffers: a payment's amount was not the one that was known.
+	// AmountDiffers is the newest contradiction between WeChat Pay's signed amounts
+	// that was an alarm: a total that was raised, or that changed after the order
+	// was paid; more paid than the total, or less though the order is done; payments
+	// that do not add up to what was paid. A total that is lowered while the order
+	// waits is none: the merchant modified it.
 	AmountDiffers *Difference `json:"amount_differs,omitempty"`
 	// Sync is what became of telling WeChat Pay; nil where billing did not ask
 	// for that.
@@ -76,11 +80,10 @@ type PastEnd struct {
 	ReopenedAt time.Time   `json:"reopened_at,omitzero"`
 }
 
-// Difference is an amount, in fen, that WeChat Pay gave in two ways under its
-// signature.
+// Difference is two amounts, in fen, of WeChat Pay's that should be equal.
 type Difference struct {
 	At    time.Time `json:"at"`
-	Field string    `json:"field"` // total_amount or paid_amount
+	Field string    `json:"field"` // total_amount, paid_amount or payments
 	Known int64     `json:"known"`
 	Said  int64     `json:"said"`
 }
@@ -307,9 +310,11 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 	if o.Payments, ok = parsePayments(f["pays"]); !ok {
 		return o, errReply
 	}
+	// The record remembers several; the last one is the newest.
+	newest := f["differs"][strings.LastIndexByte(f["differs"], ';')+1:]
 	var d Difference
 	var at int64
-	if n, _ := fmt.Sscan(f["differs"], &at, &d.Field, &d.Known, &d.Said); n == 4 {
+	if n, _ := fmt.Sscan(newest, &at, &d.Field, &d.Known, &d.Said); n == 4 {
 		d.At, o.AmountDiffers = time.UnixMilli(at).UTC(), &d
 	}
 	for _, t := range []*time.Time{&o.OpenedAt, &o.LastAttemptAt, &o.NextDueAt, &o.EndedAt, &o.LatePaymentAt, &o.OwedSince} {

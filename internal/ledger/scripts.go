@@ -21,7 +21,7 @@ var sources embed.FS
 var (
 	claimScript  = load("claim", "pace", "hold")
 	permitScript = load("permit", "pace", "hold")
-	settleScript = load("settle", "pace", "hold")
+	settleScript = load("settle", "pace", "hold", "money")
 	sweepScript  = load("sweep", "hold", "clock")
 	takeScript   = load("take", "pace")
 	jumpedScript = load("jumped", "clock")
@@ -31,7 +31,7 @@ var (
 	getScript    = load("get")
 	listScript   = load("list")
 	lagScript    = load("lag")
-	noticeScript = load("notice")
+	noticeScript = load("notice", "money")
 	retainScript = load("retain")
 	agedScript   = load("aged")
 	streamScript = load("stream")

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"payscore-collector/tasks"
@@ -56,6 +57,12 @@ type Facts struct {
 	PaidType      string
 	Total, Paid   *int64 // fen; nil where nothing was said
 	Payments      []Payment
+	// Done: the order is finished and paid, by its state and its collection's;
+	// what was paid should be the total.
+	Done bool
+	// Known: WeChat Pay has the order. No unsigned word that there is no such
+	// order ends it from then on.
+	Known bool
 }
 
 // Settlement is what a step brings to the ledger. Counters are absolute.
@@ -120,35 +127,57 @@ const (
 // SyncStates lists every state of a sync.
 var SyncStates = []SyncState{SyncPending, SyncDone, SyncFailed, SyncNoNeed}
 
-// News is what a settlement or a notice found out that somebody must be told.
+// News is what a settlement or a notice found out that the operator must be told.
 type News string
 
 // The kinds of news.
 const (
-	NoNews News = ""
-	// Late: a verified payment of an order that had ended otherwise.
+	// Late: a payment of an order that had ended otherwise, under WeChat Pay's
+	// signature, that was not known before.
 	Late News = "late"
-	// Differs: a payment's amounts are not those that were known.
+	// Differs: WeChat Pay's signed amounts contradict each other in a way that was
+	// not told before. See Order.AmountDiffers.
 	Differs News = "differs"
 )
 
-// SettleResult is the answer to a settlement.
+// newsOf reads what the scripts return.
+func newsOf(s string) []News {
+	var list []News
+	for word := range strings.FieldsSeq(s) {
+		list = append(list, News(word))
+	}
+	return list
+}
+
+// SettleResult is the answer to a settlement. That to a repeated one is the first
+// one's, for that may have been lost.
 type SettleResult struct {
-	Code Code
-	Gate GateChange
-	News News
-	// End is the one that came from another side, where Code is HasEnded.
-	End tasks.State
+	// Code is Settled, HasEnded, Reopened, Lost, or Repeat for a settlement that
+	// was written before; First is then the code that it had.
+	Code, First Code
+	Gate        GateChange
+	News        []News
+	// State is where the order stands. It is empty where the order is gone, and
+	// where First is Settled and there was nothing else to tell.
+	State tasks.State
 }
 
 // Open reports whether the settlement leaves something to do.
 func (s Settlement) Open() bool { return s.State.Open() || s.Sync == SyncPending }
 
-// Settle writes a settlement under the token of its claim. It can be repeated;
-// News is only told once.
+// Settle writes a settlement under the token of its claim. It can be repeated. The
+// error is ErrAmount for facts that cannot be true.
 func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResult, error) {
 	no := c.Order.OutOrderNo
+	money, err := s.Facts.args()
+	if err != nil {
+		return SettleResult{}, err
+	}
+	// A query was answered just now. What it shows DONE is done, whatever its
+	// verdict is made of.
+	money.Fresh, money.Done = true, money.Done || s.VerifiedPaid
 	args := struct {
+		moneyArgs
 		No        string      `json:"no"`
 		Token     string      `json:"token"`
 		State     tasks.State `json:"state"`
@@ -172,12 +201,6 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Call      string      `json:"call"`
 		Detail    string      `json:"detail"`
 		Collected *int64      `json:"collected,omitempty"`
-		OrderID   string      `json:"order_id,omitempty"`
-		TxID      string      `json:"transaction_id,omitempty"`
-		PaidType  string      `json:"paid_type,omitempty"`
-		Total     *int64      `json:"total,omitempty"`
-		Paid      *int64      `json:"paid,omitempty"`
-		Payments  string      `json:"payments,omitempty"`
 		Verdict   string      `json:"verdict"`
 		Code      string      `json:"code"`
 		Gate      GateSignal  `json:"gate"`
@@ -191,11 +214,9 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Limit     int         `json:"limit"`
 		Keep      int         `json:"keep"`
 	}{
-		No: no, Token: c.Token,
+		moneyArgs: money, No: no, Token: c.Token,
 		State: s.State, Reason: s.Reason, Next: s.Next, Bump: s.NewRound,
 		Attempts: s.AddAttempts, Declines: s.Declines, Confirms: s.Confirms, Fails: s.Fails, Missing: s.Missing,
-		OrderID: s.Facts.OrderID, TxID: s.Facts.TransactionID, PaidType: s.Facts.PaidType,
-		Total: s.Facts.Total, Paid: s.Facts.Paid, Payments: packPayments(s.Facts.Payments),
 		Life: c.Order.Life, Sync: s.Sync, SyncWhy: s.SyncReason, VerPaid: s.VerifiedPaid,
 		Call: s.Call, Verdict: s.Verdict, Code: s.Code, Detail: s.DetailCode,
 		Gate: s.Gate, AppID: c.Order.AppID, ServiceID: c.Order.ServiceID,
@@ -245,9 +266,9 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	r := reader{vals: reply}
 	res := SettleResult{Code: Code(r.str())}
 	_ = r.int()
-	res.Gate, res.News = GateChange(r.str()), News(r.str())
-	if res.Code == HasEnded {
-		res.End = tasks.State(r.str())
+	res.Gate, res.News, res.State, res.First = GateChange(r.str()), newsOf(r.str()), tasks.State(r.str()), Code(r.str())
+	if res.Code == Repeat && res.First == "" {
+		res.First = Settled
 	}
 	return res, r.err()
 }

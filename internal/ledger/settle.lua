@@ -19,8 +19,8 @@
 --   collected           when the step's collect call was over, or, where a
 --                       claimed one was not made, when the one before was (0:
 --                       there was none); absent where none was claimed
---   order_id, transaction_id, paid_type, total, paid, payments   what was learnt;
---                       absent where nothing was
+--   order_id, transaction_id, paid_type, total, paid, payments, done, known, fresh
+--                       what was learnt, as in money.lua; absent where nothing was
 --   life                the order's life at the claim: a reopening begins a new
 --                       one
 --   sync, syncwhy       steps that tell WeChat Pay of a withdrawn order: how far
@@ -40,28 +40,62 @@
 -- }
 -- ARGV[2], … entries to put in front of the log, oldest first, without their time
 --
--- Returns {code, now, gate, news}:
+-- Returns {code, now, gate, news, state, first}:
 --   'settled'  written
---   'repeat'   was written before, with this gate
+--   'repeat'   was written before, and first is the code that it had; gate, news
+--              and state are those of then
 --   'ended'    the order had ended from another side; the log was written, and
---              what was learnt stands beside the end, whose state is the fifth
---              value
---   'reopened' the order ended and was opened again meanwhile; only the log was
---              written
---   'lost'     the lease is somebody else's; nothing was written
--- gate is what judge in hold.lua returns. news is 'late' for a payment beside another
--- end, 'differs' where a payment's amounts are not those that were known, else
--- ''.
+--              what was learnt stands beside the end
+--   'reopened' the order ended and was opened again meanwhile; the log was
+--              written, and what was learnt. Where that is money, an open order is
+--              due, to be looked at
+--   'lost'     the lease is somebody else's; nothing was written, but what was
+--              learnt of payments
+-- gate is what judge in hold.lua returns. news has 'late' for a payment beside
+-- another end, 'differs' for amounts that are an alarm, both, or neither. state is
+-- where the order stands.
 local s = cjson.decode(ARGV[1])
 local now, now_us = clock()
 -- All that is needed of the record, read once, and below written once: a step's
 -- time in Redis is that of its commands.
-local r = redis.call('HMGET', KEYS[1], 'state', 'token', 'done', 'life', 'sync', 'events',
-  'reason', 'appid', 'svc', 'oid', 'tx', 'pt', 'total', 'paid', 'attempts', 'opened', 'round', 'ended', 'late', 'pays', 'bill', 'owed')
+local r = named(KEYS[1], { 'token', 'lease', 'done', 'life', 'sync', 'events', 'reason', 'appid', 'svc',
+  'attempts', 'opened', 'round', 'ended', 'bill', 'owed', unpack(MONEY) })
 
-local done, did = string.match(r[3] or '', '^(%S+) ?(%S*)$')
-if done == s.token then return { 'repeat', now, did, '' } end
-if r[2] ~= s.token then return { 'lost', now, '', '' } end
+local token, did, told, stood, first = string.match(r.done or '', '^(%S+) ?(%S*) ?([^|]*)|?([^|]*)|?([^|]*)$')
+if token == s.token then return { 'repeat', now, did, told, stood, first } end
+
+-- aside writes what was learnt of an order that this step does not settle: it has
+-- ended, or another step does. It returns the news, and whether money has come in.
+local function aside(call)
+  local m = heard(r, s, now)
+  local kind
+  if OPEN[r.state] then
+    kind = m.new and 'order.attempted'
+  else
+    kind = beside(r, m, now)
+  end
+  if #m.write > 0 then redis.call('HSET', KEYS[1], unpack(m.write)) end
+  counted(KEYS[5], r, m)
+  if kind then emit(KEYS[1], KEYS[4], kind, s.no, call) end
+  return newsof(m), m.more or s.verified_paid
+end
+
+local call = { s.call, s.verdict, s.code, s.detail }
+if r.token ~= s.token then
+  local news = ''
+  s.fresh = nil -- the lease may have been lost long ago
+  if r.state and (s.paid or s.payments) then
+    local money
+    news, money = aside(call)
+    -- Where another worker has it, or died with it, it is looked at in any case.
+    if money and OPEN[r.state] and not r.lease then
+      redis.call('HSET', KEYS[1], 'next', 'recheck', 'due', now)
+      redis.call('HDEL', KEYS[1], 'off')
+      redis.call('ZADD', KEYS[3], now, s.no)
+    end
+  end
+  return { 'lost', now, '', news, r.state or '', '' }
+end
 
 local change = judge(KEYS[8], KEYS[6], s, now, now_us)
 
@@ -83,9 +117,16 @@ local function put(field, value)
     write[#write + 1] = value
   end
 end
-local function written()
+-- written writes the record, with what is returned, so that a repeat can tell.
+local function written(code, change, news, state)
+  local done = s.token
+  if code ~= 'settled' or change .. news ~= '' then
+    done = table.concat({ s.token, ' ', change, ' ', news, '|', state, '|', code })
+  end
+  put('done', done)
   redis.call('HSET', KEYS[1], unpack(write))
   redis.call('HDEL', KEYS[1], unpack(erase))
+  return { code, now, change, news, state, '' }
 end
 
 if s.uncollect > 0 then redis.call('HINCRBY', KEYS[1], 'collects', -s.uncollect) end
@@ -94,31 +135,26 @@ if s.unsync > 0 then redis.call('HINCRBY', KEYS[1], 'syncs', -s.unsync) end
 for i = 2, #ARGV do
   if redis.call('LPUSH', KEYS[2], stamped(ARGV[i], now)) > s.keep then redis.call('LTRIM', KEYS[2], 0, s.keep - 1) end
 end
--- With what it did to the gate, so that a repeat can tell.
-put('done', change == '' and s.token or s.token .. ' ' .. change)
 -- When it was last collected holds whatever has become of it meanwhile.
 if s.collected then put('collected', s.collected) end
 
-local call = { s.call, s.verdict, s.code, s.detail }
-if (r[4] or '') ~= s.life then
-  written()
-  return { 'reopened', now, change, '' }
-end
-local syncing = s.sync and r[1] == 'withdrawn' and r[5] == 'pending'
-if not OPEN[r[1]] and not syncing then
-  written()
-  local news = ''
-  if r[1] == 'paid' then
-    if s.verified_paid then news = differs(KEYS[1], now, s) end
-  elseif s.verified_paid or num(s.paid) > num(r[14]) then
-    news = late(KEYS[1], KEYS[4], s.no, now, s, call)
-  elseif learn(KEYS[1], s) then
-    -- The newest event of an order says all that is known of it.
-    emit(KEYS[1], KEYS[4], 'order.attempted', s.no, call)
+if (r.life or '') ~= s.life then
+  local news, money = aside(call)
+  if money and OPEN[r.state] then
+    put('next', 'recheck')
+    put('due', now)
+    redis.call('ZADD', KEYS[3], now, s.no)
+  elseif working(r.state, r.sync) and not OPEN[r.state] then
+    redis.call('ZADD', KEYS[3], now, s.no) -- telling WeChat Pay has waited for this call
   end
+  return written('reopened', change, news, r.state)
+end
+local syncing = s.sync and r.state == 'withdrawn' and r.sync == 'pending'
+if not OPEN[r.state] and not syncing then
+  local news = aside(call)
   -- Telling WeChat Pay has waited for this call.
-  if working(r[1], r[5]) then redis.call('ZADD', KEYS[3], now, s.no) end
-  return { 'ended', now, change, news, r[1] }
+  if working(r.state, r.sync) then redis.call('ZADD', KEYS[3], now, s.no) end
+  return written('ended', change, news, r.state)
 end
 
 put('declines', s.declines)
@@ -127,8 +163,7 @@ put('fails', s.fails)
 put('missing', s.missing)
 put('last') -- the log says it; releases before 0.3 wrote it here
 
-local news, kind = '', 'order.attempted'
-if s.verified_paid then news = differs(KEYS[1], now, s) end
+local kind, state = 'order.attempted', s.state
 if syncing then
   put('sync', s.sync)
   put('syncwhy', s.syncwhy)
@@ -140,7 +175,7 @@ if s.sync == 'pending' or (not syncing and OPEN[s.state]) then
   put('next', s.next)
   put('due', s.due)
   redis.call('ZADD', KEYS[3], s.look, s.no)
-  if s.bump then put('round', num(r[17]) + 1) end
+  if s.bump then put('round', num(r.round) + 1) end
 else
   put('next')
   put('due')
@@ -151,39 +186,31 @@ else
     kind = 'order.' .. s.state
   end
 end
-local attempts = num(r[15]) + s.attempts
+local attempts = num(r.attempts) + s.attempts
 if s.attempts > 0 then put('attempts', attempts) end
-local facts = { oid = r[10], tx = r[11], pt = r[12], total = r[13], paid = r[14], pays = r[20] }
-local said = learnt(s, facts.paid, facts.pays)
-for i = 1, #said, 2 do
-  put(said[i], said[i + 1])
-  facts[said[i]] = said[i + 1]
+local m = heard(r, s, now)
+if syncing then
+  local found = beside(r, m, now)
+  if found == 'order.paid' then kind = found end
+  state = r.state
 end
+for i = 1, #m.write, 2 do put(m.write[i], m.write[i + 1]) end
 -- A step that made no call (its slot came too late) is nobody's news.
-local told = #ARGV > 1 or s.state ~= r[1]
-local events = num(r[6])
-if syncing and s.verified_paid and s.paid_type ~= 'MCH' then
-  written()
-  news = late(KEYS[1], KEYS[4], s.no, now, s, call)
-  if told then emit(KEYS[1], KEYS[4], kind, s.no, call) end
-else
-  if told then
-    events = events + 1
-    put('events', events)
-  end
-  written()
-  if told then
-    local reason, sync = s.reason, r[5]
-    if syncing then reason, sync = r[7], s.sync end
-    event(KEYS[4], kind, s.no, events, { syncing and r[1] or s.state, reason, r[8], r[9], facts.oid, facts.tx, facts.pt,
-      facts.total, facts.paid, attempts > 0 and attempts, r[16], sync,
-      syncing and r[18] or (not OPEN[s.state] and now), r[19], facts.pays, r[21], r[22] }, call)
-  end
+local tell = #ARGV > 1 or state ~= r.state
+local events = num(r.events) + 1
+if tell then put('events', events) end
+local reply = written('settled', change, newsof(m), state)
+if tell then
+  local reason, sync = s.reason, r.sync
+  if syncing then reason, sync = r.reason, s.sync end
+  event(KEYS[4], kind, s.no, events, { state, reason, r.appid, r.svc, r.oid, r.tx, r.pt,
+    r.total, r.paid, attempts > 0 and attempts, r.opened, sync,
+    syncing and r.ended or (not OPEN[state] and now), m.late and (r.late or now) or r.late, r.pays, r.bill, r.owed }, call)
 end
 
-if not syncing and s.state ~= r[1] then
-  redis.call('HINCRBY', KEYS[5], r[1], -1)
-  redis.call('HINCRBY', KEYS[5], s.state, 1)
-  if s.state == 'paid' then redis.call('HINCRBY', KEYS[5], 'paid_amount', num(facts.paid)) end
+if not syncing and state ~= r.state then
+  redis.call('HINCRBY', KEYS[5], r.state, -1)
+  redis.call('HINCRBY', KEYS[5], state, 1)
+  if state == 'paid' and r.paid then redis.call('HINCRBY', KEYS[5], 'paid_amount', r.paid) end
 end
-return { 'settled', now, change, news }
+return reply

@@ -34,12 +34,14 @@ const (
 // all that a fuzzer waits for.
 type written []ledger.Notice
 
-func (w *written) Notice(_ context.Context, n ledger.Notice) (ledger.NoticeCode, ledger.News, error) {
+func (w *written) Notice(_ context.Context, n ledger.Notice) (ledger.NoticeCode, []ledger.News, error) {
 	*w = append(*w, n)
-	return ledger.NoticePaid, ledger.NoNews, nil
+	return ledger.NoticePaid, nil, nil
 }
 
-func (*written) Noticed(ledger.Notice, ledger.NoticeCode, ledger.News) {}
+func (*written) NoticeTold(context.Context, ledger.Notice) error { return nil }
+
+func (*written) Noticed(ledger.Notice, ledger.NoticeCode, []ledger.News) {}
 
 // FuzzNotification: whatever comes in is answered in one of the known ways, a
 // refusal touches nothing and is one short line in the log, and what reaches the

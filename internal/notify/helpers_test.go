@@ -134,23 +134,31 @@ func (b *bench) add(orders ...simulator.Order) {
 // paid shows an order as the platform does once all of it is paid.
 func paid(e *simulator.Entity) { paidOf(e.TotalAmount)(e) }
 
-// paidOf is paid, of another total.
-func paidOf(total int64) func(*simulator.Entity) {
+// paidOf is paid in parts, which are the whole total.
+func paidOf(parts ...int64) func(*simulator.Entity) {
 	return func(e *simulator.Entity) {
+		details, total := payments(parts)
 		e.State, e.StateDescription, e.TotalAmount, e.NeedCollection = "DONE", "", total, true
-		e.Collection = &simulator.Collection{State: "USER_PAID", TotalAmount: total, PaidAmount: total, Details: []simulator.PaymentDetail{
-			{Seq: 1, Amount: total, PaidType: "NEWTON", PaidTime: "20261123120000", TransactionID: "4200001"},
-		}}
+		e.Collection = &simulator.Collection{State: "USER_PAID", TotalAmount: total, PaidAmount: total, Details: details}
 	}
 }
 
-// partly is an order of which so much has come in.
-func partly(fen int64) func(*simulator.Entity) {
+// partly is an order of which some parts have come in.
+func partly(parts ...int64) func(*simulator.Entity) {
 	return func(e *simulator.Entity) {
-		e.Collection = &simulator.Collection{State: "USER_PAYING", TotalAmount: e.TotalAmount, PaidAmount: fen, PayingAmount: e.TotalAmount - fen, Details: []simulator.PaymentDetail{
-			{Seq: 1, Amount: fen, PaidType: "NEWTON", PaidTime: "20261123110000", TransactionID: "4200000"},
-		}}
+		details, paid := payments(parts)
+		e.Collection = &simulator.Collection{State: "USER_PAYING", TotalAmount: e.TotalAmount, PaidAmount: paid, PayingAmount: e.TotalAmount - paid, Details: details}
 	}
+}
+
+func payments(parts []int64) (details []simulator.PaymentDetail, paid int64) {
+	for i, part := range parts {
+		details = append(details, simulator.PaymentDetail{
+			Seq: i + 1, Amount: part, PaidType: "NEWTON", PaidTime: fmt.Sprintf("202611231%d0000", i), TransactionID: fmt.Sprintf("420000%d", i+1),
+		})
+		paid += part
+	}
+	return details, paid
 }
 
 func (b *bench) raw(no string, opts options) simulator.RawNotification {

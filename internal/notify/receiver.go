@@ -35,12 +35,13 @@ type Opener interface {
 
 // Ledger takes what a notification tells: a ledger.Ledger.
 type Ledger interface {
-	Notice(context.Context, ledger.Notice) (ledger.NoticeCode, ledger.News, error)
+	Notice(context.Context, ledger.Notice) (ledger.NoticeCode, []ledger.News, error)
+	NoticeTold(context.Context, ledger.Notice) error
 }
 
 // Teller says what has come of it: a collect.Collector.
 type Teller interface {
-	Noticed(n ledger.Notice, code ledger.NoticeCode, news ledger.News)
+	Noticed(n ledger.Notice, code ledger.NoticeCode, news []ledger.News)
 }
 
 // Merchant is what takes one merchant's notifications.
@@ -120,6 +121,7 @@ type result struct {
 	note    payscore.Notification // as far as it was understood
 	err     error                 // for the log, of a failure on our side
 	stack   []byte                // of a panic
+	told    *ledger.Notice        // what the ledger would answer again; nil where it would not
 }
 
 // ServeHTTP implements http.Handler.
@@ -193,7 +195,12 @@ func (r *Receiver) within(d *desk, req *http.Request, body []byte) result {
 	go func() {
 		defer func() { <-r.slots }()
 		defer cancel()
-		done <- d.work(ctx, req.Header, body)
+		res := d.work(ctx, req.Header, body)
+		done <- res
+		if res.told != nil {
+			// Where that fails, the answer may be told twice.
+			_ = d.NoticeTold(ctx, *res.told)
+		}
 	}()
 	select {
 	case res := <-done:
@@ -247,6 +254,9 @@ func (d *desk) work(ctx context.Context, header http.Header, body []byte) (res r
 	default:
 		d.taken(n, code)
 		d.Noticed(notice, code, news)
+		if code == ledger.NoticePaid || code == ledger.NoticeEnded || len(news) > 0 {
+			res.told = &notice
+		}
 	}
 	return res
 }
@@ -258,6 +268,7 @@ func decide(n payscore.Notification) (ledger.Notice, Outcome) {
 	}
 	notice := ledger.Notice{
 		OutOrderNo: n.Order.OutOrderNo,
+		ID:         n.EventID,
 		Paid:       n.Verdict == payscore.Paid,
 		Facts:      collect.FactsOf(n.Order),
 		Entry: ledger.Entry{
@@ -265,7 +276,7 @@ func decide(n payscore.Notification) (ledger.Notice, Outcome) {
 			RequestID: n.RequestID, Message: "event " + n.EventID,
 		},
 	}
-	if !notice.Paid && notice.Facts.Paid == nil {
+	if !notice.Paid && notice.Facts.Paid == nil && !notice.Facts.Done {
 		return ledger.Notice{}, Unclear
 	}
 	return notice, ""

@@ -124,8 +124,8 @@ func TestReceiver(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 		b.takes(b.raw(no, options{Entity: partly(300)}))
-		b.takes(b.raw(no, options{Entity: paid}))
-		if o := b.get(no); o.State != tasks.Paid || *o.PaidAmount != 1250 {
+		b.takes(b.raw(no, options{Entity: paidOf(300, 950)}))
+		if o := b.get(no); o.State != tasks.Paid || *o.PaidAmount != 1250 || len(o.Payments) != 2 {
 			t.Errorf("%+v", o)
 		}
 		if e := b.events(no); e != "opened queued, attempted queued, paid paid" {
@@ -139,12 +139,12 @@ func TestReceiver(t *testing.T) {
 		b := newBench(t)
 		b.add(order)
 		for _, n := range []simulator.RawNotification{
-			b.raw(no, options{Entity: partly(800)}), b.raw(no, options{Entity: partly(300)}),
-			b.raw(no, options{Entity: paid}), b.raw(no, options{Entity: partly(800)}), b.raw(no, options{}),
+			b.raw(no, options{Entity: partly(300, 500)}), b.raw(no, options{Entity: partly(300)}),
+			b.raw(no, options{Entity: paidOf(300, 500, 450)}), b.raw(no, options{Entity: partly(300, 500)}), b.raw(no, options{}),
 		} {
 			b.takes(n)
 		}
-		if o := b.get(no); o.State != tasks.Paid || *o.PaidAmount != 1250 || o.AmountDiffers != nil {
+		if o := b.get(no); o.State != tasks.Paid || *o.PaidAmount != 1250 || len(o.Payments) != 3 || o.AmountDiffers != nil {
 			t.Errorf("%+v", o)
 		}
 		if e := b.events(no); e != "opened queued, attempted queued, paid paid" {
@@ -161,7 +161,7 @@ func TestReceiver(t *testing.T) {
 			"no collection":          func(e *simulator.Entity) { paid(e); e.Collection = nil },
 			"collection USER_PAYING": func(e *simulator.Entity) { paid(e); e.Collection.State = "USER_PAYING" },
 			"something left":         func(e *simulator.Entity) { paid(e); e.Collection.PayingAmount = 1 },
-			"a fen short":            func(e *simulator.Entity) { paid(e); e.Collection.PaidAmount-- },
+			"nothing came":           func(e *simulator.Entity) { paid(e); e.Collection.PaidAmount, e.Collection.Details = 0, nil },
 			"REVOKED":                func(e *simulator.Entity) { paid(e); e.State = "REVOKED"; e.Collection = nil },
 			"an unknown state":       func(e *simulator.Entity) { paid(e); e.State = "PAID" },
 		} {
@@ -226,10 +226,10 @@ func TestReceiver(t *testing.T) {
 		b.add(order)
 		b.takes(b.raw(no, options{Entity: partly(300)})) // tells of a total of 1250
 		for range 3 {
-			b.takes(b.raw(no, options{Entity: paidOf(999)}))
+			b.takes(b.raw(no, options{Entity: paidOf(300, 1000)}))
 		}
 		o := b.get(no)
-		if o.State != tasks.Paid || *o.PaidAmount != 999 || o.AmountDiffers == nil || o.AmountDiffers.Known != 1250 || o.AmountDiffers.Said != 999 {
+		if o.State != tasks.Paid || *o.PaidAmount != 1300 || o.AmountDiffers == nil || o.AmountDiffers.Known != 1250 || o.AmountDiffers.Said != 1300 {
 			t.Errorf("%+v", o)
 		}
 		if log := b.logs.String(); strings.Count(log, "AMOUNTS DIFFER") != 1 {

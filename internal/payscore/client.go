@@ -276,7 +276,7 @@ func (c *Client) judgeTaken(reply *Reply, r Request, body []byte) {
 		// A signature holds for five minutes: a reply can be replayed.
 		reply.Verdict, reply.Reason, reply.Message = Unknown, "another_order", "the reply is signed, but about another order"
 	case ok.TradeState == "USERPAYING":
-		reply.Verdict = InProgress
+		reply.Verdict, reply.OrderID = InProgress, clip(ok.OrderID)
 	default:
 		reply.Verdict, reply.OrderID = Accepted, clip(ok.OrderID)
 	}

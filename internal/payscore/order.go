@@ -207,8 +207,17 @@ func (o *Order) LastPayment() Payment {
 	return last
 }
 
+// Done reports whether the order is finished as paid, by its state and by its
+// collection's, whatever its amounts are.
+func (o *Order) Done() bool {
+	return o.State == "DONE" && o.Collection != nil && o.Collection.State == "USER_PAID"
+}
+
 // Judge decides what a signed order says, by its three state fields together
-// (state, state_description, collection.state) and its amounts.
+// (state, state_description, collection.state) and its amounts. DONE is final, so
+// that an order which is DONE and USER_PAID is paid, also where another sum than
+// its total came in: no further query or collect call will change that. It is
+// not while more is to come by its own word, or nothing at all has come.
 func (o *Order) Judge() (v Verdict, reason string) {
 	collection := ""
 	if o.Collection != nil {
@@ -233,7 +242,7 @@ func (o *Order) Judge() (v Verdict, reason string) {
 		switch {
 		case collection == "" && o.Paid() == 0 && !o.NeedCollection:
 			return NotCollectable, ReasonNothingOwed
-		case collection == "USER_PAID" && o.Collection.PayingAmount == 0 && (o.Paid() == o.Total() || o.Total() == 0):
+		case collection == "USER_PAID" && o.Collection.PayingAmount == 0 && (o.Paid() > 0 || o.Total() == 0):
 			return Paid, "" // a total of 0 is one that was not said
 		case collection == "USER_PAID":
 			return InProgress, "partly_paid"

@@ -18,7 +18,7 @@ const (
 	Declined Verdict = "declined"
 	// Owed (signed): a query shows that the order still waits for payment.
 	Owed Verdict = "owed"
-	// Paid (signed): a query shows USER_PAID, and the amounts agree.
+	// Paid (signed): a query shows DONE and USER_PAID.
 	Paid Verdict = "paid"
 	// Closed (signed): a query shows REVOKED or EXPIRED.
 	Closed Verdict = "closed"
@@ -104,6 +104,21 @@ type Reply struct {
 
 	Sent    bool // false: the request certainly never left
 	Elapsed time.Duration
+}
+
+// Knows reports whether WeChat Pay has said, under its signature, that it has the
+// order: by the order itself, or by an answer to a call that it gives for no order
+// that it does not have.
+func (r Reply) Knows() bool {
+	switch {
+	case r.Order != nil, r.OrderID != "":
+		return true
+	case !r.Verified:
+		return false
+	case r.Verdict == NotCollectable && r.Call != CallQuery:
+		return r.Code == "ORDER_DONE" || r.Code == "ORDER_CANCELED" || r.Code == "INVALID_ORDER_STATE"
+	}
+	return r.Verdict == Accepted || r.Verdict == InProgress || r.Verdict == Declined
 }
 
 // Failed reports whether the reply is an error that an operator may ask about.

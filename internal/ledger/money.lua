@@ -1,0 +1,220 @@
+-- money: what WeChat Pay's signed messages say of an order and its payments. Put
+-- before settle and notice; see scripts.go.
+--
+-- A message f is {order_id, transaction_id, paid_type, total, paid, payments, done,
+-- known, fresh}. Amounts are strings of digits, in fen, and payments is a packed
+-- list, see payment.go; what a message does not say is absent. done is true where
+-- it says DONE and USER_PAID. known is true where it says that the order is there.
+-- fresh is true for the reply to a query: a notification may be an old one.
+
+-- MONEY are the fields of a record that heard needs.
+local MONEY = { 'state', 'oid', 'tx', 'pt', 'total', 'paid', 'pays', 'known', 'differs', 'late' }
+
+-- parts takes a packed list of payments apart.
+local function parts(packed)
+  local list = {}
+  for seq, amount, kind, at, tx in string.gmatch(packed, '(%d+)|(%d+)|([^|;]*)|(%d*)|([^|;]*)') do
+    list[#list + 1] = { seq = seq, amount = amount, kind = kind, at = at, tx = tx }
+  end
+  return list
+end
+
+local function packed(list)
+  local out = {}
+  for i, p in ipairs(list) do out[i] = table.concat({ p.seq, p.amount, p.kind, p.at, p.tx }, '|') end
+  return table.concat(out, ';')
+end
+
+-- find returns the payment p of a list: the one with its transaction_id, or, where
+-- one of the two has none, the one that stands at its seq. A payment that is first
+-- seen without its transaction_id gets it later.
+local function find(list, p)
+  for _, k in ipairs(list) do
+    if p.tx ~= '' and k.tx == p.tx then return k end
+  end
+  for _, k in ipairs(list) do
+    if k.seq == p.seq and (k.tx == '' and p.tx == '' or
+      (k.tx == '' or p.tx == '') and k.kind == p.kind and k.amount == p.amount) then return k end
+  end
+end
+
+-- MOST is how many payments of an order are listed.
+local MOST = 50
+
+-- elsewhere reports whether a payment did not come through PayScore: so the merchant
+-- has told WeChat Pay, or it lacks all that a payment through PayScore has.
+local function elsewhere(p) return p.kind == 'MCH' or p.kind == '' and p.tx == '' end
+
+-- merge adds the payments of a message to list. None is ever lost, whatever
+-- messages come late, in part or out of order; of two amounts of one payment the
+-- greater stands, so that the order of messages does not matter. It returns how
+-- many payments are new or greater, how many of those came through PayScore, and
+-- of a payment with two amounts both of them.
+local function merge(list, said)
+  local more, through, known, other = 0, 0, nil, nil
+  local function gained(p)
+    more = more + 1
+    if not elsewhere(p) then through = through + 1 end
+  end
+  for _, p in ipairs(parts(said)) do
+    local k = find(list, p)
+    if k then
+      if p.amount ~= k.amount then known, other = k.amount, p.amount end
+      if num(p.amount) > num(k.amount) then
+        k.amount = p.amount
+        gained(k)
+      end
+      for _, field in ipairs({ 'tx', 'at', 'kind' }) do
+        if k[field] == '' then k[field] = p[field] end
+      end
+    elseif #list < MOST then
+      list[#list + 1] = p
+      gained(p)
+    end
+  end
+  return more, through, known, other
+end
+
+-- totals returns what has come in by a record and its list of payments: in all,
+-- through PayScore, and the sum of the list. What no list explains came through
+-- PayScore, unless all of the order was paid elsewhere.
+local function totals(rec, list)
+  local sum, other = 0, 0
+  for _, p in ipairs(list) do
+    sum = sum + num(p.amount)
+    if elsewhere(p) then other = other + num(p.amount) end
+  end
+  local all = math.max(sum, num(rec.paid))
+  if rec.pt == 'MCH' and (rec.tx or '') == '' then return all, sum - other, sum end
+  return all, all - other, sum
+end
+
+-- ALARMS is how many alarms a record remembers.
+local ALARMS = 5
+
+-- heard works out what a message f says beyond the record rec, whose fields it
+-- updates; now is for the time of an alarm. It returns {
+--   write     fields and values to write, in turn
+--   new       true where one of them is more than a memory of alarms
+--   paid      how much more is paid than was known, in fen
+--   through   true where money came through PayScore that was not known
+--   more      true where money came in, in whatever way, or a payment is listed
+--             that was not, though others were
+--   differs   true where the amounts are an alarm that was not given before
+-- }
+--
+-- An order that has ended as paid learns of nothing but more money. One that has
+-- ended and whose record has no list, though it has money, was written by an
+-- earlier release: billing has booked that money, so that it is not listed later.
+local function heard(rec, f, now)
+  local m = { write = {}, paid = 0 }
+  if not (f.order_id or f.total or f.paid or f.payments or f.known or f.done) then return m end
+  local function set(field, value)
+    if (value or '') == '' or value == rec[field] then return end
+    rec[field], m.new = value, true
+    m.write[#m.write + 1] = field
+    m.write[#m.write + 1] = value
+  end
+  local alarms = {}
+  local function alarm(field, known, said)
+    alarms[#alarms + 1] = table.concat({ field, num(known) == 0 and '0' or known, said }, ' ')
+  end
+
+  local list = parts(rec.pays or '')
+  local listed, total0, paid0 = #list > 0, rec.total, rec.paid
+  local all0, through0 = totals(rec, list)
+  -- What has come in only grows: a message that says less is an old one.
+  local older, newer = num(f.paid) < num(paid0), num(f.paid) > num(paid0)
+
+  set('oid', f.order_id)
+  if f.known and not rec.oid and not rec.known then
+    m.write[#m.write + 1] = 'known'
+    m.write[#m.write + 1] = '1'
+  end
+  if not older then
+    set('tx', f.transaction_id)
+    set('pt', f.paid_type)
+    if newer then set('paid', f.paid) end
+    local total = f.total and num(f.total) or 0
+    if total > num(total0) then
+      -- WeChat Pay raises no total. The old total of an old notification is no
+      -- raised one.
+      if total0 and (f.fresh or f.done or newer) then alarm('total_amount', total0, f.total) end
+      if not total0 or f.fresh or f.done or newer then set('total', f.total) end
+    elseif total > 0 and total < num(total0) then
+      -- The merchant lowers what an order comes to, as long as it waits.
+      if rec.state == 'paid' then alarm('total_amount', total0, f.total) end
+      set('total', f.total)
+    end
+  end
+  local gained, throughlist, amount, other = 0, 0, nil, nil
+  if f.payments and f.payments ~= rec.pays then gained, throughlist, amount, other = merge(list, f.payments) end
+  local all, through, sum = totals(rec, list)
+  -- A payment elsewhere that came without a list.
+  local untold = not f.payments and f.paid_type == 'MCH'
+  m.through = through > through0 and not untold
+  m.grown = all > all0
+  m.paid = math.max(0, num(rec.paid) - num(paid0))
+  m.more = m.grown or listed and gained > 0
+  m.relisted = listed and throughlist > 0
+  if #list > 0 and (listed or OPEN[rec.state] or m.grown) then set('pays', packed(list)) end
+
+  if amount then alarm('payments', amount, other) end
+  if f.done and #list > 0 and sum ~= num(rec.paid) and not untold then
+    alarm('payments', string.format('%.0f', sum), rec.paid or '0')
+  end
+  if f.paid and older then
+    if f.done then alarm('paid_amount', paid0, f.paid) end
+  elseif f.paid and rec.total and (num(rec.paid) > num(rec.total) or f.done and num(rec.paid) < num(rec.total)) then
+    alarm('paid_amount', rec.total, rec.paid or '0')
+  elseif rec.state == 'paid' and paid0 and newer and total0 == rec.total then
+    alarm('paid_amount', paid0, f.paid)
+  end
+
+  if rec.state == 'paid' and not m.more then m.write, m.new, m.paid = {}, false, 0 end
+  local given = {}
+  for entry in string.gmatch(rec.differs or '', '[^;]+') do given[#given + 1] = entry end
+  for _, said in ipairs(alarms) do
+    local before = false
+    for _, entry in ipairs(given) do before = before or string.match(entry, '^%d+ (.*)$') == said end
+    if not before then
+      given[#given + 1], m.differs = now .. ' ' .. said, true
+      if #given > ALARMS then table.remove(given, 1) end
+    end
+  end
+  if m.differs then
+    m.write[#m.write + 1] = 'differs'
+    m.write[#m.write + 1] = table.concat(given, ';')
+  end
+  return m
+end
+
+-- beside decides what a message, of which m was heard, means for an order that has
+-- ended: what it says stands beside the end, not over it. It returns the type of
+-- the event, or nil for none, and adds to m.write. m.late is true where billing
+-- must be told of a payment that came after another end. That WeChat Pay repeats
+-- what billing itself has said of a withdrawn order is no such payment, whatever
+-- came through PayScore beside it is.
+local function beside(rec, m, now)
+  if rec.state == 'paid' then return m.more and 'order.paid' or nil end
+  m.late = m.through or m.grown and rec.state ~= 'withdrawn'
+  if m.late and not rec.late then
+    m.write[#m.write + 1] = 'late'
+    m.write[#m.write + 1] = now
+  end
+  if m.late or m.relisted then return 'order.paid' end
+  return m.new and 'order.attempted' or nil
+end
+
+-- newsof is what m is worth telling an operator.
+local function newsof(m)
+  if m.late and m.differs then return 'late differs' end
+  return m.late and 'late' or m.differs and 'differs' or ''
+end
+
+-- counted keeps the sum of what paid orders have brought right.
+local function counted(stats, rec, m)
+  if rec.state == 'paid' and m.paid > 0 then
+    redis.call('HINCRBY', stats, 'paid_amount', string.format('%.0f', m.paid))
+  end
+end
