@@ -244,7 +244,9 @@ func (o Options) Explain(ctx context.Context, err error) *Refusal {
 		return r
 	}
 	if found := o.wrongTLS(ctx); found != nil {
-		found.Said = r.Said
+		if found.Said == "" {
+			found.Said = r.Said
+		}
 		return found
 	}
 	return r

@@ -108,42 +108,69 @@ var (
 	plainPort = Refusal{Kind: TLS, Problem: "this port does not speak TLS, and REDIS_URL does", Remedy: "write it without the second s: redis://, redis-sentinel://, redis-cluster://"}
 )
 
-// askTLS is how long wrongTLS waits for the address.
-const askTLS = 2 * time.Second
+// askTLS is how long wrongTLS waits for the address, each time.
+const askTLS = time.Second
 
-// wrongTLS asks the address in the other way than REDIS_URL's, and returns nil
-// where it does not answer to that either.
+// wrongTLS asks the address in the other way than REDIS_URL's, and in the same
+// way, where its answer may have been lost: Redis refuses a client certificate
+// when the client believes that all is well, and is writing. It returns nil where
+// the trouble is none of TLS.
 func (o Options) wrongTLS(ctx context.Context) *Refusal {
 	addr := o.addr()
-	if addr == "" || o.IsZero() {
+	if addr == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTLS)
-	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return nil
-	}
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	_ = conn.SetDeadline(deadline)
-	if o.tlsConfig() != nil {
-		if _, err := fmt.Fprint(conn, "PING\r\n"); err != nil {
-			return nil
-		}
-		first := make([]byte, 1)
-		if _, err := conn.Read(first); err == nil && (first[0] == '+' || first[0] == '-') {
-			r := plainPort
+	cfg := o.tlsConfig()
+	if cfg == nil {
+		// Nothing is sent over this connection, so nothing need be verified.
+		err := ask(ctx, addr, func(ctx context.Context, conn net.Conn) error {
+			return tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx)
+		})
+		if _, alerted := errors.AsType[tls.AlertError](err); err == nil || alerted {
+			r := tlsPort
 			return &r
 		}
 		return nil
 	}
-	// Nothing is sent over this connection, so nothing need be verified.
-	err = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx)
-	var alert tls.AlertError
-	if err == nil || errors.As(err, &alert) {
-		r := tlsPort
+	first := make([]byte, 1)
+	err := ask(ctx, addr, func(_ context.Context, conn net.Conn) error {
+		if _, err := fmt.Fprint(conn, "PING\r\n"); err != nil {
+			return err
+		}
+		_, err := conn.Read(first)
+		return err
+	})
+	if err == nil && (first[0] == '+' || first[0] == '-') {
+		r := plainPort
 		return &r
 	}
+	err = ask(ctx, addr, func(ctx context.Context, conn net.Conn) error {
+		cfg := cfg.Clone()
+		if cfg.ServerName == "" {
+			cfg.ServerName, _, _ = net.SplitHostPort(addr)
+		}
+		_, err := tls.Client(conn, cfg).Read(first) // Redis says nothing by itself but a refusal
+		return err
+	})
+	if err == nil {
+		return nil
+	}
+	if r := unreachable(err); r.Kind == TLS {
+		return r
+	}
 	return nil
+}
+
+// ask connects to addr for a question.
+func ask(ctx context.Context, addr string, question func(context.Context, net.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, askTLS)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	_ = conn.SetDeadline(deadline)
+	return question(ctx, conn)
 }
