@@ -165,8 +165,8 @@ func TestInfo_check(t *testing.T) {
 		text               string
 	}{
 		{"6.2 will do", "redis_version", "6.2.0", "version", OK, "6.2.0"},
-		{"6.0 is too old", "redis_version", "6.0.16", "version", Problem, "upgrade to Redis 6.2 or later"},
-		{"5 is too old", "redis_version", "5.0.7", "version", Problem, "upgrade"},
+		{"6.0 is too old, or a proxy's", "redis_version", "6.0.16", "version", Warning, "older than Redis 6.2"},
+		{"so is 5", "redis_version", "5.0.7", "version", Warning, "older than Redis 6.2"},
 		{"10 is not older than 6", "redis_version", "10.1", "version", OK, "10.1"},
 		{"a version that is no number", "redis_version", "unstable", "version", Warning, `"unstable" is not understood`},
 		{"59 % is fine", "used_memory", "59", "memory", OK, "59 %"},

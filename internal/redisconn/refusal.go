@@ -172,6 +172,8 @@ var refusals = []struct {
 		"Redis has too few replicas in touch to take writes (min-replicas-to-write)", "bring the replicas back, or lower min-replicas-to-write"},
 	{regexp.MustCompile(`max number of clients`), NotYet, "Redis takes no more connections", "raise maxclients, or run fewer workers"},
 	{regexp.MustCompile(`^busy`), NotYet, "a script of another client holds Redis up", "look at \"redis-cli SCRIPT KILL\""},
+	{regexp.MustCompile(`syntax error`), Unsupported,
+		"this Redis is too old", "upgrade to Redis 6.2 or later"},
 	{regexp.MustCompile(`unknown.*command|command.*(disabled|not allowed|forbidden|not support)|not support.*command`), Unsupported,
 		"this Redis does not know a command that is needed", "enable it (no rename-command for it; on a managed service its list of disabled commands), or use another Redis"},
 }

@@ -35,6 +35,7 @@ func TestExplain(t *testing.T) {
 		"ERR unknown command 'EVALSHA', with args beginning with: 'a' '1'":                                                                {Unsupported, "command EVALSHA", false},
 		"ERR unknown command `XADD`, with args beginning with: ":                                                                          {Unsupported, "command XADD", false},
 		"ERR Unknown Redis command called from script script: 1f, on @user_script:1.":                                                     {Unsupported, "enable it", false},
+		"ERR Error running script (call to f_1): @user_script:9: ERR syntax error":                                                        {Unsupported, "upgrade to Redis 6.2", false},
 		"ERR command 'config' is disabled":                                                                                                {Unsupported, "command CONFIG", false},
 		"ERR command 'eval' not support for normal user":                                                                                  {Scripts, "script_check_enable", false},
 		"ERR bad lua script for redis cluster, all the keys that the script uses should be passed using the KEYS array":                   {Scripts, "without the proxy", false},

@@ -16,6 +16,7 @@ redis.call('ZADD', KEYS[4], ARGV[1], id)
 local msg = redis.call('HGET', key, 'msg')
 
 redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', '+inf', 'LIMIT', 0, 1)
+redis.call('ZRANGE', KEYS[4], '-inf', '+inf', 'BYSCORE') -- Redis 6.2
 redis.call('HMGET', key, 'msg', 'state')
 redis.call('LREM', KEYS[3], 0, id)
 redis.call('ZREM', KEYS[4], id)

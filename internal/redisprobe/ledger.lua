@@ -16,6 +16,7 @@ redis.call('PEXPIRE', hash, ARGV[2])
 redis.call('HSETNX', hash, 'n', '1')
 redis.call('HINCRBY', hash, 'n', 1)
 redis.call('HGET', hash, 'n')
+redis.call('HEXISTS', hash, 'n')
 redis.call('HGETALL', hash)
 redis.call('HDEL', hash, 'n')
 local back = redis.call('HMGET', hash, 'token', 'n')
@@ -29,6 +30,9 @@ redis.call('LPOP', list)
 
 redis.call('ZADD', zset, now, 'a')
 redis.call('ZCARD', zset)
+redis.call('ZCOUNT', zset, '-inf', now)
+redis.call('ZSCORE', zset, 'a')
+redis.call('ZMSCORE', zset, 'a') -- Redis 6.2
 redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')
 redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, 1)
 redis.call('ZREM', zset, 'a')
@@ -38,7 +42,7 @@ redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)
 redis.call('XINFO', 'GROUPS', stream)
 local pending = redis.pcall('XPENDING', stream, 'probe')
 if pending.err and not string.find(pending.err, 'NOGROUP', 1, true) then return pending end
-redis.call('XTRIM', stream, 'MAXLEN', 0)
+redis.call('XTRIM', stream, 'MINID', '~', '1') -- Redis 6.2
 
 redis.call('EXISTS', list)
 redis.call('DEL', list, zset, stream)
