@@ -20,6 +20,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/collect"
+	"payscore-collector/internal/connlimit"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/payscore"
@@ -130,7 +131,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	res := result{outcome: early}
 	if early == "" {
 		came := time.Now()
-		defer atWork(req.Context())()
+		defer connlimit.AtWork(req.Context())()
 		res = r.within(d, req, body)
 		r.metrics.observe(d.mchid, time.Since(came))
 	}

@@ -1,8 +1,11 @@
 package notify
 
 import (
+	"net"
 	"net/http"
 	"time"
+
+	"payscore-collector/internal/connlimit"
 )
 
 // NewServer returns a server for a Receiver, with a time-out for every phase: it
@@ -21,7 +24,7 @@ func NewServer(r *Receiver) *http.Server {
 		// it shorter, a notification could meet one that is just being closed.
 		IdleTimeout:    75 * time.Second,
 		MaxHeaderBytes: 16 << 10,
-		ConnContext:    withConn,
+		ConnContext:    connlimit.Context,
 		Protocols:      new(http.Protocols),
 		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 64, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10},
 	}
@@ -29,3 +32,10 @@ func NewServer(r *Receiver) *http.Server {
 	s.Protocols.SetUnencryptedHTTP2(true)
 	return s
 }
+
+// maxConnections is how many may be open.
+const maxConnections = 512
+
+// Limit bounds the connections that l accepts. A connection on which no whole
+// notification has come makes room for a new one.
+func Limit(l net.Listener) net.Listener { return connlimit.Limit(l, maxConnections) }

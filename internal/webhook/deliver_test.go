@@ -100,7 +100,7 @@ func TestProcess(t *testing.T) {
 				t.Errorf("line %d: %v", i, line)
 			}
 		}
-		if attempts[3]["reason"] != "it answered 301" || attempts[4]["reason"] != "the connection was closed before the answer was complete" {
+		if !strings.HasPrefix(attempts[3]["reason"].(string), "it answered 301: it redirects to ") || attempts[4]["reason"] != "the connection was closed before the answer was complete" {
 			t.Errorf("%v %v", attempts[3], attempts[4])
 		}
 		b.clean()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -77,18 +79,28 @@ func (s *Sender) post(ctx context.Context, e ledger.Event, deadline time.Time) a
 	}
 	defer resp.Body.Close()
 	a.status = resp.StatusCode
+	var said []byte
 	if a.status != http.StatusSwitchingProtocols { // whose body no deadline ends
-		_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
+		said, _ = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	}
 	if !a.delivered() {
-		a.reason = "it answered " + strconv.Itoa(a.status)
-		if a.status == http.StatusUnauthorized {
+		a.reason = "it answered " + strconv.Itoa(a.status) + redirect(resp, req.URL)
+		switch {
+		case a.status == http.StatusUnauthorized:
 			a.reason += ": it refuses our signature; is BILLING_WEBHOOK_SECRET the same on both sides, and is the receiver's clock right?"
+		case a.status == http.StatusBadRequest && req.URL.Scheme == "http" && bytes.Contains(bytes.ToUpper(said), []byte("HTTPS")):
+			a.reason += ": " + speaksHTTPS
 		}
 		a.retryAfter = retryAfter(resp, now)
 	}
 	return a
 }
+
+// tlsAlert is in net/http's error where TLS answers a plain request.
+const tlsAlert = `malformed HTTP response "\x15\x03`
+
+// speaksHTTPS: nginx, Apache and Go's server say so themselves to a plain request.
+const speaksHTTPS = "it speaks https, and BILLING_WEBHOOK_URL says http"
 
 // describe says in a few words why there was no answer. It never repeats an
 // error's own text: that has the URL, with what is secret in it, or a piece of
@@ -96,6 +108,9 @@ func (s *Sender) post(ctx context.Context, e ledger.Event, deadline time.Time) a
 func describe(err error) string {
 	var (
 		dns      *net.DNSError
+		unknown  x509.UnknownAuthorityError
+		host     x509.HostnameError
+		invalid  x509.CertificateInvalidError
 		timeout  net.Error
 		cert     *tls.CertificateVerificationError
 		tlsError tls.RecordHeaderError
@@ -113,10 +128,18 @@ func describe(err error) string {
 		return "the host's name could not be resolved"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "the connection was refused"
+	case errors.As(err, &unknown):
+		return "its TLS certificate is signed by an authority that this machine does not know; name a file with the authority's certificate in SSL_CERT_FILE"
+	case errors.As(err, &host):
+		return "its TLS certificate is for another host name than BILLING_WEBHOOK_URL's"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "its TLS certificate has expired, or is not valid yet"
 	case errors.As(err, &cert):
 		return "its TLS certificate cannot be verified"
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return "it speaks http, and the URL says https"
+		return "it speaks http, and BILLING_WEBHOOK_URL says https"
+	case strings.Contains(err.Error(), tlsAlert):
+		return speaksHTTPS
 	case errors.As(err, &tlsError), errors.As(err, &alert):
 		return "TLS could not be agreed on"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):

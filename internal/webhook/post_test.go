@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -160,11 +161,55 @@ func TestPost(t *testing.T) {
 			strings.Replace(raw(t, "xyzzy", false), "http:", "https:", 1) + "/?token=xyzzy": "TLS could not be agreed on",
 			"http://127.0.0.1:" + port(redistest.FreePort(t)) + "/xyzzy":                    "the connection was refused",
 			"http://nowhere.invalid/xyzzy":                                                  "the host's name could not be resolved",
-			untrusted.URL + "/xyzzy":                                                        "its TLS certificate cannot be verified",
-			strings.Replace(plain.URL, "http:", "https:", 1) + "/?token=xyzzy":              "it speaks http, and the URL says https",
+			untrusted.URL + "/xyzzy":                                                        "its TLS certificate is signed by an authority that this machine does not know; name a file with the authority's certificate in SSL_CERT_FILE",
+			strings.Replace(plain.URL, "http:", "https:", 1) + "/?token=xyzzy":              "it speaks http, and BILLING_WEBHOOK_URL says https",
 		} {
 			if a := newSender(t, url).try(t, plenty); a.reason != want || a.status != 0 {
 				t.Errorf("%s: %+v", url, a)
+			}
+		}
+	})
+
+	t.Run("a plain request to a TLS port is told", func(t *testing.T) {
+		t.Parallel()
+		secure := httptest.NewTLSServer(http.NotFoundHandler())
+		secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+		defer secure.Close()
+		for url, status := range map[string]int{
+			strings.Replace(secure.URL, "https:", "http:", 1): 400, // Go's own words
+			raw(t, "HTTP/1.1 400 Bad Request\r\nContent-Length: 54\r\n\r\n<h1>The plain HTTP request was sent to HTTPS port</h1>", false): 400,
+			raw(t, "\x15\x03\x01\x00\x02\x02\x0a", false): 0,
+		} {
+			a := newSender(t, url).try(t, plenty)
+			if a.status != status || !strings.HasSuffix(a.reason, "it speaks https, and BILLING_WEBHOOK_URL says http") {
+				t.Errorf("%+v", a)
+			}
+		}
+		bad := raw(t, "HTTP/1.1 400 Bad Request\r\nContent-Length: 5\r\n\r\nwhat?", false)
+		if a := newSender(t, bad).try(t, plenty); a.reason != "it answered 400" {
+			t.Errorf("%+v", a)
+		}
+	})
+
+	t.Run("where a redirect leads is told, without what may be secret", func(t *testing.T) {
+		t.Parallel()
+		for _, tc := range []struct{ location, want string }{
+			{"/hook/xyzzy-secret/?token=xyzzy-token", "http://HOST with a slash at the end of the path, which is not followed"},
+			{"https://www.billing.example/hook/xyzzy-secret?token=xyzzy-token", "https://www.billing.example with the same path, which is not followed"},
+			{"https://u:xyzzy-pass@billing.example:8443/v2/xyzzy-secret/in#xyzzy-token", "https://billing.example:8443/v2/…/in, which is not followed"},
+			{"/login/xyzzy-token", "http://HOST/login/…, which is not followed"},
+			{"https://bil\u202eling.example/%1B[31m" + strings.Repeat("long", 100), "https://bil?ling.example/%1b[31mlong"},
+			{"", "it redirects, and does not say where to"},
+			{"mailto:x", "it redirects, and does not say where to"},
+		} {
+			for _, status := range []int{301, 302, 303, 307, 308} {
+				url := raw(t, fmt.Sprintf("HTTP/1.1 %d No\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n", status, tc.location), false)
+				a := newSender(t, strings.Replace(url, "http://", "http://u:xyzzy-pass@", 1)+"/hook/xyzzy-secret?token=xyzzy-token").try(t, plenty)
+				want := strings.ReplaceAll(tc.want, "HOST", strings.TrimPrefix(url, "http://"))
+				if a.status != status || !strings.HasPrefix(a.reason, fmt.Sprintf("it answered %d: it redirects", status)) ||
+					!strings.Contains(strings.ToLower(a.reason), strings.ToLower(want)) || strings.Contains(a.reason, "xyzzy") || len(a.reason) > 400 {
+					t.Errorf("%+v\nwant %s", a, want)
+				}
 			}
 		}
 	})

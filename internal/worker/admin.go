@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/connlimit"
 )
 
 // admin serves health and metrics on ADMIN_ADDR:
@@ -27,6 +28,9 @@ type admin struct {
 	listener net.Listener
 	done     chan struct{}
 }
+
+// adminConnections is how many may be open.
+const adminConnections = 256
 
 func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, presence *presence, log zerolog.Logger) (*admin, error) {
 	if cfg.AdminAddr == "" {
@@ -57,7 +61,7 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 			}
 		}
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+	mux.Handle("GET /metrics", promhttp.HandlerFor(&sharedGatherer{from: reg}, promhttp.HandlerOpts{
 		// What can be told is told, when Redis is away and the ledger's own
 		// metrics are not to be had.
 		ErrorHandling: promhttp.ContinueOnError,
@@ -65,7 +69,11 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 	a := &admin{
 		listener: l, done: make(chan struct{}),
 		server: &http.Server{
-			Handler:           mux,
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer connlimit.AtWork(r.Context())()
+				mux.ServeHTTP(w, r)
+			}),
+			ConnContext:       connlimit.Context,
 			ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 			WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 			MaxHeaderBytes: 16 << 10,
@@ -73,7 +81,7 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 	}
 	go func() {
 		defer close(a.done)
-		if err := a.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := a.server.Serve(connlimit.Limit(l, adminConnections)); !errors.Is(err, http.ErrServerClosed) {
 			log.Error().Err(err).Msg("health and metrics are not served any more")
 		}
 	}()

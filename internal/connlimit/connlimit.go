@@ -1,4 +1,6 @@
-package notify
+// Package connlimit bounds the connections of a listener in such a way that idle and
+// slow strangers keep nobody out.
+package connlimit
 
 import (
 	"context"
@@ -8,20 +10,18 @@ import (
 	"time"
 )
 
-// maxConnections is how many may be open. Without a bound a flood could use up the
-// process's files, and so the calls to WeChat Pay and to Redis as well.
-const maxConnections = 512
-
-// Limit bounds the connections that l accepts. When all are taken, a new one takes
-// the place of one on which no whole notification has come: of the address that
-// has most, the one that has been open for longest. So no number of idle or slow
-// strangers keeps a notification waiting.
-func Limit(l net.Listener) net.Listener {
-	return &limiter{Listener: l, open: map[*conn]struct{}{}}
+// Limit bounds the connections that l accepts to most. Without a bound a flood
+// could use up the process's files, and so the calls to WeChat Pay and to Redis as
+// well. When all are taken, a new one takes the place of one on which no request is
+// worked on: of the address that has most, the one that has been open for longest.
+func Limit(l net.Listener, most int) net.Listener {
+	return &limiter{Listener: l, most: most, open: map[*conn]struct{}{}}
 }
 
 type limiter struct {
 	net.Listener
+	most int
+
 	mu   sync.Mutex
 	open map[*conn]struct{}
 }
@@ -31,7 +31,7 @@ type conn struct {
 	limiter *limiter
 	host    string
 	since   time.Time
-	working atomic.Int32 // notifications that have come whole and have no answer yet
+	working atomic.Int32 // calls of AtWork that are not done
 }
 
 // Accept implements net.Listener.
@@ -47,7 +47,7 @@ func (l *limiter) Accept() (net.Conn, error) {
 		}
 		c := &conn{Conn: accepted, limiter: l, host: host, since: time.Now()}
 		l.mu.Lock()
-		full := len(l.open) >= maxConnections
+		full := len(l.open) >= l.most
 		victim := c
 		if full {
 			if v := l.victim(); v != nil {
@@ -95,13 +95,14 @@ func (c *conn) Close() error {
 
 type connKey struct{}
 
-func withConn(ctx context.Context, c net.Conn) context.Context {
+// Context is a server's ConnContext, which AtWork needs.
+func Context(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// atWork keeps a request's connection from being closed for a new one, until done
-// is called.
-func atWork(ctx context.Context) (done func()) {
+// AtWork keeps the connection of a request with the given context from being closed
+// for a new one, until done is called.
+func AtWork(ctx context.Context) (done func()) {
 	c, ok := ctx.Value(connKey{}).(*conn)
 	if !ok {
 		return func() {}
