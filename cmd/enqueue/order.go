@@ -92,7 +92,7 @@ func (c orderCommand) run(ctx context.Context, p process, s config.ClientSetting
 	if c.Wait.on {
 		w := waiter{r: r, limit: c.Wait.limit, get: func(ctx context.Context, pl tasks.Payload) (ledger.Order, error) {
 			return ledger.New(client, pl.MchID).Get(ctx, pl.OutOrderNo)
-		}}
+		}, situation: situationIn(client)}
 		if !w.run(ctx, wait) {
 			status = exitFailed
 		}

@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/redis/go-redis/v9"
 
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/status"
 	"payscore-collector/tasks"
 )
 
@@ -47,6 +50,12 @@ const (
 	// that fail.
 	lookTime = 5 * time.Second
 	sayEvery = 30 * time.Second
+	// whyAfter is how long orders are waited for before it is said why they do not
+	// end; whyEvery is between further looks for a reason. A due time that is less
+	// than whyLeast away is how work goes.
+	whyAfter = time.Second
+	whyEvery = 10 * time.Second
+	whyLeast = 30 * time.Second
 )
 
 // waiter waits for orders to end.
@@ -54,7 +63,18 @@ type waiter struct {
 	r     *reporter
 	limit time.Duration // 0: none
 	get   func(context.Context, tasks.Payload) (ledger.Order, error)
-	said  time.Time // when it last complained
+	// situation is why a merchant's orders are not collected; nil: it is not told.
+	situation func(ctx context.Context, mchid string) (explain.Situation, error)
+
+	said time.Time // when it last complained
+	told map[waitReason]bool
+}
+
+// waitReason is why an order does not end yet: each is told once.
+type waitReason struct {
+	pl    tasks.Payload
+	code  explain.Code
+	until int64 // Unix seconds of when a due time or a window comes
 }
 
 // ending is how an order ended, as JSON. The names are part of the interface.
@@ -63,6 +83,13 @@ type ending struct {
 	OutOrderNo string      `json:"out_order_no"`
 	State      tasks.State `json:"state"`
 	Reason     string      `json:"reason,omitempty"`
+}
+
+// situationIn reads merchants' situations from Redis.
+func situationIn(client redis.UniversalClient) func(context.Context, string) (explain.Situation, error) {
+	return func(ctx context.Context, mchid string) (explain.Situation, error) {
+		return status.Read(ctx, client, ledger.New(client, mchid), status.Trouble(ctx, client))
+	}
 }
 
 // run prints how each order ended, when it has. It reports whether all have,
@@ -74,21 +101,30 @@ func (w *waiter) run(ctx context.Context, orders []tasks.Payload) bool {
 		defer cancel()
 	}
 	open, gone := unique(orders), false
+	why := time.Now().Add(whyAfter)
 	for pause := firstLook; ; pause = min(pause*5/4, laterLook) {
 		var still []tasks.Payload
+		var waiting []ledger.Order
 		for _, pl := range open {
-			ended, err := w.look(ctx, pl)
+			o, ended, err := w.look(ctx, pl)
 			switch {
 			case errors.Is(err, ledger.ErrNotFound):
 				gone = true
 				w.r.say("%s: %v any more", pl.OutOrderNo, err)
 			case !ended:
 				still = append(still, pl)
+				if err == nil {
+					waiting = append(waiting, o)
+				}
 			}
 		}
 		open = still
 		if len(open) == 0 {
 			return !gone
+		}
+		if time.Now().After(why) {
+			w.tellWhy(ctx, waiting)
+			why = time.Now().Add(whyEvery)
 		}
 		select {
 		case <-ctx.Done():
@@ -99,13 +135,13 @@ func (w *waiter) run(ctx context.Context, orders []tasks.Payload) bool {
 	}
 }
 
-func (w *waiter) look(ctx context.Context, pl tasks.Payload) (ended bool, err error) {
+func (w *waiter) look(ctx context.Context, pl tasks.Payload) (o ledger.Order, ended bool, err error) {
 	if ctx.Err() != nil {
-		return false, nil
+		return o, false, nil
 	}
 	get, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	o, err := w.get(get, pl)
+	o, err = w.get(get, pl)
 	if err != nil {
 		if !errors.Is(err, ledger.ErrNotFound) && ctx.Err() == nil && time.Since(w.said) >= sayEvery {
 			w.said = time.Now()
@@ -115,10 +151,10 @@ func (w *waiter) look(ctx context.Context, pl tasks.Payload) (ended bool, err er
 				w.r.say("Redis fails (%v); still waiting", err)
 			}
 		}
-		return false, err
+		return o, false, err
 	}
 	if o.State.Open() {
-		return false, nil
+		return o, false, nil
 	}
 	if w.r.asJSON {
 		w.r.json(ending{o.MchID, o.OutOrderNo, o.State, o.Reason})
@@ -126,7 +162,63 @@ func (w *waiter) look(ctx context.Context, pl tasks.Payload) (ended bool, err er
 		w.r.line("%s", strings.TrimSpace(o.OutOrderNo+" "+string(o.State)+" "+strings.ReplaceAll(o.Reason, "\n", "; ")))
 	}
 	w.r.flush()
-	return true, nil
+	return o, true, nil
+}
+
+// tellWhy says of each order what keeps it from being collected, and when that begins,
+// as far as it was not said before. A look that fails is left to the next one.
+func (w *waiter) tellWhy(ctx context.Context, orders []ledger.Order) {
+	if w.situation == nil || ctx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	situations := map[string]explain.Situation{}
+	said := map[string][]string{} // the orders that wait, by why
+	var list []string
+	for _, o := range orders {
+		s, ok := situations[o.MchID]
+		if !ok {
+			var err error
+			if s, err = w.situation(ctx, o.MchID); err != nil {
+				return
+			}
+			situations[o.MchID] = s
+		}
+		teller := explain.Teller{Now: s.Holds.Now, Zone: tasks.China}
+		if s.Window.Location != nil {
+			teller.Zone = s.Window.Location
+		}
+		for _, c := range teller.WhyOrder(s, o) {
+			why := waitReason{pl: tasks.Payload{MchID: o.MchID, OutOrderNo: o.OutOrderNo}, code: c.Code}
+			if c.Code == explain.NotDue || c.Code == explain.OutsideWindow {
+				why.until = c.Until.Unix()
+			}
+			if w.told[why] || c.Code == explain.NotDue && c.Until.Sub(s.Holds.Now) < whyLeast {
+				continue
+			}
+			if w.told == nil {
+				w.told = map[waitReason]bool{}
+			}
+			w.told[why] = true
+			if said[c.Words] == nil {
+				list = append(list, c.Words)
+			}
+			said[c.Words] = append(said[c.Words], o.OutOrderNo)
+		}
+	}
+	for _, words := range list {
+		w.r.say("still waiting for %s: %s", someOf(said[words]), words)
+	}
+}
+
+// someOf names orders, and of many a few.
+func someOf(numbers []string) string {
+	const most = 5
+	if more := len(numbers) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(numbers[:most], ", "), more)
+	}
+	return strings.Join(numbers, ", ")
 }
 
 func (w *waiter) giveUp(why error, open []tasks.Payload) {

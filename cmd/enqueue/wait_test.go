@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
@@ -103,6 +104,68 @@ func TestWaiter(t *testing.T) {
 		}
 		wantRun(t, out, 0, nil, "A1: there is no such order in the ledger any more")
 	})
+}
+
+// At night, or where something else keeps an order from being collected, it is said
+// once, and the exit status stays what it was.
+func TestOrder_WaitSaysWhenCollectingBegins(t *testing.T) {
+	pr, server := newProgram(t)
+	l := ledger.New(server.Client, mchid)
+	from := time.Now().In(tasks.China).Add(2 * time.Hour)
+	window := from.Format("15:04") + "-" + from.Add(time.Hour).Format("15:04")
+	err := l.Beat(t.Context(), "w1", time.Minute, ledger.Settings{CollectWindow: window, Timezone: "Asia/Shanghai"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr buffer
+	done := make(chan int, 1)
+	go func() { done <- pr.runInto(t.Context(), &stdout, &stderr, "order", "A1", "A2", "--wait=1m") }()
+	opens := from.Format("2006-01-02 15:04:00 Asia/Shanghai")
+	eventually(t, "the reason", func() bool {
+		return strings.Contains(stderr.String(), "still waiting for A1, A2: it is outside the collection window ("+window+" Asia/Shanghai); the window opens at "+opens)
+	})
+	endOrder(t, server, "A1", tasks.Paid, "")
+	endOrder(t, server, "A2", tasks.Paid, "")
+	wantRun(t, ran{<-done, stdout.String(), stderr.String()}, 0, []string{"A1 accepted", "A2 accepted", "A1 paid", "A2 paid"}, "the window opens at "+opens)
+	if n := strings.Count(stderr.String(), "still waiting"); n != 1 {
+		t.Errorf("it is said %d times:\n%s", n, stderr.String())
+	}
+}
+
+func TestWaiter_TellsEachReasonOnce(t *testing.T) {
+	now := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
+	order := func(no string, due time.Time) ledger.Order {
+		return ledger.Order{MchID: mchid, OutOrderNo: no, State: tasks.Queued, Next: ledger.Collect, NextDueAt: due}
+	}
+	situation := explain.Situation{MchID: mchid, Workers: 1, Work: true, Holds: ledger.Holds{Now: now}}
+	var stderr buffer
+	p := process{}
+	p.Name, p.Stdout, p.Stderr = "enqueue", &buffer{}, &stderr
+	w := waiter{r: newReporter(p, false), situation: func(context.Context, string) (explain.Situation, error) { return situation, nil }}
+	tell := func(orders ...ledger.Order) string {
+		before := len(stderr.String())
+		w.tellWhy(t.Context(), orders)
+		return stderr.String()[before:]
+	}
+	soon, later := order("SOON", now.Add(10*time.Second)), order("LATER", now.Add(time.Hour))
+	want := "enqueue: still waiting for LATER: it is not due before 2026-11-20 13:00:00 Asia/Shanghai (in 60 minutes): billing asked for that time\n"
+	if got := tell(soon, later); got != want {
+		t.Errorf("at first %q, want %q", got, want)
+	}
+	if got := tell(soon, later); got != "" {
+		t.Errorf("it says once more %q", got)
+	}
+	situation.Holds.Merchant = ledger.Hold{Kind: ledger.HoldDown, Since: now, NextProbe: now.Add(5 * time.Second)}
+	var many []ledger.Order
+	for _, no := range strings.Split("A B C D E F G", " ") {
+		many = append(many, order(no, now))
+	}
+	if got := tell(many...); !strings.HasPrefix(got, "enqueue: still waiting for A, B, C, D, E and 2 more: calls are stopped since") {
+		t.Errorf("of many: %q", got)
+	}
+	if got := tell(append(many, soon)...); !strings.HasPrefix(got, "enqueue: still waiting for SOON: calls are stopped") || strings.Count(got, "\n") != 1 {
+		t.Errorf("of one that is new: %q", got)
+	}
 }
 
 func TestWaitFlag(t *testing.T) {
