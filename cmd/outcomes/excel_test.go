@@ -60,7 +60,7 @@ func excelCell(t *testing.T, s string) string {
 var awkward = ledger.Order{
 	MchID: "0019000001", OutOrderNo: "000123", AppID: "wx1", ServiceID: "00002005000000000000000000000001", State: tasks.Withdrawn,
 	Reason: "=1+1, 用户已付款", OrderID: "10000000000000000244", TransactionID: "4200020261127000000000024401", PaidType: "MCH",
-	TotalAmount: ptr[int64](123456), PaidAmount: ptr[int64](5), OpenedAt: time.Date(2026, 11, 20, 18, 30, 0, 0, time.UTC),
+	TotalAmount: ptr[int64](123456), PaidAmount: ptr[int64](5), BillingAmount: ptr[int64](123400), OpenedAt: time.Date(2026, 11, 20, 18, 30, 0, 0, time.UTC),
 	LastError: &ledger.LastError{HTTPStatus: 403, Code: "TRADE_ERROR", DetailCode: "0271316574", Message: "12345678901234567890", RequestID: "0801E3-271316574"},
 	Sync:      &ledger.Sync{State: ledger.SyncDone, Calls: 2},
 }
@@ -92,7 +92,7 @@ func TestExcel(t *testing.T) {
 		"mchid": "0019000001", "out_order_no": "000123", "appid": "wx1", "service_id": "00002005000000000000000000000001",
 		"state": "withdrawn", "reason": "'=1+1, 用户已付款", "order_id": "10000000000000000244",
 		"transaction_id": "4200020261127000000000024401", "paid_type": "MCH",
-		"total_amount (yuan)": "1234.56", "paid_amount (yuan)": "0.05",
+		"total_amount (yuan)": "1234.56", "paid_amount (yuan)": "0.05", "billing_amount (yuan)": "1234",
 		"attempts": "0", "collect_calls": "0", "query_calls": "0", "opened_at (Asia/Shanghai)": "2026-11-21 02:30:00",
 		"last_error.http_status": "403", "last_error.code": "TRADE_ERROR", "last_error.detail_code": "0271316574",
 		"last_error.message": "12345678901234567890", "last_error.request_id": "0801E3-271316574",

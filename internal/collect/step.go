@@ -238,7 +238,7 @@ func (s *step) write(ctx context.Context, set ledger.Settlement, last payscore.R
 		set.At = s.now()
 		res, err := s.ledger.Settle(ctx, s.claim, set)
 		if err == nil {
-			s.settled(set, last, res)
+			s.settled(ctx, set, last, res)
 			return nil
 		}
 		if !pause(ctx, nil, min(try*100*time.Millisecond, time.Second)) {
@@ -250,7 +250,7 @@ func (s *step) write(ctx context.Context, set ledger.Settlement, last payscore.R
 }
 
 // settled says what a settlement did, once, and loudly where it matters.
-func (s *step) settled(set ledger.Settlement, last payscore.Reply, res ledger.SettleResult) {
+func (s *step) settled(ctx context.Context, set ledger.Settlement, last payscore.Reply, res ledger.SettleResult) {
 	log := s.Collector.log.With().Str(logging.FieldOutOrderNo, s.claim.Order.OutOrderNo).Logger()
 	code := res.Code
 	if code == ledger.Repeat { // the first answer was lost
@@ -274,7 +274,7 @@ func (s *step) settled(set ledger.Settlement, last payscore.Reply, res ledger.Se
 		}
 	}
 	s.news(s.claim.Order.OutOrderNo, last.Call, set.Facts, res.News)
-	s.gateChanged(res.Gate, last)
+	s.gateChanged(ctx, res.Gate, last)
 }
 
 // endedBefore: the order's end came from another side while the call was under
@@ -309,7 +309,7 @@ func (s *step) synced(log zerolog.Logger, set ledger.Settlement) {
 	s.metrics.Syncs.WithLabelValues(s.ledger.MchID(), string(set.Sync)).Inc()
 }
 
-func (s *step) gateChanged(change ledger.GateChange, last payscore.Reply) {
+func (s *step) gateChanged(ctx context.Context, change ledger.GateChange, last payscore.Reply) {
 	switch change {
 	case ledger.GateClosed:
 		if last.Scope == payscore.ScopeService {
@@ -329,7 +329,11 @@ func (s *step) gateChanged(change ledger.GateChange, last payscore.Reply) {
 		s.valve.open()
 		s.Collector.log.Warn().Msg("calls to WeChat Pay work again; collecting goes on")
 	case ledger.GateSlowed:
-		s.Collector.log.Warn().Str(logging.FieldCode, last.Code).Msg("WeChat Pay throttles this merchant; its rate is halved, and comes back within a minute")
+		line := s.Collector.log.Warn().Str(logging.FieldCode, last.Code)
+		if holds, err := s.ledger.Holds(ctx); err == nil {
+			line.Float64(logging.FieldRate, s.Rate*holds.Share)
+		}
+		line.Msg("WeChat Pay throttles this merchant; its rate is halved, and comes back within a minute")
 	}
 }
 

@@ -227,8 +227,8 @@ func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
 }
 
 // housekeeping sees to what asynq forgets: queues are not registered again
-// after Redis was lost, and a paused queue stays paused until somebody
-// remembers.
+// after Redis was lost, and a paused queue stays paused until it is resumed. The
+// worker's presence logs the pause.
 func (s *Sweeper) housekeeping(ctx context.Context, keys queueKeys) {
 	mchid := s.ledger.MchID()
 	if err := s.producer.Introduce(ctx, mchid); err != nil {
@@ -236,15 +236,7 @@ func (s *Sweeper) housekeeping(ctx context.Context, keys queueKeys) {
 	}
 	_ = s.rdb.SAdd(ctx, asynqQueues, tasks.QueueName(mchid)).Err()
 	s.retain(ctx)
-	since, err := s.rdb.Get(ctx, keys.paused).Int64()
-	switch {
-	case errors.Is(err, redis.Nil):
-		s.metrics.Paused.WithLabelValues(mchid).Set(0)
-		return
-	case err != nil:
-		return
+	if paused, err := s.rdb.Exists(ctx, keys.paused).Result(); err == nil {
+		s.metrics.Paused.WithLabelValues(mchid).Set(float64(paused))
 	}
-	s.metrics.Paused.WithLabelValues(mchid).Set(1)
-	s.log.Warn().Time("paused_at", time.Unix(since, 0)).
-		Msg("the merchant's queue is paused: nothing is collected until somebody resumes it (redis-cli DEL '" + keys.paused + "')")
 }

@@ -351,14 +351,14 @@ func TestSweepStuckTasks(t *testing.T) {
 func TestSweepHousekeeping(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
-	t.Run("a queue that somebody paused is said at every sweep", func(t *testing.T) {
+	t.Run("a paused queue shows in the metric", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv)
 		queue := tasks.QueueName(b.ledger.MchID())
 		paused := b.metrics.Paused.WithLabelValues(b.ledger.MchID())
 		inspector := asynq.NewInspectorFromRedisClient(b.rdb)
 		b.sweep()
-		if b.value(paused) != 0 || strings.Contains(b.logs.String(), "paused") {
+		if b.value(paused) != 0 {
 			t.Error("a queue that is not paused is called so")
 		}
 		if err := inspector.PauseQueue(queue); err != nil {
@@ -366,8 +366,8 @@ func TestSweepHousekeeping(t *testing.T) {
 		}
 		b.nextSweep()
 		b.sweep()
-		if log := b.logs.String(); b.value(paused) != 1 || !strings.Contains(log, "paused") || !strings.Contains(log, queue) {
-			t.Errorf("metric %v, log %s", b.value(paused), log)
+		if b.value(paused) != 1 {
+			t.Error("the metric does not show it")
 		}
 		if err := inspector.UnpauseQueue(queue); err != nil {
 			t.Fatal(err)

@@ -36,6 +36,7 @@ const (
 	FieldConsumer   = "consumer"     // member of that group
 	FieldEvent      = "event"        // what happened, a stable snake_case name that alerts, tests and the runbook go by
 	FieldCause      = "cause"        // code of what keeps a merchant's orders from being collected
+	FieldRate       = "rate"         // calls a second that a merchant has now
 	FieldDatabase   = "database"     // host:port/name of a PostgreSQL database
 	FieldEvents     = "events"       // how many were written
 	FieldKnown      = "known"        // how many were there already
