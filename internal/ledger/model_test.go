@@ -317,7 +317,7 @@ func (m *model) Settle(t *rapid.T) {
 		var news []ledger.News
 		if f.Paid != nil || f.Payments != nil {
 			var money bool
-			if news, money = m.aside(c.no, f, false, done); money && o.open() && !o.lease {
+			if news, money = m.aside(c.no, f, done); money && o.open() && !o.lease {
 				o.next = ledger.Recheck
 			}
 		}
@@ -327,7 +327,7 @@ func (m *model) Settle(t *rapid.T) {
 	o.entries++
 	o.token, o.lease, o.live, o.doing, o.done, o.collectedAhead = "", false, false, "", c.Token, false
 	if o.life != c.life {
-		news, money := m.aside(c.no, f, true, done)
+		news, money := m.aside(c.no, f, done)
 		if money && o.open() {
 			o.next = ledger.Recheck
 		}
@@ -336,7 +336,7 @@ func (m *model) Settle(t *rapid.T) {
 	}
 	syncing := c.sync && o.state == "withdrawn" && o.sync == "pending"
 	if !o.open() && !syncing {
-		news, _ := m.aside(c.no, f, true, done)
+		news, _ := m.aside(c.no, f, done)
 		answers(ledger.HasEnded, news)
 		return
 	}

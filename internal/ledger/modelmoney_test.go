@@ -212,9 +212,9 @@ func (o *modelOrder) beside(h *modelHeard) (kind string) {
 
 // aside is aside of settle.lua: a message about an order that its step does not
 // settle.
-func (m *model) aside(no string, f ledger.Facts, fresh, done bool) (news []ledger.News, money bool) {
+func (m *model) aside(no string, f ledger.Facts, done bool) (news []ledger.News, money bool) {
 	o := m.orders[no]
-	h := o.hear(f, fresh, done)
+	h := o.hear(f, false, done)
 	kind := ""
 	if o.open() && h.anew {
 		kind = "attempted"

@@ -67,6 +67,7 @@ if token == s.token then return { 'repeat', now, did, told, stood, first } end
 -- aside writes what was learnt of an order that this step does not settle: it has
 -- ended, or another step does. It returns the news, and whether money has come in.
 local function aside(call)
+  s.fresh = nil -- a later message may have come meanwhile
   local m = heard(r, s, now)
   local kind
   if OPEN[r.state] then
@@ -83,7 +84,6 @@ end
 local call = { s.call, s.verdict, s.code, s.detail }
 if r.token ~= s.token then
   local news = ''
-  s.fresh = nil -- the lease may have been lost long ago
   if r.state and (s.paid or s.payments) then
     local money
     news, money = aside(call)
