@@ -170,10 +170,11 @@ func (p Policy) owed(s ledger.Settlement, o ledger.Snapshot, plan ledger.Plan, n
 }
 
 // onceMore has an order collected again after trouble, as soon as it may be;
-// after several failures in a row, when the schedule says.
+// after several failures in a row, after the time that the schedule says. It keeps
+// its place in the schedule: the user has not declined.
 func (p Policy) onceMore(s *ledger.Settlement, o ledger.Snapshot, now time.Time) {
 	if o.Fails > int64(len(backoff)) {
-		p.schedule(s, o, now)
+		p.inPlace(s, o, now)
 		return
 	}
 	s.Next, s.Due = ledger.Recheck, p.collectable(now, o)
@@ -240,7 +241,7 @@ func (p Policy) afterTrouble(s *ledger.Settlement, o ledger.Snapshot, plan ledge
 		s.Next = ledger.Recheck
 	case r.Verdict == payscore.Throttled:
 		if o.Fails = s.Fails; o.Fails > int64(len(backoff)) {
-			p.schedule(s, o, now)
+			p.inPlace(s, o, now)
 			return
 		}
 		s.Next, s.Due = ledger.Recheck, p.collectable(s.Due, o)
@@ -288,10 +289,16 @@ func (p Policy) confirmOn(s *ledger.Settlement, o ledger.Snapshot, now time.Time
 	p.schedule(s, o, now)
 }
 
-// schedule puts the order's next attempt at its place in the schedule.
+// schedule puts the order's next attempt at its place in the schedule, and moves it
+// on to the next place.
 func (p Policy) schedule(s *ledger.Settlement, o ledger.Snapshot, now time.Time) {
-	step := p.Schedule[min(o.Declines, int64(len(p.Schedule)-1))]
+	p.inPlace(s, o, now)
 	s.Declines = o.Declines + 1
+}
+
+// inPlace is schedule for an order that keeps its place.
+func (p Policy) inPlace(s *ledger.Settlement, o ledger.Snapshot, now time.Time) {
+	step := p.Schedule[min(o.Declines, int64(len(p.Schedule)-1))]
 	s.Next, s.Due = ledger.Recheck, p.collectable(now.Add(p.jitter(step)), o)
 }
 

@@ -162,10 +162,10 @@ func checkSettlement(w world, s ledger.Settlement) string {
 		return "a call that was made is not counted"
 	case trouble && s.AddAttempts != 0:
 		return "trouble used up an attempt"
-	case w.reply.Verdict == payscore.Throttled && w.order.Fails >= int64(len(backoff)) && collected && w.reply.Sent:
-		// So many in a row: handed over to the schedule.
 	case trouble && (s.Declines != w.order.Declines || s.Confirms != w.order.Confirms || s.Missing != w.order.Missing):
 		return "trouble moved the order in its schedules"
+	case w.reply.Verdict == payscore.Owed && w.order.Fails > 0 && (w.plan == ledger.Resolve || w.plan == ledger.Final) && s.Declines != w.order.Declines:
+		return "a look after trouble moved the order in the schedule"
 	}
 	// A next collect: one that is planned by this settlement, not one that a
 	// look in trouble merely carries on, which the ledger judges again.

@@ -216,7 +216,7 @@ func TestPolicyNext(t *testing.T) {
 		{"found after it was missing: forgotten", missed(tried()), ledger.Resolve, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck}},
 		{"a good look does not end a row of failed collects: to the schedule", with(tried(), func(o *ledger.Snapshot) { o.Fails = 4 }), ledger.Resolve, queryReply(payscore.Owed),
-			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Declines: 1, Fails: 4}},
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Fails: 4}},
 		{"a good look ends a row of failed looks", with(tried(), func(o *ledger.Snapshot) { o.Fails = 7 }), ledger.Confirm, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: time.Minute, Confirms: 1}},
 		{"trouble when time is over: once more before it is given up", with(overdue(tried()), func(o *ledger.Snapshot) { o.Fails = 1 }), ledger.Final, queryReply(payscore.Owed),
@@ -389,6 +389,122 @@ func TestFacts(t *testing.T) {
 	owed.Order.TotalAmount = 150
 	if f := facts(owed); f.Paid != nil || *f.Total != 150 {
 		t.Errorf("owed: %+v", f)
+	}
+}
+
+// DONE and USER_PAID is final, whatever the sum is: the order is not queried for a
+// month and then called owed.
+func TestDoneOrderEndsWhateverItsAmounts(t *testing.T) {
+	t.Parallel()
+	for _, paid := range []int64{1, 900, 1000, 1100} {
+		o := &payscore.Order{State: "DONE", OrderID: "1", Collection: &payscore.Collection{State: "USER_PAID", TotalAmount: 1000, PaidAmount: paid}}
+		r := queryReply("")
+		r.Order = o
+		r.Verdict, r.Reason = o.Judge()
+		s := testPolicy().Next(tried(), ledger.Recheck, r, noon)
+		if s.State != tasks.Paid || !s.Facts.Done || *s.Facts.Paid != paid || *s.Facts.Total != 1000 {
+			t.Errorf("%d of 1000: %+v", paid, s)
+		}
+	}
+}
+
+// What WeChat Pay has signed about an order makes it known, whether or not it
+// says its own number of it; from then on no unsigned word rejects it.
+func TestKnownOrderIsNotRejectedByAnUnsignedWord(t *testing.T) {
+	t.Parallel()
+	signed := func(r payscore.Reply) payscore.Reply {
+		r.Verified, r.HTTPStatus = true, 200
+		return r
+	}
+	refused := func(code string) payscore.Reply {
+		r := signed(collectReply(payscore.NotCollectable))
+		r.Code, r.Reason, r.HTTPStatus = code, code, 400
+		return r
+	}
+	missing := queryReply(payscore.NotFound)
+	missing.HTTPStatus, missing.Code, missing.Reason = 404, "ORDER_NOT_EXIST", "ORDER_NOT_EXIST"
+	malformed := queryReply(payscore.BadRequest)
+	for name, tt := range map[string]struct {
+		word payscore.Reply
+		want bool
+	}{
+		"a deduction is under way":         {signed(collectReply(payscore.InProgress)), true},
+		"accepted":                         {signed(collectReply(payscore.Accepted)), true},
+		"declined":                         {signed(collectReply(payscore.Declined)), true},
+		"done already":                     {refused("ORDER_DONE"), true},
+		"cancelled":                        {refused("ORDER_CANCELED"), true},
+		"in another state":                 {refused("INVALID_ORDER_STATE"), true},
+		"the order itself":                 {queryReply(payscore.Owed), true},
+		"against a rule":                   {refused("INVALID_REQUEST"), false},
+		"declined, by an unsigned word":    {collectReply(payscore.Declined), false},
+		"under way, by an unsigned word":   {collectReply(payscore.InProgress), false},
+		"throttled":                        {signed(collectReply(payscore.Throttled)), false},
+		"no such order, under a signature": {signed(missing), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, o, now := testPolicy(), fresh(), noon
+			step := func(plan ledger.Plan, r payscore.Reply) ledger.Settlement {
+				s := p.Next(o, plan, r, now)
+				o.State, o.Declines, o.Confirms, o.Fails, o.Missing = s.State, s.Declines, s.Confirms, s.Fails, s.Missing
+				o.Attempts += s.AddAttempts
+				if !s.Collected.IsZero() {
+					o.Collected = s.Collected
+				}
+				o.Known = o.Known || s.Facts.Known || s.Facts.OrderID != ""
+				now = later(now, s.Due)
+				return s
+			}
+			plan := ledger.Collect
+			if tt.word.Call == payscore.CallQuery {
+				plan = ledger.Recheck
+			}
+			s := step(plan, tt.word)
+			if o.Known != tt.want {
+				t.Fatalf("known %t", o.Known)
+			}
+			for i := 0; s.State.Open() && i < 200; i++ {
+				s = step(s.Next, []payscore.Reply{missing, missing, malformed}[i%3])
+			}
+			if rejected := s.State == tasks.Rejected; rejected == tt.want {
+				t.Errorf("%s %s", s.State, s.Reason)
+			}
+		})
+	}
+}
+
+// An outage, however long, moves no order along COLLECT_SCHEDULE: its first real
+// decline finds it where it stood.
+func TestOutageKeepsThePlaceInTheSchedule(t *testing.T) {
+	t.Parallel()
+	r := seeded(t)
+	for range 500 {
+		p, o, now := testPolicy(), fresh(), noon
+		o.Known, o.Declines = true, r.Int64N(3)
+		place, plan := o.Declines, ledger.Collect
+		for range 1 + r.IntN(20) {
+			call := collectReply
+			if plan != ledger.Collect && (plan != ledger.Recheck || r.IntN(2) == 0) {
+				call = queryReply
+			}
+			trouble := []payscore.Verdict{payscore.Unknown, payscore.Unavailable, payscore.Throttled, payscore.MerchantFault}
+			verdict := trouble[r.IntN(len(trouble))]
+			if plan == ledger.Resolve && r.IntN(2) == 0 {
+				call, verdict = queryReply, payscore.Owed // the platform works for a moment
+			}
+			s := p.Next(o, plan, call(verdict), now)
+			o.State, o.Declines, o.Confirms, o.Fails, o.Missing = s.State, s.Declines, s.Confirms, s.Fails, s.Missing
+			if !s.Collected.IsZero() {
+				o.Collected = s.Collected
+			}
+			plan, now = s.Next, later(now, s.Due)
+			if o.Declines != place {
+				t.Fatalf("after a %s that came to %s the order is at place %d, and was at %d", plan, verdict, o.Declines, place)
+			}
+		}
+		if s := p.Next(o, ledger.Recheck, collectReply(payscore.Declined), now); s.Declines != place+1 {
+			t.Fatalf("a decline moves it to %d", s.Declines)
+		}
 	}
 }
 
