@@ -37,7 +37,11 @@ func (g *getCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	return tell(s.out, s.teller(situations), o, situations[0])
+	hooks, err := l.HookWaitOf(ctx, o.OutOrderNo)
+	if err != nil {
+		return fmt.Errorf("read the webhooks of order %s: %w", o.OutOrderNo, err)
+	}
+	return tell(s.out, s.teller(situations), o, situations[0], hooks)
 }
 
 // find looks for the order in every ledger in question. A number is unique

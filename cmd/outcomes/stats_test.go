@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/redistest"
 	"payscore-collector/tasks"
 )
 
@@ -67,4 +69,25 @@ func TestStats(t *testing.T) {
 			wantContains(t, "stdout", o.stdout, "calls are stopped since", "because WeChat Pay refuses the merchant's signature", "the next probe is in ", "no worker has reported")
 		}
 	})
+}
+
+// A full Redis is named as such. That workers cannot report to it does not make them
+// dead.
+func TestStats_OfAFullRedis(t *testing.T) {
+	server := redistest.StartReal(t)
+	s := store{t, server.URL, server.Client}
+	s.open(mchA, "A")
+	s.beat(mchA)
+	s.rdb.HSet(t.Context(), tasks.KeysOf(mchA).Workers(), "seen:w1", "1000 10000 0") // long ago
+	if err := s.rdb.ConfigSet(t.Context(), "maxmemory", "500kb").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"stats"}, {"get", "A"}, {"list", "--state", "queued"}} {
+		o := s.run(args...)
+		o.wantStatus(t, config.ExitOK)
+		wantContains(t, "stdout", o.stdout, "Redis cannot serve: its memory is full")
+		if strings.Contains(o.stdout, "no worker") {
+			t.Errorf("%v takes the workers for dead:\n%s", args, o.stdout)
+		}
+	}
 }

@@ -11,7 +11,7 @@ import (
 
 // tell writes an order for people: what an operator must see to, what is known of
 // it, then its story.
-func tell(w io.Writer, t explain.Teller, o ledger.Order, s explain.Situation) error {
+func tell(w io.Writer, t explain.Teller, o ledger.Order, s explain.Situation, hooks ledger.HookWait) error {
 	for _, text := range t.Alarms(o) {
 		if _, err := fmt.Fprintf(w, "!! %s\n\n", text); err != nil {
 			return err
@@ -57,6 +57,7 @@ func tell(w io.Writer, t explain.Teller, o ledger.Order, s explain.Situation) er
 		g.add(name, words)
 		name = ""
 	}
+	field("webhook", t.Webhook(hooks))
 	if e := o.LastError; e != nil && o.State != tasks.Paid {
 		field("last error", t.LastError(o))
 		if e.RequestID != "" {

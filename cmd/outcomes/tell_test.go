@@ -57,6 +57,7 @@ func TestTell(t *testing.T) {
 	for name, c := range map[string]struct {
 		order ledger.Order
 		in    explain.Situation
+		hooks ledger.HookWait
 	}{
 		"paid after a refusal": {
 			order: ledger.Order{
@@ -170,6 +171,7 @@ func TestTell(t *testing.T) {
 				MchID: mchA, OutOrderNo: "NO", AppID: "wx1", ServiceID: "500001", State: tasks.Rejected, Reason: "not_completed",
 				OpenedAt: ago(0), EndedAt: now,
 			},
+			hooks: ledger.HookWait{Ends: 1, Since: ago(time.Minute), Failures: 3, Next: now.Add(time.Minute)},
 		},
 		"given up, reopened, withdrawn, and paid all the same": {
 			order: ledger.Order{
@@ -192,7 +194,7 @@ func TestTell(t *testing.T) {
 			if name != "paid in part, and no worker runs" {
 				c.in.Workers = 1
 			}
-			if err := tell(&b, explain.Teller{Now: now, Zone: shanghai}, c.order, c.in); err != nil {
+			if err := tell(&b, explain.Teller{Now: now, Zone: shanghai}, c.order, c.in, c.hooks); err != nil {
 				t.Fatal(err)
 			}
 			golden(t, filepath.Join("tell", fileName.Replace(name)), b.String())
@@ -230,7 +232,7 @@ func TestTell_Sync(t *testing.T) {
 				o.NextDueAt, o.Next = now.Add(time.Minute), ledger.Recheck
 			}
 			var b bytes.Buffer
-			if err := tell(&b, explain.Teller{Now: now, Zone: shanghai}, o, explain.Situation{}); err != nil {
+			if err := tell(&b, explain.Teller{Now: now, Zone: shanghai}, o, explain.Situation{}, ledger.HookWait{}); err != nil {
 				t.Fatal(err)
 			}
 			// The reason is billing's own words, whatever they look like.

@@ -153,6 +153,7 @@ var english = phrasebook{
 	attempts:   "answered attempts: %d",
 	overdue:    "overdue: no worker has taken it up",
 
+	webhook:   "billing's receiver has not taken %d of its ends, the oldest of %s; failures in a row: %d, next try %s",
 	notSooner: "not sooner: %s",
 
 	redisRefuses:     "Redis cannot serve: %s",

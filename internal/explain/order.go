@@ -93,6 +93,15 @@ func (t Teller) Sync(o ledger.Order) string {
 	return text
 }
 
+// Webhook says that billing's receiver has not taken an order's ends; empty where it
+// has, or they are on their way.
+func (t Teller) Webhook(w ledger.HookWait) string {
+	if w.Ends == 0 || w.Failures == 0 && t.Now.Sub(w.Since) < hooksLate {
+		return ""
+	}
+	return fmt.Sprintf(t.phrases().webhook, w.Ends, t.WithAge(w.Since), w.Failures, t.Age(w.Next))
+}
+
 // StillOwed is what is left of an order that was paid in part; empty for any other.
 func StillOwed(o ledger.Order) string {
 	owed := o.State.Open() || o.State == tasks.Exhausted

@@ -33,6 +33,7 @@ type phrasebook struct {
 	totalSaid, totalSaidBrief, owedSince                          string // what billing said
 	syncNone, syncTime, syncPaidAt                                string
 	callCounts, syncCount, attempts, overdue                      string
+	webhook                                                       string
 	notSooner                                                     string
 
 	// Causes, see Why.

@@ -170,3 +170,31 @@ func (l *Ledger) HooksWaiting(ctx context.Context) (orders int64, oldest time.Du
 	ms, err := lagScript.Run(ctx, l.rdb, []string{l.keys.HookWaiting()}).Int64()
 	return orders, time.Duration(ms) * time.Millisecond, err
 }
+
+// HookWait are the ends of one order that billing has not taken yet.
+type HookWait struct {
+	Ends     int64     // 0: there are none
+	Since    time.Time // of the oldest of them
+	Failures int64     // of its delivery, in a row
+	Next     time.Time // when its delivery is looked at next
+}
+
+// HookWaitOf returns the ends of an order that billing has not taken yet, in one round
+// trip.
+func (l *Ledger) HookWaitOf(ctx context.Context, no string) (HookWait, error) {
+	pipe := l.rdb.Pipeline()
+	ends, tries := pipe.LLen(ctx, l.keys.Hook(no)), pipe.HMGet(ctx, l.keys.Hooks(), "try:"+no)
+	since, next := pipe.ZMScore(ctx, l.keys.HookWaiting(), no), pipe.ZMScore(ctx, l.keys.HookDue(), no)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return HookWait{}, err
+	}
+	if ends.Val() == 0 {
+		return HookWait{}, nil
+	}
+	w := HookWait{Ends: ends.Val(), Since: time.UnixMilli(int64(since.Val()[0])), Next: time.UnixMilli(int64(next.Val()[0]))}
+	if try, ok := tries.Val()[0].(string); ok {
+		failures, _, _ := strings.Cut(try, " ")
+		w.Failures = atoi(failures)
+	}
+	return w, nil
+}

@@ -134,3 +134,32 @@ func TestSettleHook(t *testing.T) {
 		}
 	})
 }
+
+func TestHookWaitOf(t *testing.T) {
+	s := newSetup(t)
+	wait := func() ledger.HookWait {
+		t.Helper()
+		w, err := s.ledger.HookWaitOf(t.Context(), "A")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	if got := wait(); got != (ledger.HookWait{}) {
+		t.Errorf("of no order: %+v", got)
+	}
+	s.end("A")
+	round := s.handedOut("A")
+	if got := wait(); got.Ends != 1 || got.Failures != 0 || time.Since(got.Since).Abs() > time.Minute {
+		t.Errorf("before its delivery: %+v", got)
+	}
+	c := s.claimHook("A", "mine", round)
+	s.settleHook(ledger.HookSettlement{OutOrderNo: "A", Token: "mine", EntryID: c.EntryID, Failed: true, Wait: time.Hour})
+	if got := wait(); got.Ends != 1 || got.Failures != 1 || time.Until(got.Next) < 50*time.Minute {
+		t.Errorf("after a failure: %+v", got)
+	}
+	s.settleHook(ledger.HookSettlement{OutOrderNo: "A", Token: "mine", EntryID: c.EntryID, Done: true})
+	if got := wait(); got != (ledger.HookWait{}) {
+		t.Errorf("delivered: %+v", got)
+	}
+}
