@@ -4,6 +4,7 @@ package redistest
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -154,8 +155,17 @@ func NoLeaks() []goleak.Option {
 	return []goleak.Option{goleak.IgnoreAnyFunction(server + "(*Server).servePeer"), goleak.IgnoreAnyFunction(server + "readArray")}
 }
 
-// FreePort returns a port of the loopback interface that nobody listens on.
+// FreePort returns a port of the loopback interface that no process listens on. It
+// lies below the range from which the system gives ports to connections and to
+// listeners on port 0, so that none of those takes it before the test does.
 func FreePort(t testing.TB) int {
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15_000+rand.IntN(17_000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().(*net.TCPAddr).Port
+		}
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
