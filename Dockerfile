@@ -9,8 +9,12 @@ RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY cmd cmd
 COPY internal internal
 COPY tasks tasks
+# What --version says: docker build --build-arg REVISION=$(git rev-parse HEAD) .
+ARG VERSION=
+ARG REVISION=
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w" -o /out/ \
+    CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+        -ldflags="-s -w -X payscore-collector/internal/version.version=$VERSION -X payscore-collector/internal/version.revision=$REVISION" -o /out/ \
         ./cmd/worker ./cmd/enqueue ./cmd/outcomes ./cmd/simulator
 
 # Alpine brings what a static binary still needs: the certificates by which

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"payscore-collector/internal/textsafe"
 )
 
 // Setting is a setting as it is in force, for people to read.
@@ -103,7 +105,7 @@ func orOff(s string) string {
 
 // shown is a value that is valid in its setting, and may be a secret all the same.
 func shown(value string) string {
-	if !Repeatable(value) {
+	if !textsafe.Repeatable(value) {
 		return "set; not shown, because it may be a secret"
 	}
 	return value

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"payscore-collector/internal/textsafe"
 )
 
 // given is the text of a setting that may stand in a file instead.
@@ -53,7 +55,7 @@ func (r reporter) either(field, value, path string) (g given, blame string, ok b
 		return given{text: value}, field, true
 	}
 	data, err := readFile(path)
-	if errors.Is(err, fs.ErrNotExist) && !Repeatable(path) {
+	if errors.Is(err, fs.ErrNotExist) && !textsafe.Repeatable(path) {
 		r.problem(twin, "holds no path of a file, but perhaps the secret itself: %s takes that", r.name(field))
 		return given{}, twin, false
 	}

@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -224,4 +225,31 @@ func wantSentence(t *testing.T, err error, path, want string) {
 	if err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("names %q, ", path)) || !strings.Contains(err.Error(), want) {
 		t.Errorf("error is\n\t%v\nwant in it\n\t%s", err, want)
 	}
+}
+
+// Whatever a key's setting holds is read without a panic, and what is wrong with it
+// is said without its words.
+func FuzzParsePrivateKey(f *testing.F) {
+	good := pemOf("PRIVATE KEY", pkcs8(merchantKey()))
+	for _, seed := range [][]byte{
+		good, good[:300], []byte(base64.StdEncoding.EncodeToString(good)), utf16LE(string(good)), []byte(`"-----BEGIN`), []byte("/merchant/apiclient_key.pem"),
+		[]byte("-----BEGIN A-----x-----END A-----"), []byte(testAPIKey),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		text := string(keyText(data))
+		if again := string(keyText([]byte(text))); strings.Contains(text, pemBegin) && strings.TrimSpace(again) != strings.TrimSpace(text) {
+			t.Errorf("%q is read as %q, and that as %q", data, text, again)
+		}
+		_, err := parsePrivateKey(given{text: string(data)})
+		if err == nil {
+			return
+		}
+		for _, piece := range regexp.MustCompile(`[0-9A-Za-z+/]{20,}`).FindAllString(string(data), -1) {
+			if strings.Contains(err.Error(), piece) {
+				t.Errorf("%q of %q is in the error: %v", piece, data, err)
+			}
+		}
+	})
 }

@@ -256,6 +256,9 @@ func resolvePublicKey(v map[string]string, m Merchant, r reporter) *rsa.PublicKe
 	return key
 }
 
+// apiV3KeySize is in bytes; it is an AES-256 key.
+const apiV3KeySize = 32
+
 func resolveAPIV3Key(v map[string]string, r reporter) Secret {
 	g, blame, ok := r.either(fieldAPIV3Key, v[fieldAPIV3Key], v[fieldAPIV3KeyFile])
 	key := strings.TrimSpace(g.text)

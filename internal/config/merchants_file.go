@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"payscore-collector/internal/textsafe"
 )
 
 // loadMerchantsFile reads the YAML list of merchants. It walks the document by
@@ -119,7 +121,7 @@ func yamlFields(node *yaml.Node, r reporter) (map[string]string, bool) {
 		switch {
 		case !known:
 			name := key.Value
-			if !Repeatable(name) {
+			if !textsafe.Repeatable(name) {
 				name = "a field"
 			}
 			r.problem(name, "(on line %d) is unknown: the keys are %s", key.Line, strings.Join(merchantFields, ", "))

@@ -50,7 +50,7 @@ func OSProcess(name string) Process {
 // Words from outside in it cannot control the terminal, and what it quotes and may
 // be a secret is left out.
 func (p Process) Say(sentence string) {
-	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, textsafe.Clean(scrub(sentence)))
+	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, textsafe.Clean(textsafe.ScrubQuoted(sentence)))
 }
 
 // Complain says each line of an error.

@@ -1,11 +1,15 @@
 package config
 
 import (
+	"bytes"
+	"errors"
 	"reflect"
 	"regexp"
 	"runtime"
 	"strings"
 	"testing"
+
+	"payscore-collector/internal/textsafe"
 )
 
 type workerGrammar struct {
@@ -48,6 +52,15 @@ func TestParse(t *testing.T) {
 		r := parse(t, &s, nil, "--version")
 		if r.ok || r.status != ExitOK || r.stderr != "" || !strings.HasPrefix(r.stdout, "worker version ") || !strings.Contains(r.stdout, runtime.Version()) {
 			t.Errorf("status %d, standard output %q, standard error %q", r.status, r.stdout, r.stderr)
+		}
+	})
+
+	t.Run("what is said is a line that controls nothing and repeats no secret", func(t *testing.T) {
+		var out bytes.Buffer
+		p := Process{Name: "worker", Stderr: &out}
+		p.Complain(errors.New("Redis says \x1b[2J\u202e\nenqueue: done \"" + testAPIKey + "\""))
+		if want := "worker: Redis says ?[2J?\nworker: enqueue: done " + textsafe.NotRepeated + "\n"; out.String() != want {
+			t.Errorf("said %q, want %q", out.String(), want)
 		}
 	})
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"payscore-collector/internal/textsafe"
 )
 
 // What is on the command line and is no setting: arguments, and flags that no
@@ -94,7 +96,7 @@ func hides(words string, args []string, known []knownSecret) bool {
 			parts = strings.SplitN(arg[2:], "=", 2)
 		}
 		for _, part := range parts {
-			if !Repeatable(part) && sharePiece(words, part) {
+			if !textsafe.Repeatable(part) && sharePiece(words, part) {
 				return true
 			}
 		}

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"payscore-collector/internal/textsafe"
 )
 
 // Problem is one thing wrong with one setting.
@@ -47,13 +49,13 @@ func (c *Collector) Problem(setting, format string, args ...any) {
 	if c.refused[setting] {
 		return
 	}
-	c.problems = append(c.problems, Problem{Setting: setting, Text: scrub(fmt.Sprintf(format, args...))})
+	c.problems = append(c.problems, Problem{Setting: setting, Text: textsafe.ScrubQuoted(fmt.Sprintf(format, args...))})
 }
 
 // Warn adds a warning; the text goes on where the setting's name ends. See
 // Problem for values in it.
 func (c *Collector) Warn(setting, format string, args ...any) {
-	c.warnings = append(c.warnings, setting+" "+scrub(fmt.Sprintf(format, args...)))
+	c.warnings = append(c.warnings, setting+" "+textsafe.ScrubQuoted(fmt.Sprintf(format, args...)))
 }
 
 // Err is nil, or all problems so far as a Problems.

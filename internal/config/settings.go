@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"errors"
-	"strings"
 	"time"
 
 	"payscore-collector/internal/logging"
@@ -133,7 +132,7 @@ func (f RedisFlags) Resolve(c *Collector) redisconn.Options {
 		return o
 	}
 	for _, host := range o.Hosts() {
-		if !strings.Contains(host, ".") && !Repeatable(host) {
+		if secretHost(host) {
 			r.problem(blame, "has a host that looks like a password: write redis://:PASSWORD@HOST:PORT/DB")
 			return redisconn.Options{}
 		}

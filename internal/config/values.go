@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	_ "time/tzdata" // COLLECT_TIMEZONE must be known on a machine without zone files, a bare container for one
+
+	"payscore-collector/internal/textsafe"
 )
 
 // least says from where on a duration is allowed.
@@ -132,6 +134,10 @@ func baseURL(s string, r reporter, field string) string {
 		r.problem(field, "has more than a scheme and a host: write https://HOST and nothing behind it")
 		return ""
 	}
+	if secretHost(u.Hostname()) {
+		r.problem(field, "has a host that looks like a secret: write https://HOST")
+		return ""
+	}
 	isIP, near := whereIs(u.Hostname())
 	if isIP && !near {
 		r.warn(field, "names an IP address: WeChat Pay may change those any day, use the domain")
@@ -140,6 +146,11 @@ func baseURL(s string, r reporter, field string) string {
 		r.warn(field, "is not https: anybody on the way can read and hold back the calls")
 	}
 	return u.Scheme + "://" + u.Host
+}
+
+// secretHost tells a secret in a host's place. A host that has a dot is one.
+func secretHost(host string) bool {
+	return !strings.Contains(host, ".") && !textsafe.Repeatable(host)
 }
 
 // whereIs says of a host whether it is an IP address, and whether it is on this

@@ -38,6 +38,9 @@ func (c *Collector) webhook(f WorkerFlags) Webhook {
 		case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
 			c.Problem(urlSetting, "is not a URL of the form https://HOST/PATH")
 			w.URL = Secret{}
+		case secretHost(u.Hostname()):
+			c.Problem(urlSetting, "has a host that looks like a secret: write https://HOST/PATH")
+			w.URL = Secret{}
 		case u.Fragment != "":
 			c.Problem(urlSetting, "has a # and something behind it, which is never sent: leave it out, or write %%23 for a # that is meant")
 		default:

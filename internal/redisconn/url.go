@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/textsafe"
 )
 
 // Options says where Redis is and how to reach it: the parsed form of a
@@ -158,7 +160,7 @@ func (a address) clustered() (Options, error) {
 	// go-redis would ignore the path, and the operator would look for his
 	// keys in a database that a cluster does not have.
 	if db := strings.Trim(a.path, "/"); db != "" && db != "0" {
-		return Options{}, fmt.Errorf("a cluster has no database %q: leave the path away", db)
+		return Options{}, fmt.Errorf("a cluster has no database %s: leave the path away", textsafe.ScrubQuoted(strconv.Quote(db)))
 	}
 	a.path = ""
 	skipVerify := false
@@ -202,9 +204,10 @@ func (a address) verifyEachByName(cfg *tls.Config) {
 	}
 }
 
-// foreign takes go-redis's prefix off its errors.
+// foreign takes go-redis's prefix off its errors, and what may be a secret: they
+// quote the URL's parts.
 func foreign(err error) error {
-	return errors.New(strings.TrimPrefix(err.Error(), "redis: "))
+	return errors.New(textsafe.ScrubWords(strings.TrimPrefix(err.Error(), "redis: ")))
 }
 
 // address is a REDIS_URL in its parts, decoded.
@@ -321,8 +324,11 @@ func (a address) forGoRedis() string {
 }
 
 func (a address) redacted() string {
-	s := a.scheme + "://" + strings.Join(a.hosts, ",") + a.path
-	if m := a.query.Get("master"); m != "" {
+	s := a.scheme + "://" + strings.Join(a.hosts, ",")
+	if textsafe.Repeatable(a.path) {
+		s += a.path
+	}
+	if m := a.query.Get("master"); m != "" && textsafe.Repeatable(m) {
 		s += "?master=" + m
 	}
 	return s

@@ -147,6 +147,7 @@ func TestParse_refuses(t *testing.T) {
 		{"a bare IPv6 address", "redis://::1:6379", "brackets"},
 		{"a port out of range", "redis://:hunter2@cache:70000", "ports is not a number"},
 		{"no host", "redis://:hunter2@", "a host is missing"},
+		{"a password in a user's place", "redis://hunter2@cache", "a password stands behind a colon, redis://:PASSWORD@HOST"},
 		{"an empty host in a list", "redis-cluster://:hunter2@a,,b", "a host is missing"},
 		{"a database that is no number", "redis://:hunter2@cache/zero", `invalid database number: "zero"`},
 		{"an unknown parameter", "redis://:hunter2@cache?colour=red", "unexpected option: colour"},

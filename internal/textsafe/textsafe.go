@@ -1,7 +1,9 @@
-// Package textsafe cleans words that come from outside this program, so that they
-// cannot control a terminal, forge a line or reorder what is read. WeChat Pay and
-// any proxy on the way, billing's receiver, Redis and PostgreSQL all send such
-// words, most of them unsigned.
+// Package textsafe decides what may be said, in a log, an error or on a terminal.
+//
+// It cleans words that come from outside this program, so that they cannot control
+// a terminal, forge a line or reorder what is read: WeChat Pay and any proxy on the
+// way, billing's receiver, Redis and PostgreSQL all send such words, most of them
+// unsigned. And it tells what may be a secret from what may be repeated.
 package textsafe
 
 import (

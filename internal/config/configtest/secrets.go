@@ -169,7 +169,10 @@ func FeedSecrets(t *testing.T, c Command) {
 		}
 	}
 	places := placesOf(t, c)
+	byFlag := map[string]bool{} // settings that were fed as flags: subcommands share them
 	for _, p := range places {
+		repeated := p.setting != "" && byFlag[p.flag]
+		byFlag[p.flag] = true
 		for name, secret := range secrets {
 			if p.setting != "" {
 				env := with(good, p.setting, secret)
@@ -187,6 +190,9 @@ func FeedSecrets(t *testing.T, c Command) {
 					}
 					feed("the file of $"+p.setting, name, with(good, p.setting, path), p.args)
 				}
+			}
+			if repeated {
+				continue
 			}
 			if p.flag != "" {
 				feed(p.String(), name, good, append(slices.Clone(p.args), "--"+p.flag+"="+secret))
@@ -249,6 +255,17 @@ func secretsOf(key string) map[string]string {
 		"Redis's password":                    redisPassword,
 		"Redis's password for a user":         "redis://" + redisPassword + "@127.0.0.1:1",
 		"DATABASE_URL":                        databaseURL,
+		"the APIv3 key in Redis's query":      "redis://127.0.0.1:1/0?" + apiV3Key,
+		"a password in Redis's query":         "redis://127.0.0.1:1/0?password=" + redisPassword,
+		"a password as Redis's database":      "redis://127.0.0.1:1/" + redisPassword,
+		"a password as Redis's port":          "redis://127.0.0.1:" + redisPassword,
+		"a password as Redis's time-out":      "redis://127.0.0.1:1/0?read_timeout=" + redisPassword,
+		"a password as a sentinel's master":   "redis-sentinel://127.0.0.1:1?master=" + redisPassword,
+		"a password in PostgreSQL's query":    "postgres://127.0.0.1:1/db?sslmode=" + dbPassword,
+		"a password as PostgreSQL's database": "postgres://127.0.0.1:1/" + dbPassword,
+		"a password as PostgreSQL's port":     "postgres://127.0.0.1:" + dbPassword + "/db",
+		"the APIv3 key in WeChat Pay's URL":   "https://api.mch.weixin.qq.com/?key=" + apiV3Key,
+		"the APIv3 key as WeChat Pay's host":  "https://" + apiV3Key,
 		"PostgreSQL's password":               dbPassword,
 	}
 }

@@ -1,0 +1,115 @@
+package config
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// A secret is often written where something else is wanted. What is certainly one
+// is refused at sight, see NewCollector; whether any other value may be repeated,
+// textsafe decides.
+
+// knownSecret is a secret of this environment, or the part of one that counts.
+type knownSecret struct{ setting, value string }
+
+// leastKnown is the length from which on a secret is recognised inside other
+// values. What is shorter may be a word or a number that is used for several
+// things.
+const leastKnown = 12
+
+// knownSecrets are the secrets that a process was given: in its environment,
+// whether or not its command reads them, and in the values of flags, by the names
+// of the settings.
+func knownSecrets(p Process, values map[string]string) []knownSecret {
+	var all []knownSecret
+	for _, d := range AllDeclared() {
+		if !d.Secret() {
+			continue
+		}
+		for _, value := range []string{values[d.Name], p.env(d.Name)} {
+			for _, part := range secretParts(value) {
+				if s := (knownSecret{d.Name, part}); len(part) >= leastKnown && !slices.Contains(all, s) {
+					all = append(all, s)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// secretParts is what counts of a secret value: of a URL the password and what
+// stands in a query as one, and the whole of it; of a PEM key its lines too.
+func secretParts(value string) []string {
+	value = strings.TrimSpace(value)
+	parts := []string{value}
+	if strings.Contains(value, pemBegin) {
+		return append(parts, strings.Fields(string(keyText([]byte(value))))...)
+	}
+	_, rest, isURL := strings.Cut(value, "://")
+	if !isURL {
+		return append(parts, strings.TrimPrefix(value, webhookPrefix))
+	}
+	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		user, password, has := strings.Cut(rest[:at], ":")
+		if !has {
+			password = user
+		}
+		parts = append(parts, password)
+		if plain, err := url.PathUnescape(password); err == nil {
+			parts = append(parts, plain)
+		}
+	}
+	if _, query, ok := strings.Cut(rest, "?"); ok {
+		values, _ := url.ParseQuery(query)
+		for name, vs := range values {
+			if secretParameter.MatchString(name) {
+				parts = append(parts, vs...)
+			}
+		}
+	}
+	return parts
+}
+
+var secretParameter = regexp.MustCompile(`(?i)pass|token|secret|key|sign`)
+
+// knownIn returns the setting of a known secret that stands in the value, or that
+// the value is a piece of; empty where there is none.
+func knownIn(value string, known []knownSecret) (setting string) {
+	for _, k := range known {
+		if strings.Contains(value, k.value) || len(value) >= leastKnown && strings.Contains(k.value, value) {
+			return k.setting
+		}
+	}
+	return ""
+}
+
+// misplaced says what a value certainly is that cannot be meant where it stands,
+// as the rest of a sentence: "holds a private key". It is empty where the value
+// may be meant.
+func misplaced(value string, known []knownSecret) string {
+	if setting := knownIn(value, known); setting != "" {
+		return "holds the value of " + setting + " or a part of it"
+	}
+	text := string(keyText([]byte(value)))
+	if label := regexp.MustCompile(`-----BEGIN ([0-9A-Z ]*)`).FindStringSubmatch(text); label != nil {
+		switch {
+		case strings.HasSuffix(label[1], "PRIVATE KEY"):
+			return "holds a private key"
+		case strings.HasSuffix(label[1], "PUBLIC KEY"):
+			return "holds a public key"
+		case strings.HasSuffix(label[1], "CERTIFICATE"):
+			return "holds a certificate"
+		}
+		return "holds PEM text"
+	}
+	switch {
+	case strings.ContainsAny(value, "\r\n"):
+		return "holds several lines"
+	case strings.IndexFunc(value, unicode.IsControl) >= 0:
+		return "holds a control character"
+	}
+	return ""
+}
