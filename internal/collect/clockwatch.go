@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 )
 
@@ -43,29 +44,43 @@ func newClockWatch() *clockWatch { return &clockWatch{start: time.Now()} }
 
 // observe takes in a reply that has Redis's clock, to a question that was asked at
 // asked and answered just now. It returns by how much the clock has jumped since
-// the reading before, 0 for not at all, and the time at which it would be now
-// without that. Questions that overlap with the one before are left out: which of
+// the reading before, 0 for not at all, and what was expected. Questions that overlap with the one before are left out: which of
 // the two Redis has answered first is unknown.
-func (w *clockWatch) observe(asked, redis time.Time) (jump time.Duration, expected time.Time) {
+func (w *clockWatch) observe(asked, redis time.Time) (jump time.Duration, e ledger.Expected) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	from, to, shown := asked.Sub(w.start), time.Since(w.start), redis.Sub(w.start)
 	r, ref := reading{true, shown - to, shown - from, to}, w.ref
 	if ref.known && from < ref.at {
-		return 0, time.Time{}
+		return 0, e
 	}
 	switch {
 	case !ref.known:
 		w.least, w.span = [2]time.Duration{r.high, r.high}, to
 	case r.low > ref.high+jumpTolerance, r.high < ref.low-jumpTolerance:
-		jump, expected = r.high-ref.high, w.start.Add(ref.high+to)
+		jump, e = r.high-ref.high, w.expectedAt(to)
 	}
 	if to-w.span > longestLease {
 		w.least, w.span = [2]time.Duration{w.least[1], r.high}, to
 	}
 	w.least[1] = min(w.least[1], r.high)
 	w.ref = r
-	return jump, expected
+	return jump, e
+}
+
+func (w *clockWatch) expectedAt(at time.Duration) ledger.Expected {
+	if !w.ref.known {
+		return ledger.Expected{}
+	}
+	return ledger.Expected{Now: w.start.Add(w.ref.high + at), Age: at - w.ref.at}
+}
+
+// expected returns what Redis's clock shows now if it has not jumped; nothing where
+// no reply has come yet.
+func (w *clockWatch) expected() ledger.Expected {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.expectedAt(time.Since(w.start))
 }
 
 // now returns Redis's clock, as far as this process knows it: its own before the

@@ -235,9 +235,11 @@ func (s *step) write(ctx context.Context, set ledger.Settlement, last payscore.R
 	defer cancel()
 	faultpoint.Reach(faultpoint.Settling, s.claim.Order.OutOrderNo)
 	for try := time.Duration(1); ; try++ {
+		asked := time.Now()
 		set.At = s.now()
 		res, err := s.ledger.Settle(ctx, s.claim, set)
 		if err == nil {
+			s.watchClock(ctx, asked, res.Now)
 			s.settled(ctx, set, last, res)
 			return nil
 		}

@@ -75,7 +75,7 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 	}
 	for {
 		asked := time.Now()
-		args.Sure = s.clock.sure()
+		args.Sure, args.Expected = s.clock.sure(), s.clock.expected()
 		swept, err := s.ledger.Sweep(ctx, args)
 		if !swept.Now.IsZero() && !s.watchClock(ctx, asked, swept.Now) && swept.WentBack > 0 {
 			s.sayJumped(-swept.WentBack)

@@ -11,6 +11,10 @@
 --   backoff  ms between the last probe and the next
 --   slot     the last slot that a parked order was given; 0 for none
 
+-- SHY is how long, in ms, an order whose last call failed leaves the probe of a
+-- platform that does not answer to other orders: the fault may be its own.
+local SHY = 500
+
 local MERCHANT = 'merchant'
 local function service(appid, svc) return 'service:' .. appid .. ':' .. svc end
 
@@ -21,15 +25,24 @@ local function held(text, now, longest)
   if not kind then return nil end
   local h = { kind = kind, since = num(since), probe = num(probe), backoff = num(backoff), slot = num(slot) }
   if h.since > now then h.since = now - 1 end
-  if h.probe > now + longest then h.probe = now end
+  if h.probe > now + longest then h.probe = now - SHY end
   return h
 end
 
 local function heldtext(h) return table.concat({ h.kind, h.since, h.probe, h.backoff, h.slot }, ' ') end
 
--- SHY is how long, in ms, an order whose last call failed leaves the probe of a
--- platform that does not answer to other orders: the fault may be its own.
-local SHY = 500
+-- holdsback moves the holds' times back, by so many ms as Redis's clock has gone
+-- back.
+local function holdsback(hold, now, by)
+  local fields = redis.call('HGETALL', hold)
+  for i = 1, #fields, 2 do
+    local h = held(fields[i + 1], now, math.huge)
+    if h then
+      h.since, h.probe, h.slot = math.min(h.since, now - 1), math.max(0, h.probe - by), math.max(0, h.slot - by)
+      redis.call('HSET', hold, fields[i], heldtext(h))
+    end
+  end
+end
 
 -- opensat returns when a call of an order may be made that has these holds, m of
 -- its merchant and s of its service: it is a probe for both then.

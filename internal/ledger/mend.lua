@@ -57,18 +57,21 @@ for i, no in ipairs(a.nos) do
     for j, field in ipairs(FIELDS) do r[field] = values[j] end
     if r.lease and num(r.lease) > now + LONGEST_LEASE then
       to = num(r.lease) - by
-      redis.call('HSET', key, 'lease', to)
+      -- It was due when it was claimed.
+      redis.call('HSET', key, 'lease', to, 'due', math.min(num(r.due), to))
       if num(r.collected) > now + LONGEST_LEASE then redis.call('HSET', key, 'collected', to) end
     elseif num(r.due) > now then
       local mine, wish = ours(r, redis.call('LINDEX', KEYS[2 * i + 2], 0))
+      to = num(r.due)
       if mine then
-        local due = math.max(num(r.due) - by, wish)
-        to = math.max(score - by, wish)
-        redis.call('HSET', key, 'due', due)
+        to = math.max(to - by, wish)
+        redis.call('HSET', key, 'due', to)
       end
     elseif not r.lease then
-      to = score - by -- when the sweep looks at an order that is due
+      to = now
     end
+    -- A sweep looks at it when it is due, and not a grace later: its task may have
+    -- been claimed while the order seemed to be due later.
     if to < score then
       redis.call('ZADD', KEYS[1], to, no)
       moved = moved + 1

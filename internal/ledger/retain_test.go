@@ -243,3 +243,15 @@ func TestTrim(t *testing.T) {
 }
 
 func zAt(score float64, member string) redis.Z { return redis.Z{Score: score, Member: member} }
+
+func TestRetentionOfCenturies(t *testing.T) {
+	s := newSetup(t)
+	s.end("A")
+	const longest = 292 * 365 * 24 * time.Hour
+	if removed, err := s.ledger.Retain(t.Context(), longest, longest); err != nil || removed != 0 {
+		t.Errorf("%d orders removed: %v", removed, err)
+	}
+	if _, err := s.ledger.Trim(t.Context(), longest); err != nil {
+		t.Error(err)
+	}
+}

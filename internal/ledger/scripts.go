@@ -24,7 +24,7 @@ var (
 	settleScript = load("settle", "pace", "hold", "money")
 	sweepScript  = load("sweep", "hold", "clock")
 	takeScript   = load("take", "pace")
-	jumpedScript = load("jumped", "clock")
+	jumpedScript = load("jumped", "hold", "clock")
 	mendScript   = load("mend", "pace")
 	holdsScript  = load("holds", "pace", "hold")
 	rewindScript = load("rewind")

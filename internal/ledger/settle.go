@@ -155,6 +155,7 @@ type SettleResult struct {
 	// Code is Settled, HasEnded, Reopened, Lost, or Repeat for a settlement that
 	// was written before; First is then the code that it had.
 	Code, First Code
+	Now         time.Time // Redis's clock
 	Gate        GateChange
 	News        []News
 	// State is where the order stands. It is empty where the order is gone, and
@@ -264,8 +265,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		return SettleResult{}, err
 	}
 	r := reader{vals: reply}
-	res := SettleResult{Code: Code(r.str())}
-	_ = r.int()
+	res := SettleResult{Code: Code(r.str()), Now: time.UnixMilli(r.int())}
 	res.Gate, res.News, res.State, res.First = GateChange(r.str()), newsOf(r.str()), tasks.State(r.str()), Code(r.str())
 	if res.Code == Repeat && res.First == "" {
 		res.First = Settled

@@ -108,7 +108,7 @@ if math.abs(jumped) >= JUMP then
   end
 end
 
-local write, erase = {}, { 'token', 'lease', 'doing', 'off' }
+local write, erase = {}, { 'token', 'lease', 'doing' }
 local function put(field, value)
   if value == nil or value == '' or value == 0 then
     erase[#erase + 1] = field
@@ -135,6 +135,8 @@ if s.unsync > 0 then redis.call('HINCRBY', KEYS[1], 'syncs', -s.unsync) end
 for i = 2, #ARGV do
   if redis.call('LPUSH', KEYS[2], stamped(ARGV[i], now)) > s.keep then redis.call('LTRIM', KEYS[2], 0, s.keep - 1) end
 end
+-- A due time without an entry in the log is marked; see mend.
+put('off', #ARGV == 1 and 1 or 0)
 -- When it was last collected holds whatever has become of it meanwhile.
 if s.collected then put('collected', s.collected) end
 

@@ -39,15 +39,31 @@ type SweepArgs struct {
 	Closed   int
 	Grace    time.Duration
 	Sure     time.Time // see Limits
+	Expected Expected
+}
+
+// Expected is Redis's clock as a worker expects it, by its own clock, which does
+// not jump, from a reading that is so old. The zero value is none.
+type Expected struct {
+	Now time.Time
+	Age time.Duration
+}
+
+func (e Expected) args() (now, age int64) {
+	if e.Now.IsZero() {
+		return 0, 0
+	}
+	return e.Now.UnixMilli(), e.Age.Milliseconds()
 }
 
 // Sweep takes orders that are due and that no task is known to carry. Where it
 // finds some, it takes them in a second round trip: what the first one has found,
 // the keys of the second one must name.
 func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
+	expected, age := a.Expected.args()
 	reply, err := run(ctx, l.rdb, sweepScript,
 		[]string{l.keys.Due(), l.keys.Sweep(), l.keys.Hold()},
-		map[string]any{"interval": a.Interval.Milliseconds(), "limit": a.Limit, "closed": a.Closed})
+		map[string]any{"interval": a.Interval.Milliseconds(), "limit": a.Limit, "closed": a.Closed, "expected": expected, "age": age})
 	if err != nil {
 		return Sweep{}, err
 	}
@@ -106,16 +122,16 @@ func (l *Ledger) Rewind(ctx context.Context, no string, round int64) (next int64
 }
 
 // Jumped reports a jump of Redis's clock that the caller has noticed by a clock
-// that does not jump; by is negative for a jump back, and seen is the latest time
-// of Redis that the caller has seen. Any number of workers may report the same
-// jump.
-func (l *Ledger) Jumped(ctx context.Context, by time.Duration, seen time.Time) error {
-	body := map[string]int64{"by": by.Milliseconds(), "seen": seen.UnixMilli()}
+// that does not jump; by is negative for a jump back. Any number of workers may
+// report the same jump.
+func (l *Ledger) Jumped(ctx context.Context, by time.Duration, e Expected) error {
+	expected, age := e.args()
+	body := map[string]int64{"by": by.Milliseconds(), "expected": expected, "age": age}
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	return jumpedScript.Run(ctx, l.rdb, []string{l.keys.Sweep()}, encoded).Err()
+	return jumpedScript.Run(ctx, l.rdb, []string{l.keys.Sweep(), l.keys.Hold()}, encoded).Err()
 }
 
 // mendPage is how many orders one call of mend.lua looks at: few enough not to

@@ -8,6 +8,7 @@
 --   limit     how many orders to find at most
 --   closed    how many at most while the merchant is held: enough for its probes,
 --             no more
+--   expected, age  see wentback in clock.lua
 -- }
 --
 -- Returns {code, now, n, oldest, back, then out_order_no of each}:
@@ -18,12 +19,12 @@
 -- not at all.
 local a = cjson.decode(ARGV[1])
 local now = clock()
-local g = redis.call('HMGET', KEYS[2], 'at', 'last', 'jump')
-local back = wentback(KEYS[2], now, g[2], 0, g[3])
+local g = redis.call('HMGET', KEYS[2], 'last', 'jump', 'at')
+local back = wentback(KEYS[2], KEYS[3], now, g, a)
 if a.interval > 0 then
   -- A time further ahead was written before the clock went back, or before the
   -- interval was shortened.
-  local at = num(g[1])
+  local at = num(g[3])
   if back == 0 and at > now and at <= now + a.interval then return { 'not_yet', now, at - now, 0, 0 } end
   redis.call('HSET', KEYS[2], 'at', now + a.interval, 'last', now)
 end

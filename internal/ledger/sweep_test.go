@@ -68,6 +68,16 @@ func TestSweep(t *testing.T) {
 			t.Errorf("%s", code)
 		}
 	})
+	t.Run("is let through soon where the interval was shortened", func(t *testing.T) {
+		s := newSetup(t)
+		if _, err := s.ledger.Sweep(t.Context(), ledger.SweepArgs{Interval: 24 * time.Hour, Limit: 1}); err != nil {
+			t.Fatal(err)
+		}
+		swept, err := s.ledger.Sweep(t.Context(), ledger.SweepArgs{Interval: 15 * time.Second, Limit: 1})
+		if err != nil || !swept.Taken {
+			t.Errorf("taken %t, the next sweep in %s (%v)", swept.Taken, swept.Wait, err)
+		}
+	})
 	t.Run("is let through once an interval", func(t *testing.T) {
 		s := newSetup(t)
 		args := ledger.SweepArgs{Interval: time.Hour, Limit: 10}

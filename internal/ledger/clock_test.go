@@ -1,0 +1,244 @@
+package ledger_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
+)
+
+// A call of 20 s is under way when Redis's clock jumps ahead.
+func TestAJumpAheadEndsNoLease(t *testing.T) {
+	s := newTimed(t)
+	s.open("A")
+	s.granted("A")
+	s.pass(2*time.Second + time.Hour)
+	lim := limits()
+	lim.Sure = s.now.Add(-time.Hour) // as a worker knows whose own clock does not jump
+	if c := s.claim("A", lim); c.Code != ledger.Leased || c.Wait != 8*time.Second {
+		t.Errorf("%s for %s; the call is under way for 8 s more", c.Code, c.Wait)
+	}
+	swept, err := s.ledger.Sweep(t.Context(), ledger.SweepArgs{Limit: 10, Grace: time.Minute, Sure: lim.Sure})
+	if err != nil || len(swept.Orders) != 0 {
+		t.Errorf("a sweep takes %+v (%v)", swept.Orders, err)
+	}
+	// A lease that was taken after the jump runs by the clock as it is now.
+	s.open("B")
+	s.granted("B")
+	s.pass(11 * time.Second)
+	lim.Sure = s.now.Add(-time.Hour)
+	for _, no := range []string{"A", "B"} {
+		if c := s.claim(no, lim); c.Code != ledger.Granted {
+			t.Errorf("%s, whose lease has run out: %s for %s", no, c.Code, c.Wait)
+		}
+	}
+}
+
+// A lease may have been taken by the clock that was ahead, and its call may be
+// under way.
+func TestAJumpBackLeavesALeaseAsLongAsItCanBe(t *testing.T) {
+	s := newTimed(t)
+	s.open("A")
+	s.granted("A")
+	s.pass(-8 * time.Hour)
+	if c := s.claim("A", limits()); c.Code != ledger.Leased || c.Wait != 130*time.Second {
+		t.Errorf("%s for %s", c.Code, c.Wait)
+	}
+	s.pass(131 * time.Second)
+	if c := s.claim("A", limits()); c.Code != ledger.Early {
+		t.Errorf("%s; only its due time holds it back now", c.Code)
+	}
+}
+
+// The gap between two collect calls holds, and no longer than it is.
+func TestAJumpBackLeavesTheGapAsItIs(t *testing.T) {
+	s := newTimed(t)
+	s.open("A")
+	c := s.granted("A")
+	set := back(c, ledger.Recheck)
+	set.Collected = c.Now
+	s.settle(c, set)
+	s.pass(-8 * time.Hour)
+	s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
+	look := s.granted("A")
+	lim := limits()
+	lim.MinGap = 5 * time.Minute
+	for _, want := range []time.Duration{5 * time.Minute, 4 * time.Minute} {
+		if p, err := s.ledger.Permit(t.Context(), look, lim); err != nil || p.Code != ledger.Postponed || p.Wait != want {
+			t.Errorf("%+v (%v), want postponed for %s", p, err, want)
+		}
+		s.pass(time.Minute)
+	}
+}
+
+// Due times that billing has asked for are wishes by the clock on the wall. Those
+// that the ledger made while Redis's clock was ahead are not.
+func TestDueTimesAreMendedWhenTheClockWentBack(t *testing.T) {
+	const orders = 450 // three pages
+	s := newTimed(t)
+	wish := s.now.Add(10 * time.Hour)
+	open := func(no string, at time.Time) {
+		t.Helper()
+		if err := s.producer.Open(t.Context(), tasks.Order{Payload: payload(no), At: at}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open("BEFORE", time.Time{})
+	c := s.granted("BEFORE")
+	set := back(c, ledger.Recheck)
+	set.Due = s.now.Add(9 * time.Hour)
+	s.settle(c, set)
+	open("WISH", wish)
+	s.pass(8 * time.Hour)
+	for i := range orders {
+		no := fmt.Sprintf("S%03d", i)
+		open(no, time.Time{})
+		c := s.granted(no)
+		set := back(c, ledger.Recheck)
+		set.Due = s.now.Add(10 * time.Second)
+		if i%2 == 0 {
+			set.Log = nil // a step that made no call
+		}
+		s.settle(c, set)
+	}
+	open("NEW", time.Time{})
+	open("TIES", wish)
+	sweep := func() ledger.Sweep {
+		t.Helper()
+		swept, err := s.ledger.Sweep(t.Context(), ledger.SweepArgs{Interval: time.Second, Limit: 1000, Grace: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return swept
+	}
+	sweep()
+	s.pass(time.Minute - 8*time.Hour)
+	if swept := sweep(); !swept.Taken || swept.WentBack != 8*time.Hour-time.Minute {
+		t.Fatalf("taken %t, went back by %s", swept.Taken, swept.WentBack)
+	}
+	moved, err := s.ledger.Mend(t.Context())
+	if err != nil || moved != orders+1 {
+		t.Errorf("%d moved (%v), want %d", moved, err, orders+1)
+	}
+	for no, want := range map[string]time.Time{"BEFORE": s.now.Add(9*time.Hour - time.Minute), "WISH": wish, "TIES": wish} {
+		if due := s.get(no).NextDueAt; !due.Equal(want) {
+			t.Errorf("%s is due %s, want %s", no, due, want)
+		}
+	}
+	if s.pass(2 * time.Minute); len(sweep().Orders) != orders+1 {
+		t.Error("orders that were due in 10 s are not due after 2 minutes")
+	}
+	if again, err := s.ledger.Mend(t.Context()); err != nil || again != 0 {
+		t.Errorf("mended again: %d %v", again, err)
+	}
+}
+
+func TestJumpsAreWrittenDownOnce(t *testing.T) {
+	s := newTimed(t)
+	sweep := func(e ledger.Expected) time.Duration {
+		t.Helper()
+		swept, err := s.ledger.Sweep(t.Context(), ledger.SweepArgs{Interval: time.Second, Expected: e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return swept.WentBack
+	}
+	last := func(want time.Duration) {
+		t.Helper()
+		h, err := s.ledger.Holds(t.Context())
+		if err != nil || h.Jump.By != want {
+			t.Errorf("the last jump is %+v (%v), want %s", h.Jump, err, want)
+		}
+	}
+	sweep(ledger.Expected{})
+	last(0)
+	before := s.now
+	s.pass(time.Hour)
+	if err := s.ledger.Jumped(t.Context(), time.Hour, ledger.Expected{Now: before, Age: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	last(time.Hour)
+	ahead := s.now
+	s.pass(-time.Hour)
+	// One worker's sweep finds it, and another worker reports it.
+	if by := sweep(ledger.Expected{}); by != time.Hour {
+		t.Errorf("the sweep has found %s", by)
+	}
+	last(-time.Hour)
+	s.pass(20 * time.Second)
+	if _, err := s.ledger.Mend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.ledger.Jumped(t.Context(), -time.Hour, ledger.Expected{Now: ahead.Add(20 * time.Second), Age: 30 * time.Second}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.redis.Client.HExists(t.Context(), tasks.KeysOf(mchid).Sweep(), "mend").Val() {
+		t.Error("due times are to be mended once more, for the jump that was mended")
+	}
+	// A jump that only the worker can know: none has swept meanwhile.
+	s.pass(time.Hour)
+	seen := s.now
+	s.pass(-2 * time.Hour)
+	if err := s.ledger.Jumped(t.Context(), -2*time.Hour, ledger.Expected{Now: seen, Age: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	last(-2 * time.Hour)
+}
+
+func TestWebhooksAreMendedWhenTheClockWentBack(t *testing.T) {
+	s := newTimed(t)
+	args := ledger.HookRelayArgs{Scan: 100, Take: 100, Most: 1000, Grace: time.Minute}
+	relay := func() int {
+		t.Helper()
+		r, err := s.ledger.RelayHooks(t.Context(), args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(r.Orders)
+	}
+	for i := range 450 {
+		s.end(fmt.Sprintf("H%03d", i))
+	}
+	s.pass(8 * time.Hour)
+	args.Scan, args.Take = 1000, 1000
+	for n := 0; n < 450; n += relay() {
+	}
+	if _, err := s.ledger.Sweep(t.Context(), ledger.SweepArgs{Interval: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	s.pass(-8 * time.Hour)
+	if _, err := s.ledger.Sweep(t.Context(), ledger.SweepArgs{Interval: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	if moved, err := s.ledger.Mend(t.Context()); err != nil || moved != 450 {
+		t.Errorf("%d moved (%v)", moved, err)
+	}
+	if s.pass(time.Minute); relay() != 450 {
+		t.Error("webhooks that were due in a minute are not")
+	}
+}
+
+func TestThrottlingIsOverThoughTheClockWentBack(t *testing.T) {
+	s := newTimed(t)
+	s.open("A")
+	c := s.granted("A")
+	s.settle(c, fault(c, ledger.GateThrottled))
+	s.pass(-8 * time.Hour)
+	s.open("B")
+	s.granted("B")
+	s.pass(31 * time.Second)
+	if h, err := s.ledger.Holds(t.Context()); err != nil || h.Share != 1 {
+		t.Errorf("%v of the rate is left half a minute later (%v)", h.Share, err)
+	}
+	// And another throttling is not taken for the first one.
+	s.pass(-time.Hour)
+	s.open("C")
+	c = s.granted("C")
+	if _, change := s.settle(c, fault(c, ledger.GateThrottled)); change != ledger.GateSlowed {
+		t.Errorf("change %q", change)
+	}
+}
