@@ -298,7 +298,7 @@ func (m *model) Settle(t *rapid.T) {
 		t.Helper()
 		if code == ledger.Repeat {
 			first := m.answers[c.Token]
-			m.want("the repeat of "+c.no, res, ledger.SettleResult{Code: code, First: first.Code, News: first.News, State: res.State})
+			m.want("the repeat of "+c.no, res, ledger.SettleResult{Code: code, Now: res.Now, First: first.Code, News: first.News, State: res.State})
 			return
 		}
 		m.want("settle "+c.no, res.Code, code)
