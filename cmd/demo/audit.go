@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"payscore-collector/internal/audit"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
@@ -104,6 +105,9 @@ func (p pair) compare(minGap time.Duration) []string {
 	}
 	if paid := recordedPaid(r); paid != t.PaidAmount {
 		differ("has %s recorded as paid, and the platform %s", explain.Yuan(paid), explain.Yuan(t.PaidAmount))
+	}
+	for _, d := range audit.Payments(r.Payments, audit.Platform(t.Payments)) {
+		differ("%s", d.Text)
 	}
 	if r.State == tasks.Paid {
 		if r.TotalAmount == nil || *r.TotalAmount != t.TotalAmount {

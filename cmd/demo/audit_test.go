@@ -51,12 +51,16 @@ func agreed() map[string]pair {
 					{Seq: 1, Amount: 230, TransactionID: "4200001"}, {Seq: 2, Amount: 1000, TransactionID: "4200002"},
 				},
 			}
+			p.truth.Audit.Payments = p.truth.Entity.Collection.Details
+			p.recorded.Payments = []ledger.Payment{{Seq: 1, Amount: 230, TransactionID: "4200001"}, {Seq: 2, Amount: 1000, TransactionID: "4200002"}}
 			p.truth.Audit.PaidAmount = 1230
 			p.truth.Audit.LeastGapMS = fen(1200)
 			p.recorded.PaidAmount, p.recorded.TransactionID = fen(1230), "4200002"
 		}
 		if name == "owed" { // a part of it came in
 			p.truth.Audit.PaidAmount, p.recorded.PaidAmount = 100, fen(100)
+			p.truth.Audit.Payments = []simulator.PaymentDetail{{Seq: 1, Amount: 100, PaidType: "MCH"}}
+			p.recorded.Payments = []ledger.Payment{{Seq: 1, Amount: 100, PaidType: "MCH"}}
 		}
 		pairs[name] = p
 	}
@@ -116,6 +120,9 @@ func TestAuditCatches(t *testing.T) {
 		"no total":                                  {"paid", func(p *pair) { p.recorded.TotalAmount = nil }, "another total"},
 		"another payment's transaction_id":          {"paid", func(p *pair) { p.recorded.TransactionID = "4200001" }, `transaction_id "4200001" recorded, and the platform "4200002"`},
 		"no transaction_id":                         {"paid", func(p *pair) { p.recorded.TransactionID = "" }, "transaction_id"},
+		"a part that is not listed":                 {"paid", func(p *pair) { p.recorded.Payments = p.recorded.Payments[1:] }, "payment 4200001 of 230 fen"},
+		"a part that the platform does not have":    {"owed", func(p *pair) { p.recorded.Payments[0].Seq = 2 }, "the platform does not have it"},
+		"two parts as one":                          {"paid", func(p *pair) { p.recorded.Payments[0].Amount, p.recorded.Payments[1].Amount = 229, 1001 }, "payment 4200001 of 229 fen"},
 		"a collect call that is not recorded":       {"paid", func(p *pair) { p.truth.Audit.CollectCalls = 2 }, "more often than recorded"},
 		"a query that is not recorded":              {"paid", func(p *pair) { p.truth.Audit.QueryCalls = 2 }, "more often than recorded"},
 		"two calls at once":                         {"owed", func(p *pair) { p.truth.Audit.MostAtOnce = 2 }, "had 2 calls in flight at once"},

@@ -34,8 +34,8 @@ func fates(total int64) []simulator.Fate {
 		simulator.FatePays, simulator.FateDeclines(2), simulator.FatePays, simulator.FateUserPaying(spell),
 		simulator.FatePays, simulator.FateDeclines(1), simulator.FatePays, simulator.FateUserPays(paysLater),
 		simulator.FatePays, simulator.FateNever, simulator.FatePays, simulator.FateDeclines(3),
-		simulator.FatePays, simulator.FatePartial(total / 2), simulator.FatePays, simulator.FateRevoked,
-		simulator.FatePays, simulator.FatePays,
+		simulator.FateParts(2), simulator.FatePartial(total / 2), simulator.FateMixed("PMP"), simulator.FateRevoked,
+		simulator.FateLower(total / 2), simulator.FateMixed("PM"),
 	}
 }
 

@@ -62,7 +62,7 @@ func (b *books) of(no string) []audit.Payment {
 func recorded(list []ledger.Payment) []audit.Payment {
 	var out []audit.Payment
 	for _, p := range list {
-		out = append(out, audit.Payment{TransactionID: p.TransactionID, Amount: p.Amount, PaidType: p.PaidType, PaidAt: p.PaidAt})
+		out = append(out, audit.Payment{TransactionID: p.TransactionID, Amount: p.Amount, PaidType: p.PaidType, PaidAt: p.PaidAt, Seq: p.Seq})
 	}
 	return out
 }

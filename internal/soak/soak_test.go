@@ -21,6 +21,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"payscore-collector/internal/audit"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/pgtest"
 	"payscore-collector/internal/redistest"
@@ -159,7 +160,8 @@ func (w *world) enqueue(t *testing.T) {
 	m := w.sim.Merchant()
 	var added []simulator.Order
 	var open []tasks.Order
-	fates := []simulator.Fate{"pays", "pays", "pays", "pays", "declines:1", "partial:40", "userpaying:500ms", "user_pays:5s", "revoked", "not_completed"}
+	fates := []simulator.Fate{"pays", "pays", "pays", "pays", "declines:1", "partial:40", "userpaying:500ms", "user_pays:5s", "revoked", "not_completed",
+		"pays", "parts:3", "mixed:PMP", "mixed:PM", "lower:50"}
 	for i := range orders {
 		no := fmt.Sprintf("SOAK-%05d", i)
 		added = append(added, simulator.Order{OutOrderNo: no, TotalAmount: int64(100 + i), Fate: fates[i%len(fates)]})
@@ -285,9 +287,33 @@ func (w *world) until(t *testing.T, within time.Duration, what string, ok func()
 
 // row is an order in PostgreSQL.
 type row struct {
-	state, transaction string
-	paid               int64
-	late               bool
+	state, transaction, sync string
+	paid, total              int64
+	late                     bool
+	payments                 []ledger.Payment
+}
+
+// readPayments gives the orders in books their rows of the table payments.
+func readPayments(t *testing.T, db *pgx.Conn, books map[string]row) {
+	t.Helper()
+	rows, err := db.Query(t.Context(), `SELECT out_order_no, seq, coalesce(transaction_id, ''), amount, paid_type, paid_at FROM payments WHERE NOT derived`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var no string
+	var p ledger.Payment
+	if _, err := pgx.ForEachRow(rows, []any{&no, &p.Seq, &p.TransactionID, &p.Amount, &p.PaidType, &p.PaidAt}, func() error {
+		b := books[no]
+		b.payments = append(b.payments, p)
+		books[no] = b
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var derived int
+	if err := db.QueryRow(t.Context(), `SELECT count(*) FROM payments WHERE derived`).Scan(&derived); err != nil || derived > 0 {
+		t.Errorf("%d payments were derived, %v", derived, err)
+	}
 }
 
 // judge compares the books with the ledger's events and the platform's truth.
@@ -302,14 +328,16 @@ func (w *world) judge(t *testing.T) {
 	books := map[string]row{}
 	var no string
 	var r row
-	rows, err := db.Query(ctx, `SELECT out_order_no, state, coalesce(transaction_id, ''), coalesce(paid_amount, 0), late_payment_at IS NOT NULL FROM orders`)
+	rows, err := db.Query(ctx, `SELECT out_order_no, state, coalesce(transaction_id, ''), coalesce(sync, ''), coalesce(paid_amount, 0), coalesce(total_amount, 0), late_payment_at IS NOT NULL FROM orders`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pgx.ForEachRow(rows, []any{&no, &r.state, &r.transaction, &r.paid, &r.late}, func() error { books[no] = r; return nil }); err != nil {
+	if _, err := pgx.ForEachRow(rows, []any{&no, &r.state, &r.transaction, &r.sync, &r.paid, &r.total, &r.late}, func() error { books[no] = r; return nil }); err != nil {
 		t.Fatal(err)
 	}
+	readPayments(t, db, books)
 	report := w.sim.Report()
+	var through, elsewhere, unknown int64 // fen
 	states, wrong, lost, late := map[string]int{}, 0, 0, 0
 	for _, o := range report.Orders {
 		b := books[o.OutOrderNo]
@@ -330,16 +358,39 @@ func (w *world) judge(t *testing.T) {
 			wrong++
 			t.Errorf("%s (%s): the books say %q, the platform says %s %s", o.OutOrderNo, o.Fate, b.state, o.State, o.CollectionState)
 		}
-		if b.state == "paid" && (b.paid != o.MoneyMoved || b.transaction == "") {
+		if b.state == "paid" && (b.paid != o.PaidAmount || b.total != o.TotalAmount || b.transaction == "") {
 			wrong++
-			t.Errorf("%s (%s): the books say %d fen by %q, the platform moved %d", o.OutOrderNo, o.Fate, b.paid, b.transaction, o.MoneyMoved)
+			t.Errorf("%s (%s): the books say %d of %d fen by %q, the platform %d of %d", o.OutOrderNo, o.Fate, b.paid, b.total, b.transaction, o.PaidAmount, o.TotalAmount)
 		}
+		// What the platform did after a withdrawal is known where a notification
+		// was taken, or where WeChat Pay was told and asked.
+		mayMiss := withdrawn && b.sync != string(ledger.SyncDone) && (o.Notified == 0 || len(o.Payments) > 1)
+		for _, d := range audit.Payments(b.payments, audit.Platform(o.Payments)) {
+			if d.Kind != audit.Missing || !mayMiss {
+				wrong++
+				t.Errorf("%s (%s), %s: %s", o.OutOrderNo, o.Fate, b.state, d.Text)
+			}
+		}
+		var sum int64
+		for _, p := range b.payments {
+			sum += p.Amount
+			if p.PaidType == simulator.PaidTypeMch {
+				elsewhere += p.Amount
+			} else {
+				through += p.Amount
+			}
+		}
+		if sum != b.paid {
+			wrong++
+			t.Errorf("%s (%s): payments of %d fen in the books, and paid_amount is %d", o.OutOrderNo, o.Fate, sum, b.paid)
+		}
+		unknown += o.PaidAmount - sum
 		// Money that came after a withdrawal is in the books wherever somebody was
 		// told: by a notification that was taken, at the least. Of orders that are
-		// paid in part, the part may have been known before, and the rest have been
-		// told to WeChat Pay as paid elsewhere.
-		part := strings.HasPrefix(string(o.Fate), "partial")
-		if withdrawn && o.MoneyMoved > 0 && o.Notified > 0 && (part && b.paid < 40 || !part && (!b.late || b.paid != o.MoneyMoved)) {
+		// paid in parts, some may have been known before; see unmarked.
+		kind, _, _ := strings.Cut(string(o.Fate), ":")
+		part := kind == "partial" || kind == "parts" || kind == "mixed"
+		if withdrawn && o.MoneyMoved > 0 && o.Notified > 0 && !part && (!b.late || b.paid != o.MoneyMoved) {
 			lost++
 			t.Errorf("%s (%s): withdrawn, and %d fen came in, of which the books say %d, late: %t", o.OutOrderNo, o.Fate, o.MoneyMoved, b.paid, b.late)
 		}
@@ -357,6 +408,18 @@ func (w *world) judge(t *testing.T) {
 		t.Errorf("%d orders in the books, %d on the platform", len(books), orders)
 	}
 
+	query, err := os.ReadFile("../../docs/queries/collected-by-day.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sums string
+	if err := db.QueryRow(ctx, "SELECT (sum(yuan) * 100)::bigint || ' ' || (sum(elsewhere_yuan) * 100)::bigint FROM ("+strings.TrimSuffix(strings.TrimSpace(string(query)), ";")+") AS q").Scan(&sums); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprint(through, " ", elsewhere); sums != want {
+		t.Errorf("collected-by-day.sql comes to %s fen, and the payments to %s", sums, want)
+	}
+
 	// Every event once, none missing: per order seq counts from 1 to the number
 	// of its events, which is the ledger's.
 	var events, duplicates, gaps int64
@@ -371,6 +434,18 @@ func (w *world) judge(t *testing.T) {
 	if events != inStream || duplicates != 0 || gaps != 0 {
 		t.Errorf("%d events in the books, %d in the stream, %d duplicates, %d orders with a gap", events, inStream, duplicates, gaps)
 	}
+	// A payment through PayScore that was not known when billing withdrew is a late
+	// one, and nothing else is.
+	var unmarked int64
+	if err := db.QueryRow(ctx, `SELECT count(*) FROM orders o WHERE o.state = 'withdrawn' AND (o.late_payment_at IS NOT NULL) <> EXISTS (
+		SELECT FROM payments p WHERE p.mchid = o.mchid AND p.out_order_no = o.out_order_no AND p.paid_type = 'NEWTON' AND NOT EXISTS (
+			SELECT FROM events e, jsonb_to_recordset(e.payments) AS known (transaction_id text)
+			WHERE e.mchid = o.mchid AND e.out_order_no = o.out_order_no AND e.type = 'order.withdrawn' AND known.transaction_id = p.transaction_id))`).Scan(&unmarked); err != nil {
+		t.Fatal(err)
+	}
+	if unmarked != 0 {
+		t.Errorf("%d withdrawn orders are marked as paid late and were not, or the other way round", unmarked)
+	}
 	var stale int64
 	if err := db.QueryRow(ctx, `SELECT count(*) FROM orders o JOIN (SELECT DISTINCT ON (mchid, out_order_no) mchid, out_order_no, state, seq FROM events
 		ORDER BY mchid, out_order_no, seq DESC) e USING (mchid, out_order_no) WHERE o.state <> e.state OR o.seq <> e.seq`).Scan(&stale); err != nil {
@@ -383,6 +458,7 @@ func (w *world) judge(t *testing.T) {
 		t.Errorf("only %d kills: the run shows too little", k)
 	}
 	n := report.Notifications
+	t.Logf("%d fen through PayScore, %d elsewhere; %d fen came after a withdrawal, and no notification of them was taken", through, elsewhere, unknown)
 	t.Logf("%d orders %v, of the withdrawn ones %d paid all the same; %d events, %d duplicates, %d gaps; %d kills; %d WeChat calls (%.2f an order); notifications: %+v",
 		len(books), states, late, events, duplicates, gaps, w.kills.Load(), report.Calls, float64(report.Calls)/orders, n)
 	if n.SignTestsTaken != 0 {
