@@ -238,6 +238,21 @@ func TestTakeUpForeign(t *testing.T) {
 			t.Errorf("%d tasks are in the archive, and %d records in the ledger", n, b.countKeys("order:"))
 		}
 	})
+	t.Run("more good ones than a page are taken up at once", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		for i := range 2*foreignPage + 50 {
+			b.enqueueForeign(b.body(fmt.Sprintf("A%03d", i)))
+		}
+		inspector, queue := asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(b.ledger.MchID())
+		if _, err := inspector.ArchiveAllPendingTasks(queue); err != nil {
+			t.Fatal(err)
+		}
+		b.sweep()
+		if n := b.sizes()["archived"]; n != 0 || b.countKeys("order:") != 2*foreignPage+50 {
+			t.Errorf("%d tasks are in the archive, and %d records in the ledger", n, b.countKeys("order:"))
+		}
+	})
 	t.Run("a task that failed longer ago than RETENTION opens no order", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv, func(s *Settings) { s.Retention = time.Nanosecond })

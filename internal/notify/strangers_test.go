@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
 	"payscore-collector/internal/notify"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/simulator"
@@ -105,15 +108,26 @@ func TestStrangersDoNotKeepNotificationsWaiting(t *testing.T) {
 	})
 	t.Run("a notification that is worked on keeps its connection", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t)
-		b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
-		n := b.raw("A", options{Entity: paid})
-		release := b.link.hang()
-		defer release()
-		answered := make(chan reply)
-		go func() { answered <- b.post(b.url, n) }()
-		b.dial("127.0.0.2", 2*connections, nil)
-		b.wantRefusal(<-answered, 503) // for Redis hangs
+		entered, release := make(chan struct{}), make(chan struct{})
+		r := notify.New([]string{"1"}, notify.NewMetrics(prometheus.NewRegistry()), zerolog.Nop())
+		err := r.Open(map[string]notify.Merchant{"1": {Opener: opener(func() (payscore.Notification, error) {
+			close(entered)
+			<-release
+			return payscore.Notification{}, payscore.BadSignature
+		})}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, url := serve(t, r)
+		b := &bench{T: t, mchid: "1", url: url + "/notify/1"}
+		c := b.dial("127.0.0.1", 1, append(b.head(2), "{}"...))[0]
+		<-entered
+		b.dial("127.0.0.1", 2*connections, nil)
+		close(release)
+		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if line, err := bufio.NewReader(c).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 ") {
+			t.Errorf("%q %v", line, err)
+		}
 	})
 }
 
