@@ -387,6 +387,33 @@ func TestLostAnswers(t *testing.T) {
 			t.Errorf("events: %s", b.events("A"))
 		}
 	})
+	t.Run("settle of a payment after another end: the alarm is given, and no other end is told", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, srv)
+		b.open("A")
+		b.set("A", "next", "recheck")
+		paid := queryReply(payscore.Paid)
+		paid.Order.Collection = &payscore.Collection{
+			State: "USER_PAID", TotalAmount: 150, PaidAmount: 150,
+			Details: []payscore.Detail{{Seq: 1, Amount: 150, PaidType: "NEWTON", TransactionID: "4200001"}},
+		}
+		b.platform.query = func(context.Context) payscore.Reply {
+			b.withdraw("A")
+			return paid
+		}
+		b.faults.lose("settle", 2)
+		if err := b.run("A"); err != nil {
+			t.Fatal(err)
+		}
+		log := b.logs.String()
+		if late, ended := b.count(b.metrics.News, "late"), b.count(b.metrics.Ended, "paid"); late != 1 || ended != 0 ||
+			strings.Count(log, "paid_after_its_end") != 1 || strings.Contains(log, "the order has ended\"") || !strings.Contains(log, "had ended from another side") {
+			t.Errorf("counted %v late, %v ends: %s", late, ended, log)
+		}
+		if o := b.get("A"); o.State != tasks.Withdrawn || o.LatePaymentAt.IsZero() || len(o.Payments) != 1 {
+			t.Errorf("%+v", o)
+		}
+	})
 	t.Run("settle until the lease was over: the order is looked at next", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv, func(s *Settings) { s.CallTimeout = 100 * time.Millisecond })

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +45,7 @@ type bench struct {
 	redis    *redistest.Server
 	link     *link // between the receiver and Redis
 	ledger   *ledger.Ledger
+	through  *forgetful // what the receiver writes to
 	producer *tasks.Producer
 	receiver *notify.Receiver
 	server   *http.Server
@@ -83,12 +86,13 @@ func newBench(t *testing.T, change ...func(*http.Server)) *bench {
 
 	log := zerolog.New(b.logs).Level(zerolog.DebugLevel)
 	b.metrics, b.counted = notify.NewMetrics(prometheus.NewRegistry()), collect.NewMetrics(prometheus.NewRegistry())
-	l := ledger.New(rdb, m.MchID)
+	l := &forgetful{Ledger: ledger.New(rdb, m.MchID)}
+	b.through = l
 	b.producer = tasks.NewProducer(b.redis.Client)
 	b.ledger = ledger.New(b.redis.Client, m.MchID) // past the link
 	b.receiver = notify.New([]string{m.MchID}, b.metrics, log)
 	err = b.receiver.Open(map[string]notify.Merchant{m.MchID: {
-		Opener: client, Ledger: l, Teller: collect.New(collect.Settings{}, l, client, b.producer, log, b.counted),
+		Opener: client, Ledger: l, Teller: collect.New(collect.Settings{}, l.Ledger, client, b.producer, log, b.counted),
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -96,6 +100,20 @@ func newBench(t *testing.T, change ...func(*http.Server)) *bench {
 	b.server, b.url = serve(t, b.receiver, change...)
 	b.url += "/notify/" + m.MchID
 	return b
+}
+
+// forgetful is a ledger some of whose answers are lost, though it has written.
+type forgetful struct {
+	*ledger.Ledger
+	lose atomic.Int64 // so many
+}
+
+func (f *forgetful) Notice(ctx context.Context, n ledger.Notice) (ledger.NoticeCode, []ledger.News, error) {
+	code, news, err := f.Ledger.Notice(ctx, n)
+	if f.lose.Add(-1) >= 0 {
+		return "", nil, errors.New("the answer was lost")
+	}
+	return code, news, err
 }
 
 func serve(t *testing.T, r *notify.Receiver, change ...func(*http.Server)) (s *http.Server, url string) {

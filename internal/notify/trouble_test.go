@@ -95,6 +95,61 @@ func TestRedisHangs(t *testing.T) {
 	})
 }
 
+// The notice was written and its answer was lost: WeChat Pay was answered 503 and
+// sends the notification again. The alarm is given then, once.
+func TestLostAnswerOfTheLedger(t *testing.T) {
+	for name, withdrawn := range map[string]bool{"a payment after another end": true, "an end": false} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
+			if withdrawn {
+				if res, err := b.producer.Withdraw(t.Context(), tasks.Withdrawal{MchID: b.mchid, OutOrderNo: "A", Reason: "waived"}); err != nil || res.Status != tasks.Accepted {
+					t.Fatalf("%+v %v", res, err)
+				}
+			}
+			n := b.raw("A", options{Entity: paid})
+			b.through.lose.Store(2)
+			for range 2 {
+				b.wantRefusal(b.post(b.url, n), 503)
+			}
+			if log := b.logs.String(); strings.Contains(log, "paid_after_its_end") || strings.Contains(log, "the order has ended") {
+				t.Fatalf("told though no answer came: %s", log)
+			}
+			told := func() (late, ended int) {
+				return counter(t, b.counted.News.WithLabelValues(b.mchid, "late")), counter(t, b.counted.Ended.WithLabelValues(b.mchid, "paid"))
+			}
+			wantLate, wantEnded := 0, 1
+			if withdrawn {
+				wantLate, wantEnded = 1, 0
+			}
+			b.takes(n)
+			for deadline := time.Now().Add(10 * time.Second); ; {
+				if !b.remembers("A") {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("the answer is still kept, though it was told")
+				}
+			}
+			b.takes(n)
+			if late, ended := told(); late != wantLate || ended != wantEnded {
+				t.Errorf("told %v late payments and %v ends, want %v and %v", late, ended, wantLate, wantEnded)
+			}
+		})
+	}
+}
+
+// remembers reports whether the record of an order has an answer to a notification
+// that was not told.
+func (b *bench) remembers(no string) bool {
+	for field := range b.redis.Client.HGetAll(b.Context(), tasks.KeysOf(b.mchid).Order(no)).Val() {
+		if strings.HasPrefix(field, "n:") {
+			return true
+		}
+	}
+	return false
+}
+
 func TestRedisIsAway(t *testing.T) {
 	b := newBench(t)
 	b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
