@@ -71,6 +71,9 @@ var csvColumns = []column{
 	{"payments", payments},
 	{"billing_amount", func(o ledger.Order) any { return amount(o.BillingAmount) }},
 	{"owed_since", func(o ledger.Order) any { return o.OwedSince }},
+	{"total_lowered.at", lowered(func(l ledger.Lowering) any { return l.At })},
+	{"total_lowered.from", lowered(func(l ledger.Lowering) any { return fen(l.From) })},
+	{"total_lowered.to", lowered(func(l ledger.Lowering) any { return fen(l.To) })},
 }
 
 // payments is the list of payments as in the JSON: amounts in fen, also for Excel.
@@ -98,6 +101,10 @@ func lastError(f func(ledger.LastError) any) func(ledger.Order) any {
 
 func differs(f func(ledger.Difference) any) func(ledger.Order) any {
 	return func(o ledger.Order) any { return part(o.AmountDiffers, f) }
+}
+
+func lowered(f func(ledger.Lowering) any) func(ledger.Order) any {
+	return func(o ledger.Order) any { return part(o.TotalLowered, f) }
 }
 
 func syncing(f func(ledger.Sync) any) func(ledger.Order) any {
@@ -146,7 +153,7 @@ func newCSVLines(w io.Writer, excel bool) csvLines {
 // sample has every part, and so tells of each column what it holds.
 var sample = ledger.Order{
 	TotalAmount: new(int64), PaidAmount: new(int64), BillingAmount: new(int64),
-	LastError: &ledger.LastError{}, AmountDiffers: &ledger.Difference{}, Sync: &ledger.Sync{},
+	LastError: &ledger.LastError{}, AmountDiffers: &ledger.Difference{}, TotalLowered: &ledger.Lowering{}, Sync: &ledger.Sync{},
 }
 
 func (c csvLines) write(o ledger.Order) error {

@@ -120,7 +120,7 @@ func TestCSVHeader(t *testing.T) {
 		Reason: "r", OrderID: "o", TransactionID: "t", PaidType: "p", TotalAmount: ptr[int64](1), PaidAmount: ptr[int64](1),
 		OpenedAt: now, LastAttemptAt: now, NextDueAt: now, EndedAt: now,
 		LastError:     &ledger.LastError{HTTPStatus: 1, Code: "c", DetailCode: "d", Message: "m", RequestID: "r"},
-		LatePaymentAt: now, AmountDiffers: &ledger.Difference{At: now, Field: "f", Known: 1, Said: 2},
+		LatePaymentAt: now, AmountDiffers: &ledger.Difference{At: now, Field: "f", Known: 1, Said: 2}, TotalLowered: &ledger.Lowering{At: now, From: 2, To: 1},
 		Sync:     &ledger.Sync{State: "s", Reason: "r", PaidAt: now, Calls: 1},
 		Payments: []ledger.Payment{{Amount: 1}}, BillingAmount: ptr[int64](1), OwedSince: now,
 	})

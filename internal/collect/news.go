@@ -29,11 +29,17 @@ func (c *Collector) Noticed(n ledger.Notice, code ledger.NoticeCode, news []ledg
 	c.news(n.OutOrderNo, payscore.CallNotification, n.Facts, news)
 }
 
-// news says loudly, and counts, what a signed message has brought to light. It is
+// news says loudly, and counts, what a signed message has brought to light; what is
+// no alarm it only logs. It is
 // told by the step and by the receiver of notifications, each after it was
 // written down.
 func (c *Collector) news(no string, from payscore.Call, f ledger.Facts, news []ledger.News) {
 	for _, n := range news {
+		if n == ledger.Lowered {
+			c.log.Info().Str(logging.FieldEvent, "total_lowered").Str(logging.FieldOutOrderNo, no).
+				Int64("total_amount", *f.Total).Msg("the merchant lowered what the order comes to")
+			continue
+		}
 		c.metrics.News.WithLabelValues(c.ledger.MchID(), string(n)).Inc()
 		e := c.log.Error().Str(logging.FieldOutOrderNo, no).Str(logging.FieldCall, string(from)).Str("transaction_id", f.TransactionID)
 		if f.Paid != nil {

@@ -189,14 +189,15 @@ var english = phrasebook{
 
 	aPayment:     "a payment",
 	alarmLate:    "PAID AFTER ITS END: %s came in, as was learnt on %s, of an order that had ended as %s. Billing must decide what becomes of the money.",
-	alarmDiffers: "AMOUNTS DIFFER: %s was %s, and on %s a payment said %s. Ask WeChat Pay's support which is right.",
+	alarmDiffers: "AMOUNTS DIFFER in %s: %s was expected, and on %s WeChat Pay signed %s. Ask WeChat Pay's support which is right.",
 	alarmSync:    "WECHAT PAY COULD NOT BE TOLD that the user paid elsewhere, and may deduct once more. See to the reason, and withdraw the order again with --paid-at, or tell it on the merchant platform.",
 
-	whatOpened: "opened", whatEnded: "ended", whatReopened: "reopened", whatDiffers: "AMOUNTS DIFFER", whatLate: "PAID AFTER END",
+	whatOpened: "opened", whatEnded: "ended", whatReopened: "reopened", whatDiffers: "AMOUNTS DIFFER", whatLate: "PAID AFTER END", whatLowered: "lowered",
 	opened:    "handed over by billing",
 	reopened:  "opened again by billing",
 	callsGone: "%d calls before this have left the log",
-	differs:   "%s was %s, now %s",
+	differs:   "%s: %s was expected, %s is signed",
+	lowered:   "the merchant lowered the total from %s to %s",
 	late:      "paid all the same",
 	begun:     "begun, and what came of it is not known; it is looked at first",
 }

@@ -48,6 +48,6 @@ type phrasebook struct {
 
 	aPayment, alarmLate, alarmDiffers, alarmSync string
 
-	whatOpened, whatEnded, whatReopened, whatDiffers, whatLate string
-	opened, reopened, callsGone, differs, late, begun          string
+	whatOpened, whatEnded, whatReopened, whatDiffers, whatLate, whatLowered string
+	opened, reopened, callsGone, differs, late, lowered, begun              string
 }

@@ -47,6 +47,9 @@ func (t Teller) Story(o ledger.Order) []Moment {
 	if d := o.AmountDiffers; d != nil {
 		list = append(list, Moment{At: d.At, What: p.whatDiffers, Words: fmt.Sprintf(p.differs, Printable(d.Field), Yuan(d.Known), Yuan(d.Said))})
 	}
+	if l := o.TotalLowered; l != nil {
+		list = append(list, Moment{At: l.At, What: p.whatLowered, Words: fmt.Sprintf(p.lowered, Yuan(l.From), Yuan(l.To))})
+	}
 	if !o.LatePaymentAt.IsZero() {
 		list = append(list, Moment{At: o.LatePaymentAt, What: p.whatLate, Words: strings.TrimSpace(p.late + " " + YuanOf(o.PaidAmount))})
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
 )
 
 // A log that is full says how much it has lost, and one that is not never does.
@@ -25,5 +26,20 @@ func TestStory_OfManyCalls(t *testing.T) {
 	o.Log = o.Log[1:] // a call is under way
 	if lines := (Teller{}).Story(o); len(lines) != len(o.Log)+1 {
 		t.Errorf("%d lines of %d calls", len(lines), len(o.Log))
+	}
+}
+
+// A total that the merchant lowered belongs to the story, and is no alarm.
+func TestStory_OfALoweredTotal(t *testing.T) {
+	at := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
+	o := ledger.Order{
+		State: tasks.Awaiting, OpenedAt: at.Add(-time.Hour), TotalLowered: &ledger.Lowering{At: at, From: 1250, To: 1000},
+	}
+	lines := Teller{}.Story(o)
+	if last := lines[len(lines)-1]; !last.At.Equal(at) || last.Words != "the merchant lowered the total from ¥12.50 to ¥10.00" {
+		t.Errorf("%+v", lines)
+	}
+	if alarms := (Teller{}).Alarms(o); len(alarms) != 0 {
+		t.Errorf("%v", alarms)
 	}
 }

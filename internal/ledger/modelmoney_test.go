@@ -43,8 +43,8 @@ func modelFacts(t *rapid.T) ledger.Facts {
 
 // modelHeard is what heard of money.lua returns.
 type modelHeard struct {
-	anew, through, grown, more, relisted, differs, late bool
-	paid                                                int64
+	anew, through, grown, more, relisted, differs, late, lowered bool
+	paid                                                         int64
 }
 
 func (h modelHeard) news() []ledger.News {
@@ -54,6 +54,9 @@ func (h modelHeard) news() []ledger.News {
 	}
 	if h.differs {
 		list = append(list, ledger.Differs)
+	}
+	if h.lowered {
+		list = append(list, ledger.Lowered)
 	}
 	return list
 }
@@ -122,6 +125,7 @@ func (o *modelOrder) hear(f ledger.Facts, fresh, done bool) (h modelHeard) {
 			if o.state == "paid" {
 				alarm("total_amount", o.total, total)
 			}
+			h.lowered = o.state != "paid"
 			o.total = total
 		}
 	}

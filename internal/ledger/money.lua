@@ -100,6 +100,7 @@ local ALARMS = 5
 --   through   true where money came through PayScore that was not known
 --   more      true where money came in, in whatever way, or a payment is listed
 --             that was not, though others were
+--   lowered   true where the merchant lowered what the order comes to
 --   differs   true where the amounts are an alarm that was not given before
 -- }
 --
@@ -143,7 +144,13 @@ local function heard(rec, f, now)
       if not total0 or f.fresh or f.done or newer then set('total', f.total) end
     elseif total > 0 and total < num(total0) then
       -- The merchant lowers what an order comes to, as long as it waits.
-      if rec.state == 'paid' then alarm('total_amount', total0, f.total) end
+      if rec.state == 'paid' then
+        alarm('total_amount', total0, f.total)
+      else
+        m.lowered = true
+        m.write[#m.write + 1] = 'lowered'
+        m.write[#m.write + 1] = table.concat({ now, total0, f.total }, ' ')
+      end
       set('total', f.total)
     end
   end
@@ -208,8 +215,11 @@ end
 
 -- newsof is what m is worth telling an operator.
 local function newsof(m)
-  if m.late and m.differs then return 'late differs' end
-  return m.late and 'late' or m.differs and 'differs' or ''
+  local news = {}
+  for _, n in ipairs({ 'late', 'differs', 'lowered' }) do
+    if m[n] then news[#news + 1] = n end
+  end
+  return table.concat(news, ' ')
 end
 
 -- counted keeps the sum of what paid orders have brought right.

@@ -518,16 +518,22 @@ func TestAmountDiffers(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a lowered total is in the events", func(t *testing.T) {
+	t.Run("a lowered total is in the record and in the events, and is told", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
-		for _, total := range []int64{1250, 1000} {
+		for i, total := range []int64{1250, 1000, 1000, 900} {
 			c := s.granted("A")
-			s.settled(c, shows(c, said(total)))
+			res := s.settled(c, shows(c, said(total)))
+			if told := slices.Contains(res.News, ledger.Lowered); told != (i%2 == 1) {
+				t.Errorf("%d: %v", total, res.News)
+			}
 		}
-		events := s.stream()
-		if last := events[len(events)-1]; last.Type != "order.attempted" || *last.TotalAmount != 1000 {
+		events, o := s.stream(), s.get("A")
+		if last := events[len(events)-1]; last.Type != "order.attempted" || *last.TotalAmount != 900 {
 			t.Errorf("%+v", last)
+		}
+		if l := o.TotalLowered; l == nil || l.From != 1000 || l.To != 900 || l.At.IsZero() || o.AmountDiffers != nil {
+			t.Errorf("%+v %+v", l, o)
 		}
 	})
 	t.Run("what the release before has written is read, and is new no more", func(t *testing.T) {

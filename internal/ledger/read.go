@@ -60,6 +60,9 @@ type Order struct {
 	// that do not add up to what was paid. A total that is lowered while the order
 	// waits is none: the merchant modified it.
 	AmountDiffers *Difference `json:"amount_differs,omitempty"`
+	// TotalLowered is the last time that the merchant lowered what the order comes
+	// to, while it waited.
+	TotalLowered *Lowering `json:"total_lowered,omitempty"`
 	// Sync is what became of telling WeChat Pay; nil where billing did not ask
 	// for that.
 	Sync *Sync `json:"sync,omitempty"`
@@ -86,6 +89,14 @@ type Difference struct {
 	Field string    `json:"field"` // total_amount, paid_amount or payments
 	Known int64     `json:"known"`
 	Said  int64     `json:"said"`
+}
+
+// Lowering is a total, in fen, that became a lower one. At is when the ledger
+// learnt of it.
+type Lowering struct {
+	At   time.Time `json:"at"`
+	From int64     `json:"from"`
+	To   int64     `json:"to"`
 }
 
 // Sync is how far WeChat Pay has been told that the user paid elsewhere.
@@ -316,6 +327,10 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 	var at int64
 	if n, _ := fmt.Sscan(newest, &at, &d.Field, &d.Known, &d.Said); n == 4 {
 		d.At, o.AmountDiffers = time.UnixMilli(at).UTC(), &d
+	}
+	var low Lowering
+	if n, _ := fmt.Sscan(f["lowered"], &at, &low.From, &low.To); n == 3 {
+		low.At, o.TotalLowered = time.UnixMilli(at).UTC(), &low
 	}
 	for _, t := range []*time.Time{&o.OpenedAt, &o.LastAttemptAt, &o.NextDueAt, &o.EndedAt, &o.LatePaymentAt, &o.OwedSince} {
 		if !t.IsZero() {

@@ -138,6 +138,8 @@ const (
 	// Differs: WeChat Pay's signed amounts contradict each other in a way that was
 	// not told before. See Order.AmountDiffers.
 	Differs News = "differs"
+	// Lowered: the merchant has lowered what the order comes to. It is no alarm.
+	Lowered News = "lowered"
 )
 
 // newsOf reads what the scripts return.

@@ -52,8 +52,9 @@
 --   'lost'     the lease is somebody else's; nothing was written, but what was
 --              learnt of payments
 -- gate is what judge in hold.lua returns. news has 'late' for a payment beside
--- another end, 'differs' for amounts that are an alarm, both, or neither. state is
--- where the order stands.
+-- another end, 'differs' for amounts that are an alarm, and 'lowered' for a total
+-- that the merchant has lowered: any of them, in this order. state is where the
+-- order stands.
 local s = cjson.decode(ARGV[1])
 local now, now_us = clock()
 -- All that is needed of the record, read once, and below written once: a step's

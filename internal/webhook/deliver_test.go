@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -56,6 +57,55 @@ func TestProcess(t *testing.T) {
 		}
 		if b.counted(delivered) != 2 || b.counted(failed) != 0 {
 			t.Errorf("counted: %v delivered, %v failed", b.counted(delivered), b.counted(failed))
+		}
+	})
+
+	t.Run("carries every payment of the order, as the interface has them", func(t *testing.T) {
+		b := newBench(t, srv)
+		b.end("A")
+		at := time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
+		facts := ledger.Facts{PaidType: "MCH", Total: new(int64), Paid: new(int64)}
+		for i := range int64(ledger.MaxPayments) {
+			p := ledger.Payment{Seq: i + 1, TransactionID: fmt.Sprintf("42000012345678901234567890%06d", i), Amount: tasks.MaxAmount / 100, PaidType: "NEWTON", PaidAt: at}
+			if i == ledger.MaxPayments-1 {
+				p.TransactionID, p.PaidType = "", "MCH"
+			}
+			facts.Payments = append(facts.Payments, p)
+			*facts.Total += p.Amount
+		}
+		*facts.Paid = *facts.Total
+		if code, _, err := b.ledger.Notice(t.Context(), ledger.Notice{OutOrderNo: "A", Paid: true, Facts: facts}); err != nil || code != ledger.NoticeEnded {
+			t.Fatal(code, err)
+		}
+		var bodies []string
+		b.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, e ledger.Event) {
+			body, err := json.Marshal(e)
+			if err != nil {
+				t.Error(err)
+			}
+			bodies = append(bodies, string(body))
+			w.WriteHeader(http.StatusNoContent)
+		}
+		b.deliver("A")
+		ends := b.ends()
+		want, err := json.Marshal(ends[len(ends)-1])
+		if err != nil || len(bodies) != 2 {
+			t.Fatalf("%d bodies, %v", len(bodies), err)
+		}
+		if diff := cmp.Diff(string(want), bodies[1]); diff != "" {
+			t.Error(diff)
+		}
+		for _, part := range []string{
+			`"payments":[{"transaction_id":"42000012345678901234567890000000","amount":100000000000,"paid_type":"NEWTON","paid_at":"2026-11-23T04:00:00Z"},`,
+			`,{"amount":100000000000,"paid_type":"MCH","paid_at":"2026-11-23T04:00:00Z","seq":50}]`,
+		} {
+			if !strings.Contains(bodies[1], part) {
+				t.Errorf("%s is not in %s", part, bodies[1])
+			}
+		}
+		// docs/events.md says so.
+		if len(bodies[1]) > 16<<10 {
+			t.Errorf("%d bytes", len(bodies[1]))
 		}
 	})
 
