@@ -52,6 +52,9 @@ func run(ctx context.Context, p config.Process) int {
 	var problems config.Problems
 	switch {
 	case errors.As(err, &problems):
+		for _, warning := range cfg.Warnings { // a misspelt variable is why another is missing
+			log.Warn().Str(logging.FieldEvent, "setting_doubtful").Msg(warning)
+		}
 		for _, problem := range problems {
 			log.Error().Str(logging.FieldEvent, "setting_refused").Str(logging.FieldSetting, problem.Setting).Msg(problem.String())
 		}

@@ -48,6 +48,15 @@ func TestErrorsAtTheStart(t *testing.T) {
 		}
 	})
 
+	t.Run("with the misspelt variable that explains what is missing", func(t *testing.T) {
+		var out bytes.Buffer
+		run(t.Context(), configtest.Process("worker", map[string]string{"WECHATPAY_MCH_ID": "1900000001", "LOG_FORMAT": "console"}, nil, &out))
+		if !strings.Contains(out.String(), "WRN WECHATPAY_MCH_ID is set, but there is no such setting; WECHATPAY_MCHID is the nearest") ||
+			!strings.Contains(out.String(), "ERR WECHATPAY_MCHID is missing") {
+			t.Errorf("standard error:\n%s", out.String())
+		}
+	})
+
 	t.Run("for people with LOG_FORMAT=console", func(t *testing.T) {
 		status, _, stderr := started(t, map[string]string{"LOG_FORMAT": "console"})
 		if status != config.ExitUsage || !strings.Contains(stderr, "ERR REDIS_URL is missing: write where Redis is") || strings.Contains(stderr, "{") {

@@ -45,7 +45,7 @@ const (
 // it could not start. While Redis is away it waits.
 func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	for _, w := range cfg.Warnings {
-		log.Warn().Msg(w)
+		log.Warn().Str(logging.FieldEvent, "setting_doubtful").Msg(w)
 	}
 	redisconn.RedirectLog(log)
 	// A connection for each step under way and each fetcher, and some for asynq's
