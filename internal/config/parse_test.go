@@ -55,6 +55,18 @@ func TestParse(t *testing.T) {
 		}
 	})
 
+	t.Run("a secret of this environment is not repeated, though it has the form of words", func(t *testing.T) {
+		const passphrase = "correct horse battery"
+		for _, args := range [][]string{{passphrase}, {"check", passphrase}, {"--" + passphrase}, {"--redis-url", "redis://:x@h", "--colour=" + passphrase, passphrase}} {
+			for _, env := range []map[string]string{{"ADMIN_TOKEN": passphrase}, {"REDIS_URL": "redis://:" + strings.ReplaceAll(passphrase, " ", "%20") + "@cache"}} {
+				r := parse(t, &workerGrammar{}, env, args...)
+				if r.status != ExitUsage || strings.Contains(r.stdout+r.stderr, passphrase) {
+					t.Errorf("%q: status %d, standard error %q", args, r.status, r.stderr)
+				}
+			}
+		}
+	})
+
 	t.Run("what is said is a line that controls nothing and repeats no secret", func(t *testing.T) {
 		var out bytes.Buffer
 		p := Process{Name: "worker", Stderr: &out}
