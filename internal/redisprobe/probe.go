@@ -55,9 +55,10 @@ var errLagging = errors.New("a write was taken, and cannot be read back")
 // own, and leaves nothing behind; where the process dies meanwhile, what is left
 // expires within a minute. Any number may run at once.
 func Run(ctx context.Context, c Clients, mchid string) *redisconn.Refusal {
-	err := probeLedger(ctx, c.Ledger, mchid)
-	if err == nil {
-		err = probeQueue(ctx, c.Queue, mchid)
+	err := probe(ctx, c, mchid)
+	if errors.Is(err, errLagging) {
+		// A failover, or asynq's keys deleted by hand, may have fallen in between.
+		err = probe(ctx, c, mchid)
 	}
 	if err == nil {
 		return nil
@@ -70,6 +71,13 @@ func Run(ctx context.Context, c Clients, mchid string) *redisconn.Refusal {
 	}
 	r.MchID = mchid
 	return r
+}
+
+func probe(ctx context.Context, c Clients, mchid string) error {
+	if err := probeLedger(ctx, c.Ledger, mchid); err != nil {
+		return err
+	}
+	return probeQueue(ctx, c.Queue, mchid)
 }
 
 func probeLedger(ctx context.Context, rdb redis.UniversalClient, mchid string) error {

@@ -16,6 +16,7 @@ import (
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/redisprobe"
 	"payscore-collector/internal/textsafe"
+	"payscore-collector/tasks"
 )
 
 // checklist prints findings, a line each, and remembers whether one is bad.
@@ -108,6 +109,9 @@ func checkRedis(ctx context.Context, cfg config.Worker, c *checklist) {
 		return // a probe would say the same again
 	}
 	for _, m := range cfg.Merchants {
+		if tasks.ValidateMchID(m.MchID) != nil {
+			continue // it has been named already
+		}
 		probing, cancel := context.WithTimeout(ctx, probeTimeout)
 		if refusal := redisprobe.Run(probing, conns.Clients, m.MchID); refusal != nil {
 			c.problem("redis", "work: %v", refusal)

@@ -81,6 +81,18 @@ var unservings = map[string]func(t *testing.T) unserving{
 	"one node of a Cluster": func(t *testing.T) unserving {
 		return unserving{url: clusterNode(t), problem: "one node of a Redis Cluster (INFO: redis_mode:cluster): write REDIS_URL as redis-cluster://"}
 	},
+	"a Cluster by redis-cluster, which serves": func(t *testing.T) unserving {
+		return unserving{url: strings.Replace(clusterNode(t), "redis://", "redis-cluster://", 1)}
+	},
+	"a Cluster behind a proxy": func(t *testing.T) unserving {
+		srv := redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", fmt.Sprint(redistest.FreePort(t)))
+		do(t, srv.Client, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+		await(t, 20*time.Second, "the Cluster to be whole", func() bool {
+			return strings.Contains(srv.Client.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
+		})
+		p := redistest.StartProxy(t, srv.Client.Options().Addr, redistest.Refuse("ERR command 'cluster' is not allowed", "cluster"))
+		return unserving{url: "redis://" + p.Addr, warning: "mode: a Cluster behind a proxy"}
+	},
 	"a plain Redis by redis-sentinel": func(t *testing.T) unserving {
 		srv := redistest.StartReal(t)
 		return unserving{url: "redis-sentinel://" + srv.Client.Options().Addr + "/0?master=shop", problem: "write REDIS_URL as redis://HOST:PORT/DB"}
