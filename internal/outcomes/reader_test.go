@@ -240,7 +240,9 @@ func TestReader(t *testing.T) {
 		r.until("the event to be taken over", func() bool { return r.pending(mchA)["a"] == 1 })
 		close(stuck)
 		if r.redis.Real { // the embedded one does not know for how long a member was idle
-			r.until("the others to be removed", func() bool { return r.members(mchA) == "a" })
+			// Where the machine stood still for 400 ms, the reader has removed itself
+			// too: its next event makes it anew.
+			r.until("the others to be removed", func() bool { return r.members(mchA) == "a" || r.members(mchA) == "" })
 		}
 		run.stop(t)
 	})
