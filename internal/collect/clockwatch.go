@@ -15,7 +15,10 @@ import (
 type clockWatch struct {
 	mu    sync.Mutex
 	start time.Time // the clock's readings below are counted from here
-	ref   reading   // the newest one
+	// lease is the longest lease that this worker takes. Others are taken to do the
+	// same: where they do not, a jump ahead can end their leases too soon.
+	lease time.Duration
+	ref   reading // the newest one
 	// least is the least offset in this span of time and in the one before; a span
 	// is longer than any lease.
 	least [2]time.Duration
@@ -35,12 +38,11 @@ const (
 	// without having jumped: clocks drift, and are put right bit by bit. The
 	// ledger's scripts have the same.
 	jumpTolerance = 5 * time.Second
-	// longestLease is the longest lease that any worker takes: CALL_TIMEOUT is 2
-	// minutes at the most.
-	longestLease = 130 * time.Second
 )
 
-func newClockWatch() *clockWatch { return &clockWatch{start: time.Now()} }
+func newClockWatch(lease time.Duration) *clockWatch {
+	return &clockWatch{start: time.Now(), lease: lease}
+}
 
 // observe takes in a reply that has Redis's clock, to a question that was asked at
 // asked and answered just now. It returns by how much the clock has jumped since
@@ -60,7 +62,7 @@ func (w *clockWatch) observe(asked, redis time.Time) (jump time.Duration, e ledg
 	case r.low > ref.high+jumpTolerance, r.high < ref.low-jumpTolerance:
 		jump, e = r.high-ref.high, w.expectedAt(to)
 	}
-	if to-w.span > longestLease {
+	if to-w.span > w.lease {
 		w.least, w.span = [2]time.Duration{w.least[1], r.high}, to
 	}
 	w.least[1] = min(w.least[1], r.high)

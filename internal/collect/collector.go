@@ -65,7 +65,7 @@ func New(s Settings, l *ledger.Ledger, caller Caller, producer *tasks.Producer, 
 		Settings: s, ledger: l, caller: caller, producer: producer,
 		log:     log,
 		trouble: log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
-		metrics: m, valve: newValve(), clock: newClockWatch(), stop: make(chan struct{}),
+		metrics: m, valve: newValve(), clock: newClockWatch(s.CallTimeout + settleMargin + permitHorizon), stop: make(chan struct{}),
 	}
 }
 

@@ -65,6 +65,18 @@ end
 if a.round >= 0 and a.round ~= num(r.round) then return { 'stale', now, 0 } end
 if num(r.due) > now then return { 'early', now, (num(r.due) - now) * 1000 } end
 
+-- tell has a granted claim say another time of the record's.
+local function tell(field, t)
+  for i, name in ipairs(FIELDS) do
+    if name == field then values[i + 3] = string.format('%.0f', t) end
+  end
+end
+-- The policy counts from the last collect call, whatever the plan is.
+if collectedat(KEYS[1], r.collected, now) ~= num(r.collected) then
+  r.collected = now
+  tell('collected', now)
+end
+
 local plan = r.next
 local function putoff(code, t)
   if plan == 'collect' and num(r.fails) == 0 then
@@ -124,6 +136,13 @@ if plan == 'collect' then
   count, write[7], write[8], write[9], write[10] = 1, 'next', 'resolve', 'collected', lease
 elseif plan == 'sync' then
   count, write[7], write[8] = 3, 'next', 'resolve'
+end
+if num(r.since) > now and r.since == redis.call('HGET', KEYS[1], 'opened') then
+  -- An order that is due was opened before: its time is that of a clock that was
+  -- ahead, by which it would be given up too late. Its age counts from now.
+  tell('since', now)
+  local n = #write
+  write[n + 1], write[n + 2], write[n + 3], write[n + 4] = 'since', now, 'opened', now
 end
 redis.call('HSET', KEYS[1], COUNTS[count], num(values[count]) + 1, unpack(write))
 redis.call('ZADD', KEYS[2], lease, a.no)

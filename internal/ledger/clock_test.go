@@ -91,7 +91,12 @@ func TestDueTimesAreMendedWhenTheClockWentBack(t *testing.T) {
 	set.Due = s.now.Add(9 * time.Hour)
 	s.settle(c, set)
 	open("WISH", wish)
+	open("PARTS", time.Time{})
 	s.pass(8 * time.Hour)
+	c = s.granted("PARTS")
+	set = back(c, ledger.Recheck)
+	set.Due = s.now.Add(10 * time.Second)
+	s.settle(c, set)
 	for i := range orders {
 		no := fmt.Sprintf("S%03d", i)
 		open(no, time.Time{})
@@ -118,20 +123,66 @@ func TestDueTimesAreMendedWhenTheClockWentBack(t *testing.T) {
 	if swept := sweep(); !swept.Taken || swept.WentBack != 8*time.Hour-time.Minute {
 		t.Fatalf("taken %t, went back by %s", swept.Taken, swept.WentBack)
 	}
+	// A notification of a part puts an entry of the right time in front of the
+	// call's; the due time is still that of the call.
+	part := int64(1)
+	n := ledger.Notice{OutOrderNo: "PARTS", Facts: ledger.Facts{Paid: &part}, Entry: ledger.Entry{Call: "notification", Verdict: "owed"}}
+	if code, _, err := s.ledger.Notice(t.Context(), n); err != nil || code != ledger.NoticePartial {
+		t.Fatal(code, err)
+	}
 	moved, err := s.ledger.Mend(t.Context())
-	if err != nil || moved != orders+1 {
-		t.Errorf("%d moved (%v), want %d", moved, err, orders+1)
+	if err != nil || moved != orders+2 {
+		t.Errorf("%d moved (%v), want %d", moved, err, orders+2)
 	}
 	for no, want := range map[string]time.Time{"BEFORE": s.now.Add(9*time.Hour - time.Minute), "WISH": wish, "TIES": wish} {
 		if due := s.get(no).NextDueAt; !due.Equal(want) {
 			t.Errorf("%s is due %s, want %s", no, due, want)
 		}
 	}
-	if s.pass(2 * time.Minute); len(sweep().Orders) != orders+1 {
+	if s.pass(2 * time.Minute); len(sweep().Orders) != orders+2 {
 		t.Error("orders that were due in 10 s are not due after 2 minutes")
 	}
 	if again, err := s.ledger.Mend(t.Context()); err != nil || again != 0 {
 		t.Errorf("mended again: %d %v", again, err)
+	}
+}
+
+// An order that was opened while Redis's clock was ahead is given up no later than
+// one that is opened when the clock is right again.
+func TestAgeCountsByTheClockThatIsRight(t *testing.T) {
+	s := newTimed(t)
+	s.pass(8 * time.Hour)
+	s.open("A")
+	s.pass(-8 * time.Hour)
+	s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
+	c := s.granted("A")
+	if !c.Order.Since.Equal(s.now) {
+		t.Errorf("its age counts from %s, want %s", c.Order.Since, s.now)
+	}
+	if opened := s.get("A").OpenedAt; !opened.Equal(s.now) {
+		t.Errorf("it was opened at %s, want %s", opened, s.now)
+	}
+	since := s.now
+	s.settle(c, back(c, ledger.Recheck))
+	s.pass(time.Minute)
+	if again := s.granted("A"); !again.Order.Since.Equal(since) {
+		t.Errorf("its age counts from %s, want %s still", again.Order.Since, since)
+	}
+}
+
+// The policy counts the gap from the last collect call. One that seems to be far
+// ahead counts as made now, whatever is to be done next.
+func TestALastCollectFromAClockThatWasAheadCountsAsNow(t *testing.T) {
+	s := newTimed(t)
+	s.open("A")
+	c := s.granted("A")
+	set := back(c, ledger.Resolve)
+	set.Collected = c.Now
+	s.settle(c, set)
+	s.pass(-8 * time.Hour)
+	s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
+	if c := s.granted("A"); !c.Order.Collected.Equal(s.now) {
+		t.Errorf("it was collected at %s, want %s", c.Order.Collected, s.now)
 	}
 }
 

@@ -23,9 +23,8 @@ if mend ~= a.mend then return { mend, 0 } end
 local by, from, passed = string.match(mend, '^(%d+) due (%S+) (%d+)$')
 by, passed = num(by), num(passed)
 
--- settled returns when the newest entry of a log was written; see stamped.
-local function settled(entry)
-  if not entry then return nil end
+-- written returns when an entry of a log was written; see stamped.
+local function written(entry)
   local first = string.byte(entry, 1)
   if first < 128 then return num(string.match(entry, '^(%d+)')) end
   local t = 0
@@ -33,16 +32,25 @@ local function settled(entry)
   return t + 1577836800000
 end
 
+-- settled returns the latest time of the newest entries of a log; nil where it has
+-- none. Notifications put entries in front of that of the call after which the due
+-- time was made.
+local function settled(log)
+  local latest = nil
+  for _, entry in ipairs(redis.call('LRANGE', log, 0, 4)) do latest = math.max(latest or 0, written(entry)) end
+  return latest
+end
+
 -- ours reports whether a due time that has not come was made by the clock that
 -- was ahead: since the order was put off, since its last call was settled then,
 -- or since it was opened then. wish is the time that billing has asked for.
-local function ours(r, entry)
+local function ours(r, log)
   local past = r.past and cjson.decode(r.past) or {}
   local reopened = past[#past] and past[#past].reopened
   local since = num(r.since)
   local made = since == num(r.opened) or since == num(reopened) or r.sync == 'pending'
   local wish = made and 0 or since
-  local at = settled(entry)
+  local at = settled(log)
   if not at then return made or num(r.due) ~= since, wish end
   return r.off or at > now or (made and since > now), wish
 end
@@ -61,7 +69,7 @@ for i, no in ipairs(a.nos) do
       redis.call('HSET', key, 'lease', to, 'due', math.min(num(r.due), to))
       if num(r.collected) > now + LONGEST_LEASE then redis.call('HSET', key, 'collected', to) end
     elseif num(r.due) > now then
-      local mine, wish = ours(r, redis.call('LINDEX', KEYS[2 * i + 2], 0))
+      local mine, wish = ours(r, KEYS[2 * i + 2])
       to = num(r.due)
       if mine then
         to = math.max(to - by, wish)
