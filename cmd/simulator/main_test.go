@@ -153,7 +153,7 @@ func TestRun_Refuses(t *testing.T) {
 		c    cli
 		want string
 	}{
-		"an address in use":          {cli{Addr: taken.Addr().String(), Dir: tempDir(t)}, "listen on --addr " + taken.Addr().String()},
+		"an address in use":          {cli{Addr: taken.Addr().String(), Dir: tempDir(t)}, `listen on --addr "` + taken.Addr().String()},
 		"a directory with a blank":   {cli{Addr: "127.0.0.1:0", Dir: tempDir(t) + " x"}, "choose a path of letters"},
 		"a base URL without a host":  {cli{Addr: "127.0.0.1:0", Dir: tempDir(t), BaseURL: "simulator"}, "base URL"},
 		"a notify URL with a secret": {cli{Addr: "127.0.0.1:0", Dir: tempDir(t), NotifyURL: "http://u:pw@h/"}, "notify URL must hold nothing that is secret"},
