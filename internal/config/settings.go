@@ -228,7 +228,7 @@ func (f LogFlags) Resolve(c *Collector) Log {
 func (f WorkerFlags) Resolve(c *Collector) Work {
 	w := Work{
 		Concurrency:     c.number("WORKER_CONCURRENCY", f.Concurrency, 1, 10_000),
-		CallTimeout:     c.duration("CALL_TIMEOUT", f.CallTimeout, aboveZero),
+		CallTimeout:     c.durationUpTo("CALL_TIMEOUT", f.CallTimeout, aboveZero, longestCall),
 		Rate:            c.rate("COLLECT_RATE", f.CollectRate),
 		CollectSchedule: c.schedule("COLLECT_SCHEDULE", f.CollectSchedule),
 		Window:          c.window("COLLECT_WINDOW", f.CollectWindow),
@@ -236,7 +236,7 @@ func (f WorkerFlags) Resolve(c *Collector) Work {
 		ConfirmSchedule: c.schedule("CONFIRM_SCHEDULE", f.ConfirmSchedule),
 		MinGap:          c.duration("MIN_GAP", f.MinGap, zeroAllowed),
 		GiveUpAfter:     c.duration("GIVE_UP_AFTER", f.GiveUpAfter, aboveZero),
-		SweepEvery:      c.duration("SWEEP_EVERY", f.SweepEvery, aboveZero),
+		SweepEvery:      c.durationUpTo("SWEEP_EVERY", f.SweepEvery, aboveZero, longestSweep),
 		Retention:       c.duration("RETENTION", f.Retention, aboveZero),
 		PublicAddr:      c.listenAddr("PUBLIC_ADDR", f.PublicAddr),
 		AdminAddr:       DefaultAdminAddr,

@@ -23,6 +23,35 @@ const (
 	aboveZero   least = false
 )
 
+// The longest values that can work.
+const (
+	// longestCall: no lease of an order is longer than the call, the wait for its
+	// slot and the time to settle; see LONGEST_LEASE in internal/ledger/pace.lua.
+	longestCall = 2 * time.Minute
+	// longestSweep bounds how late a worker notices what the queue has lost.
+	longestSweep = 24 * time.Hour
+	// longestStep: with the jitter on top it is still a duration.
+	longestStep = 10 * 365 * 24 * time.Hour
+	// A rate below lowestRate is no rate, and above highestRate calls would not be
+	// told apart by Redis's microseconds.
+	lowestRate, highestRate = 0.01, 100_000.0
+)
+
+// durationUpTo is duration with the longest that is allowed.
+func (c *Collector) durationUpTo(setting, s string, from least, most time.Duration) time.Duration {
+	d := c.duration(setting, s, from)
+	if d > most {
+		c.Problem(setting, "is %s: write a duration from 1ms to %s", s, inWords(most))
+		return 0
+	}
+	return d
+}
+
+// inWords is a duration without its zeros, 2m for 2m0s.
+func inWords(d time.Duration) string {
+	return strings.TrimSuffix(strings.TrimSuffix(d.String(), "0s"), "0m")
+}
+
 func (c *Collector) duration(setting, s string, from least) time.Duration {
 	d, err := time.ParseDuration(s)
 	switch {
@@ -30,6 +59,8 @@ func (c *Collector) duration(setting, s string, from least) time.Duration {
 		c.Problem(setting, "is %q, which is not a duration: write a number with a unit (ms, s, m, h), for instance 90s or 720h (30 days)", s)
 	case d < 0:
 		c.Problem(setting, "is %s: a duration cannot be negative", s)
+	case d > 0 && d < time.Millisecond:
+		c.Problem(setting, "is %s: it must be at least 1ms", s)
 	case d == 0 && from == aboveZero:
 		c.Problem(setting, "is 0: it must be longer, though it may be as short as 1ms")
 	default:
@@ -44,8 +75,8 @@ func (c *Collector) schedule(setting, s string) []time.Duration {
 	var ds []time.Duration
 	for part := range strings.SplitSeq(s, ",") {
 		d, err := time.ParseDuration(strings.TrimSpace(part))
-		if err != nil || d <= 0 {
-			c.Problem(setting, "has %q in it: write durations above zero, separated by commas, for instance 10m,1h,6h", part)
+		if err != nil || d < time.Millisecond || d > longestStep {
+			c.Problem(setting, "has %q in it: write durations from 1ms to %s, separated by commas, for instance 10m,1h,6h", part, inWords(longestStep))
 			return nil
 		}
 		ds = append(ds, d)
@@ -64,8 +95,8 @@ func (c *Collector) number(setting, s string, lowest, highest int) int {
 
 func (c *Collector) rate(setting, s string) float64 {
 	r, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(r) || math.IsInf(r, 0) || r <= 0 {
-		c.Problem(setting, "is %q: write calls a second, a number above 0, for instance 50 or 0.5", s)
+	if err != nil || math.IsNaN(r) || r < lowestRate || r > highestRate {
+		c.Problem(setting, "is %q: write calls a second, a number from 0.01 to 100000, for instance 50 or 0.5", s)
 		return 0
 	}
 	return r
