@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -176,4 +177,50 @@ func TestPermit(t *testing.T) {
 			t.Errorf("a probe: %+v %v", p, err)
 		}
 	})
+}
+
+// Slow rates are kept, and used: those that wait for a slot come back in time for
+// it.
+func TestSlowRatesAreUsed(t *testing.T) {
+	for _, rate := range []float64{0.1, 1, 50} {
+		t.Run(fmt.Sprint(rate), func(t *testing.T) {
+			s := newTimed(t)
+			lim := limits()
+			lim.Rate, lim.Horizon = rate, time.Second
+			interval := time.Duration(float64(time.Second) / rate)
+			waiting := map[string]time.Duration{} // until when
+			for i := range 12 {
+				no := fmt.Sprintf("A%d", i)
+				s.open(no)
+				waiting[no] = 0
+			}
+			passed := time.Duration(0)
+			for len(waiting) > 0 && passed < 40*interval {
+				next := time.Duration(1<<62 - 1)
+				for no, until := range waiting {
+					if until <= passed {
+						c := s.claim(no, lim)
+						if c.Code == ledger.Granted {
+							delete(waiting, no)
+							continue
+						}
+						if c.Code != ledger.Paced || c.Wait <= 0 {
+							t.Fatalf("%s: %+v", no, c)
+						}
+						until = passed + c.Wait
+						waiting[no] = until
+					}
+					next = min(next, until)
+				}
+				if len(waiting) > 0 {
+					s.pass(next - passed)
+					passed = next
+				}
+			}
+			// Slots are 5 % further apart than the rate asks for, and some pass unused.
+			if longest := interval*12*14/10 + lim.Horizon; len(waiting) > 0 || passed > longest {
+				t.Errorf("at %v a second, %d of 12 orders wait after %s; they have slots for %s", rate, len(waiting), passed, longest)
+			}
+		})
+	}
 }

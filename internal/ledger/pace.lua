@@ -86,8 +86,8 @@ local function slot(g, now_us, interval_us, horizon_us)
     take[1], take[2] = 'tat', tat + step
     return wait, take, 0
   end
-  if ticket > now_us + TICKET_US then ticket = now_us end
-  ticket = math.min(math.max(ticket, now_us, tat - horizon_us) + step, now_us + TICKET_US)
-  take[1], take[2] = 'ticket', ticket
-  return nil, take, ticket - now_us
+  if ticket > now_us + TICKET_US + step then ticket = now_us end
+  local again = math.min(math.max(ticket, now_us, tat - horizon_us), now_us + TICKET_US)
+  take[1], take[2] = 'ticket', again + step
+  return nil, take, again - now_us
 end

@@ -1,0 +1,88 @@
+package worker_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/worker/workertest"
+	"payscore-collector/tasks"
+)
+
+// A new merchant's set-up is wrong in two ways, and one is mended after the other.
+// It has one service: no order of another can show that all is well.
+func TestFaultsOneAfterTheOtherMendThemselves(t *testing.T) {
+	t.Parallel()
+	signature, permission, outage := simulator.Faults{SignError: true}, simulator.Faults{NoAuth: true}, simulator.Faults{Down: true}
+	for name, tt := range map[string]struct {
+		first, second simulator.Faults
+		service       bool // what the second one holds: the service, or the merchant
+	}{
+		"the signature, then the permission": {signature, permission, true},
+		"the permission, then the signature": {permission, signature, false},
+		"the permission, then an outage":     {permission, outage, false},
+		"an outage, then the permission":     {outage, permission, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := workertest.New(t)
+			r.FaultsExpected = true
+			nos := workertest.Numbers("TWO", 20)
+			for _, no := range nos {
+				r.Add(simulator.Order{OutOrderNo: no, Fate: "pays"})
+			}
+			set := func(f simulator.Faults) {
+				t.Helper()
+				if err := r.Sim.SetFaults(f); err != nil {
+					t.Fatal(err)
+				}
+			}
+			held := func() (merchant, service bool) {
+				h, err := r.Ledger.Holds(context.Background())
+				return err == nil && h.Merchant.Kind != ledger.HoldNone, err == nil && len(h.Services) > 0
+			}
+			set(tt.first)
+			r.Work()
+			r.Enqueue(nos...)
+			r.Until(20*time.Second, "the first fault to stop the calls", func() bool {
+				merchant, service := held()
+				return merchant || service
+			})
+			calls := r.Sim.Report().Calls
+			set(tt.second)
+			r.Until(90*time.Second, "the second fault to be met", func() bool {
+				merchant, service := held()
+				return tt.service && service || !tt.service && (merchant || r.Sim.Report().Calls > calls)
+			})
+			set(simulator.Faults{})
+			r.AllEnded(60 * time.Second)
+			r.Audit()
+			if s, _ := r.Ledger.Stats(t.Context()); s.Orders[tasks.Paid] != int64(len(nos)) {
+				t.Errorf("%d of %d paid once both faults were gone", s.Orders[tasks.Paid], len(nos))
+			}
+		})
+	}
+}
+
+// What a clock that was eight hours ahead has left in Redis.
+func TestAClockThatWentBackHoldsNoCallBack(t *testing.T) {
+	t.Parallel()
+	r := workertest.New(t)
+	for _, no := range []string{"BEFORE", "AFTER"} {
+		r.Add(simulator.Order{OutOrderNo: no, Fate: "pays"})
+	}
+	r.Work()
+	r.Enqueue("BEFORE")
+	r.Until(10*time.Second, "the first order to be paid", func() bool { return r.Get("BEFORE").State == tasks.Paid })
+	k, ahead := tasks.KeysOf(r.Sim.Merchant().MchID), time.Now().Add(8*time.Hour)
+	r.Redis.Client.HSet(t.Context(), k.Gate(), "tat", ahead.UnixMicro(), "ticket", ahead.UnixMicro())
+	r.Redis.Client.HSet(t.Context(), k.Sweep(), "at", ahead.UnixMilli(), "last", ahead.UnixMilli())
+	r.Enqueue("AFTER")
+	r.Until(20*time.Second, "the second order to be paid", func() bool { return r.Get("AFTER").State == tasks.Paid })
+	r.Until(20*time.Second, "the jump to be said", func() bool {
+		h, err := r.Ledger.Holds(context.Background())
+		return err == nil && h.Jump.By < -7*time.Hour
+	})
+}
