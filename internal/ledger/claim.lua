@@ -99,6 +99,8 @@ if held_by[1] or held_by[2] then
   local opens = opensat(m, v, num(r.fails))
   if opens > now then
     if not v then return { 'closed', now, (opens - now) * 1000 } end
+    -- Where only the merchant's probe is under way, its reply may come any moment.
+    if v.probe <= now then opens = math.min(opens, now + AWHILE) end
     local at = park(v, KEYS[2], opens, math.ceil(a.interval / 1000))
     redis.call('HSET', KEYS[4], scope, heldtext(v))
     return putoff('parked', at)

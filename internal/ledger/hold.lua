@@ -15,6 +15,10 @@
 -- platform that does not answer to other orders: the fault may be its own.
 local SHY = 500
 
+-- AWHILE is how long, in ms, an order of a held service that could be a probe waits
+-- for the probe of its merchant that is under way.
+local AWHILE = 5000
+
 local MERCHANT = 'merchant'
 local function service(appid, svc) return 'service:' .. appid .. ':' .. svc end
 

@@ -320,7 +320,7 @@ var holdMutants = map[string]struct {
 	jumps  bool
 }{
 	"an order of a held service is never the probe while the merchant is held": {[]string{
-		"  if opens > now then\n", "  if m and v or opens > now then\n    opens = math.max(opens, now + 5000)\n",
+		"  if opens > now then\n", "  if m and v or opens > now then\n    opens = math.max(opens, now + 1000)\n",
 	}, false},
 	"a refusal of the service leaves a merchant's fault as it is": {[]string{
 		"local works = s.gate == 'ok' or s.gate == 'service'", "local works = s.gate == 'ok' or (s.gate == 'service' and m and m.kind ~= 'fault')",

@@ -75,8 +75,8 @@ for i, no in ipairs(a.nos) do
         to = math.max(to - by, wish)
         redis.call('HSET', key, 'due', to)
       end
-    elseif not r.lease then
-      to = now
+    else
+      to = math.max(num(r.lease), now)
     end
     -- A sweep looks at it when it is due, and not a grace later: its task may have
     -- been claimed while the order seemed to be due later.
