@@ -322,9 +322,6 @@ var holdMutants = map[string]struct {
 	"an order of a held service is never the probe while the merchant is held": {[]string{
 		"  if opens > now then\n", "  if m and v or opens > now then\n    opens = math.max(opens, now + 1000)\n",
 	}, false},
-	"a refusal of the service leaves a merchant's fault as it is": {[]string{
-		"local works = s.gate == 'ok' or s.gate == 'service'", "local works = s.gate == 'ok' or (s.gate == 'service' and m and m.kind ~= 'fault')",
-	}, false},
 	"slots are kept though the clock went back": {[]string{
 		"if tat > now_us + HORIZON_US + interval_us / FLOOR then tat = now_us end", "",
 	}, true},

@@ -1,10 +1,12 @@
 package ledger_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
 )
 
 func TestHoldsAreRead(t *testing.T) {
@@ -38,4 +40,93 @@ func TestHoldsAreRead(t *testing.T) {
 	if other := h.Service("wx1", "s2"); other.Kind != ledger.HoldNone {
 		t.Errorf("another service: %+v", other)
 	}
+}
+
+// Of every hold of the merchant, with and without one of the service, and every
+// reply to a probe.
+func TestWhatAProbesReplyDoesToTheHolds(t *testing.T) {
+	const none, refused, down, throttled, service = ledger.HoldNone, ledger.HoldFault, ledger.HoldDown, ledger.HoldThrottled, ledger.HoldService
+	for _, tt := range []struct {
+		merchant ledger.HoldKind
+		reply    ledger.GateSignal
+		want     ledger.HoldKind // of the merchant
+		service  ledger.HoldKind // where it was not held before
+		change   ledger.GateChange
+	}{
+		{refused, ledger.GateOK, none, none, ledger.GateOpened},
+		{refused, ledger.GateService, none, service, ledger.GateClosed},
+		{refused, ledger.GateFault, refused, none, ""},
+		{refused, ledger.GateDown, refused, none, ""},
+		{refused, ledger.GateThrottled, refused, none, ledger.GateSlowed},
+		{refused, ledger.GateNothing, refused, none, ""},
+		{down, ledger.GateOK, none, none, ledger.GateOpened},
+		{down, ledger.GateService, none, service, ledger.GateClosed},
+		{down, ledger.GateFault, refused, none, ledger.GateClosed},
+		{down, ledger.GateDown, down, none, ""},
+		{down, ledger.GateThrottled, down, none, ledger.GateSlowed},
+		{down, ledger.GateNothing, down, none, ""},
+		{throttled, ledger.GateOK, none, none, ledger.GateOpened},
+		{throttled, ledger.GateService, none, service, ledger.GateClosed},
+		{throttled, ledger.GateFault, refused, none, ledger.GateClosed},
+		{throttled, ledger.GateDown, throttled, none, ""},
+		{throttled, ledger.GateThrottled, throttled, none, ledger.GateSlowed},
+		{throttled, ledger.GateNothing, throttled, none, ""},
+	} {
+		for _, both := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s %s %t", tt.merchant, tt.reply, both), func(t *testing.T) {
+				s := newTimed(t)
+				s.open("A")
+				s.open("B")
+				hold := func(kind ledger.HoldKind) string {
+					return fmt.Sprintf("%s %d %d 5000 0", kind, s.now.UnixMilli(), s.now.UnixMilli())
+				}
+				key := tasks.KeysOf(mchid).Hold()
+				s.redis.Client.HSet(t.Context(), key, "merchant", hold(tt.merchant))
+				if both {
+					s.redis.Client.HSet(t.Context(), key, "service:wx1:s1", hold(service))
+				}
+				s.pass(time.Second)
+				c := s.granted("A")
+				if !c.Probe {
+					t.Error("no probe")
+				}
+				set := answered(c, tt.reply)
+				change := tt.change
+				if both && tt.reply == ledger.GateService {
+					change = ledger.GateOpened // of the merchant; the service is held as before
+				}
+				if _, got := s.settle(c, set); got != change {
+					t.Errorf("change %q, want %q", got, change)
+				}
+				want := tt.service
+				if both && tt.reply != ledger.GateOK {
+					want = service
+				}
+				h, err := s.ledger.Holds(t.Context())
+				if err != nil || h.Merchant.Kind != tt.want || h.Service("wx1", "s1").Kind != want {
+					t.Errorf("%+v (%v), want %q and %q", h, err, tt.want, want)
+				}
+				// A reply that says nothing of a hold leaves its probe to another order at
+				// once; one that refuses it, to one after twice the time.
+				says := map[ledger.GateSignal][2]bool{
+					ledger.GateService: {false, true}, ledger.GateFault: {true, false}, ledger.GateDown: {true, false}, ledger.GateThrottled: {true, false},
+				}[tt.reply]
+				if in := h.Merchant.NextProbe.Sub(s.now); tt.want == tt.merchant && (in == 10*time.Second) != says[0] {
+					t.Errorf("the merchant's next probe is in %s", in)
+				}
+				if in := h.Service("wx1", "s1").NextProbe.Sub(s.now); both && want == service && (in == 10*time.Second) != says[1] {
+					t.Errorf("the service's next probe is in %s", in)
+				}
+			})
+		}
+	}
+}
+
+// answered is the settlement of a call that was made just now.
+func answered(c ledger.Claim, reply ledger.GateSignal) ledger.Settlement {
+	set := fault(c, reply)
+	if reply == ledger.GateNothing {
+		set.CalledAt = time.Time{}
+	}
+	return set
 }
