@@ -69,7 +69,7 @@ func TestClockWatch(t *testing.T) {
 	}
 	in := func(name string, f func(*testing.T, *clockWatch)) {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { f(t, newClockWatch(130 * second)) })
+			synctest.Test(t, func(t *testing.T) { f(t, newClockWatch(130*second)) })
 		})
 	}
 	in("a steady clock, and replies that take any time", func(t *testing.T, w *clockWatch) {
