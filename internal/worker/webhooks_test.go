@@ -101,7 +101,16 @@ func TestWebhooksTellOfEveryEnd(t *testing.T) {
 	})
 
 	want, taken := ends(t, r), billing.Taken()
-	if diff := cmp.Diff(byOrder(want), byOrder(taken)); diff != "" {
+	// JSON has the seq of a payment only where it has no transaction_id.
+	samePayment := cmp.Comparer(func(a, b ledger.Payment) bool {
+		if a.TransactionID != "" && b.TransactionID != "" {
+			a.Seq, b.Seq = 0, 0
+		}
+		at := a.PaidAt.Equal(b.PaidAt)
+		a.PaidAt, b.PaidAt = time.Time{}, time.Time{}
+		return at && a == b
+	})
+	if diff := cmp.Diff(byOrder(want), byOrder(taken), samePayment); diff != "" {
 		t.Errorf("the stream of outcomes and what billing was told differ (-stream +told):\n%s", diff)
 	}
 	var twice []string
