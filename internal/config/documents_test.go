@@ -136,10 +136,86 @@ func TestDocuments(t *testing.T) {
 	})
 
 	t.Run("are short where a newcomer begins", func(t *testing.T) {
-		if n := len(docs["README.md"]); n > 10_000 {
-			t.Errorf("README.md has %d bytes; a newcomer reads ten thousand at most", n)
+		for _, name := range []string{"README.md", "README.zh-CN.md"} {
+			if n := len(docs[name]); n > 10_000 {
+				t.Errorf("%s has %d bytes; a newcomer reads ten thousand at most", name, n)
+			}
 		}
 	})
+
+	t.Run("say in Chinese what they say in English", func(t *testing.T) {
+		pairs := map[string]string{"README.zh-CN.md": "README.md"}
+		for name := range docs {
+			if base, ok := strings.CutPrefix(name, "docs/zh-CN/"); ok {
+				pairs[name] = "docs/" + base
+			}
+		}
+		if len(pairs) < 5 {
+			t.Fatalf("found %d Chinese documents", len(pairs))
+		}
+		for chinese, english := range pairs {
+			c, e := outlineOf(docs[chinese]), outlineOf(docs[english])
+			if !slices.Equal(c.levels, e.levels) {
+				t.Errorf("%s has headings of the levels %d; %s has %d", chinese, c.levels, english, e.levels)
+			}
+			differ(t, chinese, english, "table row", c.columns, e.columns)
+			differ(t, chinese, english, "block of commands", c.blocks, e.blocks)
+			// States, reasons, settings, metrics, events and the words of logs.
+			for _, span := range e.spans {
+				if !slices.Contains(c.spans, span) {
+					t.Errorf("%s does not have %s, which stands in %s", chinese, span, english)
+				}
+			}
+		}
+	})
+}
+
+// differ tells the first of the things in which a document and its translation differ.
+func differ(t *testing.T, chinese, english, what string, c, e []string) {
+	t.Helper()
+	for i := range max(len(c), len(e)) {
+		switch {
+		case i >= len(c):
+			t.Errorf("%s lacks the last %d of %s: %s %d is %q", chinese, len(e)-i, english, what, i+1, e[i])
+		case i >= len(e):
+			t.Errorf("%s has %d more than %s: %s %d is %q", chinese, len(c)-i, english, what, i+1, c[i])
+		case c[i] != e[i]:
+			t.Errorf("%s %d of %s is %q, and %q in %s", what, i+1, chinese, c[i], e[i], english)
+		default:
+			continue
+		}
+		return
+	}
+}
+
+// outline is what a document and its translation have in common.
+type outline struct {
+	levels  []int    // of the headings
+	columns []string // the code in the first column of each table row
+	blocks  []string // of commands, without comments
+	spans   []string // of code in the text
+}
+
+func outlineOf(text string) outline {
+	var o outline
+	blocks := regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
+	for _, block := range blocks.FindAllStringSubmatch(text, -1) {
+		if picture := block[1] == "" && strings.Contains(block[2], "──▶"); !picture {
+			o.blocks = append(o.blocks, regexp.MustCompile(`(?m)\s*(^|\s)#.*$`).ReplaceAllString(block[2], ""))
+		}
+	}
+	code := regexp.MustCompile("`[^`\n]+`")
+	for _, line := range strings.Split(blocks.ReplaceAllString(text, ""), "\n") {
+		if level := strings.IndexFunc(line, func(r rune) bool { return r != '#' }); level > 0 {
+			o.levels = append(o.levels, level)
+		}
+		if cell, ok := strings.CutPrefix(line, "| "); ok {
+			cell, _, _ = strings.Cut(cell, " | ")
+			o.columns = append(o.columns, strings.Join(code.FindAllString(cell, -1), " "))
+		}
+		o.spans = append(o.spans, code.FindAllString(line, -1)...)
+	}
+	return o
 }
 
 // anchors are the names that links use for the headings of a document.
