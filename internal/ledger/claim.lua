@@ -53,7 +53,8 @@ if r.lease then
   local rest, ending = leased(r.lease, now, a.sure)
   if rest > 0 then
     if r.token == a.token then
-      return granted(math.max(0, num(r.lease) - a.lease - now) * 1000, r.doing, 0)
+      -- Where the clock went back meanwhile, the slot seems further away than any is.
+      return granted(math.min(a.horizon, math.max(0, num(r.lease) - a.lease - now) * 1000), r.doing, 0)
     end
     if ending then
       redis.call('HSET', KEYS[1], 'lease', ending)

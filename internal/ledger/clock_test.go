@@ -293,3 +293,66 @@ func TestThrottlingIsOverThoughTheClockWentBack(t *testing.T) {
 		t.Errorf("change %q", change)
 	}
 }
+
+// The answer to a claim or a permit is lost in a failover, and Redis's clock is
+// behind when it is asked for again. No slot is further away than the horizon: a
+// call that waited longer would be made when its lease is another's.
+func TestARepeatedGrantWaitsNoLongerThoughTheClockWentBack(t *testing.T) {
+	s := newTimed(t)
+	s.open("A")
+	token, lim := ledger.NewToken(), limits()
+	claim := func() ledger.Claim {
+		t.Helper()
+		c, err := s.ledger.Claim(t.Context(), "A", token, ledger.NoRound, lim)
+		if err != nil || c.Code != ledger.Granted {
+			t.Fatalf("%s (%v)", c.Code, err)
+		}
+		return c
+	}
+	claim()
+	s.pass(-5 * time.Minute)
+	if c := claim(); c.Wait > lim.Horizon {
+		t.Errorf("the claim's slot is in %s", c.Wait)
+	}
+	s.open("B")
+	c := s.granted("B")
+	set := back(c, ledger.Recheck)
+	set.Uncollected = true
+	s.settle(c, set)
+	c = s.granted("B")
+	lim.Horizon = 5 * time.Second
+	for i := range 2 {
+		p, err := s.ledger.Permit(t.Context(), c, lim)
+		if err != nil || p.Code != ledger.Granted || p.Wait > lim.Horizon {
+			t.Errorf("%s, for a slot in %s (%v)", p.Code, p.Wait, err)
+		}
+		if i == 0 {
+			s.pass(-5 * time.Minute)
+		}
+	}
+}
+
+// A call is under way that began between two jumps back, the first of which has not
+// been mended yet.
+func TestMendingEndsNoLease(t *testing.T) {
+	s := newTimed(t)
+	sweep := func() {
+		t.Helper()
+		if _, err := s.ledger.Sweep(t.Context(), ledger.SweepArgs{Interval: time.Second}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep()
+	s.pass(-time.Hour)
+	sweep()
+	s.open("A")
+	s.granted("A")
+	s.pass(time.Second - time.Hour)
+	sweep()
+	if _, err := s.ledger.Mend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c := s.claim("A", limits()); c.Code != ledger.Leased || c.Wait < 9*time.Second {
+		t.Errorf("%s for %s; the call is under way for 9 s more", c.Code, c.Wait)
+	}
+}

@@ -64,7 +64,9 @@ for i, no in ipairs(a.nos) do
     local values, r = redis.call('HMGET', key, unpack(FIELDS)), {}
     for j, field in ipairs(FIELDS) do r[field] = values[j] end
     if r.lease and num(r.lease) > now + LONGEST_LEASE then
-      to = num(r.lease) - by
+      -- Its call may be under way, and by may be more than the clock has gone back
+      -- since it was taken: for the most that any lease lasts, as in leased.
+      to = now + LONGEST_LEASE
       -- It was due when it was claimed.
       redis.call('HSET', key, 'lease', to, 'due', math.min(num(r.due), to))
       if num(r.collected) > now + LONGEST_LEASE then redis.call('HSET', key, 'collected', to) end

@@ -25,7 +25,7 @@ local act = r[1] == 'withdrawn' and 'resync' or 'recollect'
 if r[2] ~= a.token then return { 'lost', now, 0 } end
 if not working(r[1], r[9]) or (r[8] or '') ~= a.life or a.sync ~= (act == 'resync') then return { 'ended', now, 0 } end
 if r[4] == act then -- the answer to this very question was lost
-  return { 'granted', now, math.max(0, num(r[5]) - a.lease - now) * 1000 }
+  return { 'granted', now, math.min(a.horizon, math.max(0, num(r[5]) - a.lease - now) * 1000) }
 end
 if a.probe ~= 1 then
   local h = redis.call('HMGET', KEYS[4], MERCHANT, service(r[6], r[7]))
