@@ -52,24 +52,21 @@ local function elsewhere(p) return p.kind == 'MCH' or p.kind == '' and p.tx == '
 -- of a payment with two amounts both of them.
 local function merge(list, said)
   local more, through, known, other = 0, 0, nil, nil
-  local function gained(p)
-    more = more + 1
-    if not elsewhere(p) then through = through + 1 end
-  end
   for _, p in ipairs(parts(said)) do
-    local k = find(list, p)
+    local k, gained = list[1] and find(list, p), false
     if k then
       if p.amount ~= k.amount then known, other = k.amount, p.amount end
-      if num(p.amount) > num(k.amount) then
-        k.amount = p.amount
-        gained(k)
-      end
-      for _, field in ipairs({ 'tx', 'at', 'kind' }) do
-        if k[field] == '' then k[field] = p[field] end
-      end
+      if num(p.amount) > num(k.amount) then k.amount, gained = p.amount, true end
+      if k.tx == '' then k.tx = p.tx end
+      if k.at == '' then k.at = p.at end
+      if k.kind == '' then k.kind = p.kind end
     elseif #list < MOST then
+      k, gained = p, true
       list[#list + 1] = p
-      gained(p)
+    end
+    if gained then
+      more = more + 1
+      if not elsewhere(k) then through = through + 1 end
     end
   end
   return more, through, known, other

@@ -109,7 +109,8 @@ func TestPaymentsMerge(t *testing.T) {
 		s.open(no)
 		var all []ledger.Payment
 		for i := range rapid.IntRange(1, 6).Draw(t, "payments") {
-			p := through(int64(i+1), int64(rapid.IntRange(1, 3).Draw(t, "amount")), fmt.Sprint("t", i))
+			tx := fmt.Sprint("t", i) + rapid.StringMatching(`[|;%/? +a-zé\n]{0,4}`).Draw(t, "transaction_id")
+			p := through(int64(i+1), int64(rapid.IntRange(1, 3).Draw(t, "amount")), tx)
 			if rapid.Bool().Draw(t, "elsewhere") {
 				p = elsewhere(p.Seq, p.Amount)
 			}

@@ -62,8 +62,10 @@ local now, now_us = clock()
 local r = named(KEYS[1], { 'token', 'lease', 'done', 'life', 'sync', 'events', 'reason', 'appid', 'svc',
   'attempts', 'opened', 'round', 'ended', 'bill', 'owed', unpack(MONEY) })
 
-local token, did, told, stood, first = string.match(r.done or '', '^(%S+) ?(%S*) ?([^|]*)|?([^|]*)|?([^|]*)$')
-if token == s.token then return { 'repeat', now, did, told, stood, first } end
+if r.done and string.sub(r.done, 1, #s.token) == s.token then
+  local token, did, told, stood, first = string.match(r.done, '^(%S+) ?(%S*) ?([^|]*)|?([^|]*)|?([^|]*)$')
+  if token == s.token then return { 'repeat', now, did, told, stood, first } end
+end
 
 -- aside writes what was learnt of an order that this step does not settle: it has
 -- ended, or another step does. It returns the news, and whether money has come in.

@@ -331,3 +331,27 @@ func TestReplyFailed(t *testing.T) {
 		}
 	}
 }
+
+// A signed reply to a collect makes the order known, by its number where it says
+// that, and without it as well.
+func TestReplyKnows(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	client := p.client(t)
+	for _, tt := range []struct {
+		body    string
+		orderID string
+	}{
+		{`{"trade_state":"USERPAYING"}`, ""},
+		{`{"out_order_no":"ORDER","order_id":"77","trade_state":"USERPAYING"}`, "77"},
+		{`{"out_order_no":"ORDER","order_id":"77"}`, "77"},
+	} {
+		p.Reset()
+		r := body(200, tt.body)
+		r.Call = simulator.CallCollect
+		p.add(t, simulator.Order{OutOrderNo: "ORDER", Replies: []simulator.ScriptedReply{r}})
+		if got := client.Collect(t.Context(), p.request("ORDER")); !got.Knows() || got.OrderID != tt.orderID {
+			t.Errorf("%s: %+v", tt.body, got)
+		}
+	}
+}
