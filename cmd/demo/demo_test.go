@@ -88,7 +88,8 @@ func TestDemoFails(t *testing.T) {
 		}
 	}
 	_, path, ok := strings.Cut(out.String(), "the worker's log: ")
-	if log, err := os.ReadFile(strings.TrimSpace(path)); !ok || err != nil || !bytes.Contains(log, []byte(`"collecting"`)) {
+	// A worker that is stopped this soon may not have logged anything yet.
+	if _, err := os.Stat(strings.TrimSpace(path)); !ok || err != nil {
 		t.Errorf("the worker's log is not kept (%v): %s", err, out.String())
 	}
 	keys, err := filepath.Glob(filepath.Join(dir, "*", "*", "*.pem"))
