@@ -136,7 +136,7 @@ type Snapshot struct {
 	PaidAt string
 }
 
-// NewToken returns a token for one claim. The ledger compares tokens only for
+// NewToken returns a token for one claim, or one delivery of a notification. The ledger compares tokens only for
 // equality, and only with those of the same order, so being unique there is all
 // that fencing needs; and as the claimer makes it, a claim whose answer was lost
 // can be repeated. It is a number, which Redis keeps in 9 bytes.

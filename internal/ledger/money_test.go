@@ -433,6 +433,36 @@ func TestLostAnswerIsToldAgain(t *testing.T) {
 	})
 }
 
+// Deliveries of one notification that come at the same time count once; one that
+// comes when the first has failed gets the answer.
+func TestNoticeIsForOneDelivery(t *testing.T) {
+	s := newTimed(t)
+	start := s.now
+	s.open("A")
+	n := paidNotice("A")
+	n.ID, n.Token = "EV-1", "first"
+	other := n
+	other.Token = "second"
+	for _, step := range []struct {
+		after  time.Duration
+		notice ledger.Notice
+		want   string
+	}{
+		{0, n, "paid"},
+		{time.Second, n, "paid"},           // the answer was lost, and the client asks again
+		{2 * time.Second, other, "repeat"}, // the first one is still at work
+		{9 * time.Second, other, "repeat"},
+		{10 * time.Second, other, "paid"}, // the first one died
+		{11 * time.Second, n, "repeat"},
+		{-time.Hour, n, "paid"}, // Redis's clock went back: how long ago that was is unknown
+	} {
+		s.clock.Set(start.Add(step.after))
+		if got := s.notice(step.notice); got != step.want {
+			t.Errorf("%s after %v: got %s, want %s", step.notice.Token, step.after, got, step.want)
+		}
+	}
+}
+
 // Amounts that contradict each other are an alarm each time that they do so in a
 // new way. What the merchant does itself is none.
 func TestAmountDiffers(t *testing.T) {

@@ -12,6 +12,9 @@ type Notice struct {
 	// ID is the notification's, the same each time that WeChat Pay sends it; empty
 	// where there is none.
 	ID string
+	// Token is this delivery's; see NewToken. Deliveries of one notification that
+	// come at the same time are told apart by it, so that one of them counts.
+	Token string
 	// Paid: all of it is paid, by its three state fields and its amounts. False:
 	// a part of it is, and Facts.Paid says how much.
 	Paid  bool
@@ -34,10 +37,11 @@ const (
 
 // Notice writes a notice down, at once and whatever worker holds the order's
 // lease. It can be repeated, any number of times: nothing changes. Where the code
-// is NoticePaid or NoticeEnded, or there are news, the answer is the same until
-// NoticeTold is called with the notice's ID, for it may have been lost; from then
-// on it is NoticeRepeat. An error says that nothing is known to have been written;
-// it is ErrAmount for facts that cannot be true.
+// is NoticePaid or NoticeEnded, or there are news, the answer is the same for the
+// same Token until NoticeTold is called with the notice's ID, for it may have been
+// lost. Another delivery gets it after ten seconds; sooner, and once NoticeTold was
+// called, the answer is NoticeRepeat. An error says that nothing is known to have
+// been written; it is ErrAmount for facts that cannot be true.
 func (l *Ledger) Notice(ctx context.Context, n Notice) (NoticeCode, []News, error) {
 	money, err := n.Facts.args()
 	if err != nil {
@@ -51,10 +55,11 @@ func (l *Ledger) Notice(ctx context.Context, n Notice) (NoticeCode, []News, erro
 		moneyArgs
 		No      string `json:"no"`
 		ID      string `json:"id"`
+		Token   string `json:"token"`
 		Whole   bool   `json:"whole"`
 		Verdict string `json:"verdict"`
 		Keep    int    `json:"keep"`
-	}{money, n.OutOrderNo, n.ID, n.Paid, n.Entry.Verdict, LogEntries}, n.Entry.encode())
+	}{money, n.OutOrderNo, n.ID, n.Token, n.Paid, n.Entry.Verdict, LogEntries}, n.Entry.encode())
 	if err != nil {
 		return "", nil, err
 	}

@@ -8,6 +8,8 @@
 --   no
 --   id         of the notification, which is the same each time that WeChat Pay
 --              sends it; '' for none
+--   token      of this delivery: it tells a call that is repeated from another
+--              delivery of the same notification
 --   whole      true where the whole is paid; false for a payment in part
 --   order_id, transaction_id, paid_type, total, paid, payments, done, known
 --              as in money.lua
@@ -23,15 +25,22 @@
 --   'ended'    it had ended otherwise; the payment stands beside the end
 --   'repeat'   nothing new
 -- news is as in settle. Where the code is 'paid' or 'ended', or there are news, the
--- answer is the same each time that the notification comes, until told has been
--- called: it may have been lost.
+-- answer may be lost, so it is kept until the receiver has logged and counted it
+-- (NoticeTold). Until then the same delivery gets it again, and after ANSWERED
+-- another one does; sooner, another delivery is a 'repeat'.
+local ANSWERED = 10 * 1000 -- ms; a receiver gives up a delivery sooner
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local mark = 'n:' .. a.id
 local r = named(KEYS[1], { mark, unpack(MONEY) })
 if not r.state then return { 'absent', now, '' } end
 if a.id ~= '' and r[mark] then
-  local code, news = string.match(r[mark], '^(%a+) ?(.*)$')
+  local token, at, code, news = string.match(r[mark], '^(%S*) (%d+) (%a+) ?(.*)$')
+  if token ~= a.token then
+    at = num(at)
+    if at <= now and now < at + ANSWERED then return { 'repeat', now, '' } end
+    redis.call('HSET', KEYS[1], mark, a.token .. ' ' .. now .. ' ' .. code .. ' ' .. news)
+  end
   return { code, now, news }
 end
 
@@ -51,7 +60,7 @@ local news = newsof(m)
 
 if a.id ~= '' and (code == 'paid' or code == 'ended' or news ~= '') then
   m.write[#m.write + 1] = mark
-  m.write[#m.write + 1] = news == '' and code or code .. ' ' .. news
+  m.write[#m.write + 1] = a.token .. ' ' .. now .. ' ' .. code .. ' ' .. news
 end
 if #m.write > 0 then redis.call('HSET', KEYS[1], unpack(m.write)) end
 counted(KEYS[5], r, m)

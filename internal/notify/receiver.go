@@ -270,6 +270,7 @@ func decide(n payscore.Notification) (ledger.Notice, Outcome) {
 	notice := ledger.Notice{
 		OutOrderNo: n.Order.OutOrderNo,
 		ID:         n.EventID,
+		Token:      ledger.NewToken(),
 		Paid:       n.Verdict == payscore.Paid,
 		Facts:      collect.FactsOf(n.Order),
 		Entry: ledger.Entry{
