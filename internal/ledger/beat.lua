@@ -11,6 +11,7 @@
 -- }
 --
 -- Returns {now}.
+local MOST = 1000 -- so many fields are removed at once; Lua passes on only so many
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local write = { 'seen:' .. a.id, table.concat({ now, a.every, a.stopped and 1 or 0 }, ' ') }
@@ -21,7 +22,7 @@ for i = 1, #all, 2 do
   local id = string.match(all[i], '^seen:(.*)$')
   if all[i] == 'set:' .. a.id then
     stored = all[i + 1]
-  elseif id and id ~= a.id and math.abs(now - num(string.match(all[i + 1], '^%d+'))) > a.keep then
+  elseif id and id ~= a.id and #remove < MOST and math.abs(now - num(string.match(all[i + 1], '^%d+'))) > a.keep then
     remove[#remove + 1] = 'seen:' .. id
     remove[#remove + 1] = 'set:' .. id
   end

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -80,5 +81,28 @@ func TestWorker_Alive(t *testing.T) {
 	}
 	if (Worker{Seen: now, Every: 10 * time.Second, Stopped: true}).Alive(now) {
 		t.Error("one that has stopped is alive")
+	}
+}
+
+// A worker that could not stay up for a day has left thousands of reports, and then
+// none ran for another day.
+func TestManyWorkersThatAreGoneAreForgotten(t *testing.T) {
+	s := redistest.Start(t)
+	l := New(s.Client, "1900000109")
+	key := tasks.KeysOf("1900000109").Workers()
+	var fields []any
+	for i := range 4500 {
+		fields = append(fields, fmt.Sprintf("seen:old/%d", i), "1000 10000 0", fmt.Sprintf("set:old/%d", i), "{}")
+	}
+	if err := s.Client.HSet(t.Context(), key, fields...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if err := l.Beat(t.Context(), "new", 10*time.Second, Settings{}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.Client.HLen(t.Context(), key).Val(); n != 2 {
+		t.Errorf("%d fields are left", n)
 	}
 }
