@@ -37,9 +37,7 @@ func booked(t *testing.T, r *workertest.Rig) map[string][]audit.Payment {
 			}
 			if !seen[key] {
 				seen[key] = true
-				books[e.OutOrderNo] = append(books[e.OutOrderNo], audit.Payment{
-					TransactionID: p.TransactionID, Amount: p.Amount, PaidType: p.PaidType, PaidAt: p.PaidAt,
-				})
+				books[e.OutOrderNo] = append(books[e.OutOrderNo], p)
 			}
 		}
 	}
