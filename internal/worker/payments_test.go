@@ -17,14 +17,14 @@ import (
 
 // booked is what a receiver books that takes each payment of the stream's events
 // once, by its transaction_id, and by order and seq where it has none.
-func booked(t *testing.T, r *workertest.Rig) map[string][]audit.Payment {
+func booked(t *testing.T, r *workertest.Rig) map[string][]ledger.Payment {
 	t.Helper()
 	m := r.Sim.Merchant().MchID
 	entries, err := r.Redis.Client.XRange(t.Context(), tasks.KeysOf(m).Outcomes(), "-", "+").Result()
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen, books := map[string]bool{}, map[string][]audit.Payment{}
+	seen, books := map[string]bool{}, map[string][]ledger.Payment{}
 	for _, x := range entries {
 		e, err := ledger.DecodeEvent(m, x.ID, x.Values)
 		if err != nil {
@@ -44,7 +44,7 @@ func booked(t *testing.T, r *workertest.Rig) map[string][]audit.Payment {
 	return books
 }
 
-func platformPayments(t *testing.T, r *workertest.Rig, no string) []audit.Payment {
+func platformPayments(t *testing.T, r *workertest.Rig, no string) []ledger.Payment {
 	t.Helper()
 	o, ok := r.Sim.Order(no)
 	if !ok || o.Entity.Collection == nil {
