@@ -12,6 +12,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/explain"
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/redisprobe"
@@ -117,11 +119,26 @@ func checkRedis(ctx context.Context, cfg config.Worker, c *checklist) {
 			c.problem("redis", "work: %v", refusal)
 		} else {
 			c.ok("redis", "work: writes, scripts and the queue of merchant %s do what collecting needs", m.MchID)
+			checkHolds(probing, cfg, ledger.New(conns.Ledger, m.MchID), c)
 		}
 		cancel()
 	}
 	if refusal := redisprobe.Channel(asking, conns.Clients); refusal != nil {
 		c.warn("redis", "channel: asynq cannot subscribe to its cancellations (%s); nothing is lost by that. To be rid of this line: %s", refusal.Said, refusal.Remedy)
+	}
+}
+
+// checkHolds names what the ledger knows to slow or stop a merchant's calls, and a
+// recent jump of Redis's clock.
+func checkHolds(ctx context.Context, cfg config.Worker, l *ledger.Ledger, c *checklist) {
+	holds, err := l.Holds(ctx)
+	if err != nil {
+		c.problem("redis", "the holds of merchant %s cannot be read: %v", l.MchID(), err)
+		return
+	}
+	t := explain.Teller{Now: holds.Now, Zone: cfg.Location}
+	for _, cause := range t.Why(explain.Situation{MchID: l.MchID(), Holds: holds}) {
+		c.warn("merchant "+l.MchID(), "%s", cause.Words)
 	}
 }
 

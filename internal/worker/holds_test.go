@@ -1,12 +1,15 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/worker"
 	"payscore-collector/internal/worker/workertest"
 	"payscore-collector/tasks"
 )
@@ -85,4 +88,30 @@ func TestAClockThatWentBackHoldsNoCallBack(t *testing.T) {
 		h, err := r.Ledger.Holds(context.Background())
 		return err == nil && h.Jump.By < -7*time.Hour
 	})
+}
+
+func TestCheckNamesAJumpOfRedissClock(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		by   time.Duration
+		want string
+	}{
+		"none":  {0, ""},
+		"ahead": {3 * time.Hour, "Redis's clock jumped ahead by 3 hours"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := workertest.New(t)
+			if tt.by != 0 {
+				if err := r.Ledger.Jumped(t.Context(), tt.by, ledger.Expected{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var out bytes.Buffer
+			worker.Check(t.Context(), r.Cfg, nil, &out)
+			if text := out.String(); !strings.Contains(text, tt.want) || strings.Contains(text, "clock jumped") != (tt.want != "") {
+				t.Errorf("the check should say %q:\n%s", tt.want, text)
+			}
+		})
+	}
 }
