@@ -55,7 +55,8 @@ func BenchmarkStep(b *testing.B) {
 		entry.Call, entry.Verdict = "query", "paid"
 		step(o.OutOrderNo, ledger.Settlement{
 			State: tasks.Paid, VerifiedPaid: true,
-			Facts: ledger.Facts{OrderID: "15646546545165651651", TransactionID: "1009660380201506130728806387", PaidType: "NEWTON", Total: &total, Paid: &total},
+			Facts: ledger.Facts{OrderID: "15646546545165651651", TransactionID: "1009660380201506130728806387", PaidType: "NEWTON", Total: &total, Paid: &total,
+				Payments: []ledger.Payment{{Seq: 1, TransactionID: "1009660380201506130728806387", Amount: total, PaidType: "NEWTON", PaidAt: time.Unix(1_790_000_000, 0)}}},
 		}, entry)
 	}
 	b.StopTimer()

@@ -36,10 +36,3 @@ local function working(state, sync)
   return OPEN[state] or (state == 'withdrawn' and sync == 'pending')
 end
 
--- named reads fields of a hash into a table by their names; false where one is
--- not there.
-local function named(key, fields)
-  local values, rec = redis.call('HMGET', key, unpack(fields)), {}
-  for i, field in ipairs(fields) do rec[field] = values[i] end
-  return rec
-end

@@ -6,9 +6,9 @@
 -- list, see payment.go; what a message does not say is absent. done is true where
 -- it says DONE and USER_PAID. known is true where it says that the order is there.
 -- fresh is true for the reply to a query: a notification may be an old one.
-
--- MONEY are the fields of a record that heard needs.
-local MONEY = { 'state', 'oid', 'tx', 'pt', 'total', 'paid', 'pays', 'known', 'differs', 'late' }
+--
+-- A record rec has by name its fields state, oid, tx, pt, total, paid, pays, known,
+-- differs and late.
 
 -- parts takes a packed list of payments apart.
 local function parts(packed)
@@ -118,7 +118,7 @@ local function heard(rec, f, now)
     alarms[#alarms + 1] = table.concat({ field, num(known) == 0 and '0' or known, said }, ' ')
   end
 
-  local list = parts(rec.pays or '')
+  local list = rec.pays and parts(rec.pays) or {}
   local listed, total0, paid0 = #list > 0, rec.total, rec.paid
   local all0, through0 = totals(rec, list)
   -- What has come in only grows: a message that says less is an old one.
@@ -176,6 +176,7 @@ local function heard(rec, f, now)
   end
 
   if rec.state == 'paid' and not m.more then m.write, m.new, m.paid = {}, false, 0 end
+  if #alarms == 0 then return m end
   local given = {}
   for entry in string.gmatch(rec.differs or '', '[^;]+') do given[#given + 1] = entry end
   for _, said in ipairs(alarms) do

@@ -59,8 +59,14 @@ local s = cjson.decode(ARGV[1])
 local now, now_us = clock()
 -- All that is needed of the record, read once, and below written once: a step's
 -- time in Redis is that of its commands.
-local r = named(KEYS[1], { 'token', 'lease', 'done', 'life', 'sync', 'events', 'reason', 'appid', 'svc',
-  'attempts', 'opened', 'round', 'ended', 'bill', 'owed', unpack(MONEY) })
+local v = redis.call('HMGET', KEYS[1], 'state', 'oid', 'tx', 'pt', 'total', 'paid', 'pays', 'known', 'differs', 'late',
+  'token', 'lease', 'done', 'life', 'sync', 'events', 'reason', 'appid', 'svc', 'attempts', 'opened', 'round', 'ended',
+  'bill', 'owed')
+local r = {
+  state = v[1], oid = v[2], tx = v[3], pt = v[4], total = v[5], paid = v[6], pays = v[7], known = v[8], differs = v[9],
+  late = v[10], token = v[11], lease = v[12], done = v[13], life = v[14], sync = v[15], events = v[16], reason = v[17],
+  appid = v[18], svc = v[19], attempts = v[20], opened = v[21], round = v[22], ended = v[23], bill = v[24], owed = v[25],
+}
 
 if r.done and string.sub(r.done, 1, #s.token) == s.token then
   local token, did, told, stood, first = string.match(r.done, '^(%S+) ?(%S*) ?([^|]*)|?([^|]*)|?([^|]*)$')

@@ -122,6 +122,7 @@ func TestLostAnswerOfTheLedger(t *testing.T) {
 			if withdrawn {
 				wantLate, wantEnded = 1, 0
 			}
+			b.untold("A") // WeChat Pay sends it again after 15 s
 			b.takes(n)
 			for deadline := time.Now().Add(10 * time.Second); ; {
 				if !b.remembers("A") {
@@ -136,6 +137,21 @@ func TestLostAnswerOfTheLedger(t *testing.T) {
 				t.Errorf("told %v late payments and %v ends, want %v and %v", late, ended, wantLate, wantEnded)
 			}
 		})
+	}
+}
+
+// untold makes the answers that were kept of an order older than a delivery lasts.
+func (b *bench) untold(no string) {
+	b.Helper()
+	key := tasks.KeysOf(b.mchid).Order(no)
+	for field, kept := range b.redis.Client.HGetAll(b.Context(), key).Val() {
+		if !strings.HasPrefix(field, "n:") {
+			continue
+		}
+		words := strings.SplitN(kept, " ", 3) // the delivery, when it came, the answer
+		if err := b.redis.Client.HSet(b.Context(), key, field, words[0]+" 1 "+words[2]).Err(); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
