@@ -77,7 +77,7 @@ func plans(f form, r *rand.Rand) []plan {
 
 func drawFate(r *rand.Rand) simulator.Fate {
 	switch n := r.IntN(1000); {
-	case n < 600:
+	case n < 540:
 		return simulator.FatePays
 	case n < 640:
 		return drawParts(r)

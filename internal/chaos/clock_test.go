@@ -124,11 +124,15 @@ func (b *book) ahead(from, to time.Time) time.Duration {
 	return most
 }
 
-// jumped reports whether Redis's clock was set between two moments of the run.
-func (b *book) jumped(from, to time.Time) bool {
-	return slices.ContainsFunc(b.jumps, func(j jump) bool {
-		return j.at.After(from.Add(-unsure)) && j.at.Before(to.Add(unsure))
-	})
+// jumpsBefore is how often Redis's clock had been set.
+func (b *book) jumpsBefore(at time.Time) int {
+	n := 0
+	for _, j := range b.jumps {
+		if j.at.Before(at) {
+			n++
+		}
+	}
+	return n
 }
 
 // The causes that a jump ahead proves: what Redis's clock has to measure is over

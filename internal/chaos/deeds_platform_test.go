@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"payscore-collector/internal/simulator"
@@ -13,6 +14,30 @@ func calm() simulator.Faults {
 		Latency: simulator.Duration(5 * time.Millisecond), LatencyJitter: simulator.Duration(15 * time.Millisecond),
 		Error5xx: 0.01, DropAfter: 0.01, WrongSignature: 0.01,
 	}
+}
+
+// twoFaults are two of the merchant's faults, the second of which is met by the
+// probe that finds the first one mended: a new merchant number is set up wrongly
+// in two ways.
+func twoFaults(f form, noAuthFirst func(*rand.Rand) bool) deed {
+	each := f.merchant * 3 / 4
+	return deed{name: "merchant's faults: SIGN_ERROR and NO_AUTH, one after the other", takes: 2 * each, do: func(w *world, r *rand.Rand, _ *worker) bool {
+		order := []func(*simulator.Faults){
+			func(c *simulator.Faults) { c.SignError = true },
+			func(c *simulator.Faults) { c.NoAuth = true },
+		}
+		if noAuthFirst(r) {
+			slices.Reverse(order)
+		}
+		for _, set := range order {
+			faults := calm()
+			set(&faults)
+			w.setFaults(faults)
+			hold(each)
+		}
+		w.setFaults(calm())
+		return true
+	}}
 }
 
 // platformDeeds are what WeChat Pay does, or what lies between.
@@ -50,7 +75,7 @@ func platformDeeds(f form) []deed {
 		})),
 		wrong("20 % of replies lost after taking effect", spell, only(func(c *simulator.Faults) { c.DropAfter = often })),
 		closing(wrong("429 for half of the calls", spell, func(c *simulator.Faults) { c.MaxRate = max(1, int(f.rate/2)) })),
-		rare(wrong("merchant's fault: SIGN_ERROR", f.merchant, func(c *simulator.Faults) { c.SignError = true })),
+		rare(twoFaults(f, func(r *rand.Rand) bool { return r.IntN(2) == 0 })),
 		wrong("slow: up to just below the call's time-out", spell, func(c *simulator.Faults) {
 			c.Latency, c.LatencyJitter = simulator.Duration(f.callTimeout/10), simulator.Duration(f.callTimeout*4/5)
 		}),
@@ -59,6 +84,7 @@ func platformDeeds(f form) []deed {
 		return deeds
 	}
 	return append(deeds,
+		rare(wrong("merchant's fault: SIGN_ERROR", f.merchant, func(c *simulator.Faults) { c.SignError = true })),
 		rare(wrong("429 storm", spell, func(c *simulator.Faults) { c.MaxRate = max(1, int(f.rate/8)) })),
 		rare(wrong("merchant's fault: NO_AUTH", f.merchant, func(c *simulator.Faults) { c.NoAuth = true })),
 		rare(wrong("outage", f.merchant, func(c *simulator.Faults) { c.Down = true })),

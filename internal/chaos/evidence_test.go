@@ -149,6 +149,11 @@ func (b *book) lost(from, to time.Time) bool {
 	})
 }
 
+// disturbed reports whether Redis, or the way to it, was disturbed in that time.
+func (b *book) disturbed(from, to time.Time) bool {
+	return slices.ContainsFunc(b.outages, func(o outage) bool { return o.from.Before(to) && o.to.After(from) })
+}
+
 // failover is the cause of what was forgotten.
 const failover = "a failover lost what was written last"
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/simulator"
 )
 
@@ -17,6 +18,8 @@ type mutant struct {
 	name     string
 	file     string // from this directory
 	old, new string
+	form     func() form
+	rows     []string // in which it has to show, in one at least
 }
 
 var mutants = []mutant{
@@ -25,12 +28,28 @@ var mutants = []mutant{
 		file: "../ledger/settle.lua",
 		old:  "if r.token ~= s.token then",
 		new:  "if false then",
+		form: overtakingForm, rows: promised,
 	},
 	{
 		name: "without the query before collecting again",
 		file: "../collect/step.go",
 		old:  "if claim.Plan == ledger.Collect || claim.Plan == ledger.TellPaid {",
 		new:  "if claim.Plan == ledger.Collect || claim.Plan == ledger.TellPaid || claim.Plan == ledger.Recheck {",
+		form: overtakingForm, rows: promised,
+	},
+	{
+		name: "without a probe where merchant and service are both held",
+		file: "../ledger/claim.lua",
+		old:  "  if opens > now then\n",
+		new:  "  if opens > now or m and v then\n",
+		form: twoFaultsForm, rows: []string{rowOpen},
+	},
+	{
+		name: "without due times mended after a jump back",
+		file: "../ledger/clock.lua",
+		old:  "    'mend', (by + num(left)) .. ' due ' .. now .. ' 0')",
+		new:  "    'left', num(left))",
+		form: jumpsForm, rows: []string{rowOpen},
 	},
 }
 
@@ -41,25 +60,26 @@ func TestMutantsAreCaught(t *testing.T) {
 		t.Skip("no mutant was made: run it with -chaos=mutants")
 	}
 	s := seed(t)
-	enoughTime(t, 5*time.Minute)
-	t.Run("nothing broken", func(t *testing.T) {
-		f := mutantForm()
-		w := newWorld(t, f, s)
-		w.run()
-		v := w.judge()
-		t.Log(v)
-		v.demandZeros(t)
-	})
+	enoughTime(t, 15*time.Minute)
+	for name, f := range map[string]form{"overtaken": overtakingForm(), "two faults": twoFaultsForm(), "jumps": jumpsForm()} {
+		t.Run("nothing broken: "+name, func(t *testing.T) {
+			w := newWorld(t, f, s)
+			w.run()
+			v := w.judge()
+			t.Log(v)
+			v.demandZeros(t)
+		})
+	}
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
-			f := mutantForm()
+			f := m.form()
 			f.binary = func(t *testing.T) string { return build(t, strings.ReplaceAll(m.name, " ", "-"), m.overlay(t)) }
 			w := newWorld(t, f, s)
 			w.run()
 			v := w.judge()
 			t.Log(v)
 			caught := false
-			for _, row := range promised {
+			for _, row := range m.rows {
 				caught = caught || len(v.breaches[row]) > 0
 			}
 			if !caught {
@@ -69,8 +89,8 @@ func TestMutantsAreCaught(t *testing.T) {
 	}
 }
 
-// promised are the rows that a mutant has to show in; that orders end late or
-// that a process died would be no proof.
+// promised are the rows of what must never happen. That orders end late, or that
+// a process died, proves nothing but of a mutant that stops the calls.
 var promised = []string{rowLost, rowWrong, rowUnsigned, rowAmounts, rowPayments, rowBooked, rowAtOnce, rowAfterEnd, rowSoon, rowWindow, rowBlind}
 
 // overlay writes the file for go build's -overlay.
@@ -113,13 +133,38 @@ func overlay(t *testing.T, files map[string]string) string {
 	return file
 }
 
-// mutantForm is an attack tuned to workers that do not notice that they were
+// twoFaultsForm is a short attack by the merchant's faults alone. With NO_AUTH
+// first the service is held, and its probe meets the other fault.
+func twoFaultsForm() form {
+	f := shortForm()
+	f.orders, f.feedFor, f.attack, f.settle, f.minKills, f.clocks = 200, 15*time.Second, 20*time.Second, time.Minute, 0, false
+	f.packs = func(*world) packs {
+		return packs{platform: []deed{twoFaults(f, func(*rand.Rand) bool { return true })}}
+	}
+	return f
+}
+
+// jumpsForm is a short attack by Redis's clock alone.
+func jumpsForm() form {
+	f := shortForm()
+	f.orders, f.feedFor, f.attack, f.settle, f.minKills = 200, 15*time.Second, 20*time.Second, time.Minute, 0
+	f.packs = func(w *world) packs {
+		s, ok := w.store.(standalone)
+		if !ok || s.clock == nil {
+			w.t.Skip(redistest.NoWallClock())
+		}
+		return packs{clock: clockDeeds(w, s)}
+	}
+	return f
+}
+
+// overtakingForm is an attack tuned to workers that do not notice that they were
 // overtaken. What a worker writes is held up on its way to Redis until its lease
 // is over and the order is another's: its own clock cannot keep it from that, only
 // the token can. Calls are slow, so that others are in them just then; most orders
 // take several collects; and tasks that know no rounds come all the while, since
 // the round of a task alone keeps most of them from harm.
-func mutantForm() form {
+func overtakingForm() form {
 	f := shortForm()
 	f.orders, f.feedFor, f.attack, f.settle, f.windowShut, f.concurrency = 300, 40*time.Second, 50*time.Second, 90*time.Second, 0, 48
 	f.rate, f.callTimeout, f.storePause = 120, 3*time.Second, [2]time.Duration{200 * time.Millisecond, time.Second}

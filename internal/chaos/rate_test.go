@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -64,16 +65,13 @@ func (v *verdict) judgeRate() {
 func (v *verdict) judgeSecond(e evidence, in []call) {
 	begins := in[0].Began
 	due, frozen, unproven := 0, false, 0
-	var unexplained [2]int // due or unproven: granted after Redis's clock was set last, and before
+	unexplained := map[int]int{} // those that are due or unproven, by how often Redis's clock had been set when they were granted
 	var latest time.Duration
 	for _, c := range in {
-		before := 0
-		if !c.granted.IsZero() && e.book.jumped(c.granted, in[len(in)-1].Began) {
-			before = 1
-		}
+		set := e.book.jumpsBefore(c.began(0))
 		if c.slot.IsZero() || !c.slot.Before(begins) {
 			due++
-			unexplained[before]++
+			unexplained[set]++
 			continue
 		}
 		behind := c.Began.Sub(c.slot)
@@ -84,14 +82,14 @@ func (v *verdict) judgeSecond(e evidence, in []call) {
 			frozen = true
 		default:
 			unproven++
-			unexplained[before]++
+			unexplained[set]++
 		}
 	}
 	cause := ""
 	switch rate := v.w.form.rate; {
 	case float64(due+unproven) > rate && e.book.lost(begins.Add(-2*time.Second), begins.Add(time.Second)):
 		cause = failover // the slots that were given out
-	case float64(due+unproven) > rate && float64(max(unexplained[0], unexplained[1])) <= rate:
+	case float64(due+unproven) > rate && float64(slices.Max(slices.Collect(maps.Values(unexplained)))) <= rate:
 		cause = slotsJumped
 	case float64(due+unproven) > rate:
 		v.breach(rowRate, "%d calls in the second before %.3fs, %d of them with slots in it, %d far behind their slots without a cause",

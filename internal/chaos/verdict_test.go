@@ -123,6 +123,16 @@ func (v *verdict) breach(row, format string, args ...any) {
 	v.breaches[row] = append(v.breaches[row], fmt.Sprintf(format, args...))
 }
 
+// breachOf is a breach with the story of its order, for those that are shown.
+func (v *verdict) breachOf(row, no, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if len(v.breaches[row]) < shown {
+		e := v.w.gather(map[string]bool{no: true})
+		text += "\n" + v.story(e, no, e.trace(no, v.calls[no]))
+	}
+	v.breach(row, "%s", text)
+}
+
 // weigh looks for the causes of what looks like a breach.
 func (v *verdict) weigh(all []suspicion) {
 	nos := map[string]bool{}
@@ -165,6 +175,9 @@ func (v *verdict) story(e evidence, no string, calls []call) string {
 	}
 	for _, d := range v.w.book.deaths {
 		lines = append(lines, line{d.at, d.process + " dead"})
+	}
+	for _, j := range v.w.book.jumps {
+		lines = append(lines, line{j.at, fmt.Sprintf("Redis's clock is set: %s off", j.offset)})
 	}
 	for _, o := range v.w.book.outages {
 		lines = append(lines, line{o.from, o.what}, line{o.to, "over: " + o.what})
