@@ -16,7 +16,7 @@ func TestSureForgetsAClockThatWasBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const lease = 10 * time.Second
 		w := newClockWatch(lease)
-		off := func() time.Duration { return w.sure().Sub(time.Now()) }
+		off := func() time.Duration { return time.Until(w.sure()) }
 		see := func(offset time.Duration) { w.observe(time.Now(), time.Now().Add(offset)) }
 		see(0)
 		time.Sleep(time.Second)
@@ -47,7 +47,7 @@ func TestSureStaysBehindAJumpAhead(t *testing.T) {
 		}
 		w.observe(time.Now(), time.Now().Add(8*time.Hour))
 		for passed := time.Duration(0); passed <= lease; passed += time.Second {
-			if off := w.sure().Sub(time.Now()); off > 0 {
+			if off := time.Until(w.sure()); off > 0 {
 				t.Fatalf("%s after a jump ahead sure is %s off, and leases taken before it are under way", passed, off)
 			}
 			time.Sleep(time.Second)

@@ -44,12 +44,11 @@ type platform struct {
 	redis    *redistest.Server
 	mchid    string
 
-	total    int64
-	list     []ledger.Payment
-	notices  []ledger.Notice // that were sent, in their order
-	done     bool
-	steps    []underway
-	newsLate int
+	total   int64
+	list    []ledger.Payment
+	notices []ledger.Notice // that were sent, in their order
+	done    bool
+	steps   []underway
 }
 
 // underway is a step whose reply is there and whose settlement is not.

@@ -2,7 +2,6 @@ package payscore_test
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -19,7 +18,7 @@ func TestWordsOfAReplyControlNothing(t *testing.T) {
 	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		body, _ := json.Marshal(map[string]string{"code": "SIGN" + forged, "message": "words" + forged})
-		_, _ = io.WriteString(w, string(body))
+		_, _ = w.Write(body)
 	}), func() {})
 	cfg := p.config()
 	cfg.BaseURL = url
