@@ -53,10 +53,7 @@ func secretParts(value string) []string {
 		return append(parts, strings.TrimPrefix(value, webhookPrefix))
 	}
 	if at := strings.LastIndex(rest, "@"); at >= 0 {
-		user, password, has := strings.Cut(rest[:at], ":")
-		if !has {
-			password = user
-		}
+		_, password, _ := strings.Cut(rest[:at], ":") // a user alone is no secret
 		parts = append(parts, password)
 		if plain, err := url.PathUnescape(password); err == nil {
 			parts = append(parts, plain)
@@ -65,7 +62,7 @@ func secretParts(value string) []string {
 	if _, query, ok := strings.Cut(rest, "?"); ok {
 		values, _ := url.ParseQuery(query)
 		for name, vs := range values {
-			if secretParameter.MatchString(name) {
+			if secretParameter.MatchString(name) && !pathParameter.MatchString(name) {
 				parts = append(parts, vs...)
 			}
 		}
@@ -73,13 +70,18 @@ func secretParts(value string) []string {
 	return parts
 }
 
-var secretParameter = regexp.MustCompile(`(?i)pass|token|secret|key|sign`)
+var (
+	secretParameter = regexp.MustCompile(`(?i)pass|token|secret|key|sign`)
+	pathParameter   = regexp.MustCompile(`^ssl(key|cert|rootcert)$`) // PostgreSQL's: they name files
+)
 
 // knownIn returns the setting of a known secret that stands in the value, or that
-// the value is a piece of; empty where there is none.
+// the value is a piece of; empty where there is none. A piece of a URL is not
+// enough: other settings may have its host, its path or its parameters too.
 func knownIn(value string, known []knownSecret) (setting string) {
 	for _, k := range known {
-		if strings.Contains(value, k.value) || len(value) >= leastKnown && strings.Contains(k.value, value) {
+		piece := len(value) >= leastKnown && !strings.Contains(k.value, "://") && strings.Contains(k.value, value)
+		if strings.Contains(value, k.value) || piece {
 			return k.setting
 		}
 	}

@@ -191,9 +191,12 @@ func resolveMerchant(v map[string]string, r reporter) Merchant {
 	if m.SerialNo == "" {
 		r.problem(fieldSerialNo, `is missing: it is the serial number of the merchant API certificate, shown by "openssl x509 -in apiclient_cert.pem -noout -serial"`)
 	} else {
-		var problem string
-		if m.SerialNo, problem = serialNumber(m.SerialNo); problem != "" {
+		problem, warning := serialNumber(m.SerialNo)
+		if problem != "" {
 			r.problem(fieldSerialNo, "%s", problem)
+		}
+		if warning != "" {
+			r.warn(fieldSerialNo, "%s", warning)
 		}
 	}
 

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"errors"
+	"strings"
 	"time"
 
 	"payscore-collector/internal/logging"
@@ -132,7 +133,7 @@ func (f RedisFlags) Resolve(c *Collector) redisconn.Options {
 		return o
 	}
 	for _, host := range o.Hosts() {
-		if secretHost(host) {
+		if secretHost(host) && !strings.Contains(g.text, host+":") {
 			r.problem(blame, "has a host that looks like a password: write redis://:PASSWORD@HOST:PORT/DB")
 			return redisconn.Options{}
 		}

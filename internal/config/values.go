@@ -165,7 +165,7 @@ func baseURL(s string, r reporter, field string) string {
 		r.problem(field, "has more than a scheme and a host: write https://HOST and nothing behind it")
 		return ""
 	}
-	if secretHost(u.Hostname()) {
+	if u.Port() == "" && secretHost(u.Hostname()) {
 		r.problem(field, "has a host that looks like a secret: write https://HOST")
 		return ""
 	}
@@ -179,7 +179,9 @@ func baseURL(s string, r reporter, field string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// secretHost tells a secret in a host's place. A host that has a dot is one.
+// secretHost tells a secret in a host's place, where no port follows. A host that has
+// a dot is one, and so is what a port follows: container platforms give hosts names
+// of random characters.
 func secretHost(host string) bool {
 	return !strings.Contains(host, ".") && !textsafe.Repeatable(host)
 }

@@ -38,7 +38,7 @@ func (c *Collector) webhook(f WorkerFlags) Webhook {
 		case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
 			c.Problem(urlSetting, "is not a URL of the form https://HOST/PATH")
 			w.URL = Secret{}
-		case secretHost(u.Hostname()):
+		case u.Port() == "" && secretHost(u.Hostname()):
 			c.Problem(urlSetting, "has a host that looks like a secret: write https://HOST/PATH")
 			w.URL = Secret{}
 		case u.Fragment != "":

@@ -118,13 +118,32 @@ func checkMode(ctx context.Context, client redis.UniversalClient, n info) *Findi
 	}
 	// A proxy that makes one Redis of a cluster may pass its INFO on, but does
 	// not say where the slots are.
-	if err := client.ClusterSlots(ctx).Err(); err != nil {
+	slots, err := client.ClusterSlots(ctx).Result()
+	if err != nil {
 		return &Finding{Level: Warning, Subject: "mode", Text: "a Cluster behind a proxy, by its INFO: where scripts are refused or time out, use the Cluster's direct address with redis-cluster://"}
+	}
+	masters := map[string]bool{}
+	for _, s := range slots {
+		if len(s.Nodes) > 0 {
+			masters[s.Nodes[0].Addr] = true
+		}
+	}
+	if len(masters) == 1 && covered(slots) {
+		return &Finding{Level: Warning, Subject: "mode", Text: "a Cluster of one master: it works as long as it has no second one; redis-cluster:// works with any number"}
 	}
 	r := Explain(reply("MOVED 0"))
 	r.Said = "INFO: redis_mode:cluster"
 	f := refused("mode", r)
 	return &f
+}
+
+// covered reports whether every slot of a Cluster has a master.
+func covered(slots []redis.ClusterSlot) bool {
+	n := 0
+	for _, s := range slots {
+		n += s.End - s.Start + 1
+	}
+	return n == 16384
 }
 
 // Memory returns the bytes that Redis uses and the most it may use, 0 where no

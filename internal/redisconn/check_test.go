@@ -134,6 +134,17 @@ func TestCheck_realServer(t *testing.T) {
 		if used, _, err := Memory(ctx, client); err != nil || used <= 0 {
 			t.Errorf("used %d, error %v", used, err)
 		}
+
+		// It has all slots, so a plain URL works too.
+		if f := find(t, Check(ctx, node), "mode"); f.Level != Warning || !strings.Contains(f.Text, "one master") {
+			t.Errorf("with redis:// the finding is %+v", f)
+		}
+		if err := node.Do(ctx, "CLUSTER", "DELSLOTSRANGE", 0, 8191).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if f := find(t, Check(ctx, node), "mode"); f.Level != Problem {
+			t.Errorf("of a Cluster of several masters the finding is %+v", f)
+		}
 	})
 }
 
