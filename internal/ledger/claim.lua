@@ -73,7 +73,8 @@ local function tell(field, t)
   end
 end
 -- The policy counts from the last collect call, whatever the plan is.
-if collectedat(KEYS[1], r.collected, now) ~= num(r.collected) then
+local had = num(r.collected)
+if collectedat(KEYS[1], had, now) ~= had then
   r.collected = now
   tell('collected', now)
 end
@@ -140,12 +141,15 @@ if plan == 'collect' then
 elseif plan == 'sync' then
   count, write[7], write[8] = 3, 'next', 'resolve'
 end
-if num(r.since) > now and r.since == redis.call('HGET', KEYS[1], 'opened') then
+if num(r.since) > now then
   -- An order that is due was opened before: its time is that of a clock that was
   -- ahead, by which it would be given up too late. Its age counts from now.
-  tell('since', now)
-  local n = #write
-  write[n + 1], write[n + 2], write[n + 3], write[n + 4] = 'since', now, 'opened', now
+  local r = redis.call('HMGET', KEYS[1], 'since', 'opened')
+  if r[1] == r[2] then
+    tell('since', now)
+    local n = #write
+    write[n + 1], write[n + 2], write[n + 3], write[n + 4] = 'since', now, 'opened', now
+  end
 end
 redis.call('HSET', KEYS[1], COUNTS[count], num(values[count]) + 1, unpack(write))
 redis.call('ZADD', KEYS[2], lease, a.no)

@@ -186,6 +186,64 @@ func TestALastCollectFromAClockThatWasAheadCountsAsNow(t *testing.T) {
 	}
 }
 
+// An order is given up only where it was collected since it was opened. One that
+// was stays one that was, wherever a jump finds its times.
+func TestCollectedSinceItWasOpenedOutlivesJumps(t *testing.T) {
+	still := func(t *testing.T, s *timed) {
+		t.Helper()
+		s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
+		if o := s.granted("A").Order; o.Collected.Before(o.Since) {
+			t.Errorf("it was collected at %s, and seems to be opened after that, at %s", o.Collected, o.Since)
+		}
+	}
+	// collected opens an order and collects it.
+	collected := func(t *testing.T) *timed {
+		s := newTimed(t)
+		s.open("A")
+		c := s.granted("A")
+		set := back(c, ledger.Recheck)
+		set.Collected = c.Now
+		s.settle(c, set)
+		s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
+		return s
+	}
+	t.Run("in a query's claim", func(t *testing.T) {
+		s := collected(t)
+		s.pass(-9 * time.Minute)
+		still(t, s)
+		s.pass(10 * time.Minute)
+		still(t, s)
+	})
+	t.Run("where its worker died", func(t *testing.T) {
+		s := collected(t)
+		s.granted("A")
+		sweep := ledger.SweepArgs{Interval: time.Second, Limit: 10, Grace: time.Minute}
+		if _, err := s.ledger.Sweep(t.Context(), sweep); err != nil {
+			t.Fatal(err)
+		}
+		s.pass(-9 * time.Minute)
+		if _, err := s.ledger.Sweep(t.Context(), sweep); err != nil {
+			t.Fatal(err)
+		}
+		if moved, err := s.ledger.Mend(t.Context()); err != nil || moved != 1 {
+			t.Fatal(moved, err)
+		}
+		s.pass(20 * time.Minute)
+		still(t, s)
+	})
+	t.Run("where it is settled by a clock that is back", func(t *testing.T) {
+		s := newTimed(t)
+		s.open("A")
+		c := s.granted("A")
+		s.pass(-9 * time.Minute)
+		set := back(c, ledger.Recheck)
+		set.At, set.Collected = c.Now, c.Now
+		s.settle(c, set)
+		s.pass(10 * time.Minute)
+		still(t, s)
+	})
+}
+
 func TestJumpsAreWrittenDownOnce(t *testing.T) {
 	s := newTimed(t)
 	sweep := func(e ledger.Expected) time.Duration {

@@ -69,7 +69,7 @@ for i, no in ipairs(a.nos) do
       to = now + LONGEST_LEASE
       -- It was due when it was claimed.
       redis.call('HSET', key, 'lease', to, 'due', math.min(num(r.due), to))
-      if num(r.collected) > now + LONGEST_LEASE then redis.call('HSET', key, 'collected', to) end
+      if num(r.collected) > now + LONGEST_LEASE then recollected(key, r.collected, to) end
     elseif num(r.due) > now then
       local mine, wish = ours(r, KEYS[2 * i + 2])
       to = num(r.due)

@@ -18,14 +18,25 @@ local function leased(lease, now, sure)
   return math.max(0, lease - sure), nil
 end
 
+-- recollected moves the time of an order's last collect call back. An order is
+-- given up only where that is no earlier than since, from when its age counts: where
+-- it was so, it stays so. since is billing's wish where it is not opened.
+local function recollected(order, collected, to)
+  redis.call('HSET', order, 'collected', to)
+  local r = redis.call('HMGET', order, 'since', 'opened')
+  if r[1] == r[2] and num(r[1]) <= num(collected) and num(r[1]) > to then
+    redis.call('HSET', order, 'since', to, 'opened', to)
+  end
+end
+
 -- collectedat returns when the last collect call of an order was over at the
 -- latest, as its record says; 0 for none. A time that no lease can reach was
 -- written before Redis's clock went back: the gap is counted from now.
 local function collectedat(order, collected, now)
   collected = num(collected)
   if collected > now + LONGEST_LEASE then
+    recollected(order, collected, now)
     collected = now
-    redis.call('HSET', order, 'collected', now)
   end
   return collected
 end

@@ -61,11 +61,12 @@ local now, now_us = clock()
 -- time in Redis is that of its commands.
 local v = redis.call('HMGET', KEYS[1], 'state', 'oid', 'tx', 'pt', 'total', 'paid', 'pays', 'known', 'differs', 'late',
   'token', 'lease', 'done', 'life', 'sync', 'events', 'reason', 'appid', 'svc', 'attempts', 'opened', 'round', 'ended',
-  'bill', 'owed')
+  'bill', 'owed', 'since')
 local r = {
   state = v[1], oid = v[2], tx = v[3], pt = v[4], total = v[5], paid = v[6], pays = v[7], known = v[8], differs = v[9],
   late = v[10], token = v[11], lease = v[12], done = v[13], life = v[14], sync = v[15], events = v[16], reason = v[17],
   appid = v[18], svc = v[19], attempts = v[20], opened = v[21], round = v[22], ended = v[23], bill = v[24], owed = v[25],
+  since = v[26],
 }
 
 if r.done and string.sub(r.done, 1, #s.token) == s.token then
@@ -148,6 +149,10 @@ end
 put('off', #ARGV == 1 and 1 or 0)
 -- When it was last collected holds whatever has become of it meanwhile.
 if s.collected then put('collected', s.collected) end
+if num(s.collected) > 0 and s.uncollect == 0 and r.since == r.opened and num(s.collected) < num(r.since) then
+  put('since', s.collected) -- it was opened by a clock that was ahead; see recollected
+  put('opened', s.collected)
+end
 
 if (r.life or '') ~= s.life then
   local news, money = aside(call)
