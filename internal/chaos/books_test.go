@@ -76,18 +76,42 @@ func newReceiver(w *world, r *rand.Rand) *hooktest.Receiver {
 	return receiver
 }
 
-// awaitWebhooks waits until billing has taken every end.
+// awaitWebhooks waits until billing has taken every end: the stream's last one, and
+// none is left to be sent.
 func (w *world) awaitWebhooks() {
+	last := w.lastEnd()
 	var left int64
 	for deadline := time.Now().Add(w.form.settle); time.Now().Before(deadline); <-time.After(200 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		n, _, err := w.ledger.HooksWaiting(ctx)
 		cancel()
-		if left = n; err == nil && n == 0 {
+		taken := last == "" || slices.ContainsFunc(w.receiver.Taken(), func(e ledger.Event) bool { return e.ID == last })
+		if left = n; err == nil && n == 0 && taken {
 			return
 		}
 	}
-	w.book.say("billing was not sent the ends of %d orders", left)
+	w.book.say("billing was not sent the ends of %d orders, or not the last one, %s", left, last)
+}
+
+// lastEnd is the ID of the newest event that is an end, or "" where there is none.
+func (w *world) lastEnd() (id string) {
+	mchid := w.sim.Merchant().MchID
+	w.insist("read the newest events", func(ctx context.Context) error {
+		for to := "+"; ; {
+			page, err := w.rdb.XRevRangeN(ctx, tasks.KeysOf(mchid).Outcomes(), to, "-", 100).Result()
+			if err != nil || len(page) == 0 {
+				return err
+			}
+			for _, m := range page {
+				if e, err := ledger.DecodeEvent(mchid, m.ID, m.Values); err == nil && e.End() {
+					id = e.ID
+					return nil
+				}
+			}
+			to = "(" + page[len(page)-1].ID
+		}
+	})
+	return id
 }
 
 // judgePayments compares each order's payments with the platform's own list, fen
