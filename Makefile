@@ -9,7 +9,7 @@ test:
 bench:
 	go run ./internal/bench
 
-# The promises under attack, 100,000 orders; about twenty minutes. See README.md, Reliability.
+# The promises under attack, 100,000 orders; about twenty minutes. See docs/promises.md.
 attack:
 	go test -v ./internal/chaos -run '^TestAttack$$' -chaos=long -timeout 40m
 
