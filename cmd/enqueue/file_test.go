@@ -82,7 +82,7 @@ func TestFile_AmountAndOwedSince(t *testing.T) {
 	}
 }
 
-// What the rows have in common is told at the end, also in a dry run.
+// Warnings about all rows are printed at the end, also in a dry run.
 func TestFile_Warnings(t *testing.T) {
 	text := "out_order_no,at,note\n20260101123456700000,,\n20260101123456800000,2126-12-24 10:00,\nA\xb5\xd8,,\n"
 	want := []string{

@@ -115,7 +115,7 @@ func (c orderCommand) billing() (tasks.Order, error) {
 			return o, fmt.Errorf("--owed-since %w", err)
 		}
 	}
-	// What is wrong with the flags is told once, and not with every number.
+	// A fault of the flags is reported once, and not for each number.
 	check := o
 	check.Payload = tasks.Payload{MchID: "1", OutOrderNo: "1", AppID: "a", ServiceID: "s"}
 	if field := (*tasks.FieldError)(nil); errors.As(check.Validate(), &field) {

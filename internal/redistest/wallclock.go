@@ -18,7 +18,7 @@ var clockSource []byte
 // back between any two commands. Its methods may be called from several
 // goroutines at once.
 type WallClock struct {
-	library, path string
+	shim, path string
 
 	mu     sync.Mutex
 	file   *os.File
@@ -34,12 +34,12 @@ func NewWallClock(t testing.TB) *WallClock {
 		t.Skip(why)
 	}
 	dir := t.TempDir()
-	c := &WallClock{library: filepath.Join(dir, "clock.so"), path: filepath.Join(dir, "offset")}
+	c := &WallClock{shim: filepath.Join(dir, "clock.so"), path: filepath.Join(dir, "offset")}
 	source := filepath.Join(dir, "clock.c")
 	if err := os.WriteFile(source, clockSource, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("gcc", "-shared", "-fPIC", "-O2", "-o", c.library, source).CombinedOutput(); err != nil {
+	if out, err := exec.Command("gcc", "-shared", "-fPIC", "-O2", "-o", c.shim, source).CombinedOutput(); err != nil {
 		t.Fatalf("gcc: %v\n%s", err, out)
 	}
 	file, err := os.OpenFile(c.path, os.O_CREATE|os.O_RDWR, 0o600)
@@ -82,5 +82,5 @@ func (c *WallClock) Offset() time.Duration {
 
 // Environment is the environment of a process that is to go by this clock.
 func (c *WallClock) Environment() []string {
-	return append(os.Environ(), "LD_PRELOAD="+c.library, "CLOCK_FILE="+c.path)
+	return append(os.Environ(), "LD_PRELOAD="+c.shim, "CLOCK_FILE="+c.path)
 }
