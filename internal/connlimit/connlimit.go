@@ -32,6 +32,7 @@ type conn struct {
 	host    string
 	since   time.Time
 	working atomic.Int32 // calls of AtWork that are not done
+	unsent  atomic.Bool  // a request is done, and its reply is not yet written
 }
 
 // Accept implements net.Listener.
@@ -77,12 +78,21 @@ func (l *limiter) victim() *conn {
 	var v *conn
 	for c := range l.open {
 		switch {
-		case c.working.Load() > 0:
+		case c.working.Load() > 0 || c.unsent.Load():
 		case v == nil, byHost[c.host] > byHost[v.host], byHost[c.host] == byHost[v.host] && c.since.Before(v.since):
 			v = c
 		}
 	}
 	return v
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if c.working.Load() == 0 {
+		c.unsent.Store(false)
+	}
+	return n, err
 }
 
 // Close implements net.Conn.
@@ -101,12 +111,16 @@ func Context(ctx context.Context, c net.Conn) context.Context {
 }
 
 // AtWork keeps the connection of a request with the given context from being closed
-// for a new one, until done is called.
+// for a new one, until done is called and the server has written the reply. The
+// server writes the end of every reply after the handler has returned.
 func AtWork(ctx context.Context) (done func()) {
 	c, ok := ctx.Value(connKey{}).(*conn)
 	if !ok {
 		return func() {}
 	}
 	c.working.Add(1)
-	return func() { c.working.Add(-1) }
+	return func() {
+		c.unsent.Store(true)
+		c.working.Add(-1)
+	}
 }
