@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/intake"
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 

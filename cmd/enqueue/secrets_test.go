@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"payscore-collector/internal/config/configtest"
+	"payscore-collector/internal/testkit/configtest"
 )
 
 // What Redis and its client say of a refused password goes to standard error.

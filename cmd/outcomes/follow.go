@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/eventstream"
 	"payscore-collector/internal/ledger"
-	"payscore-collector/internal/outcomes"
 )
 
 type followCommand struct {
@@ -35,7 +35,7 @@ const (
 )
 
 func (f *followCommand) run(ctx context.Context, s *session) error {
-	reader := outcomes.NewReader(s.rdb, outcomes.Options{
+	reader := eventstream.NewReader(s.rdb, eventstream.Options{
 		Group: f.Group, Consumer: followConsumer, MchID: s.mchid, Batch: followBatch,
 	}, s.log)
 	return reader.Run(ctx, (&lineWriter{w: s.stdout}).write)
@@ -66,7 +66,7 @@ func (l *lineWriter) write(ctx context.Context, events []ledger.Event) error {
 		_, err := l.w.Write(lines.Bytes())
 		written <- err
 	}()
-	late, cancel := outcomes.Grace(ctx, writeGrace)
+	late, cancel := eventstream.Grace(ctx, writeGrace)
 	defer cancel()
 	select {
 	case err := <-written:

@@ -6,8 +6,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"payscore-collector/internal/pgtest"
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/pgtest"
+	"payscore-collector/internal/testkit/redistest"
 )
 
 // A reader that is told to stop leaves neither goroutines nor connections. Not

@@ -27,10 +27,10 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/eventstream"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
-	"payscore-collector/internal/outcomes"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/status"
 )
@@ -118,7 +118,7 @@ func (p program) run(ctx context.Context) int {
 		return p.refuse(err)
 	}
 	redisconn.RedirectLog(log)
-	rdb := options.Open(redisconn.Pool{Size: outcomes.Connections, Name: "payscore-outcomes"})
+	rdb := options.Open(redisconn.Pool{Size: eventstream.Connections, Name: "payscore-outcomes"})
 	defer rdb.Close()
 	reach := func() error { return p.reach(ctx, rdb, options) }
 	if r, ok := cmd.(reading); ok {

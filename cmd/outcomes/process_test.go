@@ -14,7 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"payscore-collector/internal/pgtest"
+	"payscore-collector/internal/testkit/pgtest"
 )
 
 // The readers as the processes they are: killed, told to stop, and left without

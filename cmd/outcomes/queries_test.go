@@ -16,11 +16,11 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/collect"
+	"payscore-collector/internal/eventstream/pgsink"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
-	"payscore-collector/internal/pgsink"
-	"payscore-collector/internal/pgtest"
+	"payscore-collector/internal/testkit/pgtest"
 	"payscore-collector/tasks"
 )
 

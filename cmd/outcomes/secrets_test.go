@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"payscore-collector/internal/config/configtest"
+	"payscore-collector/internal/testkit/configtest"
 )
 
 func TestNoSecretIsRepeated(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/eventstream"
+	"payscore-collector/internal/eventstream/pgsink"
 	"payscore-collector/internal/logging"
-	"payscore-collector/internal/outcomes"
-	"payscore-collector/internal/pgsink"
 )
 
 type postgresCommand struct {
@@ -57,8 +57,8 @@ func (pc *postgresCommand) run(ctx context.Context, s *session) error {
 	case err != nil:
 		return err
 	}
-	consumer := outcomes.UniqueConsumer()
-	reader := outcomes.NewReader(s.rdb, outcomes.Options{
+	consumer := eventstream.UniqueConsumer()
+	reader := eventstream.NewReader(s.rdb, eventstream.Options{
 		Group: pc.Group, Consumer: consumer, MchID: s.mchid, Once: pc.Once,
 	}, log)
 	if fresh {
@@ -95,7 +95,7 @@ func tellProgress(ctx context.Context, log zerolog.Logger, sink *pgsink.Sink) (s
 		defer close(over)
 		var said pgsink.Totals
 		for {
-			outcomes.Pause(ctx, progressEvery)
+			eventstream.Pause(ctx, progressEvery)
 			if ctx.Err() != nil {
 				return
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"payscore-collector/internal/config"
-	"payscore-collector/internal/pgtest"
+	"payscore-collector/internal/testkit/pgtest"
 )
 
 // count is the number that a query has for its answer.

@@ -5,7 +5,7 @@ import (
 	"context"
 	"testing"
 
-	"payscore-collector/internal/config/configtest"
+	"payscore-collector/internal/testkit/configtest"
 )
 
 func TestNoSecretIsRepeated(t *testing.T) {

@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/simulator"
-	"payscore-collector/internal/worker/workertest"
+	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit/workertest"
 )
 
 // Redis's clock is put back or ahead by hours, as a failover to another machine

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/simulator"
-	"payscore-collector/internal/worker/workertest"
+	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
 )
 

@@ -16,9 +16,9 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
-	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/simulator"
-	"payscore-collector/internal/worker/workertest"
+	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
 )
 

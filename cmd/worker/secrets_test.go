@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"payscore-collector/internal/config/configtest"
+	"payscore-collector/internal/testkit/configtest"
 )
 
 func TestNoSecretOfAMerchantsFileIsRepeated(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"payscore-collector/internal/config"
-	"payscore-collector/internal/config/configtest"
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/configtest"
+	"payscore-collector/internal/testkit/redistest"
 )
 
 // started is what a worker that did not start has written.

@@ -12,8 +12,8 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
-	"payscore-collector/internal/webhook/hooktest"
-	"payscore-collector/internal/worker/workertest"
+	"payscore-collector/internal/testkit/hooktest"
+	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 

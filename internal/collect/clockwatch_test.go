@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 )
 
 // What a worker holds for sure is not to outlast the leases that it is for: an

@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/payscore"
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 

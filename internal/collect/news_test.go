@@ -9,7 +9,7 @@ import (
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 

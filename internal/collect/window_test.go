@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 )
 
 func TestWindowEarliest(t *testing.T) {

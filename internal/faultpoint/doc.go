@@ -2,7 +2,7 @@
 // tests a promise hardest. In every build but those with the tag chaos, Reach is
 // an empty function that the compiler inlines to nothing. With the tag, a
 // process writes down each point that it reaches, and kills or stops itself at
-// the one that it was told to; internal/chaos builds and drives such workers.
+// the one that it was told to; test/chaos builds and drives such workers.
 package faultpoint
 
 // Point is one such instant.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/ledger"
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 

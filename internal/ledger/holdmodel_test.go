@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"payscore-collector/internal/ledger"
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 

@@ -29,8 +29,8 @@ import (
 	"payscore-collector/internal/notify"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/redisconn"
-	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 

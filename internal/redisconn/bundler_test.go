@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 )
 
 // bundled is a client with a Bundler, and a count of what goes by which.

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 )
 
 // authority signs certificates.

@@ -17,7 +17,7 @@ import (
 
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/redisprobe"
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 

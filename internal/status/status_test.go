@@ -11,8 +11,8 @@ import (
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
-	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/status"
+	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 

@@ -12,14 +12,14 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/eventstream"
 	"payscore-collector/internal/ledger"
-	"payscore-collector/internal/outcomes"
 	"payscore-collector/internal/redisconn"
-	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/simulator"
-	"payscore-collector/internal/webhook/hooktest"
+	"payscore-collector/internal/testkit/hooktest"
+	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/internal/worker"
-	"payscore-collector/internal/worker/workertest"
 	"payscore-collector/tasks"
 )
 
@@ -50,7 +50,7 @@ func TestACLSuffices(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Cfg.Redis = o
-	rdb := o.Open(redisconn.Pool{Size: outcomes.Connections, Name: "payscore-outcomes"})
+	rdb := o.Open(redisconn.Pool{Size: eventstream.Connections, Name: "payscore-outcomes"})
 	defer rdb.Close()
 	r.Producer = tasks.NewProducer(rdb)
 	do(t, r.Redis.Client, "ACL", "LOG", "RESET")
@@ -66,7 +66,7 @@ func TestACLSuffices(t *testing.T) {
 	var mu sync.Mutex
 	read := map[string]bool{} // types of events
 	reading.Go(func() {
-		reader := outcomes.NewReader(rdb, outcomes.Options{Group: "billing", Consumer: "c1"}, zerolog.Nop())
+		reader := eventstream.NewReader(rdb, eventstream.Options{Group: "billing", Consumer: "c1"}, zerolog.Nop())
 		if err := reader.Run(ctx, func(_ context.Context, events []ledger.Event) error {
 			mu.Lock()
 			defer mu.Unlock()

@@ -8,8 +8,8 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/internal/worker"
-	"payscore-collector/internal/worker/workertest"
 )
 
 // WeChat Pay signs with platform certificates again for a merchant who has set its

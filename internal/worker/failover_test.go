@@ -13,7 +13,7 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/redisconn"
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 )
 
 // A worker that starts beside a replica waits until that is the master, and says

@@ -8,7 +8,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"payscore-collector/internal/simulator"
-	"payscore-collector/internal/worker/workertest"
+	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
 )
 

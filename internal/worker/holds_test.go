@@ -9,8 +9,8 @@ import (
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/internal/worker"
-	"payscore-collector/internal/worker/workertest"
 	"payscore-collector/tasks"
 )
 

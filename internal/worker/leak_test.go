@@ -13,11 +13,11 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/redisconn"
-	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/simulator"
-	"payscore-collector/internal/webhook/hooktest"
+	"payscore-collector/internal/testkit/hooktest"
+	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/internal/worker"
-	"payscore-collector/internal/worker/workertest"
 )
 
 // What a worker leaves behind when it stops is seen by nobody while the process

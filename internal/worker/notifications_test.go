@@ -16,8 +16,8 @@ import (
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/internal/worker"
-	"payscore-collector/internal/worker/workertest"
 	"payscore-collector/tasks"
 )
 

@@ -13,10 +13,10 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/explain"
-	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/status"
-	"payscore-collector/internal/worker/workertest"
+	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit/workertest"
 )
 
 // admin is what a worker serves on ADMIN_ADDR.

@@ -9,7 +9,7 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/simulator"
-	"payscore-collector/internal/worker/workertest"
+	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
 )
 

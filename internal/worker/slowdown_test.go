@@ -6,7 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"payscore-collector/internal/redistest"
+	"payscore-collector/internal/testkit/redistest"
 )
 
 func TestSlowDown(t *testing.T) {

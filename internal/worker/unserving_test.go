@@ -19,10 +19,10 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/redisconn"
-	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/internal/worker"
-	"payscore-collector/internal/worker/workertest"
 )
 
 // unserving is a Redis that a worker is given, and what is to be said of it.

@@ -13,9 +13,9 @@ import (
 
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/eventstream/webhook"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
-	"payscore-collector/internal/webhook"
 	"payscore-collector/tasks"
 )
 

@@ -14,10 +14,10 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
-	"payscore-collector/internal/redistest"
 	"payscore-collector/internal/simulator"
-	"payscore-collector/internal/webhook/hooktest"
-	"payscore-collector/internal/worker/workertest"
+	"payscore-collector/internal/testkit/hooktest"
+	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
 )
 

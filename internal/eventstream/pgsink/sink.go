@@ -1,0 +1,182 @@
+// Package pgsink writes the events of the streams of outcomes into PostgreSQL,
+// once each, and keeps a table with the latest state of each order.
+package pgsink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/eventstream"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/logging"
+)
+
+const (
+	// tryTimeout is for one transaction. A PostgreSQL that takes longer is
+	// gone, or its network is.
+	tryTimeout = 60 * time.Second
+	// tryGrace is how long a transaction may go on after the end of ctx.
+	tryGrace = 10 * time.Second
+	// Between two tries: conflicts are over as soon as the other transaction
+	// is; for an outage the wait doubles.
+	conflictPause = 20 * time.Millisecond
+	firstPause    = 200 * time.Millisecond
+	longestPause  = 5 * time.Second
+	sayEvery      = 30 * time.Second
+)
+
+// Sink writes events. It is safe for concurrent use, also by several processes
+// on the same tables.
+type Sink struct {
+	pool   *pgxpool.Pool
+	db     Database
+	log    zerolog.Logger
+	outage *logging.Outage
+
+	// Once makes Prepare and Write return the error of an outage instead of
+	// waiting for its end.
+	Once bool
+
+	events, orders, known, leftOut atomic.Int64
+}
+
+// Totals are what a Sink has done so far.
+type Totals struct {
+	Events  int64 // written
+	Known   int64 // that were there already
+	Orders  int64 // made or brought up to date
+	LeftOut int64 // events that the tables refused
+}
+
+// New returns a sink. It does not connect yet. Close it when done.
+func New(ctx context.Context, db Database, log zerolog.Logger) (*Sink, error) {
+	pool, err := pgxpool.NewWithConfig(ctx, db.pool.Copy())
+	if err != nil {
+		return nil, fmt.Errorf("open the pool of connections to PostgreSQL: %w", plain(err))
+	}
+	return &Sink{pool: pool, db: db, log: log, outage: logging.NewOutage(log, "PostgreSQL", sayEvery)}, nil
+}
+
+// Close closes the connections.
+func (s *Sink) Close() { s.pool.Close() }
+
+// Totals may be called at any time.
+func (s *Sink) Totals() Totals {
+	return Totals{Events: s.events.Load(), Known: s.known.Load(), Orders: s.orders.Load(), LeftOut: s.leftOut.Load()}
+}
+
+// Prepare makes the tables, or brings them up to date, and waits for PostgreSQL
+// where it is away. fresh is true where there were none. The error is a *Refused
+// where the database is not one to write to, or lets nobody in with DATABASE_URL,
+// else ctx's.
+func (s *Sink) Prepare(ctx context.Context) (fresh bool, err error) {
+	for wait := firstPause; ; wait = longer(wait) {
+		try, cancel := context.WithTimeout(ctx, tryTimeout)
+		fresh, err := migrate(try, s.pool)
+		cancel()
+		if err != nil {
+			err = s.told(err)
+		}
+		var no *Refused
+		switch {
+		case err == nil:
+			s.outage.Over()
+			return fresh, nil
+		case errors.As(err, &no):
+			return false, err
+		case ctx.Err() != nil:
+			return false, ctx.Err()
+		case s.Once:
+			return false, fmt.Errorf("prepare the tables in PostgreSQL: %w", err)
+		}
+		s.outage.Failed(err)
+		eventstream.Pause(ctx, wait)
+	}
+}
+
+// Write is an eventstream.Handler. It returns nil when the events are in the tables,
+// or were found to be such that the tables can never take them, which is logged
+// and counted. Until then it tries again, to the end of ctx and a moment longer.
+// Where a table or a column is missing, it returns a *Refused that names it.
+func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
+	conflicts := 0
+	for wait := firstPause; ; {
+		done, err := s.try(ctx, events)
+		if err == nil {
+			s.outage.Over()
+			s.events.Add(done.events)
+			s.known.Add(int64(len(events)) - done.events)
+			s.orders.Add(done.orders)
+			return nil
+		}
+		kind := failureOf(err)
+		if kind == badEvent {
+			if half := len(events) / 2; half > 0 {
+				if err := s.Write(ctx, events[:half]); err != nil {
+					return err
+				}
+				return s.Write(ctx, events[half:])
+			}
+			if s.takesOthers(ctx) {
+				s.leaveOut(events[0], err)
+				return nil
+			}
+			// The tables refuse every event: somebody has changed them, and
+			// can change them back.
+		}
+		if pg := (*pgconn.PgError)(nil); kind == changed && errors.As(err, &pg) {
+			return refused("PostgreSQL says: %s: the tables have been changed since the start; put back what is missing, then start again, and the events that were not written are written then", oneLine(pg.Message))
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if conflicts++; kind == conflict && conflicts < 20 {
+			eventstream.Pause(ctx, conflictPause+rand.N(conflictPause))
+			continue
+		}
+		// Also a *Refused is waited for: it worked before, and what was changed can
+		// be changed back.
+		err = s.told(err)
+		if s.Once {
+			return fmt.Errorf("write to PostgreSQL: %w", err)
+		}
+		s.outage.Failed(err)
+		eventstream.Pause(ctx, wait)
+		wait = longer(wait)
+	}
+}
+
+// try is one transaction.
+func (s *Sink) try(ctx context.Context, events []ledger.Event) (stored, error) {
+	ctx, cancel := untilDone(ctx)
+	defer cancel()
+	return s.store(ctx, events)
+}
+
+// untilDone is a context for one transaction, which the end of ctx does not tear
+// apart at once.
+func untilDone(ctx context.Context) (context.Context, context.CancelFunc) {
+	late, cancel := eventstream.Grace(ctx, tryGrace)
+	late, cancelTry := context.WithTimeout(late, tryTimeout)
+	return late, func() {
+		cancelTry()
+		cancel()
+	}
+}
+
+// leaveOut gives an event up.
+func (s *Sink) leaveOut(e ledger.Event, why error) {
+	s.leftOut.Add(1)
+	s.log.Error().Str(logging.FieldEventID, e.ID).Str(logging.FieldMchID, e.MchID).Str(logging.FieldOutOrderNo, e.OutOrderNo).Err(plain(why)).
+		Msg("EVENT LEFT OUT: the tables refuse it, and take others; it stays in Redis until RETENTION: mend the tables, and read everything again with another --group")
+}
+
+func longer(wait time.Duration) time.Duration { return min(2*wait, longestPause) }

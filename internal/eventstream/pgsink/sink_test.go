@@ -1,0 +1,264 @@
+package pgsink_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit/pgtest"
+	"payscore-collector/tasks"
+)
+
+// story is the events of many orders, in the order of the stream.
+func story(orders, each int) []ledger.Event {
+	var all []ledger.Event
+	for seq := range each {
+		for i := range orders {
+			state := tasks.Awaiting
+			if seq == each-1 {
+				state = []tasks.State{tasks.Paid, tasks.Closed, tasks.Rejected, tasks.Exhausted}[i%4]
+			}
+			// Several in one millisecond, and places that are no order as text.
+			all = append(all, event(fmt.Sprintf("ORDER-%d", i), 1763967600000+int64(seq), int64(i), int64(seq+1), state))
+		}
+	}
+	return all
+}
+
+func TestSinkWrite(t *testing.T) {
+	server := pgtest.Start(t)
+	write := func(t *testing.T, s interface {
+		Write(context.Context, []ledger.Event) error
+	}, events []ledger.Event) {
+		t.Helper()
+		if err := s.Write(t.Context(), events); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	t.Run("writes all that an event says", func(t *testing.T) {
+		url := server.Database(t, "whole")
+		var log logBuffer
+		s := prepared(t, url, &log)
+		paid := int64(9223372036854775807)
+		e := event("A|1*_-", 1763967600123, 7, 3, tasks.Withdrawn)
+		e.Type, e.PaidAmount, e.LatePaymentAt = "order.paid", &paid, e.At
+		e.Reason, e.OrderID, e.TransactionID, e.PaidType = `现金 "paid" \ 'elsewhere'`, "1", "42", "NEWTON"
+		e.Payments = []ledger.Payment{{TransactionID: "41", Amount: 5, PaidType: "NEWTON", PaidAt: e.At.Truncate(time.Second)}, {Amount: 7, PaidType: "MCH", Seq: 2}}
+		e.BillingAmount, e.OwedSince = &paid, e.At.Add(-time.Hour)
+		e.Sync, e.Call, e.Verdict, e.Code, e.DetailCode = ledger.SyncFailed, "notification", "paid", "OK", "0"
+		bare := ledger.Event{ID: mchA + "-5-0", Type: "order.opened", At: time.UnixMilli(5).UTC(), MchID: mchA, OutOrderNo: "B", State: tasks.Queued}
+		write(t, s, []ledger.Event{bare, e})
+		wantTables(t, url, []ledger.Event{bare, e})
+	})
+	t.Run("once, however often and in whatever batches they come", func(t *testing.T) {
+		url := server.Database(t, "again")
+		var log logBuffer
+		s := prepared(t, url, &log)
+		events := story(20, 4)
+		write(t, s, events[:50])
+		write(t, s, events[30:])
+		write(t, s, events)
+		write(t, s, append(events[:5:5], events[:5]...))
+		wantTables(t, url, events)
+		if got := s.Totals(); got.Events != 80 || got.Known != 110 || got.LeftOut != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+	t.Run("in any order: the newest event of an order is the order", func(t *testing.T) {
+		url := server.Database(t, "shuffled")
+		var log logBuffer
+		s := prepared(t, url, &log)
+		events := story(30, 5)
+		shuffled := append([]ledger.Event(nil), events...)
+		rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+		for i := 0; i < len(shuffled); i += 10 {
+			write(t, s, shuffled[i:i+10])
+		}
+		wantTables(t, url, events)
+	})
+	t.Run("a reopened order is open again, and one that was removed and handed over again begins anew", func(t *testing.T) {
+		url := server.Database(t, "reopened")
+		var log logBuffer
+		s := prepared(t, url, &log)
+		ended := event("A", 1763967600000, 0, 7, tasks.Exhausted)
+		reopened := event("A", 1763967600000, 10, 8, tasks.Queued)
+		reopened.Type = "order.reopened"
+		write(t, s, []ledger.Event{reopened, ended})
+		wantTables(t, url, []ledger.Event{ended, reopened})
+		anew := event("A", 1763967600001, 0, 1, tasks.Queued)
+		anew.OpenedAt = anew.At
+		write(t, s, []ledger.Event{anew})
+		write(t, s, []ledger.Event{ended})
+		wantTables(t, url, []ledger.Event{ended, reopened, anew})
+	})
+	t.Run("by several at once, the same events in other orders", func(t *testing.T) {
+		url := server.Database(t, "several")
+		var log logBuffer
+		events := story(40, 5)
+		var wg sync.WaitGroup
+		for range 4 {
+			s := prepared(t, url, &log)
+			wg.Go(func() {
+				mine := append([]ledger.Event(nil), events...)
+				rand.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
+				for i := 0; i < len(mine); i += 50 {
+					if err := s.Write(t.Context(), mine[i:i+50]); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		wantTables(t, url, events)
+	})
+	t.Run("what the tables refuse is left out, reported, and holds nothing up", func(t *testing.T) {
+		url := server.Database(t, "bad")
+		var log logBuffer
+		s := prepared(t, url, &log)
+		server.Exec(t, url, "alter table orders add check (out_order_no <> 'ORDER-3')")
+		events := story(25, 2)
+		nul := event("NUL", 1763967600009, 0, 1, tasks.Rejected)
+		nul.Reason = "a\x00b" // no decoder of ours lets it through
+		write(t, s, append(events[:30:30], append([]ledger.Event{nul}, events[30:]...)...))
+		var want []ledger.Event
+		for _, e := range events {
+			if e.OutOrderNo != "ORDER-3" {
+				want = append(want, e)
+			}
+		}
+		wantTables(t, url, want)
+		if n := s.Totals().LeftOut; n != 3 || strings.Count(log.String(), "EVENT LEFT OUT") != 3 {
+			t.Errorf("%d left out\n%s", n, &log)
+		}
+	})
+	t.Run("tables that refuse every event are waited for", func(t *testing.T) {
+		url := server.Database(t, "changed")
+		var log logBuffer
+		s := prepared(t, url, &log)
+		server.Exec(t, url, "alter table events add column clerk text not null")
+		done := make(chan error, 1)
+		events := story(3, 1)
+		go func() { done <- s.Write(t.Context(), events) }()
+		until(t, &log, "somebody to say so", func() bool { return strings.Contains(log.String(), "PostgreSQL does not answer as it should") })
+		server.Exec(t, url, "alter table events alter column clerk drop not null")
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		server.Exec(t, url, "alter table events drop column clerk")
+		wantTables(t, url, events)
+		if n := s.Totals().LeftOut; n != 0 {
+			t.Errorf("%d left out", n)
+		}
+	})
+	t.Run("a transaction that PostgreSQL gives up for another's sake is tried again", func(t *testing.T) {
+		url := server.Database(t, "conflict")
+		var log logBuffer
+		s := prepared(t, url, &log)
+		server.Exec(t, url, `create sequence tries;
+			create function fail() returns trigger language plpgsql as $$
+			declare try bigint := nextval('tries');
+			begin
+				if try = 1 then raise exception using errcode = '40P01'; end if;
+				if try = 2 then raise exception using errcode = '40001'; end if;
+				return new;
+			end $$;
+			create trigger fail before insert on orders for each statement execute function fail()`)
+		events := story(2, 2)
+		write(t, s, events)
+		wantTables(t, url, events)
+		if log.String() != "" {
+			t.Errorf("it is nobody's business: %s", &log)
+		}
+	})
+	t.Run("through a pooler of connections, which allows no prepared statements", func(t *testing.T) {
+		for i, mode := range []string{"exec", "simple_protocol"} {
+			url := server.Database(t, fmt.Sprintf("pooled%d", i))
+			var log logBuffer
+			s := prepared(t, url+"&default_query_exec_mode="+mode, &log)
+			events := story(3, 2)
+			events[0].Reason = `\ ' "`
+			write(t, s, events)
+			wantTables(t, url, events)
+		}
+	})
+	t.Run("finishes what it has begun when it is told to stop", func(t *testing.T) {
+		url := server.Database(t, "stop")
+		var log logBuffer
+		s := prepared(t, url, &log)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		events := story(3, 1)
+		if err := s.Write(ctx, events); err != nil {
+			t.Fatal(err)
+		}
+		wantTables(t, url, events)
+	})
+}
+
+func TestSinkWithoutPostgreSQL(t *testing.T) {
+	server := pgtest.Start(t)
+	var log logBuffer
+	s := open(t, server.URL, &log)
+	server.Kill()
+
+	t.Run("waits at the start", func(t *testing.T) {
+		done := make(chan error, 1)
+		go func() { _, err := s.Prepare(t.Context()); done <- err }()
+		until(t, &log, "somebody to say so", func() bool { return strings.Contains(log.String(), "PostgreSQL does not answer as it should") })
+		server.Run(t)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(log.String(), "PostgreSQL is up") {
+			t.Errorf("nobody said that it is back: %s", &log)
+		}
+	})
+	t.Run("waits in the middle", func(t *testing.T) {
+		events := story(4, 2)
+		if err := s.Write(t.Context(), events[:4]); err != nil {
+			t.Fatal(err)
+		}
+		server.Kill()
+		done := make(chan error, 1)
+		go func() { done <- s.Write(t.Context(), events) }()
+		server.Run(t)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		wantTables(t, server.URL, events)
+	})
+	t.Run("stops waiting when it is told to", func(t *testing.T) {
+		server.Kill()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Write(ctx, story(1, 1)) }()
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("it ended with %v", err)
+		}
+		if _, err := s.Prepare(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("it ended with %v", err)
+		}
+	})
+	t.Run("does not wait with Once", func(t *testing.T) {
+		s := open(t, strings.Replace(server.URL, "postgres@", "postgres:hunter2@", 1), &log)
+		s.Once = true
+		_, err := s.Prepare(t.Context())
+		err2 := s.Write(t.Context(), story(1, 1))
+		for _, err := range []error{err, err2} {
+			if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%v", err)
+			}
+		}
+	})
+	if strings.Contains(log.String(), "hunter2") {
+		t.Errorf("the password is in the log: %s", &log)
+	}
+}

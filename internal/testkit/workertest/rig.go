@@ -1,0 +1,294 @@
+// Package workertest is a platform, a Redis and as many workers as a test
+// starts, with everything that takes a day compressed to seconds.
+package workertest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/worker"
+	"payscore-collector/tasks"
+)
+
+// Rig is one test's world.
+type Rig struct {
+	t        *testing.T
+	Redis    *redistest.Server
+	Sim      *simulator.Simulator
+	Platform *httptest.Server
+	Producer *tasks.Producer
+	Ledger   *ledger.Ledger
+	Cfg      config.Worker
+	Logs     *LogBuffer
+	lateness lateness
+
+	// FaultsExpected: the test itself makes the platform refuse signatures.
+	FaultsExpected bool
+	// WorkersDie: a worker may die with the news of an end that it has not
+	// written down; the order is then asked for once more.
+	WorkersDie bool
+}
+
+// LogBuffer takes the log lines of all workers of a test.
+type LogBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *LogBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *LogBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// New starts a platform and a Redis. Everything a day takes is compressed
+// to seconds; adjust changes the worker's configuration.
+func New(t *testing.T, adjust ...func(*config.Worker)) *Rig {
+	t.Helper()
+	return NewOn(t, redistest.Start(t), adjust...)
+}
+
+// NewOn is New on a Redis that the test has started.
+func NewOn(t *testing.T, rds *redistest.Server, adjust ...func(*config.Worker)) *Rig {
+	t.Helper()
+	sim, err := simulator.New(simulator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sim.Close)
+	r := &Rig{t: t, Redis: rds, Sim: sim, Logs: &LogBuffer{}}
+	r.Platform = httptest.NewServer(sim.Handler())
+	t.Cleanup(r.Platform.Close)
+	r.lateness.watch(t, r.Redis.Client)
+	m := sim.Merchant()
+	opts, err := redisconn.Parse(r.Redis.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Cfg = config.Worker{
+		Redis: opts,
+		Merchants: []config.Merchant{{
+			MchID: m.MchID, SerialNo: m.SerialNo, PrivateKey: m.PrivateKey,
+			PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey,
+			APIV3Key: config.NewSecret(m.APIv3Key),
+			AppID:    m.AppID, ServiceID: m.ServiceID, BaseURL: r.Platform.URL,
+		}},
+		Work: config.Work{
+			Concurrency: 32, CallTimeout: 2 * time.Second, Rate: 500,
+			CollectSchedule: []time.Duration{1200 * time.Millisecond},
+			ConfirmSchedule: []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, time.Second},
+			Window:          config.Window{Always: true}, Location: time.UTC,
+			MinGap: 1100 * time.Millisecond, GiveUpAfter: time.Minute, SweepEvery: 500 * time.Millisecond,
+		},
+	}
+	for _, f := range adjust {
+		f(&r.Cfg)
+	}
+	r.Producer = tasks.NewProducer(r.Redis.Client)
+	r.Ledger = ledger.New(r.Redis.Client, m.MchID)
+	return r
+}
+
+// Work starts a worker, which ends with the test or when stop is called.
+func (r *Rig) Work() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	log := zerolog.New(r.Logs).Level(zerolog.DebugLevel).With().Timestamp().Logger()
+	go func() { done <- worker.Run(ctx, r.Cfg, log) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Errorf("the worker ended with: %v", err)
+		}
+	})
+	r.t.Cleanup(stop)
+	return stop
+}
+
+// Add gives the platform orders.
+func (r *Rig) Add(orders ...simulator.Order) {
+	r.t.Helper()
+	if err := r.Sim.AddOrders(orders...); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// Order is a hand-over of an order of the rig's merchant.
+func (r *Rig) Order(no string) tasks.Order {
+	m := r.Sim.Merchant()
+	return tasks.Order{Payload: tasks.Payload{MchID: m.MchID, OutOrderNo: no, AppID: m.AppID, ServiceID: m.ServiceID}}
+}
+
+// Enqueue hands orders over.
+func (r *Rig) Enqueue(nos ...string) {
+	r.t.Helper()
+	orders := make([]tasks.Order, len(nos))
+	for i, no := range nos {
+		orders[i] = r.Order(no)
+	}
+	for o, res := range r.Producer.EnqueueAll(r.t.Context(), slices.Values(orders)) {
+		if res.Status != tasks.Accepted && res.Status != tasks.Duplicate {
+			r.t.Fatalf("%s: %s %v", o.OutOrderNo, res.Status, res.Err)
+		}
+	}
+}
+
+// Get reads an order from the ledger.
+func (r *Rig) Get(no string) ledger.Order {
+	r.t.Helper()
+	o, err := r.Ledger.Get(r.t.Context(), no)
+	if err != nil {
+		r.t.Fatalf("%s: %v", no, err)
+	}
+	return o
+}
+
+// Until waits for a condition; what says what was waited for.
+func (r *Rig) Until(within time.Duration, what string, ok func() bool) {
+	r.t.Helper()
+	for deadline := time.Now().Add(within); ; {
+		if ok() {
+			return
+		}
+		if time.Now().After(deadline) {
+			r.Dump()
+			r.t.Fatalf("waited %s in vain for: %s", within, what)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// Dump shows what is known when a test fails.
+func (r *Rig) Dump() {
+	var lines []string
+	for line := range strings.Lines(r.Logs.String()) {
+		if !strings.Contains(line, "All queues are empty") {
+			lines = append(lines, line)
+		}
+	}
+	r.t.Logf("the log's last lines:\n%s", strings.Join(lines[max(0, len(lines)-30):], ""))
+	stats, err := r.Ledger.Stats(context.Background())
+	r.t.Logf("stats: %v %v", stats, err)
+	gate, err := r.Ledger.Gate(context.Background())
+	r.t.Logf("gate: %+v %v", gate, err)
+}
+
+// AllEnded waits until no order is open.
+func (r *Rig) AllEnded(within time.Duration) {
+	r.t.Helper()
+	r.Until(within, "every order to end", func() bool {
+		s, err := r.Ledger.Stats(context.Background())
+		return err == nil && s.Orders[tasks.Queued] == 0 && s.Orders[tasks.Awaiting] == 0
+	})
+}
+
+// Report is what the platform has seen of one order.
+func (r *Rig) Report(no string) simulator.OrderReport {
+	r.t.Helper()
+	o, ok := r.Sim.Order(no)
+	if !ok {
+		r.t.Fatalf("the simulator does not know %s", no)
+	}
+	return o.Audit
+}
+
+// Audit holds every order of the ledger against what the platform knows, and
+// the platform's record of how it was treated against the promises.
+func (r *Rig) Audit() {
+	r.t.Helper()
+	for _, o := range r.Sim.Report().Orders {
+		rec, err := r.Ledger.Get(context.Background(), o.OutOrderNo)
+		if err != nil {
+			r.t.Errorf("%s: %v", o.OutOrderNo, err)
+			continue
+		}
+		if want := expected(o); rec.State != want {
+			r.t.Errorf("%s (%s): ledger says %s %s, platform says %s %s %s", o.OutOrderNo, o.Fate, rec.State, rec.Reason, o.State, o.StateDescription, o.CollectionState)
+		}
+		if rec.State == tasks.Paid && (rec.PaidAmount == nil || *rec.PaidAmount != o.MoneyMoved) {
+			r.t.Errorf("%s: ledger says %v fen were paid, platform moved %d", o.OutOrderNo, rec.PaidAmount, o.MoneyMoved)
+		}
+		if o.MostAtOnce > 1 {
+			r.t.Errorf("%s: %d calls at once", o.OutOrderNo, o.MostAtOnce)
+		}
+		if o.CallsAfterEnd > 0 && !r.WorkersDie {
+			r.t.Errorf("%s: %d calls after its end", o.OutOrderNo, o.CallsAfterEnd)
+		}
+		if gap := r.Cfg.MinGap.Milliseconds(); o.LeastGapMS != nil && *o.LeastGapMS < gap {
+			r.t.Errorf("%s: %d ms between two collects, %d at least", o.OutOrderNo, *o.LeastGapMS, gap)
+		}
+	}
+	if n := r.Sim.Report().RejectedSignatures; n > 0 && !r.FaultsExpected {
+		r.t.Errorf("the platform refused %d signatures", n)
+	}
+	// A call that leaves so much late for its slot may meet the calls of a second
+	// that is so much longer.
+	late := r.lateness.most()
+	if most := r.Sim.Report().MostCallsInASecond; float64(most) > r.Cfg.Rate*(1+late.Seconds()) {
+		r.t.Errorf("%d calls in one second, %v at most (this process was up to %s late for what it meant to do)", most, r.Cfg.Rate, late)
+	}
+}
+
+// expected is the end that the platform's truth asks for.
+func expected(o simulator.OrderReport) tasks.State {
+	switch {
+	case o.State == "DONE" && o.CollectionState == "USER_PAID":
+		return tasks.Paid
+	case o.State == "REVOKED" || o.State == "EXPIRED":
+		return tasks.Closed
+	case o.State == "DOING" && o.CollectionState == "USER_PAYING":
+		return tasks.Exhausted
+	}
+	return tasks.Rejected
+}
+
+// Numbers returns n order numbers.
+func Numbers(prefix string, n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("%s-%04d", prefix, i)
+	}
+	return out
+}
+
+// Queued is how many tasks the merchant's queue holds in all.
+func (r *Rig) Queued() int64 {
+	var n int64
+	prefix := "asynq:{" + tasks.QueueName(r.Sim.Merchant().MchID) + "}:"
+	for _, list := range []string{"pending", "active"} {
+		n += r.Redis.Client.LLen(context.Background(), prefix+list).Val()
+	}
+	for _, set := range []string{"scheduled", "retry", "archived"} {
+		n += r.Redis.Client.ZCard(context.Background(), prefix+set).Val()
+	}
+	return n
+}
+
+// Queue is an asynq client that knows nothing of the ledger.
+func (r *Rig) Queue() *asynq.Client { return asynq.NewClientFromRedisClient(r.Redis.Client) }
+
+// RawTask is a collection task of the rig's merchant with any payload.
+func (r *Rig) RawTask(payload []byte) *asynq.Task {
+	return asynq.NewTask(tasks.TypeCollect, payload, asynq.Queue(tasks.QueueName(r.Sim.Merchant().MchID)))
+}

@@ -1,0 +1,200 @@
+package chaos
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit/redistest"
+)
+
+// mutant is a worker from which something was taken that a promise rests on.
+type mutant struct {
+	name     string
+	file     string // from this directory
+	old, new string
+	form     func() form
+	rows     []string // in which it has to show, in one at least
+}
+
+var mutants = []mutant{
+	{
+		name: "without fencing",
+		file: "../../internal/ledger/settle.lua",
+		old:  "if r.token ~= s.token then",
+		new:  "if false then",
+		form: overtakingForm, rows: promised,
+	},
+	{
+		name: "without the query before collecting again",
+		file: "../../internal/collect/step.go",
+		old:  "if claim.Plan == ledger.Collect || claim.Plan == ledger.TellPaid {",
+		new:  "if claim.Plan == ledger.Collect || claim.Plan == ledger.TellPaid || claim.Plan == ledger.Recheck {",
+		form: overtakingForm, rows: promised,
+	},
+	{
+		name: "without a probe where merchant and service are both held",
+		file: "../../internal/ledger/claim.lua",
+		old:  "  if opens > now then\n",
+		new:  "  if opens > now or m and v then\n",
+		form: twoFaultsForm, rows: []string{rowOpen},
+	},
+	{
+		name: "without due times mended after a jump back",
+		file: "../../internal/ledger/clock.lua",
+		old:  "    'mend', (by + num(left)) .. ' due ' .. now .. ' 0')",
+		new:  "    'left', num(left))",
+		form: jumpsForm, rows: []string{rowOpen},
+	},
+}
+
+// A harness that finds nothing may be blind. It has to find what was broken on
+// purpose, and to find nothing where nothing was, under the very same attack.
+func TestMutantsAreCaught(t *testing.T) {
+	if *formFlag != "mutants" {
+		t.Skip("no mutant was made: run it with -chaos=mutants")
+	}
+	s := seed(t)
+	enoughTime(t, 15*time.Minute)
+	for name, f := range map[string]form{"overtaken": overtakingForm(), "two faults": twoFaultsForm(), "jumps": jumpsForm()} {
+		t.Run("nothing broken: "+name, func(t *testing.T) {
+			w := newWorld(t, f, s)
+			w.run()
+			v := w.judge()
+			t.Log(v)
+			v.demandZeros(t)
+		})
+	}
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			f := m.form()
+			f.binary = func(t *testing.T) string { return build(t, strings.ReplaceAll(m.name, " ", "-"), m.overlay(t)) }
+			w := newWorld(t, f, s)
+			w.run()
+			v := w.judge()
+			t.Log(v)
+			caught := false
+			for _, row := range m.rows {
+				caught = caught || len(v.breaches[row]) > 0
+			}
+			if !caught {
+				t.Errorf("the harness has not noticed a worker %s", m.name)
+			}
+		})
+	}
+}
+
+// promised are the rows of what must never happen. That orders end late, or that
+// a process died, proves nothing but of a mutant that stops the calls.
+var promised = []string{rowLost, rowWrong, rowUnsigned, rowAmounts, rowPayments, rowBooked, rowAtOnce, rowAfterEnd, rowSoon, rowWindow, rowBlind}
+
+// overlay writes the file for go build's -overlay.
+func (m mutant) overlay(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs(m.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(string(src), m.old) != 1 {
+		t.Fatalf("%s has changed: find the place anew where the worker can be broken %q", m.file, m.name)
+	}
+	mutated := strings.Replace(string(src), m.old, m.new, 1)
+	return overlay(t, map[string]string{path: mutated})
+}
+
+// overlay writes sources to stand in for files of the same path.
+func overlay(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	replace := map[string]string{}
+	for path, src := range files {
+		replace[path] = filepath.Join(dir, filepath.Base(path))
+		if err := os.WriteFile(replace[path], []byte(src), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(file, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// twoFaultsForm is a short attack by the merchant's faults alone. With NO_AUTH
+// first the service is held, and its probe meets the other fault.
+func twoFaultsForm() form {
+	f := shortForm()
+	f.orders, f.feedFor, f.attack, f.settle, f.minKills, f.clocks = 200, 15*time.Second, 20*time.Second, time.Minute, 0, false
+	f.packs = func(*world) packs {
+		return packs{platform: []deed{twoFaults(f, func(*rand.Rand) bool { return true })}}
+	}
+	return f
+}
+
+// jumpsForm is a short attack by Redis's clock alone.
+func jumpsForm() form {
+	f := shortForm()
+	f.orders, f.feedFor, f.attack, f.settle, f.minKills = 200, 15*time.Second, 20*time.Second, time.Minute, 0
+	f.packs = func(w *world) packs {
+		s, ok := w.store.(standalone)
+		if !ok || s.clock == nil {
+			w.t.Skip(redistest.NoWallClock())
+		}
+		return packs{clock: clockDeeds(w, s)}
+	}
+	return f
+}
+
+// overtakingForm is an attack tuned to workers that do not notice that they were
+// overtaken. What a worker writes is held up on its way to Redis until its lease
+// is over and the order is another's: its own clock cannot keep it from that, only
+// the token can. Calls are slow, so that others are in them just then; most orders
+// take several collects; and tasks that know no rounds come all the while, since
+// the round of a task alone keeps most of them from harm.
+func overtakingForm() form {
+	f := shortForm()
+	f.orders, f.feedFor, f.attack, f.settle, f.windowShut, f.concurrency = 300, 40*time.Second, 50*time.Second, 90*time.Second, 0, 48
+	f.rate, f.callTimeout, f.storePause = 120, 3*time.Second, [2]time.Duration{200 * time.Millisecond, time.Second}
+	f.giveUp, f.minKills, f.repeatEvery, f.foreignOnly = 60*time.Second, 0, 3*time.Millisecond, true
+	f.fate = func(r *rand.Rand) simulator.Fate {
+		if r.IntN(4) > 0 {
+			return simulator.FateDeclines(2 + r.IntN(3))
+		}
+		return drawFate(r)
+	}
+	f.packs = func(w *world) packs {
+		held := f.callTimeout + 5*time.Second // a lease without the wait for a slot
+		return packs{
+			store: []deed{{name: "what one worker writes to Redis held up until its lease is over", takes: held + 2*time.Second, do: func(w *world, r *rand.Rand, _ *worker) bool {
+				// One at a time: the others must be there to overtake it.
+				from, k := time.Now(), w.crew[r.IntN(len(w.crew))]
+				k.proxy.unplug(true)
+				hold(held + lasting(r, 500*time.Millisecond, 2000*time.Millisecond))
+				k.proxy.unplug(false)
+				w.book.outage(outage{what: "a worker was cut off", from: from, to: time.Now()})
+				return true
+			}}},
+			platform: []deed{{name: "slow, and some replies lost", takes: f.attack - 3*time.Second, do: func(w *world, _ *rand.Rand, _ *worker) bool {
+				w.setFaults(simulator.Faults{
+					Latency: simulator.Duration(f.callTimeout * 6 / 10), LatencyJitter: simulator.Duration(f.callTimeout / 4), DropAfter: 0.1,
+				})
+				hold(f.attack - 3*time.Second)
+				return true
+			}}},
+		}
+	}
+	return f
+}

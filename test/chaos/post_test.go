@@ -1,0 +1,139 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit/redistest"
+)
+
+// post stands between WeChat Pay and the workers, as a load balancer does: it
+// hands each notification to one of them, to the next where that one does not
+// answer, and now and then to two at once.
+type post struct {
+	client  *http.Client
+	server  *httptest.Server
+	workers []string // their PUBLIC_ADDRs, by number
+
+	mu     sync.Mutex
+	random *rand.Rand
+}
+
+// answersWithin is longer than a worker that lives needs for its answer.
+const answersWithin = 1200 * time.Millisecond
+
+func newPost(t *testing.T, f form, r *rand.Rand) *post {
+	p := &post{client: &http.Client{Timeout: answersWithin}, random: r}
+	for range f.workers {
+		p.workers = append(p.workers, fmt.Sprintf("127.0.0.1:%d", redistest.FreePort(t)))
+	}
+	p.server = httptest.NewServer(p)
+	t.Cleanup(p.server.Close)
+	return p
+}
+
+// ServeHTTP passes a notification on, headers and body untouched.
+func (p *post) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	p.mu.Lock()
+	order := p.random.Perm(len(p.workers))
+	twice := len(order) > 1 && p.random.IntN(10) == 0
+	p.mu.Unlock()
+	var other sync.WaitGroup
+	if twice {
+		other.Go(func() { p.deliver(order[1], r.URL.Path, r.Header, body) })
+	}
+	status := 0
+	for _, worker := range order {
+		if status = p.deliver(worker, r.URL.Path, r.Header, body); status != 0 {
+			break
+		}
+	}
+	other.Wait()
+	if status == 0 {
+		status = http.StatusBadGateway
+	}
+	rw.WriteHeader(status)
+}
+
+// deliver sends a notification to one worker, and returns its answer's status,
+// 0 where none came.
+func (p *post) deliver(worker int, path string, header http.Header, body []byte) int {
+	// Whoever sent it may hang up, as WeChat Pay does after a while: the worker
+	// is not told.
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+p.workers[worker]+path, bytes.NewReader(body))
+	if err != nil {
+		return 0
+	}
+	r.Header = header.Clone()
+	resp, err := p.client.Do(r)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
+}
+
+// notifications are how badly WeChat Pay tells of payments. Some are lost and
+// many late: else hardly an end would be found by a query.
+func (f form) notifications(p *post, mchid string) simulator.Notifications {
+	long := func(d time.Duration) simulator.Duration { return simulator.Duration(d) }
+	return simulator.Notifications{
+		URL:   p.server.URL + "/notify/" + mchid,
+		Delay: long(20 * time.Millisecond), DelayJitter: long(2 * f.minGap),
+		Lose: 0.3, Duplicate: 0.3, Late: 0.15, LateBy: long(f.giveUp / 2), SignTest: 0.2, OtherEvents: 0.2,
+		Timeout: long(4 * time.Second), Retry: []simulator.Duration{long(300 * time.Millisecond), long(time.Second), long(3 * time.Second)},
+	}
+}
+
+// awaitNotifications waits until the platform has nothing more to tell.
+func (w *world) awaitNotifications() {
+	for deadline := time.Now().Add(w.form.giveUp + 30*time.Second); ; <-time.After(time.Second) {
+		n := w.sim.Report().Notifications
+		if n.Pending == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.book.say("%d notifications are still on their way", n.Pending)
+			return
+		}
+	}
+}
+
+// judgeNotifications holds what the workers have taken against what they were
+// told: nothing without a good signature; and what they have taken they know,
+// as the order's end or beside another one.
+func (v *verdict) judgeNotifications() {
+	w := v.w
+	v.told = w.sim.Report().Notifications
+	if n := v.told.SignTestsTaken; n > 0 {
+		v.breach(rowUnsigned, "%d notifications with a SIGNTEST signature were taken", n)
+	}
+	for _, taken := range w.billing.forgeriesTaken {
+		v.breach(rowUnsigned, "a forged notification was taken: %s", taken)
+	}
+	if v.told.Taken == 0 || v.told.SignTests == 0 || w.billing.forgeriesRefused == 0 {
+		v.breach(rowDeeds, "hardly any notifications: %+v, %d forgeries refused", v.told, w.billing.forgeriesRefused)
+	}
+	for no, o := range v.orders {
+		p := v.truth[no]
+		// Not those paid in parts: one part may have been told, and another lost.
+		whole := p.State == simulator.StateDone && p.MoneyMoved == p.TotalAmount && len(p.Payments) == 1
+		if whole && p.Notified > 0 && !knowsPayment(o) {
+			v.breach(rowWrong, "%s is %s, and of its payment WeChat Pay was told %d times that it is known", no, o.State, p.Notified)
+		}
+	}
+}
