@@ -314,6 +314,49 @@ func TestOnceAllIsWellOrdersAreCollectedAgain(t *testing.T) {
 	}
 }
 
+// One story in eleven thousand: a service is held, its merchant as well, and the
+// worker of the probe dies. The merchant's next probe is an order of the other
+// service. The orders of the held service were parked until that probe's lease had
+// run out, though its reply had long ended the merchant's hold, and the sweep
+// after that was too late for the minute.
+func TestAParkedOrderDoesNotWaitOutTheMerchantsProbe(t *testing.T) {
+	t.Parallel()
+	w := newHoldWorld(t, nil)
+	w.begin(func(int, string) int { return 1 }) // two services, two orders each
+	at := func(seconds float64) {
+		w.pass(time.Duration(seconds*1000)*time.Millisecond - w.real)
+	}
+	w.claim("O0")
+	w.claim("O3")
+	w.reply(1, ledger.GateNothing) // O3
+	w.claim("O2")
+	at(29.1)
+	w.sweep()
+	w.calls = w.calls[:1] // the worker of O2 dies
+	for _, no := range []string{"O3", "O1", "O0"} {
+		delete(w.tasks, no)
+		w.claim(no)
+	}
+	w.reply(2, ledger.GateThrottled) // O1
+	w.reply(1, ledger.GateService)   // O3
+	w.reply(1, ledger.GateService)   // O0
+	w.claim("O2")
+	at(57)
+	w.sweep()
+	w.claim("O1")
+	at(73.6)
+	w.sweep()
+	w.reply(0, ledger.GateOK)    // O0, whose lease is lost
+	w.reply(0, ledger.GateFault) // O1
+	w.claim("O3")
+	at(86)
+	w.claim("O2")
+	at(88.4)
+	if wrong := w.recover(); wrong != "" {
+		t.Fatalf("%s\n%s", wrong, strings.Join(w.story, "\n"))
+	}
+}
+
 // holdMutants are faults in the scripts, which the stories must notice.
 var holdMutants = map[string]struct {
 	faults []string // old and new text in turn
