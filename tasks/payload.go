@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"payscore-collector/internal/owner"
 )
 
 // TypeCollect is the asynq type of a collection task. It is written into
@@ -40,6 +42,14 @@ type Payload struct {
 	OutOrderNo string `json:"out_order_no"`
 	AppID      string `json:"appid"`
 	ServiceID  string `json:"service_id"`
+}
+
+// Owner says whose an order is.
+type Owner = owner.Owner
+
+// Owner returns whose the order is.
+func (p Payload) Owner() Owner {
+	return Owner{MchID: p.MchID, AppID: p.AppID, ServiceID: p.ServiceID}
 }
 
 // FieldError is one field of a Payload that cannot be right, with a sentence

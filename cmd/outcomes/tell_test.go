@@ -137,8 +137,8 @@ func TestTell(t *testing.T) {
 				OpenedAt: ago(0), NextDueAt: now.Add(time.Minute), Next: ledger.Confirm,
 			},
 			in: explain.Situation{Holds: ledger.Holds{Services: []ledger.Hold{
-				{Kind: ledger.HoldService, AppID: "wx1", ServiceID: "500001", Since: ago(time.Minute), NextProbe: ago(time.Second)},
-				{Kind: ledger.HoldService, AppID: "wx2", ServiceID: "500002", Since: ago(time.Minute), NextProbe: now},
+				{Kind: ledger.HoldService, Owner: tasks.Owner{AppID: "wx1", ServiceID: "500001"}, Since: ago(time.Minute), NextProbe: ago(time.Second)},
+				{Kind: ledger.HoldService, Owner: tasks.Owner{AppID: "wx2", ServiceID: "500002"}, Since: ago(time.Minute), NextProbe: now},
 			}}},
 		},
 		"paid in part, and no worker runs": {

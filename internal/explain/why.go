@@ -117,7 +117,7 @@ func (t Teller) Why(s Situation) []Cause {
 		add(Cause{Code: code, Words: t.hold(h), Stops: true, Since: h.Since, Until: h.NextProbe})
 	}
 	for _, h := range s.Holds.Services {
-		add(Cause{Code: HoldService, Words: t.hold(h), Service: h.AppID + ":" + h.ServiceID, Since: h.Since, Until: h.NextProbe})
+		add(Cause{Code: HoldService, Words: t.hold(h), Service: h.Scope(), Since: h.Since, Until: h.NextProbe})
 	}
 	if opens := s.opens(); !opens.IsZero() && s.Work {
 		add(Cause{Code: OutsideWindow, Words: fmt.Sprintf(p.outsideWindow, windowText(s.Window), t.in(s.Window.Location).AtZone(opens)), Stops: true, Until: opens})
@@ -156,7 +156,7 @@ func (t Teller) WhyOrder(s Situation, o ledger.Order) []Cause {
 	for _, c := range t.Why(s) {
 		switch c.Code {
 		case HoldService:
-			if c.Service != o.AppID+":"+o.ServiceID {
+			if c.Service != o.Owner().Scope() {
 				continue
 			}
 			c.Stops = true
@@ -225,7 +225,7 @@ func (t Teller) hold(h ledger.Hold) string {
 		probe = fmt.Sprintf(p.probe, t.Age(h.NextProbe))
 	}
 	if h.Kind == ledger.HoldService {
-		return fmt.Sprintf(p.serviceHold, Printable(h.AppID+":"+h.ServiceID), t.AtZone(h.Since), probe)
+		return fmt.Sprintf(p.serviceHold, Printable(h.Scope()), t.AtZone(h.Since), probe)
 	}
 	return fmt.Sprintf(p.hold, t.AtZone(h.Since), p.holds[h.Kind], probe)
 }

@@ -51,7 +51,7 @@ var each = map[Code]func(*Situation){
 		s.Holds.Merchant = ledger.Hold{Kind: ledger.HoldThrottled, Since: noon.Add(-time.Minute), NextProbe: noon.Add(20 * time.Second)}
 	},
 	HoldService: func(s *Situation) {
-		s.Holds.Services = []ledger.Hold{{Kind: ledger.HoldService, AppID: "wx1", ServiceID: "500001", Since: noon.Add(-time.Minute), NextProbe: noon.Add(20 * time.Second)}}
+		s.Holds.Services = []ledger.Hold{{Kind: ledger.HoldService, Owner: tasks.Owner{AppID: "wx1", ServiceID: "500001"}, Since: noon.Add(-time.Minute), NextProbe: noon.Add(20 * time.Second)}}
 	},
 	OutsideWindow:   func(s *Situation) { s.Window.From = 13 * time.Hour },
 	NotDue:          func(s *Situation) { s.NextWork = noon.Add(10 * time.Minute) },

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"payscore-collector/internal/owner"
 )
 
 // HoldKind says why the calls of a hold's scope are stopped.
@@ -23,10 +25,10 @@ const (
 // Hold stops the calls of one scope, a merchant or a service, except for a probe
 // now and then. Times are Redis's clock.
 type Hold struct {
-	Kind             HoldKind
-	AppID, ServiceID string    // the service; empty for a merchant's hold
-	Since            time.Time // zero for HoldNone
-	NextProbe        time.Time // the earliest time of the next probe; it may have passed; zero for HoldNone
+	owner.Owner // AppID and ServiceID are empty for a merchant's hold
+	Kind        HoldKind
+	Since       time.Time // zero for HoldNone
+	NextProbe   time.Time // the earliest time of the next probe; it may have passed; zero for HoldNone
 }
 
 // ClockJump is a jump of Redis's clock. By is positive for a jump ahead, and 0
@@ -48,11 +50,11 @@ type Holds struct {
 	Jump ClockJump
 }
 
-// Service returns the hold of an appid and service_id; its Kind is HoldNone where
+// Service returns the hold of a service, by its owner's Scope; its Kind is HoldNone where
 // there is none.
-func (h Holds) Service(appid, serviceID string) Hold {
+func (h Holds) Service(scope string) Hold {
 	for _, s := range h.Services {
-		if s.AppID == appid && s.ServiceID == serviceID {
+		if s.Scope() == scope {
 			return s
 		}
 	}
@@ -75,14 +77,15 @@ func (l *Ledger) Holds(ctx context.Context) (Holds, error) {
 		scope := r.str()
 		hold := Hold{Kind: HoldKind(r.str()), Since: time.UnixMilli(r.int()), NextProbe: time.UnixMilli(r.int())}
 		if pair, ok := strings.CutPrefix(scope, "service:"); ok {
-			hold.AppID, hold.ServiceID, _ = strings.Cut(pair, ":")
+			hold.Owner = owner.OfScope(l.mchid, pair)
 			h.Services = append(h.Services, hold)
 		} else {
+			hold.MchID = l.mchid
 			h.Merchant = hold
 		}
 	}
 	slices.SortFunc(h.Services, func(a, b Hold) int {
-		return strings.Compare(a.AppID+":"+a.ServiceID, b.AppID+":"+b.ServiceID)
+		return strings.Compare(a.Scope(), b.Scope())
 	})
 	return h, r.err()
 }

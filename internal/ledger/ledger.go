@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"payscore-collector/internal/owner"
 	"payscore-collector/tasks"
 )
 
@@ -114,11 +115,10 @@ type Claim struct {
 
 // Snapshot is what a step needs to know of an order's past.
 type Snapshot struct {
+	owner.Owner
 	OutOrderNo string
 	State      tasks.State
 	Round      int64
-	AppID      string
-	ServiceID  string
 	Collected  time.Time // when the last collect call before this claim was over, at the latest; zero for none
 	Attempts   int64     // collect calls that were answered about the order itself
 	Declines   int64     // how far along the collection schedule it is
@@ -211,7 +211,7 @@ func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim L
 	}
 	c.Token = token
 	c.Plan, c.Probe = Plan(r.str()), r.int() == 1
-	c.Order = Snapshot{OutOrderNo: no, State: tasks.State(r.str()), Round: atoi(r.str()), AppID: r.str(), ServiceID: r.str()}
+	c.Order = Snapshot{OutOrderNo: no, State: tasks.State(r.str()), Round: atoi(r.str()), Owner: owner.Owner{MchID: l.mchid, AppID: r.str(), ServiceID: r.str()}}
 	_ = r.str() // next: the plan says it
 	c.Order.Due = millis(r.str())
 	_, _, _ = r.str(), r.str(), r.str() // token, lease, doing: of the lease before

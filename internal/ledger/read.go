@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"payscore-collector/internal/owner"
 	"payscore-collector/tasks"
 )
 
@@ -73,6 +74,11 @@ type Order struct {
 	Log  []Entry   `json:"log,omitempty"` // oldest first
 
 	Next Plan `json:"-"`
+}
+
+// Owner returns whose the order is.
+func (o Order) Owner() owner.Owner {
+	return owner.Owner{MchID: o.MchID, AppID: o.AppID, ServiceID: o.ServiceID}
 }
 
 // PastEnd is an end that was undone by a reopening.
@@ -278,7 +284,7 @@ func (l *Ledger) Gate(ctx context.Context) (GateStatus, error) {
 	}
 	g := GateStatus{Kind: string(h.Merchant.Kind), ClosedAt: h.Merchant.Since, ProbeAt: h.Merchant.NextProbe}
 	for _, s := range h.Services {
-		g.Services = append(g.Services, s.AppID+":"+s.ServiceID)
+		g.Services = append(g.Services, s.Scope())
 	}
 	return g, nil
 }
