@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
 )
 
@@ -350,11 +351,11 @@ func TestFile_InterruptedPipe(t *testing.T) {
 	out, in := io.Pipe()
 	defer in.Close()
 	pr.stdin = out
-	var stdout, stderr buffer
+	var stdout, stderr testkit.LogBuffer
 	done := make(chan int, 1)
 	go func() { done <- pr.runInto(ctx, &stdout, &stderr, "file", "-") }()
 	fmt.Fprint(in, "out_order_no\n"+strings.Repeat("A1\n", 500))
-	eventually(t, "the first batch", func() bool { return strings.Count(stdout.String(), "\n") == 500 })
+	testkit.Eventually(t, "the first batch", func() bool { return strings.Count(stdout.String(), "\n") == 500 })
 	fmt.Fprint(in, "A2\nA3-is-not-whole")
 	cancel()
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/intake"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -131,7 +132,7 @@ func TestFile_RedisCrashesMidway(t *testing.T) {
 	pr := programOn(server.URL)
 	out, in := io.Pipe()
 	pr.stdin = out
-	var stdout, stderr buffer
+	var stdout, stderr testkit.LogBuffer
 	done := make(chan int, 1)
 	go func() { done <- pr.runInto(t.Context(), &stdout, &stderr, "file", "-", "--format=csv") }()
 
@@ -143,13 +144,13 @@ func TestFile_RedisCrashesMidway(t *testing.T) {
 	}
 	fmt.Fprintln(in, "out_order_no")
 	write(0)
-	eventually(t, "the first half", func() bool { return strings.Contains(stdout.String(), fmt.Sprintf("A%d accepted\n", half-1)) })
+	testkit.Eventually(t, "the first half", func() bool { return strings.Contains(stdout.String(), fmt.Sprintf("A%d accepted\n", half-1)) })
 	server.Kill()
 	go func() {
 		write(half)
 		_ = in.Close()
 	}()
-	eventually(t, "a word about Redis", func() bool { return strings.Contains(stderr.String(), "trying again for 20s") })
+	testkit.Eventually(t, "a word about Redis", func() bool { return strings.Contains(stderr.String(), "trying again for 20s") })
 	server.Run(t)
 
 	if status := <-done; status != 0 {
@@ -172,11 +173,11 @@ func TestFile_RedisGoneForGood(t *testing.T) {
 	pr.patience.retry = 500 * time.Millisecond
 	out, in := io.Pipe()
 	pr.stdin = out
-	var stdout, stderr buffer
+	var stdout, stderr testkit.LogBuffer
 	done := make(chan int, 1)
 	go func() { done <- pr.runInto(t.Context(), &stdout, &stderr, "file", "-", "--format=csv") }()
 	fmt.Fprint(in, "out_order_no\n"+strings.Repeat("A1\n", 500))
-	eventually(t, "the first batch", func() bool { return strings.Count(stdout.String(), "\n") == 500 })
+	testkit.Eventually(t, "the first batch", func() bool { return strings.Count(stdout.String(), "\n") == 500 })
 	server.Kill()
 	fmt.Fprint(in, "A2\nA.3\n")
 	_ = in.Close()

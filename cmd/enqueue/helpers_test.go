@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -63,7 +63,7 @@ type ran struct {
 }
 
 func (pr *program) run(ctx context.Context, args ...string) ran {
-	var stdout, stderr buffer
+	var stdout, stderr testkit.LogBuffer
 	status := pr.runInto(ctx, &stdout, &stderr, args...)
 	return ran{status, stdout.String(), stderr.String()}
 }
@@ -80,24 +80,6 @@ func (pr *program) runInto(ctx context.Context, stdout, stderr io.Writer, args .
 		StderrTerminal: pr.stderrTerminal,
 		patience:       pr.patience,
 	})
-}
-
-// buffer can be read while it is written to.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // wantRun checks the status and standard output whole, and standard error for
@@ -162,16 +144,6 @@ func order(t *testing.T, server *redistest.Server, no string) ledger.Order {
 		t.Fatalf("order %s: %v", no, err)
 	}
 	return o
-}
-
-// eventually waits for something that another goroutine brings about.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); <-time.After(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }
 
 // sameJSON compares two objects whatever the order of their members.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/configtest"
 )
 
@@ -47,7 +48,7 @@ func TestNoSecretIsRepeated(t *testing.T) {
 			"order": {"A-1"}, "file": {orders}, "withdraw": {"A-1", "--reason", "paid at the counter"},
 		},
 		Run: func(_ *testing.T, env map[string]string, args []string) string {
-			var out buffer
+			var out testkit.LogBuffer
 			run(ended, process{
 				Process:  configtest.Process("enqueue", env, args, &out),
 				Stdin:    strings.NewReader(""),

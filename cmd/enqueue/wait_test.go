@@ -10,6 +10,7 @@ import (
 
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
 )
 
@@ -18,14 +19,14 @@ func TestOrder_WaitPrintsHowOrdersEnd(t *testing.T) {
 	pr.run(t.Context(), "order", "A1", "A2", "A3")
 	endOrder(t, server, "A3", tasks.Closed, "revoked")
 
-	var stdout, stderr buffer
+	var stdout, stderr testkit.LogBuffer
 	done := make(chan int, 1)
 	go func() {
 		done <- pr.runInto(t.Context(), &stdout, &stderr, "order", "A1", "A2", "A3", "A1", "A.4", "--wait")
 	}()
-	eventually(t, "the end of A3", func() bool { return strings.Contains(stdout.String(), "A3 closed revoked\n") })
+	testkit.Eventually(t, "the end of A3", func() bool { return strings.Contains(stdout.String(), "A3 closed revoked\n") })
 	endOrder(t, server, "A2", tasks.Rejected, "not completed")
-	eventually(t, "the end of A2", func() bool { return strings.Contains(stdout.String(), "A2 rejected not completed\n") })
+	testkit.Eventually(t, "the end of A2", func() bool { return strings.Contains(stdout.String(), "A2 rejected not completed\n") })
 	endOrder(t, server, "A1", tasks.Paid, "")
 
 	got := ran{<-done, stdout.String(), stderr.String()}
@@ -56,10 +57,10 @@ func TestOrder_WaitTimesOut(t *testing.T) {
 func TestOrder_WaitInterrupted(t *testing.T) {
 	pr, _ := newProgram(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	var stdout, stderr buffer
+	var stdout, stderr testkit.LogBuffer
 	done := make(chan int, 1)
 	go func() { done <- pr.runInto(ctx, &stdout, &stderr, "order", "--wait", "A1") }()
-	eventually(t, "the answer", func() bool { return strings.Contains(stdout.String(), "A1 accepted") })
+	testkit.Eventually(t, "the answer", func() bool { return strings.Contains(stdout.String(), "A1 accepted") })
 	cancel()
 	wantRun(t, ran{<-done, stdout.String(), stderr.String()}, 1, []string{"A1 accepted"}, "interrupted, and still open: A1")
 }
@@ -74,7 +75,7 @@ func TestWaiter(t *testing.T) {
 	}
 	waitWith := func(t *testing.T, looks ...look) (ok bool, out ran) {
 		t.Helper()
-		var stdout, stderr buffer
+		var stdout, stderr testkit.LogBuffer
 		p := process{}
 		p.Name, p.Stdout, p.Stderr = "enqueue", &stdout, &stderr
 		w := waiter{r: newReporter(p, false), get: func(context.Context, tasks.Payload) (ledger.Order, error) {
@@ -117,11 +118,11 @@ func TestOrder_WaitSaysWhenCollectingBegins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var stdout, stderr buffer
+	var stdout, stderr testkit.LogBuffer
 	done := make(chan int, 1)
 	go func() { done <- pr.runInto(t.Context(), &stdout, &stderr, "order", "A1", "A2", "--wait=1m") }()
 	opens := from.Format("2006-01-02 15:04:00 Asia/Shanghai")
-	eventually(t, "the reason", func() bool {
+	testkit.Eventually(t, "the reason", func() bool {
 		return strings.Contains(stderr.String(), "still waiting for A1, A2: it is outside the collection window ("+window+" Asia/Shanghai); the window opens at "+opens)
 	})
 	endOrder(t, server, "A1", tasks.Paid, "")
@@ -138,9 +139,9 @@ func TestWaiter_TellsEachReasonOnce(t *testing.T) {
 		return ledger.Order{MchID: mchid, OutOrderNo: no, State: tasks.Queued, Next: ledger.Collect, NextDueAt: due}
 	}
 	situation := explain.Situation{MchID: mchid, Workers: 1, Work: true, Holds: ledger.Holds{Now: now}}
-	var stderr buffer
+	var stderr testkit.LogBuffer
 	p := process{}
-	p.Name, p.Stdout, p.Stderr = "enqueue", &buffer{}, &stderr
+	p.Name, p.Stdout, p.Stderr = "enqueue", &testkit.LogBuffer{}, &stderr
 	w := waiter{r: newReporter(p, false), situation: func(context.Context, string) (explain.Situation, error) { return situation, nil }}
 	tell := func(orders ...ledger.Order) string {
 		before := len(stderr.String())

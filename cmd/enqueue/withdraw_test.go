@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -154,7 +155,7 @@ func TestWithdraw_RedisGoneForGood(t *testing.T) {
 	server := redistest.StartReal(t)
 	pr := programOn(server.URL)
 	pr.run(t.Context(), "order", "A1", "A2")
-	var stdout, stderr buffer
+	var stdout, stderr testkit.LogBuffer
 	r := newReporter(process{}, false)
 	r.p.Name, r.p.Stderr, r.p.patience = "enqueue", &stderr, patience{retry: 100 * time.Millisecond, grace: time.Second}
 	r.out.Reset(&stdout)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +17,7 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
 )
 
@@ -57,23 +57,8 @@ func (s store) truth(mchid string) []ledger.Event {
 	return all
 }
 
-// lines is an output that can be looked at while it is written to.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
+// lines is an output that can be read while it is written to.
+type lines struct{ testkit.LogBuffer }
 
 func (l *lines) count() int { return strings.Count(l.String(), "\n") }
 
@@ -137,16 +122,6 @@ func (f *following) stop() {
 	}
 }
 
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		<-time.After(10 * time.Millisecond)
-	}
-}
-
 // wantInOrder fails where an event of the stream is not among those that came, or
 // came first behind a later one of its order.
 func wantInOrder(t *testing.T, truth, came []ledger.Event) {
@@ -175,9 +150,9 @@ func TestFollow(t *testing.T) {
 		s.settle(mchA, "A|1*", paid(1230))
 		var first, second, other lines
 		f := start(t, env, &first, "follow")
-		until(t, "the first events", func() bool { return first.count() == 2 })
+		testkit.Eventually(t, "the first events", func() bool { return first.count() == 2 })
 		s.tell(mchB, "B", 2)
-		until(t, "the later events", func() bool { return first.count() == 4 })
+		testkit.Eventually(t, "the later events", func() bool { return first.count() == 4 })
 		f.stop()
 		if text := f.stderr.String(); text != "" {
 			t.Errorf("stderr has %s", text)
@@ -195,11 +170,11 @@ func TestFollow(t *testing.T) {
 
 		s.tell(mchA, "LATER", 1)
 		f = start(t, env, &second, "follow")
-		until(t, "the next event", func() bool { return second.count() == 1 })
+		testkit.Eventually(t, "the next event", func() bool { return second.count() == 1 })
 		f.stop()
 		wantContains(t, "stdout", second.String(), `"out_order_no":"LATER"`)
 		f = start(t, env, &other, "follow", "--group", "audit", "--mchid", mchA)
-		until(t, "everything, for another group", func() bool { return other.count() == 3 })
+		testkit.Eventually(t, "everything, for another group", func() bool { return other.count() == 3 })
 		f.stop()
 	})
 	t.Run("what was written and not acknowledged comes again, and first", func(t *testing.T) {
@@ -219,7 +194,7 @@ func TestFollow(t *testing.T) {
 		}
 		before := out.count()
 		g := start(t, map[string]string{"REDIS_URL": s.url}, &out, "follow")
-		until(t, "all events", func() bool { return out.count() == before+250 })
+		testkit.Eventually(t, "all events", func() bool { return out.count() == before+250 })
 		g.stop()
 		wantInOrder(t, s.truth(mchA), out.events(t))
 	})
@@ -233,7 +208,7 @@ func TestFollow(t *testing.T) {
 		wantContains(t, "stderr", f.stderr.String(), "write the output", "broken pipe")
 		var out lines
 		f = start(t, map[string]string{"REDIS_URL": s.url}, &out, "follow")
-		until(t, "the events", func() bool { return out.count() == 5 })
+		testkit.Eventually(t, "the events", func() bool { return out.count() == 5 })
 		f.stop()
 	})
 	t.Run("an output that nobody reads does not keep it from ending", func(t *testing.T) {
@@ -243,14 +218,14 @@ func TestFollow(t *testing.T) {
 		r, w := io.Pipe()
 		t.Cleanup(func() { _ = r.Close() })
 		f := start(t, map[string]string{"REDIS_URL": s.url}, w, "follow")
-		until(t, "the events to be given to it", func() bool {
+		testkit.Eventually(t, "the events to be given to it", func() bool {
 			p, err := s.rdb.XPending(t.Context(), tasks.KeysOf(mchA).Outcomes(), followGroup).Result()
 			return err == nil && p.Count == 5
 		})
 		f.stop()
 		var out lines
 		f = start(t, map[string]string{"REDIS_URL": s.url}, &out, "follow")
-		until(t, "the events", func() bool { return out.count() == 10 })
+		testkit.Eventually(t, "the events", func() bool { return out.count() == 10 })
 		f.stop()
 	})
 	t.Run("waits for Redis, and can be stopped while it does", func(t *testing.T) {
@@ -258,7 +233,7 @@ func TestFollow(t *testing.T) {
 		_ = l.Close()
 		var out lines
 		f := start(t, map[string]string{"REDIS_URL": "redis://:hunter2@" + l.Addr().String()}, &out, "follow")
-		until(t, "it to say so", func() bool { return strings.Contains(f.stderr.String(), "Redis does not answer") })
+		testkit.Eventually(t, "it to say so", func() bool { return strings.Contains(f.stderr.String(), "Redis does not answer") })
 		f.stop()
 		if strings.Contains(f.stderr.String(), "hunter2") {
 			t.Errorf("stderr has the password: %s", f.stderr)
@@ -272,7 +247,7 @@ func TestFollow(t *testing.T) {
 		for i := range 10 {
 			s.tell(mchA, fmt.Sprintf("A-%d", i), 4)
 		}
-		until(t, "the events", func() bool { return a.count()+b.count() >= 40 })
+		testkit.Eventually(t, "the events", func() bool { return a.count()+b.count() >= 40 })
 		first.stop()
 		second.stop()
 		came := map[string]bool{}

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
 	"payscore-collector/internal/testkit/redistest"
 )
@@ -28,7 +29,7 @@ func TestStoppedReadersLeaveNothingBehind(t *testing.T) {
 		before := goleak.IgnoreCurrent()
 		var out lines
 		f := start(t, env, &out, args...)
-		until(t, "it to have done its work", func() bool { return done(&out, f.stderr) })
+		testkit.Eventually(t, "it to have done its work", func() bool { return done(&out, f.stderr) })
 		if server.Real && !connected() { // the embedded one cannot list its clients
 			t.Error("a reader at work is not among the clients of its Redis")
 		}
@@ -48,7 +49,7 @@ func TestStoppedReadersLeaveNothingBehind(t *testing.T) {
 		stopped(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}, func(_, stderr *lines) bool {
 			return strings.Contains(stderr.String(), "from now on") && count(t, url, "select count(*) from events") == 4
 		}, "sink", "postgres")
-		until(t, "PostgreSQL to have no connection left", func() bool {
+		testkit.Eventually(t, "PostgreSQL to have no connection left", func() bool {
 			return count(t, url, "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()") == 0
 		})
 	})

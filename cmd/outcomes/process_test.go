@@ -1,89 +1,32 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
 )
 
 // The readers as the processes they are: killed, told to stop, and left without
 // somebody to read them.
 
-// asOutcomes makes this test binary be the command.
-const asOutcomes = "PAYSCORE_TEST_AS_OUTCOMES"
-
 func TestMain(m *testing.M) {
-	if os.Getenv(asOutcomes) == "1" {
-		main()
-		return
-	}
+	testkit.MainIfCommand(main)
 	os.Exit(pgtest.Main(m))
 }
 
-// process is one process of the command.
-type process struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	stderr *lines
-}
-
-func startProcess(t *testing.T, env []string, stdout io.Writer, args ...string) *process {
+func startProcess(t *testing.T, env []string, stdout io.Writer, args ...string) *testkit.Process {
 	t.Helper()
-	p := &process{t, exec.Command(os.Args[0], args...), &lines{}}
-	p.cmd.Env = append(slices.Clone(env), asOutcomes+"=1", "PATH="+os.Getenv("PATH"))
-	p.cmd.Stdout, p.cmd.Stderr = stdout, p.stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.kill)
-	return p
-}
-
-// kill ends the process as a crash would.
-func (p *process) kill() {
-	if p.cmd.ProcessState == nil {
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
-	}
-}
-
-// signalled sends a signal and waits for the end; it returns the exit status.
-func (p *process) signalled(sig os.Signal) int {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(sig); err != nil {
-		p.t.Fatal(err)
-	}
-	return p.exit()
-}
-
-func (p *process) exit() int {
-	p.t.Helper()
-	done := make(chan error, 1)
-	go func() { done <- p.cmd.Wait() }()
-	select {
-	case err := <-done:
-		var ee *exec.ExitError
-		if err != nil && !errors.As(err, &ee) {
-			p.t.Fatal(err)
-		}
-		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(30 * time.Second):
-		_ = p.cmd.Process.Kill()
-		p.t.Fatalf("it did not end\n%s", p.stderr)
-		return -1
-	}
+	cmd := testkit.Command(env, args...)
+	cmd.Stdout = stdout
+	return testkit.StartProcess(t, cmd)
 }
 
 // Killed again and again while orders come in: every event is printed, and the
@@ -98,8 +41,8 @@ func TestFollowProcessKilled(t *testing.T) {
 			s.tell(mchA, fmt.Sprintf("A-%d-%d", round, i), 4)
 		}
 		p := startProcess(t, env, &out, "follow")
-		until(t, "some lines", func() bool { return out.count() > 0 })
-		p.kill()
+		testkit.Eventually(t, "some lines", func() bool { return out.count() > 0 })
+		p.Kill()
 		// A line that was cut off by the kill is no event; it comes again.
 		whole := out.String()
 		_, _ = came.Write([]byte(whole[:strings.LastIndexByte(whole, '\n')+1]))
@@ -108,9 +51,9 @@ func TestFollowProcessKilled(t *testing.T) {
 	s.tell(mchA, "LAST", 1)
 	truth := s.truth(mchA)
 	p := startProcess(t, env, &came, "follow")
-	until(t, "the last event", func() bool { return strings.Contains(came.String(), `"id":"`+truth[len(truth)-1].ID+`"`) })
-	if status := p.signalled(os.Interrupt); status != 0 {
-		t.Errorf("exit status %d after Ctrl-C\n%s", status, p.stderr)
+	testkit.Eventually(t, "the last event", func() bool { return strings.Contains(came.String(), `"id":"`+truth[len(truth)-1].ID+`"`) })
+	if status := p.Stop(os.Interrupt); status != 0 {
+		t.Errorf("exit status %d after Ctrl-C\n%s", status, p.Log)
 	}
 	wantInOrder(t, truth, came.events(t))
 }
@@ -127,14 +70,14 @@ func TestFollowProcessWithAClosedPipe(t *testing.T) {
 	_ = r.Close()
 	p := startProcess(t, env, w, "follow")
 	_ = w.Close()
-	if status := p.exit(); status == 0 {
+	if status := p.Exit(testkit.Patience); status == 0 {
 		t.Errorf("exit status 0, and nobody got the events")
 	}
 	var out lines
 	p = startProcess(t, env, &out, "follow")
-	until(t, "the events", func() bool { return out.count() == 3 })
-	if status := p.signalled(syscall.SIGTERM); status != 0 {
-		t.Errorf("exit status %d after SIGTERM\n%s", status, p.stderr)
+	testkit.Eventually(t, "the events", func() bool { return out.count() == 3 })
+	if status := p.Stop(syscall.SIGTERM); status != 0 {
+		t.Errorf("exit status %d after SIGTERM\n%s", status, p.Log)
 	}
 }
 
@@ -151,7 +94,7 @@ func TestSinkProcesses(t *testing.T) {
 		s.tell(mchA, fmt.Sprintf("A-%d", i), 4)
 	}
 	killed := startProcess(t, env, nil, "sink", "postgres")
-	until(t, "the first events", func() bool {
+	testkit.Eventually(t, "the first events", func() bool {
 		conn, err := pgx.Connect(t.Context(), url)
 		if err != nil {
 			t.Fatal(err)
@@ -160,20 +103,20 @@ func TestSinkProcesses(t *testing.T) {
 		var some bool
 		return conn.QueryRow(t.Context(), "select exists (select from events)").Scan(&some) == nil && some
 	})
-	killed.kill()
+	killed.Kill()
 	s.tell(mchB, "B", 2)
 	stopped := startProcess(t, env, nil, "sink", "postgres")
-	until(t, "the new merchant's events", func() bool {
+	testkit.Eventually(t, "the new merchant's events", func() bool {
 		return count(t, url, "select count(*) from events where mchid = '"+mchB+"'") == 2
 	})
-	if status := stopped.signalled(syscall.SIGTERM); status != 0 {
-		t.Errorf("exit status %d after SIGTERM\n%s", status, stopped.stderr)
+	if status := stopped.Stop(syscall.SIGTERM); status != 0 {
+		t.Errorf("exit status %d after SIGTERM\n%s", status, stopped.Log)
 	}
 	last := startProcess(t, env, nil, "sink", "postgres")
-	until(t, "it to work", func() bool { return strings.Contains(last.stderr.String(), "from now on") })
-	until(t, "all events", func() bool { return count(t, url, "select count(*) from events") == orders*4+2 })
-	if status := last.signalled(os.Interrupt); status != 0 {
-		t.Errorf("exit status %d after Ctrl-C\n%s", status, last.stderr)
+	testkit.Eventually(t, "it to work", func() bool { return strings.Contains(last.Log.String(), "from now on") })
+	testkit.Eventually(t, "all events", func() bool { return count(t, url, "select count(*) from events") == orders*4+2 })
+	if status := last.Stop(os.Interrupt); status != 0 {
+		t.Errorf("exit status %d after Ctrl-C\n%s", status, last.Log)
 	}
 	for sql, want := range map[string]int{
 		"select count(distinct id) from events": orders*4 + 2,
@@ -185,10 +128,10 @@ func TestSinkProcesses(t *testing.T) {
 			t.Errorf("%s: %d, want %d", sql, n, want)
 		}
 	}
-	for _, p := range []*process{killed, stopped, last} {
-		if strings.Contains(p.stderr.String(), "hunter2") {
-			t.Errorf("stderr has the password: %s", p.stderr)
+	for _, p := range []*testkit.Process{killed, stopped, last} {
+		if strings.Contains(p.Log.String(), "hunter2") {
+			t.Errorf("stderr has the password: %s", p.Log)
 		}
 	}
-	wantContains(t, "stderr", stopped.stderr.String(), "events go into PostgreSQL from now on", "this is the end")
+	wantContains(t, "stderr", stopped.Log.String(), "events go into PostgreSQL from now on", "this is the end")
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
 )
 
@@ -86,9 +87,9 @@ func TestSinkPostgres(t *testing.T) {
 		s := newStore(t)
 		url := pg.Database(t, "stays")
 		f := start(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}, nil, "sink", "postgres")
-		until(t, "the tables", func() bool { return strings.Contains(f.stderr.String(), "from now on") })
+		testkit.Eventually(t, "the tables", func() bool { return strings.Contains(f.stderr.String(), "from now on") })
 		s.tell(mchA, "A", 3)
-		until(t, "the events", func() bool { return count(t, url, "select count(*) from events") == 3 })
+		testkit.Eventually(t, "the events", func() bool { return count(t, url, "select count(*) from events") == 3 })
 		f.stop()
 		wantContains(t, "stderr", f.stderr.String(), `"events":3`, `"orders":`)
 	})
@@ -150,7 +151,7 @@ func TestSinkPostgresUsage(t *testing.T) {
 	t.Run("what is missing is waited for, and the waiting can be stopped", func(t *testing.T) {
 		s := newStore(t)
 		f := start(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/x"}, nil, "sink", "postgres")
-		until(t, "it to say so", func() bool { return strings.Contains(f.stderr.String(), "PostgreSQL does not answer as it should") })
+		testkit.Eventually(t, "it to say so", func() bool { return strings.Contains(f.stderr.String(), "PostgreSQL does not answer as it should") })
 		f.stop()
 		if strings.Contains(f.stderr.String(), "hunter2") {
 			t.Errorf("stderr has the password: %s", f.stderr)

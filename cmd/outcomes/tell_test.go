@@ -2,46 +2,22 @@ package main
 
 import (
 	"bytes"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
 )
 
 // shanghai is a fixed zone, for texts that are the same on every machine.
 var shanghai = time.FixedZone("CST", 8*60*60)
 
-var update = flag.Bool("update", false, "write what the tests got into testdata")
-
 // fileName makes the name of a file of the name of a subtest.
 var fileName = strings.NewReplacer(",", "", "'", "", " ", "_")
-
-// golden compares a text with testdata/NAME.golden.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("not %s, which -update rewrites (-want +got)\n%s", file, diff)
-	}
-}
 
 var china, _ = time.LoadLocation("Asia/Shanghai")
 
@@ -197,7 +173,7 @@ func TestTell(t *testing.T) {
 			if err := tell(&b, explain.Teller{Now: now, Zone: shanghai}, c.order, c.in, c.hooks); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, filepath.Join("tell", fileName.Replace(name)), b.String())
+			testkit.Golden(t, "tell/"+fileName.Replace(name), b.String())
 		})
 	}
 }

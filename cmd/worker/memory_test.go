@@ -8,11 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
@@ -49,20 +49,12 @@ func TestMemoryIsThatOfTheStepsUnderWay(t *testing.T) {
 	}
 	// The program as it is released: the race detector alone takes more memory
 	// than the worker.
-	program := filepath.Join(t.TempDir(), "worker")
-	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	p := &process{t: t, cmd: exec.Command(program), out: r.Logs}
-	p.cmd.Env = append(environment(t, r), "COLLECT_RATE=500", "LOG_LEVEL=warn")
-	p.cmd.Stdout, p.cmd.Stderr = r.Logs, r.Logs
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.kill)
+	cmd := exec.Command(filepath.Join(testkit.Build(t, nil, "cmd/worker"), "worker"))
+	cmd.Env = append(environment(t, r), "COLLECT_RATE=500", "LOG_LEVEL=warn")
+	cmd.Stdout, cmd.Stderr = r.Logs, r.Logs
+	p := testkit.StartProcess(t, cmd)
 	r.Until(90*time.Second, fmt.Sprintf("%d orders to be paid", done), func() bool { return paid(r) >= done })
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {
 		t.Logf("the memory was not measured: there is no /proc here: %v", err)
 		return

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -17,7 +16,7 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
-	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
 )
@@ -25,37 +24,18 @@ import (
 // The worker as the process it is: configured by its environment, killed, told
 // to stop, and left without Redis.
 
-// asWorker makes this test binary be the worker.
-const asWorker = "PAYSCORE_TEST_AS_WORKER"
-
 func TestMain(m *testing.M) {
-	if os.Getenv(asWorker) == "1" {
-		main()
-		return
-	}
+	testkit.MainIfCommand(main)
 	os.Exit(m.Run())
 }
 
-// process is one worker process.
-type process struct {
-	t   *testing.T
-	cmd *exec.Cmd
-	out *workertest.LogBuffer
-}
-
-// start starts a worker process with the rig's platform and Redis; env is
-// added to its environment.
-func start(t *testing.T, r *workertest.Rig, args []string, env ...string) *process {
+// start starts a worker process with the rig's platform and Redis; env is added to
+// its environment. Its output goes to the rig's log.
+func start(t *testing.T, r *workertest.Rig, args []string, env ...string) *testkit.Process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(os.Args[0], args...), out: r.Logs}
-	p.cmd.Env = append(environment(t, r), env...)
-	p.cmd.Stdout, p.cmd.Stderr = r.Logs, r.Logs
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.kill)
-	return p
+	cmd := testkit.Command(append(environment(t, r), env...), args...)
+	cmd.Stdout, cmd.Stderr = r.Logs, r.Logs
+	return testkit.StartProcess(t, cmd)
 }
 
 // environment is all that a worker needs, with time compressed.
@@ -70,39 +50,11 @@ func environment(t *testing.T, r *workertest.Rig) []string {
 		t.Fatal(err)
 	}
 	env := []string{
-		asWorker + "=1", "PATH=" + os.Getenv("PATH"),
 		"REDIS_URL=" + r.Redis.URL, "ADMIN_ADDR=", "COLLECT_WINDOW=always", "COLLECT_RATE=200",
 		"CALL_TIMEOUT=2s", "MIN_GAP=1100ms", "COLLECT_SCHEDULE=1200ms", "CONFIRM_SCHEDULE=100ms,500ms,1s",
 		"SWEEP_EVERY=500ms", "GIVE_UP_AFTER=2m",
 	}
 	return append(env, strings.Fields(string(merchant))...)
-}
-
-// kill ends the process as a crash would.
-func (p *process) kill() {
-	if p.cmd.ProcessState == nil {
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
-	}
-}
-
-// exit waits for the process to end by itself and returns its status.
-func (p *process) exit(within time.Duration) int {
-	p.t.Helper()
-	done := make(chan error, 1)
-	go func() { done <- p.cmd.Wait() }()
-	select {
-	case err := <-done:
-		var ee *exec.ExitError
-		if err != nil && !errors.As(err, &ee) {
-			p.t.Fatal(err)
-		}
-		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(within):
-		_ = p.cmd.Process.Kill()
-		p.t.Fatalf("the worker did not end within %s", within)
-		return -1
-	}
 }
 
 func paid(r *workertest.Rig) int64 {
@@ -130,7 +82,7 @@ func TestPromiseNothingLostByKilledWorkers(t *testing.T) {
 		p := start(t, r, nil)
 		calls := r.Sim.Report().Calls
 		r.Until(15*time.Second, "the worker to be in its calls", func() bool { return r.Sim.Report().Calls > calls+15 })
-		p.kill()
+		p.Kill()
 	}
 	start(t, r, nil)
 	r.AllEnded(60 * time.Second)
@@ -163,7 +115,7 @@ func TestPromiseNothingLostByRedisRestarts(t *testing.T) {
 	if paid(r) != int64(len(nos)) {
 		t.Errorf("%d of %d paid", paid(r), len(nos))
 	}
-	if p.cmd.ProcessState != nil {
+	if !p.Running() {
 		t.Error("the worker did not live through it")
 	}
 	if !strings.Contains(r.Logs.String(), "Redis does not answer") {
@@ -186,10 +138,8 @@ func TestWorkerWaitsForRedisAtTheStart(t *testing.T) {
 	})
 	r.Redis.Run(t)
 	r.AllEnded(20 * time.Second)
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if status := p.exit(10 * time.Second); status != 0 {
+	p.Signal(syscall.SIGTERM)
+	if status := p.Exit(10 * time.Second); status != 0 {
 		t.Errorf("exit status %d after SIGTERM", status)
 	}
 }
@@ -209,10 +159,8 @@ func TestWorkerStopsInOrder(t *testing.T) {
 	r.Enqueue(nos...)
 	p := start(t, r, nil, "WORKER_CONCURRENCY=8")
 	r.Until(10*time.Second, "calls to be in flight", func() bool { return r.Sim.Report().Calls >= 8 })
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if status := p.exit(10 * time.Second); status != 0 {
+	p.Signal(syscall.SIGTERM)
+	if status := p.Exit(10 * time.Second); status != 0 {
 		t.Errorf("exit status %d after SIGTERM", status)
 	}
 	calls := r.Sim.Report().Calls
@@ -239,7 +187,7 @@ func TestWorkerRefusesAnEvictingRedis(t *testing.T) {
 	if err := r.Redis.Client.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if status := start(t, r, nil).exit(10 * time.Second); status != config.ExitUsage {
+	if status := start(t, r, nil).Exit(10 * time.Second); status != config.ExitUsage {
 		t.Errorf("exit status %d", status)
 	}
 	if out := r.Logs.String(); !strings.Contains(out, "CONFIG SET maxmemory-policy noeviction") {
@@ -249,8 +197,7 @@ func TestWorkerRefusesAnEvictingRedis(t *testing.T) {
 
 func TestWorkerNamesEveryWrongSetting(t *testing.T) {
 	r := workertest.New(t)
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = []string{asWorker + "=1", "CALL_TIMEOUT=soon", "COLLECT_WINDOW=day", "WECHATPAY_PRIVATE_KEY_FILE=/nowhere/key.pem"}
+	cmd := testkit.Command([]string{"CALL_TIMEOUT=soon", "COLLECT_WINDOW=day", "WECHATPAY_PRIVATE_KEY_FILE=/nowhere/key.pem"})
 	out, err := cmd.CombinedOutput()
 	var ee *exec.ExitError
 	if !errors.As(err, &ee) || ee.ExitCode() != 2 {
@@ -267,7 +214,7 @@ func TestWorkerNamesEveryWrongSetting(t *testing.T) {
 func TestCheckListsWhatItFinds(t *testing.T) {
 	t.Run("all well", func(t *testing.T) {
 		r := workertest.New(t)
-		if status := start(t, r, []string{"check"}).exit(20 * time.Second); status != 0 {
+		if status := start(t, r, []string{"check"}).Exit(20 * time.Second); status != 0 {
 			t.Errorf("exit status %d", status)
 		}
 		out := r.Logs.String()
@@ -282,7 +229,7 @@ func TestCheckListsWhatItFinds(t *testing.T) {
 	})
 	t.Run("nobody there", func(t *testing.T) {
 		r := workertest.New(t)
-		if status := start(t, r, []string{"check"}, "WECHATPAY_BASE_URL=http://127.0.0.1:1").exit(30 * time.Second); status != 1 {
+		if status := start(t, r, []string{"check"}, "WECHATPAY_BASE_URL=http://127.0.0.1:1").Exit(30 * time.Second); status != 1 {
 			t.Errorf("exit status %d", status)
 		}
 		if out := r.Logs.String(); !strings.Contains(out, "cannot reach WeChat Pay at http://127.0.0.1:1: the connection was refused; check WECHATPAY_BASE_URL, HTTPS_PROXY and the network") {
@@ -291,7 +238,7 @@ func TestCheckListsWhatItFinds(t *testing.T) {
 	})
 	t.Run("a wrong key", func(t *testing.T) {
 		r := workertest.New(t)
-		if status := start(t, r, []string{"check"}, "WECHATPAY_SERIAL_NO=DEADBEEF").exit(20 * time.Second); status != 1 {
+		if status := start(t, r, []string{"check"}, "WECHATPAY_SERIAL_NO=DEADBEEF").Exit(20 * time.Second); status != 1 {
 			t.Errorf("exit status %d", status)
 		}
 		if out := r.Logs.String(); !strings.Contains(out, "problem") || !strings.Contains(out, "WECHATPAY_SERIAL_NO") {
@@ -305,7 +252,7 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 	r := workertest.New(t)
 	r.Add(simulator.Order{OutOrderNo: "SEEN", TotalAmount: 1234, Fate: "pays"})
 	r.Enqueue("SEEN")
-	addr := fmt.Sprintf("127.0.0.1:%d", redistest.FreePort(t))
+	addr := testkit.FreeAddr(t)
 	start(t, r, nil, "ADMIN_ADDR="+addr)
 	get := func(path string) (int, string) {
 		resp, err := http.Get("http://" + addr + path)

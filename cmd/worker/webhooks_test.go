@@ -47,7 +47,7 @@ func TestWebhooksSurviveKilledWorkers(t *testing.T) {
 		p := start(t, r, nil, env...)
 		got := len(billing.Got())
 		r.Until(30*time.Second, "the worker to be in its deliveries", func() bool { return len(billing.Got()) > got+10 })
-		p.kill()
+		p.Kill()
 	}
 	start(t, r, nil, env...)
 	start(t, r, nil, env...)

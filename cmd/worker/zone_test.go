@@ -3,10 +3,11 @@ package main
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"payscore-collector/internal/testkit"
 )
 
 // The image has no zone files, and the collection window is Shanghai's all the
@@ -15,12 +16,7 @@ func TestShanghaiIsKnownWithoutZoneFiles(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("this test needs to be root: it changes the root directory of a process")
 	}
-	root := t.TempDir()
-	build := exec.Command("go", "build", "-o", filepath.Join(root, "worker"), ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	root := testkit.Build(t, []string{"CGO_ENABLED=0"}, "cmd/worker")
 	complaint := func(zone string) string {
 		cmd := exec.Command("/worker")
 		cmd.Dir = "/"

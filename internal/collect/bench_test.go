@@ -1,11 +1,10 @@
 package collect
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,7 @@ import (
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -84,9 +84,9 @@ type bench struct {
 	t        *testing.T
 	rdb      *redis.Client
 	platform *platform
-	faults   *faults
+	faults   *redistest.Faults
 	keys     tasks.Keys
-	logs     *logBuffer
+	logs     *testkit.LogBuffer
 }
 
 var lastMchID atomic.Int64
@@ -99,7 +99,7 @@ func newBench(t *testing.T, srv *redistest.Server, change ...func(*Settings)) *b
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, rdb: redis.NewClient(opt), faults: &faults{}, logs: &logBuffer{}}
+	b := &bench{t: t, rdb: redis.NewClient(opt), faults: &redistest.Faults{Name: scriptName}, logs: &testkit.LogBuffer{}}
 	t.Cleanup(func() { _ = b.rdb.Close() })
 	b.loadScripts()
 	b.rdb.AddHook(b.faults)
@@ -237,99 +237,8 @@ func again(err error) (time.Duration, bool) {
 	return 0, false
 }
 
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// faults is a Redis that fails on demand: before a script took effect, or
-// after, when the answer is lost.
-type faults struct {
-	mu    sync.Mutex
-	rules []*faultRule
-}
-
-type faultRule struct {
-	script string
-	times  int
-	lost   bool // it took effect and the answer was lost
-}
-
-// lose lets the answers of a script's next calls get lost.
-func (f *faults) lose(script string, times int) { f.add(&faultRule{script, times, true}) }
-
-// fail lets a script's next calls fail without effect.
-func (f *faults) fail(script string, times int) { f.add(&faultRule{script, times, false}) }
-
-func (f *faults) add(r *faultRule) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.rules = append(f.rules, r)
-}
-
-// mend makes Redis work again.
-func (f *faults) mend() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.rules = nil
-}
-
-func (f *faults) take(script string) *faultRule {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, r := range f.rules {
-		if r.script == script && r.times > 0 {
-			r.times--
-			return r
-		}
-	}
-	return nil
-}
-
-var errInjected = errors.New("injected: the connection was reset")
-
-func (f *faults) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
-
-func (f *faults) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if cmd.Name() != "evalsha" {
-			return next(ctx, cmd)
-		}
-		name := ledger.ScriptName(cmd.Args()[1].(string))
-		if name == "" {
-			name = "asynq"
-		}
-		r := f.take(name)
-		if r == nil {
-			return next(ctx, cmd)
-		}
-		if r.lost {
-			if err := next(ctx, cmd); err != nil {
-				return fmt.Errorf("the script was to take effect: %w", err)
-			}
-		}
-		cmd.SetErr(errInjected)
-		return errInjected
-	}
-}
-
-func (f *faults) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error { return next(ctx, cmds) }
-}
+// scriptName names a script that is not the ledger's "asynq".
+func scriptName(sha string) string { return cmp.Or(ledger.ScriptName(sha), "asynq") }
 
 // loadScripts makes Redis know the scripts, so that each call of one is one
 // command.

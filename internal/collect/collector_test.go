@@ -199,7 +199,7 @@ func TestProcess(t *testing.T) {
 func TestRetries(t *testing.T) {
 	t.Parallel()
 	later := fmt.Errorf("wrapped: %w", &errLater{7 * second, "because"})
-	if IsFailure(later) || IsFailure(nil) || !IsFailure(errInjected) {
+	if IsFailure(later) || IsFailure(nil) || !IsFailure(redistest.ErrInjected) {
 		t.Error("what counts as a failure")
 	}
 	if d := RetryDelay(3, later, nil); d != 7*second {

@@ -305,9 +305,9 @@ func TestTakeUpForeign(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv)
 		b.enqueueForeign(b.body("A"), asynq.Group("g"))
-		b.faults.fail("asynq", 100)
+		b.faults.Fail("asynq", 100)
 		b.sweep()
-		b.faults.mend()
+		b.faults.Mend()
 		if !strings.Contains(b.logs.String(), `"event":"foreign_tasks_unread"`) || b.sizes()["aggregating"] != 1 {
 			t.Fatalf("%v, %s", b.sizes(), b.logs)
 		}

@@ -337,10 +337,10 @@ func TestLostAnswers(t *testing.T) {
 
 	t.Run("settle: written once, however often it is tried", func(t *testing.T) {
 		t.Parallel()
-		for name, inject := range map[string]func(*faults){
-			"lost":             func(f *faults) { f.lose("settle", 2) },
-			"failed":           func(f *faults) { f.fail("settle", 2) },
-			"failed, and lost": func(f *faults) { f.fail("settle", 1); f.lose("settle", 1) },
+		for name, inject := range map[string]func(*redistest.Faults){
+			"lost":             func(f *redistest.Faults) { f.Lose("settle", 2) },
+			"failed":           func(f *redistest.Faults) { f.Fail("settle", 2) },
+			"failed, and lost": func(f *redistest.Faults) { f.Fail("settle", 1); f.Lose("settle", 1) },
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -375,7 +375,7 @@ func TestLostAnswers(t *testing.T) {
 		paid := queryReply(payscore.Paid)
 		paid.Order.Collection = &payscore.Collection{State: "USER_PAID", TotalAmount: 150, PaidAmount: 150}
 		b.platform.query = says(paid)
-		b.faults.lose("settle", 3)
+		b.faults.Lose("settle", 3)
 		if err := b.run("A"); err != nil {
 			t.Fatal(err)
 		}
@@ -401,7 +401,7 @@ func TestLostAnswers(t *testing.T) {
 			b.withdraw("A")
 			return paid
 		}
-		b.faults.lose("settle", 2)
+		b.faults.Lose("settle", 2)
 		if err := b.run("A"); err != nil {
 			t.Fatal(err)
 		}
@@ -418,12 +418,12 @@ func TestLostAnswers(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv, func(s *Settings) { s.CallTimeout = 100 * time.Millisecond })
 		b.open("A")
-		b.faults.fail("settle", 1_000)
-		if err := b.run("A"); !errors.Is(err, errInjected) && !errors.Is(err, context.DeadlineExceeded) {
+		b.faults.Fail("settle", 1_000)
+		if err := b.run("A"); !errors.Is(err, redistest.ErrInjected) && !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
 		b.wants("A", tasks.Queued, ledger.Resolve, "collect")
-		b.faults.mend()
+		b.faults.Mend()
 		b.set("A", "lease", 1)
 		_ = b.run("A")
 		if made := b.platform.made(); made != "query" {
@@ -434,7 +434,7 @@ func TestLostAnswers(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv)
 		b.open("A")
-		b.faults.lose("claim", 2)
+		b.faults.Lose("claim", 2)
 		if _, later := again(b.run("A")); !later {
 			t.Error("not put back for the look")
 		}
@@ -447,11 +447,11 @@ func TestLostAnswers(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv)
 		p := b.open("A")
-		b.faults.lose("claim", 1_000)
-		if err := b.run("A"); !errors.Is(err, errInjected) {
+		b.faults.Lose("claim", 1_000)
+		if err := b.run("A"); !errors.Is(err, redistest.ErrInjected) {
 			t.Fatal(err)
 		}
-		b.faults.mend()
+		b.faults.Mend()
 		if made := b.platform.made(); made != "" {
 			t.Fatalf("calls: %q", made)
 		}
@@ -469,7 +469,7 @@ func TestLostAnswers(t *testing.T) {
 		b := newBench(t, srv)
 		b.open("A")
 		b.set("A", "next", "recheck")
-		b.faults.lose("permit", 2)
+		b.faults.Lose("permit", 2)
 		if _, later := again(b.run("A")); !later {
 			t.Error("not put back for the look")
 		}
@@ -483,11 +483,11 @@ func TestLostAnswers(t *testing.T) {
 		b := newBench(t, srv)
 		b.open("A")
 		b.set("A", "next", "recheck")
-		b.faults.lose("permit", 1_000)
-		if err := b.run("A"); !errors.Is(err, errInjected) {
+		b.faults.Lose("permit", 1_000)
+		if err := b.run("A"); !errors.Is(err, redistest.ErrInjected) {
 			t.Fatal(err)
 		}
-		b.faults.mend()
+		b.faults.Mend()
 		if made := b.platform.made(); made != "query" {
 			t.Fatalf("calls: %q", made)
 		}

@@ -182,11 +182,11 @@ func TestSweep(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv)
 		b.openDue(5)
-		b.faults.fail("asynq", 1_000)
-		if err := NewSweeper(b.Collector, b.rdb).Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), errInjected.Error()) {
+		b.faults.Fail("asynq", 1_000)
+		if err := NewSweeper(b.Collector, b.rdb).Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), redistest.ErrInjected.Error()) {
 			t.Errorf("%v", err)
 		}
-		b.faults.mend()
+		b.faults.Mend()
 		for i := range 5 {
 			b.makeDue(fmt.Sprintf("A%03d", i)) // the grace is over
 		}
@@ -200,7 +200,7 @@ func TestSweep(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, srv)
 		b.openDue(1)
-		b.faults.lose("asynq", 1)
+		b.faults.Lose("asynq", 1)
 		_ = NewSweeper(b.Collector, b.rdb).Sweep(t.Context())
 		b.makeDue("A000")
 		b.nextSweep()
@@ -405,7 +405,7 @@ func TestSweeperRun(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, redistest.Start(t), func(s *Settings) { s.SweepEvery = 20 * time.Millisecond })
 	b.openDue(1)
-	b.faults.fail("sweep", 2)
+	b.faults.Fail("sweep", 2)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

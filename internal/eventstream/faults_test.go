@@ -16,6 +16,7 @@ import (
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 )
 
@@ -145,7 +146,7 @@ func TestReaderOnceFailsWithoutRedis(t *testing.T) {
 
 // Each merchant's stream is in a slot of its own.
 func TestReaderOnACluster(t *testing.T) {
-	s := redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(redistest.FreePort(t)))
+	s := redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(testkit.FreePort(t)))
 	ctx := t.Context()
 	if err := s.Client.ClusterAddSlotsRange(ctx, 0, 16383).Err(); err != nil {
 		t.Fatal(err)

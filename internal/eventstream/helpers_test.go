@@ -1,7 +1,6 @@
 package eventstream_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"payscore-collector/internal/eventstream"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -37,30 +37,13 @@ type rig struct {
 	*testing.T
 	redis *redistest.Server
 	rdb   redis.UniversalClient
-	log   *logBuffer
+	log   *testkit.LogBuffer
 }
 
 func newRig(t *testing.T) *rig { return rigOn(t, redistest.Start(t)) }
 
 func rigOn(t *testing.T, s *redistest.Server) *rig {
-	return &rig{T: t, redis: s, rdb: s.Client, log: &logBuffer{}}
-}
-
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+	return &rig{T: t, redis: s, rdb: s.Client, log: &testkit.LogBuffer{}}
 }
 
 // tell makes an order have so many events: it is opened, withdrawn, reopened,

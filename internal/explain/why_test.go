@@ -1,9 +1,7 @@
 package explain
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,10 +10,9 @@ import (
 
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
 )
-
-var update = flag.Bool("update", false, "write what the tests got into testdata")
 
 var shanghai, _ = time.LoadLocation("Asia/Shanghai")
 
@@ -83,7 +80,7 @@ func TestWhy(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "%s: %s\n", code, teller.Nothing(got[0]))
 	}
-	golden(t, "why", b.String())
+	testkit.Golden(t, "why", b.String())
 }
 
 // Every cause that holds is named, whatever others hold beside it.
@@ -193,23 +190,5 @@ func TestNext_WhyNotSooner(t *testing.T) {
 	} {
 		fmt.Fprintln(&b, Teller{Now: noon, Zone: shanghai}.Next(well(noon), o, nil))
 	}
-	golden(t, "next", b.String())
-}
-
-// golden compares a text with testdata/NAME.golden.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := "testdata/" + name + ".golden"
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("not %s, which -update rewrites (-want +got)\n%s", file, diff)
-	}
+	testkit.Golden(t, "next", b.String())
 }

@@ -1,7 +1,6 @@
 package notify_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +12,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,6 +28,7 @@ import (
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -52,7 +51,7 @@ type bench struct {
 	url      string // of the merchant's notifications
 	metrics  *notify.Metrics
 	counted  *collect.Metrics
-	logs     *logBuffer
+	logs     *testkit.LogBuffer
 }
 
 // newBench starts a receiver; change has the last word on its server.
@@ -63,7 +62,7 @@ func newBench(t *testing.T, change ...func(*http.Server)) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(sim.Close)
-	b := &bench{T: t, sim: sim, mchid: sim.Merchant().MchID, redis: redistest.Start(t), logs: &logBuffer{}}
+	b := &bench{T: t, sim: sim, mchid: sim.Merchant().MchID, redis: redistest.Start(t), logs: &testkit.LogBuffer{}}
 	b.link = newLink(t, b.redis.URL)
 	rdb, err := redisconn.Open(b.link.url, redisconn.Pool{Size: 200})
 	if err != nil {
@@ -345,32 +344,11 @@ func (b *bench) untouched(f func()) {
 	}
 }
 
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-// take returns the lines since the last call, but for those at debug.
-func (l *logBuffer) take() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	lines := slices.DeleteFunc(slices.Collect(strings.Lines(l.buf.String())), func(line string) bool {
+// take returns the log lines since the last call, except those at debug.
+func take(l *testkit.LogBuffer) []string {
+	return slices.DeleteFunc(slices.Collect(strings.Lines(l.Take())), func(line string) bool {
 		return strings.Contains(line, `"level":"debug"`)
 	})
-	l.buf.Reset()
-	return lines
 }
 
 // tellsNoSecret fails the test where a log or an answer has what must not be in

@@ -39,7 +39,7 @@ func TestReceiver(t *testing.T) {
 		if e := b.events(no); e != "opened queued, paid paid" {
 			t.Errorf("events: %s", e)
 		}
-		lines := b.logs.take()
+		lines := take(b.logs)
 		if len(lines) != 2 {
 			t.Fatalf("the log: %s", lines)
 		}
@@ -64,7 +64,7 @@ func TestReceiver(t *testing.T) {
 		first := b.raw(no, options{ID: "EV-1", Entity: paid})
 		b.takes(first)
 		once := state(t, b.redis.Client)
-		b.logs.take()
+		take(b.logs)
 		again := make(chan simulator.RawNotification)
 		var senders sync.WaitGroup
 		for range 8 {
@@ -93,7 +93,7 @@ func TestReceiver(t *testing.T) {
 		if paid+repeats != 1001 || paid > 1 {
 			t.Errorf("counted %d paid, %d repeats", paid, repeats)
 		}
-		if lines := b.logs.take(); len(lines) > failed {
+		if lines := take(b.logs); len(lines) > failed {
 			t.Errorf("%d lines, of %d that failed", len(lines), failed)
 		}
 		if n := counter(t, b.counted.Ended.WithLabelValues(b.mchid, "paid")); n != 1 {
@@ -195,7 +195,7 @@ func TestReceiver(t *testing.T) {
 				t.Errorf("%s: counted %d", tt.outcome, n)
 			}
 		}
-		if lines := b.logs.take(); len(lines) != 0 {
+		if lines := take(b.logs); len(lines) != 0 {
 			t.Errorf("the log: %s", lines)
 		}
 	})

@@ -90,7 +90,7 @@ func TestRefusals(t *testing.T) {
 			if tt.status == 405 && r.header.Get("Allow") != "POST" {
 				t.Errorf("Allow: %q", r.header.Get("Allow"))
 			}
-			lines := b.logs.take()
+			lines := take(b.logs)
 			if len(lines) != 1 || !strings.Contains(lines[0], `"level":"warn"`) || !strings.Contains(lines[0], `"call":"notification"`) || !strings.Contains(lines[0], fmt.Sprintf(`"outcome":%q`, tt.outcome)) {
 				t.Errorf("the log: %s", lines)
 			}
@@ -157,7 +157,7 @@ func TestRefusals(t *testing.T) {
 			}
 			body, _ := io.ReadAll(resp.Body)
 			b.wantRefusal(reply{status: resp.StatusCode, body: string(body)}, tt.status)
-			if lines := b.logs.take(); len(lines) != 1 || b.count(tt.outcome)-before != 1 {
+			if lines := take(b.logs); len(lines) != 1 || b.count(tt.outcome)-before != 1 {
 				t.Errorf("counted %d, and the log: %s", b.count(tt.outcome)-before, lines)
 			}
 		})
@@ -205,7 +205,7 @@ func TestAFloodOfRefusalsIsLoggedInPart(t *testing.T) {
 	for range 150 {
 		b.wantRefusal(b.post(b.url, n), 401)
 	}
-	if lines := b.logs.take(); len(lines) < 100 || len(lines) > 130 { // more where it took ten seconds
+	if lines := take(b.logs); len(lines) < 100 || len(lines) > 130 { // more where it took ten seconds
 		t.Errorf("%d lines", len(lines))
 	}
 	if n := b.count(notify.Outcome(payscore.BadSignature)); n != 150 {

@@ -280,7 +280,7 @@ func TestWhatAProxyDidIsNamed(t *testing.T) {
 			b.T = t
 			n := b.raw("A", options{Entity: paid})
 			tt.change(n.Header)
-			b.logs.take()
+			take(b.logs)
 			r := b.post(b.url, n)
 			if tt.outcome == "" {
 				if r.status != 200 {
@@ -300,7 +300,7 @@ func TestWhatAProxyDidIsNamed(t *testing.T) {
 		for _, encoding := range []string{"gzip", ""} {
 			n := b.raw("A", options{Entity: paid, Tamper: func([]byte) []byte { return []byte("\x1f\x8b\x08 …") }})
 			n.Header.Set("Content-Encoding", encoding)
-			b.logs.take()
+			take(b.logs)
 			b.wantNamed(b.post(b.url, n), payscore.Compressed, "compressed")
 		}
 	})

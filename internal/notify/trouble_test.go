@@ -15,6 +15,7 @@ import (
 	"payscore-collector/internal/notify"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
 )
 
@@ -44,7 +45,7 @@ func TestRedisHangs(t *testing.T) {
 			b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250}, simulator.Order{OutOrderNo: "B", TotalAmount: 1})
 			if used {
 				b.takes(b.raw("B", options{Entity: paid}))
-				b.logs.take()
+				take(b.logs)
 			}
 			n := b.raw("A", options{Entity: paid})
 			release := b.link.hang()
@@ -54,7 +55,7 @@ func TestRedisHangs(t *testing.T) {
 			}
 			release()
 			b.wantTrouble(replies)
-			if lines := b.logs.take(); len(lines) != 5 || !strings.Contains(lines[0], `"level":"error"`) || !strings.Contains(lines[0], `"outcome":"failed"`) {
+			if lines := take(b.logs); len(lines) != 5 || !strings.Contains(lines[0], `"level":"error"`) || !strings.Contains(lines[0], `"outcome":"failed"`) {
 				t.Errorf("the log: %s", lines)
 			}
 			if c := b.count(notify.Failed); c != 5 {
@@ -185,7 +186,7 @@ func TestNotReadyBeforeOpen(t *testing.T) {
 	b := newBench(t)
 	b.add(simulator.Order{OutOrderNo: "A"})
 	n := b.raw("A", options{Entity: paid})
-	logs := &logBuffer{}
+	logs := &testkit.LogBuffer{}
 	metrics := notify.NewMetrics(prometheus.NewRegistry())
 	r := notify.New([]string{b.mchid, "2"}, metrics, zerolog.New(logs))
 	_, url := serve(t, r)
@@ -221,7 +222,7 @@ func TestTroubleOnOurSide(t *testing.T) {
 		{"an error that is none of them", func() (payscore.Notification, error) { return payscore.Notification{}, http.ErrAbortHandler }, 503, notify.Failed, "abort"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			logs := &logBuffer{}
+			logs := &testkit.LogBuffer{}
 			metrics := notify.NewMetrics(prometheus.NewRegistry())
 			r := notify.New([]string{"1"}, metrics, zerolog.New(logs))
 			if err := r.Open(map[string]notify.Merchant{"1": {Opener: tt.opener}}); err != nil {
@@ -231,7 +232,7 @@ func TestTroubleOnOurSide(t *testing.T) {
 			r.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/notify/1", strings.NewReader("{}")))
 			b := &bench{T: t}
 			b.wantRefusal(reply{status: w.Code, body: w.Body.String()}, tt.status)
-			lines := logs.take()
+			lines := take(logs)
 			level := `"level":"error"`
 			if tt.outcome == payscore.NoCertificates {
 				level = `"level":"warn"` // anybody can name one

@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 )
 
@@ -282,7 +283,7 @@ func TestBundler_outage(t *testing.T) {
 	if err := m.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "Redis answers again", func() bool { return call() == nil })
+	testkit.Eventually(t, "Redis answers again", func() bool { return call() == nil })
 }
 
 // After the end scripts go alone, and those under way have their answers.
@@ -314,10 +315,10 @@ func TestBundler_close(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "scripts are served", func() bool { return served.Load() > 100 })
+	testkit.Eventually(t, "scripts are served", func() bool { return served.Load() > 100 })
 	b.Close()
 	after := served.Load()
-	eventually(t, "scripts are served without it", func() bool { return served.Load() > after+100 })
+	testkit.Eventually(t, "scripts are served without it", func() bool { return served.Load() > after+100 })
 	enough.Store(true)
 	all.Wait()
 	b.Close()

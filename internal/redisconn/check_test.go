@@ -10,6 +10,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/testkit"
 )
 
 // find returns the only finding of that subject.
@@ -118,13 +120,13 @@ func TestCheck_realServer(t *testing.T) {
 	})
 
 	t.Run("every master of a cluster is asked", func(t *testing.T) {
-		port := freePort(t)
-		node := open(t, startRedis(t, "--port", port, "--cluster-port", freePort(t), "--cluster-enabled", "yes", "--maxmemory-policy", "volatile-ttl"))
+		port := strconv.Itoa(testkit.FreePort(t))
+		node := open(t, startRedis(t, "--port", port, "--cluster-port", strconv.Itoa(testkit.FreePort(t)), "--cluster-enabled", "yes", "--maxmemory-policy", "volatile-ttl"))
 		if err := node.Do(ctx, "CLUSTER", "ADDSLOTSRANGE", 0, 16383).Err(); err != nil {
 			t.Fatal(err)
 		}
 		client := open(t, "redis-cluster://127.0.0.1:"+port)
-		eventually(t, "the cluster is formed", func() bool { return client.Set(ctx, "k", "v", 0).Err() == nil })
+		testkit.Eventually(t, "the cluster is formed", func() bool { return client.Set(ctx, "k", "v", 0).Err() == nil })
 
 		r := Check(ctx, client)
 		f := find(t, r, "maxmemory-policy")

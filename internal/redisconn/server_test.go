@@ -2,16 +2,18 @@ package redisconn
 
 import (
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/testkit"
 )
 
 // TestMain keeps go-redis from telling of the failures that the tests provoke.
@@ -40,22 +42,13 @@ func startRedis(t *testing.T, args ...string) (url string) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	runServer(t, cmd)
 	client := open(t, "unix://"+socket)
-	eventually(t, "redis-server answers", func() bool { return isAnswer(client.Ping(context.Background()).Err()) })
+	testkit.Eventually(t, "redis-server answers", func() bool { return isAnswer(client.Ping(context.Background()).Err()) })
 	return "unix://" + socket
 }
 
 // isAnswer: NOAUTH is one as well.
 func isAnswer(err error) bool {
 	return err == nil || strings.HasPrefix(err.Error(), "NOAUTH")
-}
-
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("20 s have passed, and it is not so that %s", what)
-		}
-	}
 }
 
 func open(t *testing.T, url string) redis.UniversalClient {
@@ -68,22 +61,11 @@ func open(t *testing.T, url string) redis.UniversalClient {
 	return client
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
 // TestOpen_sentinel is the whole way: data node and sentinel each with a
 // password of its own, and a database.
 func TestOpen_sentinel(t *testing.T) {
 	ctx := context.Background()
-	port, sentinelPort := freePort(t), freePort(t)
+	port, sentinelPort := strconv.Itoa(testkit.FreePort(t)), strconv.Itoa(testkit.FreePort(t))
 	direct := open(t, strings.Replace(
 		startRedis(t, "--port", port, "--requirepass", "data/pw", "--bind", "127.0.0.1"),
 		"unix://", "unix://:data%2Fpw@", 1)+"?db=2")

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 )
 
@@ -91,14 +92,14 @@ func (a *authority) issue(t *testing.T, name string, ips ...net.IP) (certFile, k
 func startTLS(t *testing.T, ca, cert, key string, args ...string) (addr string) {
 	t.Helper()
 	redistest.NeedReal(t)
-	port := fmt.Sprint(redistest.FreePort(t))
+	port := fmt.Sprint(testkit.FreePort(t))
 	cmd := exec.Command("redis-server", append([]string{"--port", "0", "--tls-port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir(),
 		"--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca}, args...)...)
 	out := &strings.Builder{}
 	cmd.Stdout = out
 	runServer(t, cmd)
 	addr = "127.0.0.1:" + port
-	eventually(t, "redis-server listens", func() bool {
+	testkit.Eventually(t, "redis-server listens", func() bool {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = c.Close()

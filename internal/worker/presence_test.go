@@ -15,7 +15,7 @@ import (
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/status"
-	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/workertest"
 )
 
@@ -35,7 +35,7 @@ func admin(t *testing.T, r *workertest.Rig, path string) string {
 
 func onAdminAddr(t *testing.T) func(*config.Worker) {
 	return func(c *config.Worker) {
-		c.AdminAddr, c.AdminAddrSet = fmt.Sprintf("127.0.0.1:%d", redistest.FreePort(t)), true
+		c.AdminAddr, c.AdminAddrSet = testkit.FreeAddr(t), true
 	}
 }
 

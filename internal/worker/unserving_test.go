@@ -20,6 +20,7 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/internal/worker"
@@ -85,7 +86,7 @@ var unservings = map[string]func(t *testing.T) unserving{
 		return unserving{url: strings.Replace(clusterNode(t), "redis://", "redis-cluster://", 1)}
 	},
 	"a Cluster behind a proxy": func(t *testing.T) unserving {
-		srv := redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", fmt.Sprint(redistest.FreePort(t)))
+		srv := redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", fmt.Sprint(testkit.FreePort(t)))
 		do(t, srv.Client, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
 		await(t, 20*time.Second, "the Cluster to be whole", func() bool {
 			return strings.Contains(srv.Client.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
@@ -180,7 +181,7 @@ func clusterNode(t *testing.T) string {
 	var nodes []*redistest.Server
 	for range 2 {
 		nodes = append(nodes, redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
-			"--cluster-port", fmt.Sprint(redistest.FreePort(t))))
+			"--cluster-port", fmt.Sprint(testkit.FreePort(t))))
 	}
 	do(t, nodes[0].Client, "CLUSTER", "ADDSLOTSRANGE", 0, 8191)
 	do(t, nodes[1].Client, "CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
@@ -211,14 +212,14 @@ func unservingWorker(t *testing.T, url string) (config.Worker, *simulator.Simula
 		t.Fatal(err)
 	}
 	r.Cfg.Redis = o
-	r.Cfg.AdminAddr, r.Cfg.AdminAddrSet = fmt.Sprintf("127.0.0.1:%d", redistest.FreePort(t)), true
+	r.Cfg.AdminAddr, r.Cfg.AdminAddrSet = testkit.FreeAddr(t), true
 	return r.Cfg, r.Sim
 }
 
 // runWorker runs a worker until the test ends.
-func runWorker(t *testing.T, cfg config.Worker) *workertest.LogBuffer {
+func runWorker(t *testing.T, cfg config.Worker) *testkit.LogBuffer {
 	t.Helper()
-	logs := &workertest.LogBuffer{}
+	logs := &testkit.LogBuffer{}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {

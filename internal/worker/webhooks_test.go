@@ -2,7 +2,6 @@ package worker_test
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -15,8 +14,8 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/hooktest"
-	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
 )
@@ -61,7 +60,7 @@ func TestWebhooksTellOfEveryEnd(t *testing.T) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	}
-	addr := fmt.Sprintf("127.0.0.1:%d", redistest.FreePort(t))
+	addr := testkit.FreeAddr(t)
 	r := workertest.New(t, func(c *config.Worker) {
 		c.GiveUpAfter = 4 * time.Second
 		c.AdminAddr = addr // the second worker finds it taken, and goes without

@@ -11,7 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
 )
 
@@ -31,8 +31,8 @@ func newCluster(t *testing.T) store {
 	defer cancel()
 	buses := make([]int, 6)
 	for i := range buses {
-		buses[i] = redistest.FreePort(t)
-		c.nodes = append(c.nodes, newNode(t, redistest.FreePort(t), "--cluster-enabled", "yes", "--cluster-node-timeout", "1500",
+		buses[i] = testkit.FreePort(t)
+		c.nodes = append(c.nodes, newNode(t, testkit.FreePort(t), "--cluster-enabled", "yes", "--cluster-node-timeout", "1500",
 			"--cluster-config-file", "nodes.conf", "--cluster-port", fmt.Sprint(buses[i])))
 	}
 	ask := func(n *node, words ...any) string {

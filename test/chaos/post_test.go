@@ -3,7 +3,6 @@ package chaos
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -13,7 +12,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/simulator"
-	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit"
 )
 
 // post stands between WeChat Pay and the workers, as a load balancer does: it
@@ -34,7 +33,7 @@ const answersWithin = 1200 * time.Millisecond
 func newPost(t *testing.T, f form, r *rand.Rand) *post {
 	p := &post{client: &http.Client{Timeout: answersWithin}, random: r}
 	for range f.workers {
-		p.workers = append(p.workers, fmt.Sprintf("127.0.0.1:%d", redistest.FreePort(t)))
+		p.workers = append(p.workers, testkit.FreeAddr(t))
 	}
 	p.server = httptest.NewServer(p)
 	t.Cleanup(p.server.Close)

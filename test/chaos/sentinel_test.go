@@ -11,7 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/internal/testkit"
 )
 
 // sentinels are a master with a replica, and three who watch them.
@@ -26,10 +26,10 @@ const masterName = "collector"
 
 func newSentinels(t *testing.T) store {
 	t.Helper()
-	first := redistest.FreePort(t)
+	first := testkit.FreePort(t)
 	s := &sentinels{data: []*node{
 		newNode(t, first),
-		newNode(t, redistest.FreePort(t), "--replicaof", fmt.Sprintf("127.0.0.1 %d", first)),
+		newNode(t, testkit.FreePort(t), "--replicaof", fmt.Sprintf("127.0.0.1 %d", first)),
 	}}
 	for range 3 {
 		dir := t.TempDir()
@@ -39,7 +39,7 @@ func newSentinels(t *testing.T) store {
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s.watch = append(s.watch, newServer(t, nil, redistest.FreePort(t), dir, file, "--sentinel"))
+		s.watch = append(s.watch, newServer(t, nil, testkit.FreePort(t), dir, file, "--sentinel"))
 	}
 	s.url = urlOfAll("redis-sentinel", s.watch, "/0?master="+masterName)
 	s.rdb = openStore(t, s.url)

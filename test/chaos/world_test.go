@@ -19,6 +19,7 @@ import (
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/hooktest"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
@@ -75,7 +76,7 @@ type standalone struct {
 }
 
 func newStandalone(t *testing.T) standalone {
-	port := redistest.FreePort(t)
+	port := testkit.FreePort(t)
 	if why := redistest.NoWallClock(); why != "" {
 		t.Logf("Redis's clock stays right: %s", why)
 		return standalone{node: newNode(t, port)}

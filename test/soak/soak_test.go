@@ -24,6 +24,7 @@ import (
 	"payscore-collector/internal/audit"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
@@ -94,7 +95,7 @@ func newWorld(t *testing.T, rdb *redistest.Server, pg *pgtest.Server) *world {
 	}
 	platform := httptest.NewServer(sim.Handler())
 	w := &world{
-		sim: sim, rdb: rdb, pg: pg, dir: t.TempDir(), procs: map[string]*exec.Cmd{},
+		sim: sim, rdb: rdb, pg: pg, dir: testkit.Build(t, nil, "cmd/worker", "cmd/outcomes"), procs: map[string]*exec.Cmd{},
 		ledger: ledger.New(rdb.Client, sim.Merchant().MchID), producer: tasks.NewProducer(rdb.Client),
 	}
 	t.Cleanup(func() {
@@ -105,10 +106,6 @@ func newWorld(t *testing.T, rdb *redistest.Server, pg *pgtest.Server) *world {
 			t.Logf("the last of the logs:\n%s", w.tail())
 		}
 	})
-	build := exec.Command("go", "build", "-o", w.dir, "payscore-collector/cmd/worker", "payscore-collector/cmd/outcomes")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	if err := sim.WriteMerchantDir(filepath.Join(w.dir, "merchant"), platform.URL); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +118,7 @@ func newWorld(t *testing.T, rdb *redistest.Server, pg *pgtest.Server) *world {
 		"COLLECT_RATE=350", "CALL_TIMEOUT=2s", "MIN_GAP=1100ms", "COLLECT_SCHEDULE=1500ms", "CONFIRM_SCHEDULE=2s,3s,5s",
 		"SWEEP_EVERY=1s", "GIVE_UP_AFTER=10m", "LOG_LEVEL=warn")
 	for range workers {
-		w.public = append(w.public, fmt.Sprintf("127.0.0.1:%d", redistest.FreePort(t)))
+		w.public = append(w.public, testkit.FreeAddr(t))
 	}
 	// The system that notify_url points at passes what it gets on to one worker
 	// after the other, as it came.

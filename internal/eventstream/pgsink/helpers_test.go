@@ -1,14 +1,12 @@
 package pgsink_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 	"payscore-collector/internal/eventstream/pgsink"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
 	"payscore-collector/tasks"
 )
@@ -30,25 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(pgtest.Main(m))
 }
 
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // open returns a sink into a database.
-func open(t *testing.T, url string, log *logBuffer) *pgsink.Sink {
+func open(t *testing.T, url string, log *testkit.LogBuffer) *pgsink.Sink {
 	t.Helper()
 	db, err := pgsink.Parse(url)
 	if err != nil {
@@ -63,7 +45,7 @@ func open(t *testing.T, url string, log *logBuffer) *pgsink.Sink {
 }
 
 // prepared is open with the tables made.
-func prepared(t *testing.T, url string, log *logBuffer) *pgsink.Sink {
+func prepared(t *testing.T, url string, log *testkit.LogBuffer) *pgsink.Sink {
 	t.Helper()
 	s := open(t, url, log)
 	if _, err := s.Prepare(t.Context()); err != nil {
@@ -164,15 +146,5 @@ func wantTables(t *testing.T, url string, events []ledger.Event) {
 	})
 	if diff := gocmp.Diff(orders, rows[order](t, conn, allOrders)); diff != "" {
 		t.Errorf("the table orders is another (-want +got):\n%s", diff)
-	}
-}
-
-func until(t *testing.T, log *logBuffer, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s\n%s", what, log)
-		}
-		<-time.After(10 * time.Millisecond)
 	}
 }

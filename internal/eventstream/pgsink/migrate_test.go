@@ -14,6 +14,7 @@ import (
 
 	"payscore-collector/internal/eventstream/pgsink"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
 )
 
@@ -36,7 +37,7 @@ func columns(t *testing.T, conn *pgx.Conn, table string) []column {
 
 func TestPrepare(t *testing.T) {
 	server := pgtest.Start(t)
-	var log logBuffer
+	var log testkit.LogBuffer
 	refusedWith := func(t *testing.T, url string, words ...string) {
 		t.Helper()
 		_, err := open(t, url, &log).Prepare(t.Context())

@@ -15,6 +15,7 @@ import (
 
 	"payscore-collector/internal/eventstream/pgsink"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
 	"payscore-collector/tasks"
 )
@@ -70,7 +71,7 @@ func TestSinkPayments(t *testing.T) {
 	server := pgtest.Start(t)
 	const ms = 1763967600000
 	url := server.URL
-	var log logBuffer
+	var log testkit.LogBuffer
 	s := prepared(t, url, &log)
 	at := func(no string, i int64, state tasks.State) ledger.Event {
 		return event(no, ms+i, int64(len(no))<<8+int64(no[0]), i+1, state)
@@ -142,7 +143,7 @@ func TestSinkPayments(t *testing.T) {
 // that list no payments: every payment is there once.
 func TestSinkPayments_SeveralInstances(t *testing.T) {
 	server := pgtest.Start(t)
-	var log logBuffer
+	var log testkit.LogBuffer
 	var events []ledger.Event
 	var want []string
 	for i := range 25 {
@@ -188,7 +189,7 @@ func TestSinkPayments_SeveralInstances(t *testing.T) {
 // by the migration.
 func TestPrepare_FromVersion1(t *testing.T) {
 	server := pgtest.Start(t)
-	var log logBuffer
+	var log testkit.LogBuffer
 	first, err := os.ReadFile("migrations/0001.sql")
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +222,7 @@ func TestPrepare_FromVersion1(t *testing.T) {
 // clock is behind. It wins all the same, and paid wins over all.
 func TestSinkWrite_ClockBehind(t *testing.T) {
 	server := pgtest.Start(t)
-	var log logBuffer
+	var log testkit.LogBuffer
 	s := prepared(t, server.URL, &log)
 	const ms = 1763967600000
 	seen, later := event("A", ms, 0, 5, tasks.Awaiting), event("A", ms-60_000, 0, 6, tasks.Exhausted)
@@ -256,7 +257,7 @@ func TestSinkWrite_MissingColumn(t *testing.T) {
 		"payments":   "drop table payments",
 	} {
 		url := server.Database(t, "without_"+name)
-		var log logBuffer
+		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
 		server.Exec(t, url, sql)
 		err := s.Write(t.Context(), []ledger.Event{with(event("A", 1, 0, 1, tasks.Paid), newton(1, "101", 400))})

@@ -16,6 +16,7 @@ import (
 	"payscore-collector/internal/eventstream"
 	"payscore-collector/internal/eventstream/pgsink"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
@@ -29,7 +30,7 @@ type world struct {
 	redis *redistest.Server
 	pg    *pgtest.Server
 	url   string
-	log   logBuffer
+	log   testkit.LogBuffer
 }
 
 func newWorld(t *testing.T, redis *redistest.Server) *world {
@@ -43,7 +44,7 @@ func (w *world) tell(mchid, no string, events int) {
 	w.Helper()
 	p := tasks.NewProducer(w.redis.Client)
 	for i := range events {
-		until(w.T, &w.log, "Redis", func() bool {
+		testkit.Eventually(w.T, "Redis", func() bool {
 			if i%2 == 0 {
 				return p.Open(w.Context(), tasks.Order{
 					Payload: tasks.Payload{MchID: mchid, OutOrderNo: no, AppID: "wx1", ServiceID: "s1"}, Reopen: i > 0,
@@ -51,7 +52,8 @@ func (w *world) tell(mchid, no string, events int) {
 			}
 			_, err := p.Withdraw(w.Context(), tasks.Withdrawal{MchID: mchid, OutOrderNo: no, Reason: "paid in cash"})
 			return err == nil
-		})
+		}, &w.log)
+
 	}
 }
 
@@ -159,11 +161,11 @@ func TestSinkExactlyOnceInEffect(t *testing.T) {
 		for range 3 { // each dies with one batch committed
 			var dead noAck
 			in := w.start(eventstream.Options{}, &dead)
-			until(t, &w.log, "a commit", func() bool { return dead.tried.Load() > 0 })
+			testkit.Eventually(t, "a commit", func() bool { return dead.tried.Load() > 0 }, &w.log)
 			in.cancel()
 		}
 		last := w.start(eventstream.Options{})
-		until(t, &w.log, "the rest", w.drained)
+		testkit.Eventually(t, "the rest", w.drained, &w.log)
 		last.stop(t)
 		truth := w.truth()
 		wantTables(t, w.url, truth)
@@ -220,20 +222,20 @@ func TestSinkLivesThroughRestarts(t *testing.T) {
 		}
 		return n
 	}
-	until(t, &w.log, "some events", func() bool { return stored() > 40 })
+	testkit.Eventually(t, "some events", func() bool { return stored() > 40 }, &w.log)
 	w.pg.Kill()
 	before := told.Load()
-	until(t, &w.log, "more orders", func() bool { return told.Load() > before+10 || told.Load() == 2*orders })
+	testkit.Eventually(t, "more orders", func() bool { return told.Load() > before+10 || told.Load() == 2*orders }, &w.log)
 	w.pg.Run(t)
 	now := stored()
-	until(t, &w.log, "more events", func() bool { return stored() > now || w.drained() })
+	testkit.Eventually(t, "more events", func() bool { return stored() > now || w.drained() }, &w.log)
 	w.redis.Kill()
-	until(t, &w.log, "somebody to notice", func() bool { return strings.Contains(w.log.String(), "Redis does not answer as it should") })
+	testkit.Eventually(t, "somebody to notice", func() bool { return strings.Contains(w.log.String(), "Redis does not answer as it should") }, &w.log)
 	w.redis.Run(t)
 	all[0].stop(t)
 	all = append(all, w.start(eventstream.Options{}))
 	wg.Wait()
-	until(t, &w.log, "the rest", w.drained)
+	testkit.Eventually(t, "the rest", w.drained, &w.log)
 	for _, in := range all[1:] {
 		in.stop(t)
 	}

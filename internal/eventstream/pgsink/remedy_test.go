@@ -12,6 +12,7 @@ import (
 
 	"payscore-collector/internal/eventstream/pgsink"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
 	"payscore-collector/tasks"
 )
@@ -113,7 +114,7 @@ func TestErrorsNameTheirRemedy(t *testing.T) {
 		{"no TLS", withoutTLS, "", "", "?sslmode=require", "speaks no TLS", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := open(t, saying(t, tt.at, tt.code, tt.message)+tt.params, &logBuffer{})
+			s := open(t, saying(t, tt.at, tt.code, tt.message)+tt.params, &testkit.LogBuffer{})
 			s.Once = true
 			_, err := s.Prepare(t.Context())
 			if err == nil {
@@ -142,19 +143,19 @@ func TestErrorsNameTheirRemedy(t *testing.T) {
 func TestNoStatementIsPrepared(t *testing.T) {
 	pg := pgtest.Start(t)
 	url := pg.Database(t, "pooled")
-	prepared(t, url, &logBuffer{})
+	prepared(t, url, &testkit.LogBuffer{})
 	pg.Exec(t, url, `create function none_prepared() returns trigger language plpgsql as $$
 		begin if exists (select from pg_prepared_statements) then raise exception 'a statement is prepared'; end if; return null; end $$;
 		create trigger none_prepared after insert on events for each statement execute function none_prepared()`)
 	events := []ledger.Event{event("A", 1000, 0, 1, tasks.Queued)}
-	s := open(t, url, &logBuffer{})
+	s := open(t, url, &testkit.LogBuffer{})
 	s.Once = true
 	for range 2 {
 		if err := s.Write(t.Context(), events); err != nil {
 			t.Fatal(err)
 		}
 	}
-	named := open(t, url+"&default_query_exec_mode=cache_statement", &logBuffer{})
+	named := open(t, url+"&default_query_exec_mode=cache_statement", &testkit.LogBuffer{})
 	named.Once = true
 	if err := named.Write(t.Context(), events); err == nil {
 		t.Error("the parameter in the URL has no effect")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
 	"payscore-collector/tasks"
 )
@@ -44,7 +45,7 @@ func TestSinkWrite(t *testing.T) {
 
 	t.Run("writes all that an event says", func(t *testing.T) {
 		url := server.Database(t, "whole")
-		var log logBuffer
+		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
 		paid := int64(9223372036854775807)
 		e := event("A|1*_-", 1763967600123, 7, 3, tasks.Withdrawn)
@@ -59,7 +60,7 @@ func TestSinkWrite(t *testing.T) {
 	})
 	t.Run("once, however often and in whatever batches they come", func(t *testing.T) {
 		url := server.Database(t, "again")
-		var log logBuffer
+		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
 		events := story(20, 4)
 		write(t, s, events[:50])
@@ -73,7 +74,7 @@ func TestSinkWrite(t *testing.T) {
 	})
 	t.Run("in any order: the newest event of an order is the order", func(t *testing.T) {
 		url := server.Database(t, "shuffled")
-		var log logBuffer
+		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
 		events := story(30, 5)
 		shuffled := append([]ledger.Event(nil), events...)
@@ -85,7 +86,7 @@ func TestSinkWrite(t *testing.T) {
 	})
 	t.Run("a reopened order is open again, and one that was removed and handed over again begins anew", func(t *testing.T) {
 		url := server.Database(t, "reopened")
-		var log logBuffer
+		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
 		ended := event("A", 1763967600000, 0, 7, tasks.Exhausted)
 		reopened := event("A", 1763967600000, 10, 8, tasks.Queued)
@@ -100,7 +101,7 @@ func TestSinkWrite(t *testing.T) {
 	})
 	t.Run("by several at once, the same events in other orders", func(t *testing.T) {
 		url := server.Database(t, "several")
-		var log logBuffer
+		var log testkit.LogBuffer
 		events := story(40, 5)
 		var wg sync.WaitGroup
 		for range 4 {
@@ -120,7 +121,7 @@ func TestSinkWrite(t *testing.T) {
 	})
 	t.Run("what the tables refuse is left out, reported, and holds nothing up", func(t *testing.T) {
 		url := server.Database(t, "bad")
-		var log logBuffer
+		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
 		server.Exec(t, url, "alter table orders add check (out_order_no <> 'ORDER-3')")
 		events := story(25, 2)
@@ -140,13 +141,13 @@ func TestSinkWrite(t *testing.T) {
 	})
 	t.Run("tables that refuse every event are waited for", func(t *testing.T) {
 		url := server.Database(t, "changed")
-		var log logBuffer
+		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
 		server.Exec(t, url, "alter table events add column clerk text not null")
 		done := make(chan error, 1)
 		events := story(3, 1)
 		go func() { done <- s.Write(t.Context(), events) }()
-		until(t, &log, "somebody to say so", func() bool { return strings.Contains(log.String(), "PostgreSQL does not answer as it should") })
+		testkit.Eventually(t, "somebody to say so", func() bool { return strings.Contains(log.String(), "PostgreSQL does not answer as it should") }, &log)
 		server.Exec(t, url, "alter table events alter column clerk drop not null")
 		if err := <-done; err != nil {
 			t.Fatal(err)
@@ -159,7 +160,7 @@ func TestSinkWrite(t *testing.T) {
 	})
 	t.Run("a transaction that PostgreSQL gives up for another's sake is tried again", func(t *testing.T) {
 		url := server.Database(t, "conflict")
-		var log logBuffer
+		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
 		server.Exec(t, url, `create sequence tries;
 			create function fail() returns trigger language plpgsql as $$
@@ -180,7 +181,7 @@ func TestSinkWrite(t *testing.T) {
 	t.Run("through a pooler of connections, which allows no prepared statements", func(t *testing.T) {
 		for i, mode := range []string{"exec", "simple_protocol"} {
 			url := server.Database(t, fmt.Sprintf("pooled%d", i))
-			var log logBuffer
+			var log testkit.LogBuffer
 			s := prepared(t, url+"&default_query_exec_mode="+mode, &log)
 			events := story(3, 2)
 			events[0].Reason = `\ ' "`
@@ -190,7 +191,7 @@ func TestSinkWrite(t *testing.T) {
 	})
 	t.Run("finishes what it has begun when it is told to stop", func(t *testing.T) {
 		url := server.Database(t, "stop")
-		var log logBuffer
+		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -204,14 +205,14 @@ func TestSinkWrite(t *testing.T) {
 
 func TestSinkWithoutPostgreSQL(t *testing.T) {
 	server := pgtest.Start(t)
-	var log logBuffer
+	var log testkit.LogBuffer
 	s := open(t, server.URL, &log)
 	server.Kill()
 
 	t.Run("waits at the start", func(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { _, err := s.Prepare(t.Context()); done <- err }()
-		until(t, &log, "somebody to say so", func() bool { return strings.Contains(log.String(), "PostgreSQL does not answer as it should") })
+		testkit.Eventually(t, "somebody to say so", func() bool { return strings.Contains(log.String(), "PostgreSQL does not answer as it should") }, &log)
 		server.Run(t)
 		if err := <-done; err != nil {
 			t.Fatal(err)

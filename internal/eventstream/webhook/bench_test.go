@@ -1,13 +1,9 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/hooktest"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
@@ -33,9 +30,9 @@ type bench struct {
 	rdb      *redis.Client
 	producer *tasks.Producer
 	receiver *hooktest.Receiver
-	faults   *faults
+	faults   *redistest.Faults
 	keys     tasks.Keys
-	logs     *logBuffer
+	logs     *testkit.LogBuffer
 }
 
 var lastMchID atomic.Int64
@@ -45,7 +42,7 @@ var lastMchID atomic.Int64
 func newBench(t *testing.T, srv *redistest.Server, change ...func(*Settings)) *bench {
 	t.Helper()
 	mchid := fmt.Sprintf("18%08d", lastMchID.Add(1))
-	b := &bench{t: t, url: srv.URL, receiver: hooktest.New(t), faults: &faults{}, logs: &logBuffer{}, keys: tasks.KeysOf(mchid)}
+	b := &bench{t: t, url: srv.URL, receiver: hooktest.New(t), faults: &redistest.Faults{Name: ledger.ScriptName}, logs: &testkit.LogBuffer{}, keys: tasks.KeysOf(mchid)}
 	b.rdb = b.connect()
 	b.loadScripts()
 	b.rdb.AddHook(b.faults)
@@ -251,101 +248,6 @@ func (b *bench) clean() {
 	if n := b.rdb.HLen(b.t.Context(), k.Hooks()).Val(); n > 2 {
 		b.t.Errorf("%v are left", b.rdb.HGetAll(b.t.Context(), k.Hooks()).Val())
 	}
-}
-
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-// lines are the log's lines that have this message.
-func (l *logBuffer) lines(message string) []map[string]any {
-	var lines []map[string]any
-	for line := range strings.Lines(l.String()) {
-		var fields map[string]any
-		if json.Unmarshal([]byte(line), &fields) == nil && strings.HasPrefix(fmt.Sprint(fields["message"]), message) {
-			lines = append(lines, fields)
-		}
-	}
-	return lines
-}
-
-// faults is a go-redis hook that lets calls of the ledger's scripts for webhooks
-// fail, by the name of the script.
-type faults struct {
-	mu    sync.Mutex
-	rules map[string]*fault
-}
-
-type fault struct {
-	times int
-	lost  bool // it took effect and the answer was lost
-}
-
-// lose lets the answers of a script's next calls get lost; fail lets the calls
-// themselves fail.
-func (f *faults) lose(script string, times int) { f.set(script, &fault{times, true}) }
-func (f *faults) fail(script string, times int) { f.set(script, &fault{times, false}) }
-
-func (f *faults) set(script string, rule *fault) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.rules == nil {
-		f.rules = map[string]*fault{}
-	}
-	f.rules[script] = rule
-}
-
-func (f *faults) take(script string) (hit, lost bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	rule := f.rules[script]
-	if rule == nil || rule.times == 0 {
-		return false, false
-	}
-	rule.times--
-	return true, rule.lost
-}
-
-var errInjected = errors.New("injected: the connection was reset")
-
-func (f *faults) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
-
-func (f *faults) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if cmd.Name() != "evalsha" {
-			return next(ctx, cmd)
-		}
-		hit, lost := f.take(ledger.ScriptName(cmd.Args()[1].(string)))
-		if !hit {
-			return next(ctx, cmd)
-		}
-		if lost {
-			if err := next(ctx, cmd); err != nil {
-				return fmt.Errorf("the script was to take effect: %w", err)
-			}
-		}
-		cmd.SetErr(errInjected)
-		return errInjected
-	}
-}
-
-func (f *faults) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error { return next(ctx, cmds) }
 }
 
 // loadScripts makes Redis know the scripts, so that each call of one is one

@@ -43,7 +43,7 @@ func TestProcess(t *testing.T) {
 			t.Error(diff)
 		}
 		b.clean()
-		line := b.logs.lines("webhook delivered")[0]
+		line := b.logs.Messages("webhook delivered")[0]
 		for field, want := range map[string]any{
 			"mchid": b.ledger.MchID(), "out_order_no": "A", "event_id": taken[0].ID, "event_type": "order.withdrawn",
 			"http_status": 204.0, "attempt": 1.0, "level": "info",
@@ -144,7 +144,7 @@ func TestProcess(t *testing.T) {
 		if b.counted(failed) != float64(len(statuses)) || b.counted(delivered) != 2 {
 			t.Errorf("counted: %v failed, %v delivered", b.counted(failed), b.counted(delivered))
 		}
-		attempts := b.logs.lines("webhook not delivered")
+		attempts := b.logs.Messages("webhook not delivered")
 		for i, line := range attempts {
 			if line["attempt"] != float64(i+1) || line["level"] != "warn" {
 				t.Errorf("line %d: %v", i, line)
@@ -161,11 +161,11 @@ func TestProcess(t *testing.T) {
 		b := newBench(t, srv, func(s *Settings) { s.Timeout = 2 * time.Second })
 		b.end("A")
 		b.pay("A")
-		b.faults.fail("hooksettle", 1000) // for as long as it lives
+		b.faults.Fail("hooksettle", 1000) // for as long as it lives
 		if err := b.Process(t.Context(), b.task("A", b.relay()[0].Round)); err == nil || !strings.Contains(err.Error(), "settle") {
 			t.Fatalf("%v", err)
 		}
-		b.faults.fail("hooksettle", 0)
+		b.faults.Mend()
 		// Nobody has it before the lease is over; then it comes by itself.
 		b.until(20*time.Second, "the order to be delivered", func() bool {
 			for _, o := range b.relay() {
@@ -188,8 +188,8 @@ func TestProcess(t *testing.T) {
 		b := newBench(t, srv)
 		b.end("A")
 		b.pay("A")
-		b.faults.lose("hookclaim", 2)
-		b.faults.lose("hooksettle", 3)
+		b.faults.Lose("hookclaim", 2)
+		b.faults.Lose("hooksettle", 3)
 		b.deliver("A")
 		got := b.receiver.Got()
 		if diff := cmp.Diff(b.ends(), got); diff != "" {
@@ -201,8 +201,8 @@ func TestProcess(t *testing.T) {
 	t.Run("an answer that was lost after the handing out costs the grace", func(t *testing.T) {
 		b := newBench(t, srv, func(s *Settings) { s.Grace = 100 * time.Millisecond })
 		b.end("A")
-		b.faults.lose("hooktake", 1)
-		if _, err := b.Relay(t.Context()); !errors.Is(err, errInjected) {
+		b.faults.Lose("hooktake", 1)
+		if _, err := b.Relay(t.Context()); !errors.Is(err, redistest.ErrInjected) {
 			t.Fatalf("%v", err)
 		}
 		b.deliver("A")
@@ -229,7 +229,7 @@ func TestProcess(t *testing.T) {
 		if diff := cmp.Diff([]string{"order.paid"}, types(taken)); diff != "" {
 			t.Error(diff)
 		}
-		lines := b.logs.lines("an end of an order was given up")
+		lines := b.logs.Messages("an end of an order was given up")
 		if len(lines) != 1 || lines[0]["level"] != "error" || lines[0]["out_order_no"] != "A" || lines[0]["event_type"] != "order.withdrawn" || lines[0]["state"] != "withdrawn" {
 			t.Errorf("the log says: %v", lines)
 		}
@@ -255,7 +255,7 @@ func TestProcess(t *testing.T) {
 		}
 		b.end("A")
 		b.deliver("A")
-		if taken := b.receiver.Taken(); len(taken) != 1 || b.counted(givenUp) != 1 || len(b.logs.lines("an end of an order was given up")) != 1 {
+		if taken := b.receiver.Taken(); len(taken) != 1 || b.counted(givenUp) != 1 || len(b.logs.Messages("an end of an order was given up")) != 1 {
 			t.Errorf("taken: %v; log: %s", taken, b.logs)
 		}
 	})
@@ -321,7 +321,7 @@ func TestProcess(t *testing.T) {
 				t.Errorf("%s: %v", bad.Payload(), err)
 			}
 		}
-		if n := len(b.logs.lines("a task of the webhooks' queue that cannot be worked on")); n != 4 {
+		if n := len(b.logs.Messages("a task of the webhooks' queue that cannot be worked on")); n != 4 {
 			t.Errorf("%d lines", n)
 		}
 	})

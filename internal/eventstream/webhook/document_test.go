@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/hooktest"
-	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 
@@ -34,7 +34,7 @@ func TestDocumentedReceiverBooksEachPaymentOnce(t *testing.T) {
 	if code == nil {
 		t.Fatal("docs/events.md has no receiver")
 	}
-	port := redistest.FreePort(t)
+	port := testkit.FreePort(t)
 	program := filepath.Join(t.TempDir(), "receiver.py")
 	if err := os.WriteFile(program, []byte(strings.Replace(string(code[1]), "8000", fmt.Sprint(port), 1)), 0o600); err != nil {
 		t.Fatal(err)

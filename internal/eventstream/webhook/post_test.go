@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/hooktest"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
@@ -159,7 +160,7 @@ func TestPost(t *testing.T) {
 		defer plain.Close()
 		for url, want := range map[string]string{
 			strings.Replace(raw(t, "xyzzy", false), "http:", "https:", 1) + "/?token=xyzzy": "TLS could not be agreed on",
-			"http://127.0.0.1:" + port(redistest.FreePort(t)) + "/xyzzy":                    "the connection was refused",
+			"http://127.0.0.1:" + port(testkit.FreePort(t)) + "/xyzzy":                      "the connection was refused",
 			"http://nowhere.invalid/xyzzy":                                                  "the host's name could not be resolved",
 			untrusted.URL + "/xyzzy":                                                        "its TLS certificate is signed by an authority that this machine does not know; name a file with the authority's certificate in SSL_CERT_FILE",
 			strings.Replace(plain.URL, "http:", "https:", 1) + "/?token=xyzzy":              "it speaks http, and BILLING_WEBHOOK_URL says https",
@@ -239,7 +240,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 			b.URL = strings.Replace(b.receiver.Server.URL, "http://", "http://user:hunter2@", 1) + "/path-xyzzy?token=xyzzy"
 			b.end("A")
 			b.deliver("A")
-			if len(b.logs.lines("webhook delivered"))+len(b.logs.lines("webhook not delivered")) != 1 || (b.counted(failed) == 0) != (answer == nil) {
+			if len(b.logs.Messages("webhook delivered"))+len(b.logs.Messages("webhook not delivered")) != 1 || (b.counted(failed) == 0) != (answer == nil) {
 				t.Fatalf("the log: %s", b.logs)
 			}
 			for _, secret := range []string{"hunter2", "xyzzy", hooktest.Secret, strings.TrimPrefix(hooktest.Secret, "whsec_"), "v1,"} {

@@ -205,7 +205,7 @@ func TestWorkers(t *testing.T) {
 		defer back.Close()
 		b.allDelivered(len(nos))
 		b.complete(false)
-		if line := b.logs.lines("webhook not delivered")[0]; line["reason"] != "the connection was refused" || line["http_status"] != 0.0 || line["due"] == nil {
+		if line := b.logs.Messages("webhook not delivered")[0]; line["reason"] != "the connection was refused" || line["http_status"] != 0.0 || line["due"] == nil {
 			t.Errorf("%v", line)
 		}
 	})
@@ -276,7 +276,7 @@ func TestRelay(t *testing.T) {
 		if err := b.rdb.Do(t.Context(), "XADD", b.keys.Outcomes(), "*", "type", "order.paid").Err(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Relay(t.Context()); err != nil || len(b.logs.lines("the stream of outcomes has entries")) != 1 {
+		if _, err := b.Relay(t.Context()); err != nil || len(b.logs.Messages("the stream of outcomes has entries")) != 1 {
 			t.Errorf("%v %s", err, b.logs)
 		}
 	})
@@ -296,7 +296,7 @@ func TestRelay(t *testing.T) {
 		if !b.rdb.SIsMember(t.Context(), "asynq:queues", queue).Val() {
 			t.Error("the queue is not registered")
 		}
-		if len(b.logs.lines("the queue of webhooks is paused")) != 1 {
+		if len(b.logs.Messages("the queue of webhooks is paused")) != 1 {
 			t.Errorf("the log: %s", b.logs)
 		}
 		_, command, _ := strings.Cut(b.logs.String(), "redis-cli DEL '")
@@ -308,11 +308,11 @@ func TestRelay(t *testing.T) {
 
 	t.Run("Redis in trouble is said, not too often, and gone on from", func(t *testing.T) {
 		b := newBench(t, srv)
-		b.faults.fail("hooks", 2)
+		b.faults.Fail("hooks", 2)
 		b.work()
 		b.end("A")
 		b.allDelivered(1)
-		if n := len(b.logs.lines("webhooks could not be moved on")); n != 2 {
+		if n := len(b.logs.Messages("webhooks could not be moved on")); n != 2 {
 			t.Errorf("%d lines", n)
 		}
 	})

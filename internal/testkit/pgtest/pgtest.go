@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"payscore-collector/internal/testkit"
 )
 
 // Server is one PostgreSQL server, empty at first, that ends with its test.
@@ -95,7 +96,7 @@ func Start(t testing.TB) *Server {
 	if err := run("cp", "-Rp", filepath.Join(template.base, "template")+"/.", dir); err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{dir: dir, port: freePort(t)}
+	s := &Server{dir: dir, port: strconv.Itoa(testkit.FreePort(t))}
 	t.Cleanup(s.Kill)
 	s.URL = "postgres://postgres@127.0.0.1:" + s.port + "/postgres?sslmode=disable"
 	s.Run(t)
@@ -208,13 +209,4 @@ func Connect(t testing.TB, databaseURL string) *pgx.Conn {
 	}
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return conn
-}
-
-func freePort(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }

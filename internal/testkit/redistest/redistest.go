@@ -4,7 +4,6 @@ package redistest
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -16,6 +15,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
+
+	"payscore-collector/internal/testkit"
 )
 
 // Server is one Redis, empty at first, that ends with its test.
@@ -51,7 +52,7 @@ func Start(t testing.TB, args ...string) *Server {
 func StartReal(t testing.TB, args ...string) *Server {
 	t.Helper()
 	NeedReal(t)
-	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", FreePort(t)), Real: true, dir: t.TempDir()}
+	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", testkit.FreePort(t)), Real: true, dir: t.TempDir()}
 	s.connect(t)
 	s.Run(t, args...)
 	return s
@@ -62,7 +63,7 @@ func StartReal(t testing.TB, args ...string) *Server {
 func StartWithClock(t testing.TB, clock *WallClock, args ...string) *Server {
 	t.Helper()
 	NeedReal(t)
-	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", FreePort(t)), Real: true, dir: t.TempDir(), clock: clock}
+	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", testkit.FreePort(t)), Real: true, dir: t.TempDir(), clock: clock}
 	s.connect(t)
 	s.Run(t, args...)
 	return s
@@ -132,7 +133,7 @@ func (s *Server) start(t testing.TB, args ...string) {
 func StartSentinel(t testing.TB, conf string) *Server {
 	t.Helper()
 	NeedReal(t)
-	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d", FreePort(t)), Real: true, dir: t.TempDir()}
+	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d", testkit.FreePort(t)), Real: true, dir: t.TempDir()}
 	s.connect(t)
 	_, port, _ := net.SplitHostPort(s.Client.Options().Addr)
 	s.start(t, conf, "--sentinel", "--port", port, "--bind", "127.0.0.1")
@@ -153,23 +154,4 @@ func (s *Server) Kill() {
 func NoLeaks() []goleak.Option {
 	const server = "github.com/alicebob/miniredis/v2/server."
 	return []goleak.Option{goleak.IgnoreAnyFunction(server + "(*Server).servePeer"), goleak.IgnoreAnyFunction(server + "readArray")}
-}
-
-// FreePort returns a port of the loopback interface that no process listens on. It
-// lies below the range from which the system gives ports to connections and to
-// listeners on port 0, so that none of those takes it before the test does.
-func FreePort(t testing.TB) int {
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15_000+rand.IntN(17_000)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().(*net.TCPAddr).Port
-		}
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -3,7 +3,6 @@
 package workertest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http/httptest"
@@ -20,6 +19,7 @@ import (
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/internal/worker"
 	"payscore-collector/tasks"
@@ -34,7 +34,7 @@ type Rig struct {
 	Producer *tasks.Producer
 	Ledger   *ledger.Ledger
 	Cfg      config.Worker
-	Logs     *LogBuffer
+	Logs     *testkit.LogBuffer
 	lateness lateness
 
 	// FaultsExpected: the test itself makes the platform refuse signatures.
@@ -42,24 +42,6 @@ type Rig struct {
 	// WorkersDie: a worker may die with the news of an end that it has not
 	// written down; the order is then asked for once more.
 	WorkersDie bool
-}
-
-// LogBuffer takes the log lines of all workers of a test.
-type LogBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *LogBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *LogBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // New starts a platform and a Redis. Everything a day takes is compressed
@@ -77,7 +59,7 @@ func NewOn(t *testing.T, rds *redistest.Server, adjust ...func(*config.Worker)) 
 		t.Fatal(err)
 	}
 	t.Cleanup(sim.Close)
-	r := &Rig{t: t, Redis: rds, Sim: sim, Logs: &LogBuffer{}}
+	r := &Rig{t: t, Redis: rds, Sim: sim, Logs: &testkit.LogBuffer{}}
 	r.Platform = httptest.NewServer(sim.Handler())
 	t.Cleanup(r.Platform.Close)
 	r.lateness.watch(t, r.Redis.Client)

@@ -1,0 +1,32 @@
+package testkit
+
+import (
+	"os"
+	"testing"
+)
+
+// LongVariable is the environment variable that .ci/run sets to 1: tests then run in
+// their long form. Without it `go test ./...` takes two minutes on a small machine,
+// and every promise is still put to the test.
+const LongVariable = "PAYSCORE_TEST_LONG"
+
+// Long reports whether tests run in their long form.
+func Long() bool { return os.Getenv(LongVariable) == "1" }
+
+// Form returns how much a test does: short as a rule, long where Long is true. Both
+// forms show the same thing; the long one repeats it oftener.
+func Form[T any](short, long T) T {
+	if Long() {
+		return long
+	}
+	return short
+}
+
+// NeedLong skips a test that has no short form. The same promise must have another
+// test, which runs always.
+func NeedLong(t testing.TB) {
+	t.Helper()
+	if !Long() {
+		t.Skipf("this test takes long: set %s=1, as .ci/run does", LongVariable)
+	}
+}
