@@ -1,6 +1,6 @@
-// Package audit compares what was recorded of an order with what the platform
-// knows. The demo, the soak test and the attack share it, so that they cannot
-// differ in what they call equal.
+// Package audit compares what the ledger recorded of an order with what the
+// simulated platform knows. The demo, the worker's tests, the soak test and the
+// attack share it, so that they agree on what is right.
 package audit
 
 import (
@@ -28,18 +28,28 @@ func Platform(details []simulator.PaymentDetail) []ledger.Payment {
 	return payments
 }
 
-// Kind says how recorded payments differ from the platform's.
+// Kind says in what way the ledger or the calls differ from the platform's truth.
+// A caller may accept a kind where its test permits it.
 type Kind string
 
 // The kinds of differences.
 const (
-	Missing  Kind = "missing"  // the platform has it, and it is not recorded
-	Invented Kind = "invented" // recorded, and the platform does not have it
-	Twice    Kind = "twice"    // recorded more than once
-	Differs  Kind = "differs"  // recorded with another amount, type or time
+	Missing  Kind = "missing"  // the platform has a payment that is not recorded
+	Invented Kind = "invented" // a payment is recorded that the platform does not have
+	Twice    Kind = "twice"    // a payment is recorded more than once
+	Differs  Kind = "differs"  // a payment is recorded with another amount, type, time or number
+
+	Unfinished  Kind = "unfinished"   // the order is open
+	WrongState  Kind = "wrong_state"  // the final state is not Expected
+	WrongAmount Kind = "wrong_amount" // the sum or the total is wrong
+	WrongCount  Kind = "wrong_count"  // a counter is not the sum of the orders
+	Uncounted   Kind = "uncounted"    // the platform saw calls that are not recorded
+	AtOnce      Kind = "at_once"      // two calls were in flight
+	AfterEnd    Kind = "after_end"    // a call came after the final state was shown
+	TooSoon     Kind = "too_soon"     // two collects were closer together than MIN_GAP
 )
 
-// Difference is one payment that is not recorded as the platform has it.
+// Difference is one thing that is not as the platform has it.
 type Difference struct {
 	Kind Kind
 	Text string // what is wrong, without the order's number

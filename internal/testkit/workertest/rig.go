@@ -15,6 +15,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/audit"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
@@ -205,20 +206,12 @@ func (r *Rig) Audit() {
 			r.t.Errorf("%s: %v", o.OutOrderNo, err)
 			continue
 		}
-		if want := expected(o); rec.State != want {
-			r.t.Errorf("%s (%s): ledger says %s %s, platform says %s %s %s", o.OutOrderNo, o.Fate, rec.State, rec.Reason, o.State, o.StateDescription, o.CollectionState)
-		}
-		if rec.State == tasks.Paid && (rec.PaidAmount == nil || *rec.PaidAmount != o.MoneyMoved) {
-			r.t.Errorf("%s: ledger says %v fen were paid, platform moved %d", o.OutOrderNo, rec.PaidAmount, o.MoneyMoved)
-		}
-		if o.MostAtOnce > 1 {
-			r.t.Errorf("%s: %d calls at once", o.OutOrderNo, o.MostAtOnce)
-		}
-		if o.CallsAfterEnd > 0 && !r.WorkersDie {
-			r.t.Errorf("%s: %d calls after its end", o.OutOrderNo, o.CallsAfterEnd)
-		}
-		if gap := r.Cfg.MinGap.Milliseconds(); o.LeastGapMS != nil && *o.LeastGapMS < gap {
-			r.t.Errorf("%s: %d ms between two collects, %d at least", o.OutOrderNo, *o.LeastGapMS, gap)
+		for _, d := range audit.Order(rec, o, r.Cfg.MinGap) {
+			// A worker that dies takes with it what it has not recorded yet.
+			if r.WorkersDie && (d.Kind == audit.AfterEnd || d.Kind == audit.Uncounted) {
+				continue
+			}
+			r.t.Errorf("%s (%s) %s (reason %q)", o.OutOrderNo, o.Fate, d.Text, rec.Reason)
 		}
 	}
 	if n := r.Sim.Report().RejectedSignatures; n > 0 && !r.FaultsExpected {
@@ -230,19 +223,6 @@ func (r *Rig) Audit() {
 	if most := r.Sim.Report().MostCallsInASecond; float64(most) > r.Cfg.Rate*(1+late.Seconds()) {
 		r.t.Errorf("%d calls in one second, %v at most (this process was up to %s late for what it meant to do)", most, r.Cfg.Rate, late)
 	}
-}
-
-// expected is the end that the platform's truth asks for.
-func expected(o simulator.OrderReport) tasks.State {
-	switch {
-	case o.State == "DONE" && o.CollectionState == "USER_PAID":
-		return tasks.Paid
-	case o.State == "REVOKED" || o.State == "EXPIRED":
-		return tasks.Closed
-	case o.State == "DOING" && o.CollectionState == "USER_PAYING":
-		return tasks.Exhausted
-	}
-	return tasks.Rejected
 }
 
 // Numbers returns n order numbers.
