@@ -1,14 +1,13 @@
 // Command demo shows the whole collection on a machine with nothing but Go: an
-// embedded Redis, a simulated WeChat Pay that goes wrong on purpose, and the
-// real worker, all in this process. A few hundred orders of mixed fates go in;
-// every one comes out, and at the end what the ledger recorded is held against
-// what the platform knows.
+// embedded Redis, a simulated WeChat Pay that fails on purpose, and the real
+// worker, all in this process. It collects a few hundred orders of mixed fates,
+// and in the end compares what the ledger recorded with what the platform knows.
 //
 //	go run ./cmd/demo
 //
-// Days are compressed into seconds, see scenario.go. Exit status: 0
-// everything agrees; 1 something differs, or an order did not end in time; 2
-// wrong usage; 130 interrupted.
+// Days are compressed into seconds, see scenario.go. Exit status: 0 everything
+// agrees; 1 something differs, or an order did not end in time; 2 wrong usage;
+// 130 interrupted.
 package main
 
 import (
@@ -20,8 +19,6 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
-
-	"github.com/mattn/go-isatty"
 
 	"payscore-collector/internal/config"
 )
@@ -45,12 +42,12 @@ const maxOrders = 10_000
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, config.OSProcess("demo"), isatty.IsTerminal(os.Stdout.Fd()))
+	status := run(ctx, config.OSProcess("demo"))
 	stop()
 	os.Exit(status)
 }
 
-func run(ctx context.Context, p config.Process, terminal bool) int {
+func run(ctx context.Context, p config.Process) int {
 	var cli commandLine
 	if _, status, ok := config.Parse(p, "Collects orders of mixed fates from a simulated WeChat Pay that goes wrong on purpose, and audits the result.", &cli); !ok {
 		return status
@@ -59,7 +56,7 @@ func run(ctx context.Context, p config.Process, terminal bool) int {
 		p.Say(fmt.Sprintf("--orders is %d: write 1 to %d", cli.Orders, maxOrders))
 		return config.ExitUsage
 	}
-	agrees, err := play(ctx, cli, compressed, p.Stdout, terminal)
+	agrees, err := play(ctx, cli, compressed, p.Stdout)
 	switch {
 	case ctx.Err() != nil:
 		fmt.Fprintln(p.Stdout, "\ninterrupted")
@@ -73,9 +70,8 @@ func run(ctx context.Context, p config.Process, terminal bool) int {
 	return config.ExitOK
 }
 
-// play runs the demo from the first line to the last, and reports whether the
-// audit found nothing.
-func play(ctx context.Context, cli commandLine, sc scenario, out io.Writer, terminal bool) (agrees bool, err error) {
+// play runs the demo, and reports whether the audit found nothing.
+func play(ctx context.Context, cli commandLine, sc scenario, out io.Writer) (agrees bool, err error) {
 	fmt.Fprintln(out, "setting up an embedded Redis, a simulated WeChat Pay and a worker ...")
 	s, err := newStage(sc, cli.Seed)
 	if err != nil {
@@ -94,7 +90,7 @@ func play(ctx context.Context, cli commandLine, sc scenario, out io.Writer, term
 		return false, err
 	}
 	worker := s.startWorker(ctx)
-	defer func() { _ = worker.stop() }() // where it matters, its error is looked at below
+	defer func() { _ = worker.stop() }() // its error is checked below, where it matters
 
 	began := time.Now()
 	if err := s.misbehave(0); err != nil {
@@ -103,17 +99,17 @@ func play(ctx context.Context, cli commandLine, sc scenario, out io.Writer, term
 	if err := s.enqueue(ctx, orders, out); err != nil {
 		return false, err
 	}
-	ended, err := s.watch(ctx, worker, newLive(out, terminal, len(orders)), began, cli.Limit)
+	ended, err := s.watch(ctx, worker, out, len(orders), began, cli.Limit)
 	if err != nil {
 		return false, err
 	}
 	took := time.Since(began)
-	// When the worker has stopped, no call is under way any more: what the
-	// ledger and the platform say from here on is final.
+	// With the worker stopped, no call is in flight: what the ledger and the
+	// platform say from here on is final.
 	if err := worker.stop(); err != nil {
 		return false, err
 	}
-	e, err := s.evidence(ctx, orders)
+	e, err := s.evidence(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -124,5 +120,5 @@ func play(ctx context.Context, cli commandLine, sc scenario, out io.Writer, term
 	if !ended {
 		fmt.Fprintf(out, "\nnot all orders ended within %s\n", cli.Limit)
 	}
-	return writeAudit(out, len(orders), e.audit()) && ended, nil
+	return e.audit(out) && ended, nil
 }

@@ -11,27 +11,24 @@ import (
 	"payscore-collector/tasks"
 )
 
-// orderPlan is an order as the platform gets it, its fate included.
-type orderPlan = simulator.Order
-
-// The durations of fates. They keep clear of GIVE_UP_AFTER: an order may be
-// given up, rightly, while a deduction is still running or a moment before the
-// user pays by himself, and then the two sides would differ without a fault.
+// The durations of fates. They stay well below GIVE_UP_AFTER: an order may rightly
+// be given up while a deduction runs or just before the user pays, and then the two
+// sides differ without a fault.
 const (
-	spell     = 1500 * time.Millisecond // of USERPAYING
-	paysSoon  = 3 * time.Second         // the user, by himself
+	deducting = 1500 * time.Millisecond // how long USERPAYING lasts
+	paysSoon  = 3 * time.Second         // when the user pays unasked
 	paysLater = 7 * time.Second
 )
 
-// fates is one round of fates; orders go through it again and again. The first
-// dozen has every kind once, for demos of few orders.
+// fates is one round of fates, which the orders repeat. The first dozen has every
+// kind once, for demos with few orders.
 func fates(total int64) []simulator.Fate {
 	return []simulator.Fate{
-		simulator.FatePays, simulator.FateDeclines(1), simulator.FateUserPaying(spell), simulator.FateUserPays(paysSoon),
+		simulator.FatePays, simulator.FateDeclines(1), simulator.FateUserPaying(deducting), simulator.FateUserPays(paysSoon),
 		simulator.FateNever, simulator.FateNotCompleted, simulator.FateRevoked, simulator.FateExpired,
 		simulator.FateUnknown, simulator.FateNothingOwed, simulator.FatePartial(total / 3), simulator.FateCreated,
 
-		simulator.FatePays, simulator.FateDeclines(2), simulator.FatePays, simulator.FateUserPaying(spell),
+		simulator.FatePays, simulator.FateDeclines(2), simulator.FatePays, simulator.FateUserPaying(deducting),
 		simulator.FatePays, simulator.FateDeclines(1), simulator.FatePays, simulator.FateUserPays(paysLater),
 		simulator.FatePays, simulator.FateNever, simulator.FatePays, simulator.FateDeclines(3),
 		simulator.FateParts(2), simulator.FatePartial(total / 2), simulator.FateMixed("PMP"), simulator.FateRevoked,
@@ -39,17 +36,17 @@ func fates(total int64) []simulator.Fate {
 	}
 }
 
-// numbers are the forms of out_order_no that the orders go through. "|" and
-// "*" are legal in a number, and have to be escaped in places.
+// numbers are the forms of out_order_no. "|" and "*" are legal in a number and must
+// be escaped in some places.
 var numbers = []string{"BIKE-%04d", "RAIN|%04d", "BANK*%04d", "LOCKER_%04d"}
 
-// makeOrders makes n orders, the same ones every time.
-func makeOrders(n int) []orderPlan {
-	orders := make([]orderPlan, n)
+// makeOrders returns n orders, the same ones every time.
+func makeOrders(n int) []simulator.Order {
+	orders := make([]simulator.Order, n)
 	for i := range orders {
 		total := 100 + int64(i)*7919%4900 // fen; 7919 is prime, so that amounts differ
 		round := fates(total)
-		o := orderPlan{
+		o := simulator.Order{
 			OutOrderNo:  fmt.Sprintf(numbers[i%len(numbers)], i+1),
 			TotalAmount: total,
 			Fate:        round[i%len(round)],
@@ -62,11 +59,11 @@ func makeOrders(n int) []orderPlan {
 	return orders
 }
 
-// twiceEvery: every so many orders, one is handed over twice.
+// twiceEvery is how many orders there are for each one that is enqueued twice.
 const twiceEvery = 10
 
-// handover is the orders as billing hands them over.
-func handover(orders []orderPlan, m simulator.Merchant) iter.Seq[tasks.Order] {
+// billed yields the orders as billing enqueues them.
+func billed(orders []simulator.Order, m simulator.Merchant) iter.Seq[tasks.Order] {
 	return func(yield func(tasks.Order) bool) {
 		for i, o := range orders {
 			t := tasks.Order{Payload: tasks.Payload{
@@ -79,11 +76,11 @@ func handover(orders []orderPlan, m simulator.Merchant) iter.Seq[tasks.Order] {
 	}
 }
 
-// enqueue hands all orders over, some of them twice, as a billing system does
-// that is not sure whether its first try came through.
-func (s *stage) enqueue(ctx context.Context, orders []orderPlan, out io.Writer) error {
+// enqueue enqueues all orders, some of them twice, as a billing system does that
+// does not know whether its first attempt succeeded.
+func (s *stage) enqueue(ctx context.Context, orders []simulator.Order, out io.Writer) error {
 	count := map[tasks.Status]int{}
-	for o, res := range s.producer.EnqueueAll(ctx, handover(orders, s.sim.Merchant())) {
+	for o, res := range s.producer.EnqueueAll(ctx, billed(orders, s.sim.Merchant())) {
 		if res.Err != nil {
 			return fmt.Errorf("enqueue %s: %w", o.OutOrderNo, res.Err)
 		}
@@ -92,8 +89,8 @@ func (s *stage) enqueue(ctx context.Context, orders []orderPlan, out io.Writer) 
 	if count[tasks.Accepted] != len(orders) {
 		return fmt.Errorf("%d of %d orders were accepted (%v)", count[tasks.Accepted], len(orders), count)
 	}
-	// The second of a pair may come when the first has ended already.
-	fmt.Fprintf(out, "%d orders accepted; %d of them were handed over twice, which changed nothing\n\n",
+	// When the second of a pair arrives, the first may have ended already.
+	fmt.Fprintf(out, "%d orders accepted; %d of them were enqueued twice, which changed nothing\n\n",
 		count[tasks.Accepted], count[tasks.Duplicate]+count[tasks.Ended])
 	return nil
 }

@@ -35,10 +35,10 @@ func TestMakeOrders(t *testing.T) {
 	})
 }
 
-func TestHandover(t *testing.T) {
+func TestBilled(t *testing.T) {
 	orders := makeOrders(25)
 	seen := map[string]int{}
-	for o := range handover(orders, simulator.Merchant{MchID: "1900000109", AppID: "wx1", ServiceID: "500001"}) {
+	for o := range billed(orders, simulator.Merchant{MchID: "1900000109", AppID: "wx1", ServiceID: "500001"}) {
 		if err := o.Validate(); err != nil {
 			t.Error(err)
 		}
@@ -47,19 +47,19 @@ func TestHandover(t *testing.T) {
 	twice := 0
 	for _, o := range orders {
 		if seen[o.OutOrderNo] == 0 {
-			t.Errorf("%s is not handed over", o.OutOrderNo)
+			t.Errorf("%s is not enqueued", o.OutOrderNo)
 		}
 		if seen[o.OutOrderNo] == 2 {
 			twice++
 		}
 	}
 	if twice != 3 {
-		t.Errorf("%d orders are handed over twice, want 3", twice)
+		t.Errorf("%d orders are enqueued twice, want 3", twice)
 	}
-	// A loop that stops early must not be gone on with.
-	for o := range handover(orders, simulator.Merchant{}) {
+	// The iterator stops with its loop.
+	for o := range billed(orders, simulator.Merchant{}) {
 		if o.OutOrderNo != orders[0].OutOrderNo {
-			t.Fatal("the first order comes first")
+			t.Fatal("the loop continued behind its break")
 		}
 		break
 	}

@@ -9,19 +9,17 @@ import (
 
 // scenario is how fast everything goes, and what goes wrong when.
 type scenario struct {
-	// settings are the worker's, by the names that an operator sets them by.
-	settings map[string]string
-	acts     []act // by time
+	settings map[string]string // the worker's environment
+	acts     []act             // by time
 }
 
-// act is what the platform does from some time after the start on.
+// act is how the platform behaves from a time after the start.
 type act struct {
 	from   time.Duration
 	faults simulator.Faults
 }
 
-// compressed is the demo: what takes days in production takes seconds, and the
-// code is the same.
+// compressed is the demo: the same code as in production, with seconds for days.
 var compressed = scenario{
 	settings: map[string]string{
 		"COLLECT_WINDOW":   "always",
@@ -33,35 +31,35 @@ var compressed = scenario{
 		"SWEEP_EVERY":   "500ms",
 		"CALL_TIMEOUT":  "5s",
 		"COLLECT_RATE":  "100",
-		"ADMIN_ADDR":    "", // off: whoever has that port may keep it
+		"ADMIN_ADDR":    "", // off: the port may be taken
 	},
 	acts: []act{
 		{0, everyday},
-		// The merchant's certificate seems to be replaced: every call of
-		// every order is refused, and the worker stops calling.
+		// The platform refuses every call, as after the merchant's certificate was
+		// replaced; the worker stops its calls.
 		{8 * time.Second, refusing(calm)},
-		// The first probe comes 5 s after the first refusal. Everyday faults
-		// wait for it: one probe in ten would meet one, and the next probe
-		// comes 10 s later.
+		// The first probe comes 5 s after the first refusal. Without everyday
+		// faults it succeeds; else one in ten would fail, and the next probe would
+		// come 10 s later.
 		{11 * time.Second, calm},
 		{15 * time.Second, everyday},
-		// The last orders come in undisturbed: after three failures in a row
-		// an order rests for 10 s, and few would want to watch that.
+		// The last orders are paid undisturbed: after three failures in a row an
+		// order rests for 10 s, which would be a long end.
 		{24 * time.Second, calm},
 	},
 }
 
-// calm is a platform in good health, which needs some time for an answer, and
-// more for the money.
+// calm is a healthy platform, which needs some time for an answer and more for the
+// money.
 var calm = simulator.Faults{
 	Latency:       simulator.Duration(10 * time.Millisecond),
 	LatencyJitter: simulator.Duration(40 * time.Millisecond),
 	PayDelay:      simulator.Duration(200 * time.Millisecond),
-	// Below COLLECT_RATE, so that the worker meets 429 and has to slow down.
+	// Below COLLECT_RATE, so that the worker meets 429 and must slow down.
 	MaxRate: 85,
 }
 
-// everyday has about one call in ten go wrong.
+// everyday fails about one call in ten.
 var everyday = func() simulator.Faults {
 	f := calm
 	f.Error5xx = 0.03
@@ -78,7 +76,7 @@ func refusing(f simulator.Faults) simulator.Faults {
 	return f
 }
 
-// misbehave begins the acts whose time has come.
+// misbehave starts the acts whose time has come.
 func (s *stage) misbehave(elapsed time.Duration) error {
 	for len(s.acts) > 0 && elapsed >= s.acts[0].from {
 		if err := s.sim.SetFaults(s.acts[0].faults); err != nil {

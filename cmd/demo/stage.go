@@ -12,12 +12,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
@@ -28,25 +28,23 @@ import (
 	"payscore-collector/tasks"
 )
 
-// merchantDir is where the merchant's keys are, below the stage's directory.
+// merchantDir is the directory of the merchant's keys within the stage's.
 const merchantDir = "merchant"
 
-// stage is everything that the demo runs on, all of it in this process and on
-// loopback ports that were free.
+// stage is everything that the demo runs on, all in this process and on free
+// loopback ports.
 type stage struct {
 	dir, logPath string
-	logFile      *os.File
-	redis        *miniredis.Miniredis
-	rdb          redis.UniversalClient
+	log          zerolog.Logger
 	sim          *simulator.Simulator
-	server       *http.Server
 	cfg          config.Worker
 	ledger       *ledger.Ledger
 	producer     *tasks.Producer
-	acts         []act // still to come
+	acts         []act          // still to come
+	closers      []func() error // what close calls, in reverse order
 }
 
-// newStage sets everything up; nothing is called yet.
+// newStage sets everything up; no call is made yet.
 func newStage(sc scenario, seed uint64) (_ *stage, err error) {
 	s := &stage{acts: sc.acts}
 	defer func() {
@@ -58,46 +56,47 @@ func newStage(sc scenario, seed uint64) (_ *stage, err error) {
 		return nil, fmt.Errorf("make a directory for keys and log: %w", err)
 	}
 	s.logPath = filepath.Join(s.dir, "worker.log")
-	if s.logFile, err = os.OpenFile(s.logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
+	logFile, err := os.OpenFile(s.logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
 		return nil, fmt.Errorf("make the worker's log: %w", err)
 	}
-	if s.redis, err = miniredis.Run(); err != nil {
+	s.closers = append(s.closers, logFile.Close)
+	embedded, err := miniredis.Run()
+	if err != nil {
 		return nil, fmt.Errorf("start the embedded Redis: %w", err)
 	}
+	s.closers = append(s.closers, func() error { embedded.Close(); return nil })
 	if s.sim, err = simulator.New(simulator.Options{Seed: seed}); err != nil {
 		return nil, fmt.Errorf("set up the simulated platform: %w", err)
 	}
-	url, err := s.serve()
+	s.closers = append(s.closers, func() error { s.sim.Close(); return nil })
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
+		return nil, fmt.Errorf("listen for the simulated platform: %w", err)
+	}
+	server := &http.Server{
+		Handler:           s.sim.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          log.New(logFile, "simulator: ", 0),
+	}
+	s.closers = append(s.closers, server.Close)
+	go func() { _ = server.Serve(listener) }() // ends when close closes the server
+
+	if s.cfg, err = s.configure("redis://"+embedded.Addr()+"/0", "http://"+listener.Addr().String(), sc.settings); err != nil {
 		return nil, err
 	}
-	if s.cfg, err = s.configure(url, sc.settings); err != nil {
+	if s.log, err = logging.New(s.cfg.Log.Level, s.cfg.Log.Format, logFile); err != nil {
 		return nil, err
 	}
-	s.rdb = s.cfg.Redis.Open(redisconn.Pool{Name: "payscore-demo"})
-	s.ledger = ledger.New(s.rdb, s.sim.Merchant().MchID)
-	s.producer = tasks.NewProducer(s.rdb)
+	rdb := s.cfg.Redis.Open(redisconn.Pool{Name: "payscore-demo"})
+	s.closers = append(s.closers, rdb.Close)
+	s.ledger = ledger.New(rdb, s.sim.Merchant().MchID)
+	s.producer = tasks.NewProducer(rdb)
 	return s, nil
 }
 
-// serve opens the simulated platform to the worker, on a port of its own.
-func (s *stage) serve() (url string, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("listen for the simulated platform: %w", err)
-	}
-	s.server = &http.Server{
-		Handler:           s.sim.Handler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          log.New(s.logFile, "simulator: ", 0),
-	}
-	go func() { _ = s.server.Serve(l) }() // ends when close closes the server
-	return "http://" + l.Addr().String(), nil
-}
-
-// configure takes the way of every worker: key files and an environment, judged
-// by the same code.
-func (s *stage) configure(platformURL string, settings map[string]string) (config.Worker, error) {
+// configure reads key files and an environment with the code of every worker.
+func (s *stage) configure(redisURL, platformURL string, settings map[string]string) (config.Worker, error) {
 	dir := filepath.Join(s.dir, merchantDir)
 	if err := s.sim.WriteMerchantDir(dir, platformURL); err != nil {
 		return config.Worker{}, err
@@ -106,7 +105,7 @@ func (s *stage) configure(platformURL string, settings map[string]string) (confi
 	if err != nil {
 		return config.Worker{}, fmt.Errorf("read the merchant's settings: %w", err)
 	}
-	vars := map[string]string{"REDIS_URL": "redis://" + s.redis.Addr() + "/0"}
+	vars := map[string]string{"REDIS_URL": redisURL}
 	for line := range strings.Lines(string(env)) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
 			vars[name] = value
@@ -130,60 +129,39 @@ func (s *stage) configure(platformURL string, settings map[string]string) (confi
 	return cfg, nil
 }
 
-// close ends what newStage began, and leaves nothing behind but, where asked
-// for, the log.
+// close ends what newStage started, and leaves nothing behind except, on request,
+// the log.
 func (s *stage) close(keepLog bool) error {
 	var errs []error
-	if s.rdb != nil {
-		errs = append(errs, s.rdb.Close())
+	for _, end := range slices.Backward(s.closers) {
+		errs = append(errs, end())
 	}
-	if s.server != nil {
-		errs = append(errs, s.server.Close())
+	gone := s.dir
+	if keepLog {
+		gone = filepath.Join(s.dir, merchantDir)
 	}
-	if s.sim != nil {
-		s.sim.Close()
-	}
-	if s.redis != nil {
-		s.redis.Close()
-	}
-	if s.logFile != nil {
-		errs = append(errs, s.logFile.Close())
-	}
-	if s.dir != "" {
-		gone := s.dir
-		if keepLog {
-			gone = filepath.Join(s.dir, merchantDir)
-		}
-		errs = append(errs, os.RemoveAll(gone))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, os.RemoveAll(gone))...)
 }
 
-// workerRun is the worker at work.
+// workerRun is a running worker.
 type workerRun struct {
 	over chan struct{} // closed when it has ended
-	stop func() error  // ends it, waits for that, and returns its error; can be called again
+	stop func() error  // stops it, waits, and returns its error; may be called again
 }
 
-// startWorker runs the worker until stop. It outlives ctx, so that an
-// interrupted demo ends it in order all the same.
+// startWorker runs the worker until stop. It outlives ctx, so that an interrupted
+// demo shuts it down gracefully as well.
 func (s *stage) startWorker(ctx context.Context) *workerRun {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	w := &workerRun{over: make(chan struct{})}
+	over := make(chan struct{})
 	var err error
 	go func() {
-		defer close(w.over)
-		log, logErr := logging.New(s.cfg.Log.Level, s.cfg.Log.Format, s.logFile)
-		if logErr != nil {
-			err = logErr
-			return
-		}
-		err = worker.Run(ctx, s.cfg, log)
+		defer close(over)
+		err = worker.Run(ctx, s.cfg, s.log)
 	}()
-	w.stop = sync.OnceValue(func() error {
+	return &workerRun{over: over, stop: func() error {
 		cancel()
-		<-w.over
+		<-over
 		return err
-	})
-	return w
+	}}
 }

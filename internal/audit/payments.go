@@ -9,20 +9,15 @@ import (
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/tasks"
 )
-
-// Payment is a payment as the ledger, an event and a webhook have it.
-type Payment = ledger.Payment
-
-// chinaTime is the zone of the times in the platform's orders.
-var chinaTime = time.FixedZone("Asia/Shanghai", 8*60*60)
 
 // Platform returns the payments that the simulated platform has of an order. A
 // time that cannot be read becomes the zero time.
 func Platform(details []simulator.PaymentDetail) []ledger.Payment {
 	payments := make([]ledger.Payment, len(details))
 	for i, d := range details {
-		at, _ := time.ParseInLocation("20060102150405", d.PaidTime, chinaTime)
+		at, _ := time.ParseInLocation("20060102150405", d.PaidTime, tasks.China)
 		payments[i] = ledger.Payment{Seq: int64(d.Seq), TransactionID: d.TransactionID, Amount: d.Amount, PaidType: d.PaidType, PaidAt: at}
 	}
 	return payments
