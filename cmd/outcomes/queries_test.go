@@ -65,7 +65,7 @@ func pay(total int64, day time.Time, amounts ...int64) func(*ledger.Event) {
 		var paid int64
 		e.TotalAmount = &total
 		for i, fen := range amounts {
-			p := ledger.Payment{Seq: int64(i) + 1, Amount: fen, PaidType: "NEWTON", PaidAt: day, TransactionID: fmt.Sprintf("%s%d", e.OutOrderNo, i+1)}
+			p := ledger.Payment{Seq: int64(i) + 1, Amount: fen, PaidType: "NEWTON", PaidAt: day, TransactionID: fmt.Sprintf("%s-%d", e.OutOrderNo, i+1)}
 			if fen < 0 {
 				p.Amount, p.PaidType, p.TransactionID = -fen, "MCH", ""
 			}
@@ -170,7 +170,7 @@ func filled(t *testing.T, events []ledger.Event) *pgx.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sink, err := pgsink.New(t.Context(), db, zerolog.Nop())
+	sink, err := pgsink.New(t.Context(), db, zerolog.New(zerolog.NewTestWriter(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,9 @@ func filled(t *testing.T, events []ledger.Event) *pgx.Conn {
 // of the four answers, or was lost with an order that is closed, and no fen is in
 // two of them. The events come in any order, some twice.
 func TestQueries_EveryFenIsInOneAnswer(t *testing.T) {
-	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
+	seed := uint64(time.Now().UnixNano())
+	t.Log("seed", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
 	start := time.Now().Add(-30 * 24 * time.Hour).Truncate(time.Second)
 	h := &history{now: start}
 	var want struct{ collected, elsewhere, owed, waived, toTell, lost, withdrawn int64 }

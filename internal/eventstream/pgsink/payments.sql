@@ -1,15 +1,17 @@
 -- Writes the payments that events list. A payment that several events list is one
 -- row; of two amounts the greater one stands, as in the ledger, so that the order
--- of the events does not matter. orders.sql has locked the orders before.
+-- of the events does not matter. A transaction_id that two orders list is one row,
+-- of one of them. orders.sql has locked the orders before.
 --
 -- $1 JSON array of events, each with parts, its payments with the seq of each
 insert into payments as p (mchid, payment_key, out_order_no, transaction_id, seq, amount, paid_type, paid_at, learnt_at, derived)
-select mchid, coalesce(transaction_id, out_order_no || '#' || seq), out_order_no, min(transaction_id), min(seq), max(amount),
+select distinct on (mchid, coalesce(transaction_id, out_order_no || '#' || seq))
+    mchid, coalesce(transaction_id, out_order_no || '#' || seq), out_order_no, min(transaction_id), min(seq), max(amount),
     min(paid_type), min(paid_at), min(at), false
 from jsonb_to_recordset($1::jsonb) as e (mchid text, out_order_no text, at timestamptz, parts jsonb),
      jsonb_to_recordset(e.parts) as part (transaction_id text, seq bigint, amount bigint, paid_type text, paid_at timestamptz)
 group by 1, 2, 3
-order by 1, 2
+order by 1, 2, 3
 on conflict (mchid, payment_key) do update set
     seq = case when p.derived then excluded.seq else p.seq end,
     amount = case when p.derived then excluded.amount else greatest(p.amount, excluded.amount) end,

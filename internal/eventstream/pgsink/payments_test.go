@@ -139,6 +139,39 @@ func TestSinkPayments(t *testing.T) {
 	}
 }
 
+// WeChat Pay gives each payment a transaction_id of its own. Where two orders list
+// the same one all the same, the payment is in the table once, the sink writes
+// everything else, and says so.
+func TestSinkPayments_OfTwoOrders(t *testing.T) {
+	server := pgtest.Start(t)
+	var log testkit.LogBuffer
+	s := prepared(t, server.URL, &log)
+	at := func(no string, i int64) ledger.Event { return event(no, 1763967600000+i, i, 1, tasks.Paid) }
+	a, b, c := with(at("A", 0), newton(1, "101", 400)), with(at("B", 1), newton(1, "101", 400)), with(at("C", 2), newton(1, "102", 600))
+	want := []string{"101 A 400 NEWTON 24 04:00:00", "102 C 600 NEWTON 24 04:00:00"}
+	for name, batches := range map[string][][]ledger.Event{
+		"in one batch":        {{a, b, c}},
+		"in batches":          {{a}, {b}, {c}},
+		"in one batch, twice": {{c, a, b}, {a, b, c}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server.Exec(t, server.URL, "truncate events, orders, payments")
+			before := strings.Count(log.String(), "payment_of_two_orders")
+			for _, batch := range batches {
+				if err := s.Write(t.Context(), batch); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := gocmp.Diff(want, payments(t, server.URL)); diff != "" {
+				t.Errorf("payments (-want +got)\n%s", diff)
+			}
+			if strings.Count(log.String(), "payment_of_two_orders") == before {
+				t.Errorf("the log does not tell of it:\n%s", log.String())
+			}
+		})
+	}
+}
+
 // Several instances at once, each with all events in an order of its own, and some
 // that list no payments: every payment is there once.
 func TestSinkPayments_SeveralInstances(t *testing.T) {

@@ -115,6 +115,11 @@ func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
 			s.events.Add(done.events)
 			s.known.Add(int64(len(events)) - done.events)
 			s.orders.Add(done.orders)
+			if done.shared > 0 {
+				s.log.Error().Str(logging.FieldEvent, "payment_of_two_orders").Int64("payments", done.shared).
+					Str(logging.FieldMchID, events[0].MchID).Str(logging.FieldEventID, events[0].ID).Int("events", len(events)).
+					Msg("PAYMENT OF TWO ORDERS: the table payments has a transaction_id once, and events list it for two orders; compare these events with WeChat Pay's bill")
+			}
 			return nil
 		}
 		kind := failureOf(err)

@@ -40,8 +40,9 @@ type row struct {
 // the seq, by which a payment is known until it has a transaction_id.
 type part ledger.Payment
 
-// stored is what one transaction changed.
-type stored struct{ events, orders int64 }
+// stored is what one transaction changed. shared is how many payments it did not
+// write because their transaction_id is that of another order's payment.
+type stored struct{ events, orders, shared int64 }
 
 // store writes events in one transaction, and brings their orders up to date.
 // Doing it again changes nothing.
@@ -63,13 +64,18 @@ func (s *Sink) inTx(ctx context.Context, do func(pgx.Tx) error) error {
 
 func write(ctx context.Context, tx pgx.Tx, events []ledger.Event) (stored, error) {
 	rows := make([]row, len(events))
-	listed, derive := false, false
+	derive := false
+	listed := map[[3]string]bool{} // merchant, order and key of each payment
 	for i, e := range events {
 		_, n := e.Position()
 		rows[i] = row{Event: e, N: n}
 		for _, p := range e.Payments {
 			rows[i].Parts = append(rows[i].Parts, part(p))
-			listed = true
+			key := p.TransactionID
+			if key == "" {
+				key = fmt.Sprintf("%s#%d", e.OutOrderNo, p.Seq)
+			}
+			listed[[3]string{e.MchID, e.OutOrderNo, key}] = true
 		}
 		// An event of a release that listed no payments.
 		derive = derive || len(e.Payments) == 0 && e.PaidAmount != nil && *e.PaidAmount > 0
@@ -79,6 +85,7 @@ func write(ctx context.Context, tx pgx.Tx, events []ledger.Event) (stored, error
 		return stored{}, fmt.Errorf("write the events as JSON: %w", err)
 	}
 	var done stored
+	var payments int64
 	// orders.sql locks the orders of the events, so that what comes after it sees
 	// all that other instances have written of them.
 	for _, statement := range []struct {
@@ -87,7 +94,7 @@ func write(ctx context.Context, tx pgx.Tx, events []ledger.Event) (stored, error
 		needed bool
 	}{
 		{insertEvents, &done.events, true}, {upsertOrders, &done.orders, true},
-		{upsertPayments, new(int64), listed}, {deleteReplaced, new(int64), listed}, {derivePayments, new(int64), derive},
+		{upsertPayments, &payments, len(listed) > 0}, {deleteReplaced, new(int64), len(listed) > 0}, {derivePayments, new(int64), derive},
 	} {
 		if !statement.needed {
 			continue
@@ -98,6 +105,7 @@ func write(ctx context.Context, tx pgx.Tx, events []ledger.Event) (stored, error
 		}
 		*statement.count = tag.RowsAffected()
 	}
+	done.shared = int64(len(listed)) - payments
 	return done, nil
 }
 
@@ -139,7 +147,8 @@ func failureOf(err error) failure {
 		return changed
 	}
 	switch pg.Code[:2] {
-	case "22", // data exception
+	case "21", // cardinality violation: a statement meets the same row twice
+		"22", // data exception
 		"23", // integrity constraint violation
 		"54": // program limit exceeded: a text too long for an index
 		return badEvent
