@@ -145,6 +145,7 @@ func wantInOrder(t *testing.T, truth, came []ledger.Event) {
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	t.Run("prints an event a line, as it happens, and goes on where it stopped", func(t *testing.T) {
+		t.Parallel()
 		s := newStore(t)
 		env := map[string]string{"REDIS_URL": s.url}
 		s.settle(mchA, "A|1*", paid(1230))
@@ -178,6 +179,7 @@ func TestFollow(t *testing.T) {
 		f.stop()
 	})
 	t.Run("what was written and not acknowledged comes again, and first", func(t *testing.T) {
+		t.Parallel()
 		s := newStore(t)
 		s.tell(mchA, "A", 250)
 		client := redis.NewClient(s.rdb.Options())
@@ -199,6 +201,7 @@ func TestFollow(t *testing.T) {
 		wantInOrder(t, s.truth(mchA), out.events(t))
 	})
 	t.Run("an output that is closed loses nothing", func(t *testing.T) {
+		t.Parallel()
 		s := newStore(t)
 		s.tell(mchA, "A", 5)
 		f := start(t, map[string]string{"REDIS_URL": s.url}, closedPipe{}, "follow")
@@ -212,6 +215,7 @@ func TestFollow(t *testing.T) {
 		f.stop()
 	})
 	t.Run("an output that nobody reads does not keep it from ending", func(t *testing.T) {
+		t.Parallel()
 		s := newStore(t)
 		s.tell(mchA, "A", 5)
 		s.tell(mchB, "B", 5)
@@ -229,6 +233,7 @@ func TestFollow(t *testing.T) {
 		f.stop()
 	})
 	t.Run("waits for Redis, and can be stopped while it does", func(t *testing.T) {
+		t.Parallel()
 		l := listen(t)
 		_ = l.Close()
 		var out lines
@@ -240,6 +245,7 @@ func TestFollow(t *testing.T) {
 		}
 	})
 	t.Run("two of one group share the events", func(t *testing.T) {
+		t.Parallel()
 		s := newStore(t)
 		env := map[string]string{"REDIS_URL": s.url}
 		var a, b lines
