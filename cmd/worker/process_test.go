@@ -70,7 +70,7 @@ func TestPromiseNothingLostByKilledWorkers(t *testing.T) {
 	t.Parallel()
 	r := workertest.New(t, func(c *config.Worker) { c.Rate = 200 })
 	r.WorkersDie = true
-	nos := workertest.Numbers("KILL", 300)
+	nos := workertest.Numbers("KILL", testkit.Form(150, 300))
 	for i, no := range nos {
 		r.Add(simulator.Order{OutOrderNo: no, Fate: []simulator.Fate{"pays", "declines:1", "userpaying:500ms", "revoked"}[i%4]})
 	}
@@ -78,7 +78,7 @@ func TestPromiseNothingLostByKilledWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Enqueue(nos...)
-	for range 6 {
+	for range testkit.Form(3, 6) {
 		p := start(t, r, nil)
 		calls := r.Sim.Report().Calls
 		r.Until(15*time.Second, "the worker to be in its calls", func() bool { return r.Sim.Report().Calls > calls+15 })

@@ -12,6 +12,7 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/hooktest"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
@@ -26,7 +27,7 @@ func TestWebhooksSurviveKilledWorkers(t *testing.T) {
 	r := workertest.New(t, func(c *config.Worker) { c.Rate = 200 })
 	r.WorkersDie = true
 	env := []string{"BILLING_WEBHOOK_URL=" + billing.Server.URL + "/hooks", "BILLING_WEBHOOK_SECRET=" + hooktest.Secret}
-	nos := workertest.Numbers("HOOK", 120)
+	nos := workertest.Numbers("HOOK", testkit.Form(60, 120))
 	for i, no := range nos {
 		r.Add(simulator.Order{OutOrderNo: no, TotalAmount: 1000, Fate: []simulator.Fate{"pays", "revoked"}[i%2]})
 	}
@@ -43,7 +44,7 @@ func TestWebhooksSurviveKilledWorkers(t *testing.T) {
 			t.Fatalf("%+v %v", res, err)
 		}
 	}
-	for range 4 {
+	for range testkit.Form(2, 4) {
 		p := start(t, r, nil, env...)
 		got := len(billing.Got())
 		r.Until(30*time.Second, "the worker to be in its deliveries", func() bool { return len(billing.Got()) > got+10 })
