@@ -3,15 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
-	"os/signal"
-	"strings"
-	"syscall"
+	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -19,14 +16,15 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/option"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
+	"golang.org/x/sync/errgroup"
 
 	"payscore-collector/tasks"
 )
 
-// The peer is what somebody writes in an afternoon: an asynq handler that calls
-// collect, and a second later another that queries. It keeps no promise: no
-// ledger, no pace, no lease, no log, and whatever goes wrong is forgotten. It is
-// given what makes it fast all the same: a kept connection for every call.
+// The peer is the program that one would write in an afternoon: an asynq handler
+// that calls collect, and a second later another one that queries. It keeps no
+// promise: it has no ledger, no pace, no lease and no log, and forgets every
+// failure. It does get what makes it fast: a kept connection for every call.
 
 const (
 	rolePeer    = "as-peer"
@@ -35,14 +33,14 @@ const (
 	peerQuery   = "peer:query"
 )
 
-// confirmAfter is from a collect to the query that confirms it, for the peer and
-// for the worker.
+// confirmAfter is the time from a collect to the query that confirms it, for the
+// peer and for the worker.
 const confirmAfter = time.Second
 
 // peerConcurrency is WORKER_CONCURRENCY's default.
 const peerConcurrency = 64
 
-func runPeer() error {
+func runPeer(ctx context.Context) error {
 	opt, err := redis.ParseURL(os.Getenv("REDIS_URL"))
 	if err != nil {
 		return err
@@ -57,26 +55,29 @@ func runPeer() error {
 	queue := asynq.NewClientFromRedisClient(rdb)
 	base := os.Getenv("WECHATPAY_BASE_URL") + "/v3/payscore/serviceorder"
 	mux := asynq.NewServeMux()
-	mux.HandleFunc(peerCollect, func(ctx context.Context, t *asynq.Task) error {
-		var p tasks.Payload
-		if err := json.Unmarshal(t.Payload(), &p); err != nil {
-			return err
-		}
+	handle := func(task string, do func(ctx context.Context, p tasks.Payload, body []byte) error) {
+		mux.HandleFunc(task, func(ctx context.Context, t *asynq.Task) error {
+			var p tasks.Payload
+			if err := json.Unmarshal(t.Payload(), &p); err != nil {
+				return err
+			}
+			return do(ctx, p, t.Payload())
+		})
+	}
+	handle(peerCollect, func(ctx context.Context, p tasks.Payload, body []byte) error {
 		res, err := client.Post(ctx, base+"/"+url.PathEscape(p.OutOrderNo)+"/pay", map[string]string{"appid": p.AppID, "service_id": p.ServiceID})
 		if err != nil {
 			return err
 		}
-		if err := drain(res); err != nil {
+		// Read to its end, so that the connection can be used again.
+		if _, err := io.Copy(io.Discard, res.Response.Body); err != nil {
 			return err
 		}
-		_, err = queue.EnqueueContext(ctx, asynq.NewTask(peerQuery, t.Payload()), asynq.Queue(peerQueue), asynq.ProcessIn(confirmAfter))
+		_ = res.Response.Body.Close()
+		_, err = queue.EnqueueContext(ctx, asynq.NewTask(peerQuery, body), asynq.Queue(peerQueue), asynq.ProcessIn(confirmAfter))
 		return err
 	})
-	mux.HandleFunc(peerQuery, func(ctx context.Context, t *asynq.Task) error {
-		var p tasks.Payload
-		if err := json.Unmarshal(t.Payload(), &p); err != nil {
-			return err
-		}
+	handle(peerQuery, func(ctx context.Context, p tasks.Payload, _ []byte) error {
 		q := url.Values{"out_order_no": {p.OutOrderNo}, "service_id": {p.ServiceID}, "appid": {p.AppID}}
 		res, err := client.Get(ctx, base+"?"+q.Encode())
 		if err != nil {
@@ -103,17 +104,9 @@ func runPeer() error {
 	if err := server.Start(mux); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
 	<-ctx.Done()
 	server.Shutdown()
 	return nil
-}
-
-// drain reads a reply to its end, so that its connection can be used again.
-func drain(res *core.APIResult) error {
-	_, err := io.Copy(io.Discard, res.Response.Body)
-	return errors.Join(err, res.Response.Body.Close())
 }
 
 func sdkClient() (*core.Client, error) {
@@ -130,67 +123,49 @@ func sdkClient() (*core.Client, error) {
 		option.WithHTTPClient(&http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: peerConcurrency}}))
 }
 
-// startPeer starts the peer for a merchant.
-func (l *lab) startPeer(m merchant) (*child, error) {
-	return l.start(l.self, append([]string{"REDIS_URL=" + l.url}, m.env...), rolePeer)
+// startPeer starts the peer.
+func (e *env) startPeer(p platform, environment ...string) (*process, error) {
+	return e.start(e.self, slices.Concat([]string{"REDIS_URL=" + e.url}, p.settings, environment), rolePeer)
 }
 
-// feedPeer puts orders into the peer's queue, as its users would: one by one.
-// It returns how long that took.
-func (l *lab) feedPeer(ctx context.Context, m merchant, nos []string) (time.Duration, error) {
-	client := asynq.NewClientFromRedisClient(l.rdb)
-	start := time.Now()
+// enqueuePeer puts orders into the peer's queue one by one, as its users would.
+func (e *env) enqueuePeer(ctx context.Context, nos []string) error {
+	client := asynq.NewClientFromRedisClient(e.rdb)
 	for _, no := range nos {
-		body, err := m.order(no).Encode()
+		body, err := order(no).Encode()
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if _, err := client.EnqueueContext(ctx, asynq.NewTask(peerCollect, body), asynq.Queue(peerQueue)); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return time.Since(start), nil
+	return nil
 }
 
-// startWorker starts the worker for a merchant, at defaults but for time that
-// nobody wants to wait for, and a rate that holds nothing back.
-func (l *lab) startWorker(m merchant, env ...string) (*child, error) {
-	return l.start(l.dir+"/worker", append(append([]string{
-		"REDIS_URL=" + l.url, "ADMIN_ADDR=", "COLLECT_WINDOW=always", "COLLECT_RATE=5000",
+// startWorker starts the worker, with default settings but for
+// shorter waits, and a rate that limits nothing.
+func (e *env) startWorker(p platform, environment ...string) (*process, error) {
+	return e.start(e.dir+"/worker", slices.Concat([]string{
+		"REDIS_URL=" + e.url, "ADMIN_ADDR=", "COLLECT_WINDOW=always", "COLLECT_RATE=5000",
 		"CONFIRM_SCHEDULE=" + confirmAfter.String(), "SWEEP_EVERY=5s",
-	}, m.env...), env...))
+	}, p.settings, environment))
 }
 
-// feed hands orders over, one by one, over several connections: all of them are
-// in the queue then.
-func (l *lab) feed(ctx context.Context, m merchant, nos []string) error {
-	producer := tasks.NewProducer(l.rdb)
-	const hands = 8
-	errs := make(chan error, hands)
-	for h := range hands {
-		go func() {
-			var failed error
-			for i := h; i < len(nos) && failed == nil; i += hands {
-				var res tasks.Result
-				if res, failed = producer.Enqueue(ctx, m.order(nos[i])); failed == nil && res.Status != tasks.Accepted {
-					failed = fmt.Errorf("%s: %s %v", nos[i], res.Status, res.Err)
-				}
+// enqueue puts orders one by one into ledger and queue, over several connections,
+// so that all of them are in the queue when the worker starts.
+func (e *env) enqueue(ctx context.Context, nos []string) error {
+	producer := tasks.NewProducer(e.rdb)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	for _, no := range nos {
+		g.Go(func() error {
+			res, err := producer.Enqueue(ctx, order(no))
+			if err == nil && res.Status != tasks.Accepted {
+				err = fmt.Errorf("%s: %s %v", no, res.Status, res.Err)
 			}
-			errs <- failed
-		}()
+			return err
+		})
 	}
-	var all []error
-	for range hands {
-		all = append(all, <-errs)
-	}
-	return errors.Join(all...)
-}
-
-// listOf writes several values as the table shows them.
-func listOf(format string, values []float64) string {
-	words := make([]string, len(values))
-	for i, v := range values {
-		words[i] = fmt.Sprintf(format, v)
-	}
-	return strings.Join(words, " ")
+	return g.Wait()
 }
