@@ -1,11 +1,11 @@
-# What is run often. Everything that CI runs is in .ci/run.
+# Frequent commands. .ci/run has everything that CI runs.
 
 .PHONY: test bench attack demo
 
 test:
 	go test ./...
 
-# Ratios to a plain asynq handler, as a table; under ten minutes. See docs/performance.md.
+# A table of ratios to a plain asynq handler; about five minutes. See docs/performance.md.
 bench:
 	go run ./tools/bench
 
