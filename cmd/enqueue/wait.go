@@ -88,7 +88,7 @@ type ending struct {
 // situationIn reads merchants' situations from Redis.
 func situationIn(client redis.UniversalClient) func(context.Context, string) (explain.Situation, error) {
 	return func(ctx context.Context, mchid string) (explain.Situation, error) {
-		return status.Read(ctx, client, ledger.New(client, mchid), status.Trouble(ctx, client))
+		return status.Read(ctx, client, ledger.New(client, mchid), status.FullMemory(ctx, client))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
@@ -44,8 +45,32 @@ func (g *getCommand) run(ctx context.Context, s *session) error {
 	return tell(s.out, s.teller(situations), o, situations[0], hooks)
 }
 
-// find looks for the order in every ledger in question. A number is unique
-// only within one merchant, so the first find may not be the only one.
+// tell writes an order for people: its alarms, what is known of it, then its story.
+func tell(w io.Writer, t explain.Teller, o ledger.Order, s explain.Situation, hooks ledger.HookWait) error {
+	for _, text := range t.Alarms(o) {
+		fmt.Fprintf(w, "!! %s\n\n", text)
+	}
+	var facts, story grid
+	for _, f := range t.Facts(o, s, hooks) {
+		facts.add(f.Name, f.Words)
+	}
+	facts.add() // an empty line
+	if err := facts.write(w); err != nil {
+		return err
+	}
+	story.add(t.StoryHeads()...)
+	for _, m := range t.Story(o) {
+		at, age := "-", ""
+		if !m.At.IsZero() {
+			at, age = t.At(m.At), t.Age(m.At)
+		}
+		story.add(at, age, m.What, m.Words, m.Codes, m.RequestID)
+	}
+	return story.write(w)
+}
+
+// find looks for the order in every ledger in question. A number is unique only within
+// one merchant, so it may be found more than once.
 func (g *getCommand) find(ctx context.Context, s *session) (*ledger.Ledger, ledger.Order, error) {
 	ledgers, err := s.ledgers(ctx)
 	if err != nil {

@@ -122,14 +122,14 @@ func (l *listCommand) tables(ctx context.Context, s *session, ledgers []*ledger.
 	t := s.teller(situations)
 	states, open, found := l.states(), false, 0
 	for _, state := range states {
-		table := newTable(s.out, t, state)
+		heading := ""
 		if len(states) > 1 {
-			table.heading = string(state)
+			heading = string(state) + "\n"
 			if found > 0 {
-				table.heading = "\n" + table.heading
+				heading = "\n" + heading
 			}
 		}
-		n, err := l.write(ctx, s, ledgers, table, []tasks.State{state})
+		n, err := l.write(ctx, s, ledgers, newTable(s.out, t, heading), []tasks.State{state})
 		if err != nil {
 			return err
 		}
@@ -137,7 +137,7 @@ func (l *listCommand) tables(ctx context.Context, s *session, ledgers []*ledger.
 		open = open || n > 0 && state.Open()
 	}
 	if found == 0 {
-		_, err := fmt.Fprintln(s.out, "there are none")
+		_, err := fmt.Fprintln(s.out, t.None())
 		return err
 	}
 	if open {

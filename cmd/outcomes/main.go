@@ -217,11 +217,11 @@ func (s *session) ledgers(ctx context.Context) ([]*ledger.Ledger, error) {
 
 // situations are those of merchants, in the same order.
 func (s *session) situations(ctx context.Context, ledgers ...*ledger.Ledger) ([]explain.Situation, error) {
-	trouble := status.Trouble(ctx, s.rdb)
+	full := status.FullMemory(ctx, s.rdb)
 	list := make([]explain.Situation, len(ledgers))
 	for i, l := range ledgers {
 		var err error
-		if list[i], err = status.Read(ctx, s.rdb, l, trouble); err != nil {
+		if list[i], err = status.Read(ctx, s.rdb, l, full); err != nil {
 			return nil, err
 		}
 	}

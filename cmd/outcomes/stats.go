@@ -3,15 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"strconv"
-	"strings"
-	"text/tabwriter"
 
 	"payscore-collector/internal/config"
-	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
-	"payscore-collector/tasks"
 )
 
 type statsCommand struct {
@@ -38,39 +32,10 @@ func (st *statsCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	statsTable(s.out, ledgers, all)
-	why(s.out, s.teller(situations), situations)
+	t := s.teller(situations)
+	if err := statsTable(s.out, t, ledgers, all); err != nil {
+		return err
+	}
+	why(s.out, t, situations)
 	return nil
-}
-
-// statsTable has a line a merchant, and one for all together where there are
-// several. The amount is that of the paid orders that are in the ledger: those
-// that have left it count neither there nor here.
-func statsTable(w io.Writer, ledgers []*ledger.Ledger, all map[string]ledger.Stats) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "MERCHANT\t")
-	for _, state := range tasks.States {
-		fmt.Fprint(t, strings.ToUpper(string(state)), "\t")
-	}
-	fmt.Fprint(t, "PAID AMOUNT\t\n")
-	line := func(name string, s ledger.Stats) {
-		fmt.Fprint(t, name, "\t")
-		for _, state := range tasks.States {
-			fmt.Fprint(t, strconv.FormatInt(s.Orders[state], 10), "\t")
-		}
-		fmt.Fprint(t, explain.Yuan(s.PaidAmount), "\t\n")
-	}
-	sum := ledger.Stats{Orders: map[tasks.State]int64{}}
-	for _, l := range ledgers {
-		s := all[l.MchID()]
-		line(l.MchID(), s)
-		for state, n := range s.Orders {
-			sum.Orders[state] += n
-		}
-		sum.PaidAmount += s.PaidAmount
-	}
-	if len(ledgers) > 1 {
-		line("all", sum)
-	}
-	_ = t.Flush() // w is buffered: its errors come up when that is flushed
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"strings"
 
@@ -10,114 +9,102 @@ import (
 	"payscore-collector/tasks"
 )
 
-// tableRows is how many orders are held to find how wide the columns must be.
-// Those that follow keep to them, so that a million orders need no more memory
-// than these.
-const tableRows = limitForPeople
-
-// reasonColumns is how much of a reason has a place in a list, and codeColumns how
-// much of a code: both come from outside.
-const (
-	reasonColumns = 60
-	codeColumns   = 40
-)
-
-// table is a list of orders in one state, for people.
-type table struct {
-	w      io.Writer
-	teller explain.Teller
-	state  tasks.State
-	grid   grid
-	begun  bool
-	// heading stands before the table, where there are several; empty for none.
-	heading string
+// grid is lines of cells in aligned columns, two blanks apart. Widths are those of a
+// terminal, where Chinese characters take two columns.
+type grid struct {
+	right  func(column int) bool // columns that are aligned to the right; nil for none
+	rows   [][]string
+	widths []int // what each column has needed so far
 }
 
-func newTable(w io.Writer, t explain.Teller, state tasks.State) *table {
-	return &table{w: w, teller: t, state: state, grid: grid{right: []bool{false, false, true, true, true}}}
+func (g *grid) add(cells ...string) { g.rows = append(g.rows, cells) }
+
+// write writes the lines and forgets them. The widths stay: lines that are added later
+// keep to them, but where one is too long.
+func (g *grid) write(w io.Writer) error {
+	for _, row := range g.rows {
+		for i, cell := range row {
+			if i == len(g.widths) {
+				g.widths = append(g.widths, 0)
+			}
+			g.widths[i] = max(g.widths[i], explain.Width(cell))
+		}
+	}
+	for _, row := range g.rows {
+		if _, err := io.WriteString(w, g.line(row)+"\n"); err != nil {
+			return err
+		}
+	}
+	g.rows = g.rows[:0]
+	return nil
+}
+
+func (g *grid) line(row []string) string {
+	var b strings.Builder
+	for i, cell := range row {
+		blanks := strings.Repeat(" ", g.widths[i]-explain.Width(cell))
+		if g.right != nil && g.right(i) {
+			cell = blanks + cell
+		} else {
+			cell += blanks
+		}
+		b.WriteString(cell + "  ")
+	}
+	return strings.TrimRight(b.String(), " ")
+}
+
+// tableRows is how many orders are held to find how wide the columns must be. Those
+// that follow keep to them, so that a million orders need no more memory than these.
+const tableRows = limitForPeople
+
+// table is a list of orders in one state, for people. It writes nothing where there are
+// none.
+type table struct {
+	w       io.Writer
+	teller  explain.Teller
+	heading string // stands before the table; empty for none
+	grid    grid
+	begun   bool
+}
+
+func newTable(w io.Writer, t explain.Teller, heading string) *table {
+	return &table{w: w, teller: t, heading: heading, grid: grid{right: func(i int) bool { return i >= 2 && i <= 4 }}}
 }
 
 func (t *table) write(o ledger.Order) error {
 	if !t.begun {
 		t.begun = true
-		if t.heading != "" {
-			if _, err := fmt.Fprintln(t.w, t.heading); err != nil {
-				return err
-			}
+		if _, err := io.WriteString(t.w, t.heading); err != nil {
+			return err
 		}
-		t.grid.add(append([]string{"ORDER", "MERCHANT", "TOTAL", "PAID", "CALLS"}, t.heads()...)...)
+		t.grid.add(t.teller.Heads(o.State)...)
 	}
-	made := o.CollectCalls + o.QueryCalls
-	if o.Sync != nil {
-		made += o.Sync.Calls
-	}
-	t.grid.add(append([]string{
-		o.OutOrderNo, o.MchID, t.teller.TotalBrief(o), explain.OrDash(explain.YuanOf(o.PaidAmount)), decimal(made),
-	}, t.tail(o)...)...)
+	t.grid.add(t.teller.Row(o)...)
 	if len(t.grid.rows) < tableRows {
 		return nil
 	}
 	return t.grid.write(t.w)
 }
 
-// heads are the names of the columns that depend on the state; tail is an
-// order's part in them. Free text stands in the last one, cut to a line.
-func (t *table) heads() []string {
-	zone := " (" + t.teller.ZoneName() + ")"
-	switch {
-	case t.state.Open():
-		return []string{"NEXT" + zone, "LAST ERROR"}
-	case t.state == tasks.Paid:
-		return []string{"ENDED" + zone, "TRANSACTION"}
-	case t.state == tasks.Withdrawn:
-		return []string{"ENDED" + zone, "SYNC", "WHY"}
-	}
-	return []string{"ENDED" + zone, "WHY"}
-}
+func (t *table) close() error { return t.grid.write(t.w) }
 
-func (t *table) tail(o ledger.Order) []string {
-	switch {
-	case t.state.Open():
-		words := ""
-		if e := o.LastError; e != nil {
-			words = t.teller.ErrorCause(*e)
-			if e.Code != "" {
-				words += " (" + explain.Fit(strings.TrimSpace(explain.Printable(e.Code+" "+e.DetailCode)), codeColumns) + ")"
-			}
+// statsTable has a line a merchant, and one for all together where there are several.
+// The amount is that of the paid orders that are in the ledger: those that have left it
+// count neither there nor here.
+func statsTable(w io.Writer, t explain.Teller, ledgers []*ledger.Ledger, all map[string]ledger.Stats) error {
+	g := grid{right: func(int) bool { return true }}
+	g.add(t.StatsHeads()...)
+	sum := ledger.Stats{Orders: map[tasks.State]int64{}}
+	for _, l := range ledgers {
+		s := all[l.MchID()]
+		g.add(t.StatsRow(l.MchID(), s)...)
+		for state, n := range s.Orders {
+			sum.Orders[state] += n
 		}
-		return []string{t.teller.Due(o.NextDueAt), t.remarks(o, words)}
-	case t.state == tasks.Paid:
-		words := strings.TrimSpace(explain.Printable(o.TransactionID) + " " + t.teller.PaidElsewhere(o))
-		return []string{t.teller.WithAge(o.EndedAt), t.remarks(o, words)}
-	case t.state == tasks.Withdrawn:
-		sync := "none"
-		switch {
-		case o.Sync != nil && o.Sync.State == ledger.SyncFailed:
-			sync = "FAILED"
-		case o.Sync != nil && o.Sync.State == ledger.SyncPending:
-			sync = "pending, due"
-			if o.NextDueAt.After(t.teller.Now) {
-				sync = "pending, next " + t.teller.Age(o.NextDueAt)
-			}
-		case o.Sync != nil:
-			sync = string(o.Sync.State)
-		}
-		return []string{t.teller.WithAge(o.EndedAt), sync, t.remarks(o, explain.Fit(t.teller.Reason(o.State, o.Reason), reasonColumns))}
+		sum.PaidAmount += s.PaidAmount
 	}
-	return []string{t.teller.WithAge(o.EndedAt), t.remarks(o, explain.Fit(t.teller.Reason(o.State, o.Reason), reasonColumns))}
-}
-
-// remarks puts before a text what nobody may overlook.
-func (t *table) remarks(o ledger.Order, words string) string {
-	if o.AmountDiffers != nil {
-		words = "AMOUNTS DIFFER " + words
+	if len(ledgers) > 1 {
+		g.add(t.StatsRow("", sum)...)
 	}
-	if !o.LatePaymentAt.IsZero() {
-		words = "PAID AFTER ITS END " + words
-	}
-	return explain.OrDash(strings.TrimSpace(words))
-}
-
-func (t *table) close() error {
-	return t.grid.write(t.w)
+	return g.write(w)
 }

@@ -8,46 +8,51 @@ import (
 	"payscore-collector/internal/payscore"
 )
 
-// messageColumns is how much of a message has a place in a line.
+// messageColumns is how much of a message fits into a line.
 const messageColumns = 60
 
 // Cause is what a call came to, and why.
 func (t Teller) Cause(e ledger.Entry) string {
-	p, verdict := t.phrases(), payscore.Verdict(e.Verdict)
-	words := p.calls[payscore.Call(e.Call)][verdict]
-	if words == "" {
-		words = p.verdicts[verdict]
-	}
+	verdict := payscore.Verdict(e.Verdict)
+	words := t.verdict(verdict, payscore.Call(e.Call))
 	if words == "" {
 		words = e.Verdict
 	}
-	known := false
-	// Behind a 5xx or a broken answer, whatever a code says decides nothing.
+	explained := ""
+	// Behind a 5xx or a broken answer, a code decides nothing.
 	if verdict != payscore.Unavailable && verdict != payscore.Unknown {
-		if text := p.code(e.Code, e.DetailCode); text != "" {
-			words, known = text, true
-		}
+		explained = t.code(e.Code, e.DetailCode)
 	}
-	if e.Message != "" && !known && p.codes[e.Code] == "" {
-		words += ": " + Fit(e.Message, messageColumns)
+	switch {
+	case explained != "":
+		words = explained
+	case e.Message != "" && t.code(e.Code, "") == "":
+		words = t.say("%s: %s", "%s：%s", words, Fit(e.Message, messageColumns))
 	}
 	return Printable(words)
 }
 
-// code explains a code, by the detail code where that is known.
-func (p *phrasebook) code(code, detail string) string {
-	if text := p.details[detail]; text != "" {
-		return text
+func (t Teller) verdict(v payscore.Verdict, call payscore.Call) string {
+	words, ok := verdicts[v][call]
+	if !ok {
+		words = verdicts[v][anyCall]
 	}
-	return p.codes[code]
+	return t.word(words)
 }
 
-// ErrorCause is Cause for an error of which no more is known than its codes.
+// code explains a code, by the detail code where that is known.
+func (t Teller) code(code, detail string) string {
+	if words, ok := codes[detail]; ok {
+		return t.word(words)
+	}
+	return t.word(codes[code])
+}
+
+// ErrorCause is Cause for an error of which only the codes are known.
 func (t Teller) ErrorCause(e ledger.LastError) string {
-	p := t.phrases()
-	words := p.code(e.Code, e.DetailCode)
+	words := t.code(e.Code, e.DetailCode)
 	if e.HTTPStatus >= 500 {
-		words = p.calls[payscore.CallQuery][payscore.Unavailable]
+		words = t.verdict(payscore.Unavailable, payscore.CallQuery)
 	}
 	if words == "" {
 		words = Fit(e.Message, messageColumns)
@@ -68,15 +73,14 @@ func (t Teller) LastError(o ledger.Order) string {
 			words = t.Cause(call)
 		}
 	}
-	said := ""
-	if e.Code != "" {
-		said = CodesText(e.HTTPStatus, e.Code, e.DetailCode)
-		if e.Message != "" {
-			said += ` "` + e.Message + `"`
-		}
-		said = " (" + Printable(said) + ")"
+	if e.Code == "" {
+		return words
 	}
-	return words + said
+	said := CodesText(e.HTTPStatus, e.Code, e.DetailCode)
+	if e.Message != "" {
+		said += ` "` + e.Message + `"`
+	}
+	return words + " (" + Printable(said) + ")"
 }
 
 // CodesText is an HTTP status, WeChat Pay's code and the detail code, as far as they

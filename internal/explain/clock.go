@@ -20,43 +20,51 @@ func (t Teller) ZoneName() string {
 
 // AtZone is WithAge with the zone's name.
 func (t Teller) AtZone(at time.Time) string {
-	return t.At(at) + " " + t.ZoneName() + " (" + t.Age(at) + ")"
+	return t.beside(t.At(at)+" "+t.ZoneName(), t.Age(at))
 }
 
 // WithAge is the time and how long ago, or how far ahead, that is.
-func (t Teller) WithAge(at time.Time) string { return t.At(at) + " (" + t.Age(at) + ")" }
+func (t Teller) WithAge(at time.Time) string { return t.beside(t.At(at), t.Age(at)) }
 
 // Due is WithAge of a time at which something has to be done.
 func (t Teller) Due(at time.Time) string {
 	if d := t.Now.Sub(at); d >= time.Second {
-		return t.At(at) + " (" + fmt.Sprintf(t.phrases().dueFor, t.Duration(d)) + ")"
+		return t.beside(t.At(at), t.say("due for %s", "已到期 %s", t.Duration(d)))
 	}
 	return t.WithAge(at)
 }
 
+func (t Teller) beside(s, remark string) string { return t.say("%s (%s)", "%s（%s）", s, remark) }
+
 // Age is how long ago, or how far ahead, a time is, in words.
 func (t Teller) Age(at time.Time) string {
-	d, format := t.Now.Sub(at), t.phrases().ago
-	if d < 0 {
-		d, format = -d, t.phrases().ahead
+	switch d := t.Now.Sub(at); {
+	case d.Abs() < time.Second:
+		return t.say("now", "现在")
+	case d < 0:
+		return t.say("in %s", "%s后", t.Duration(-d))
+	default:
+		return t.say("%s ago", "%s前", t.Duration(d))
 	}
-	if d < time.Second {
-		return t.phrases().now
-	}
-	return fmt.Sprintf(format, t.Duration(d))
+}
+
+var units = []struct {
+	d    time.Duration
+	many text
+}{
+	{24 * time.Hour, text{"%d days", "%d 天"}},
+	{time.Hour, text{"%d hours", "%d 小时"}},
+	{time.Minute, text{"%d minutes", "%d 分钟"}},
+	{time.Second, text{"%d seconds", "%d 秒"}},
 }
 
 // Duration is a duration in words, in the largest unit of which there are two, or one
 // second.
 func (t Teller) Duration(d time.Duration) string {
-	p := t.phrases()
-	for _, unit := range []struct {
-		d      time.Duration
-		format string
-	}{{24 * time.Hour, p.days}, {time.Hour, p.hours}, {time.Minute, p.minutes}, {time.Second, p.seconds}} {
+	for _, unit := range units {
 		if d >= 2*unit.d {
-			return fmt.Sprintf(unit.format, d/unit.d)
+			return fmt.Sprintf(t.word(unit.many), d/unit.d)
 		}
 	}
-	return p.oneSecond
+	return t.say("1 second", "1 秒")
 }

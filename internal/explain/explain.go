@@ -1,7 +1,7 @@
 // Package explain puts what the ledger knows into words for people: states, causes,
 // alarms, the story of an order, and why nothing is collected. Its functions are pure:
-// they read no clock, no Redis and no environment. The command outcomes and the demo
-// show the same words, so that a sentence is written once.
+// they read no clock, no Redis and no environment. Every sentence stands beside its
+// translation, at the only place that says it.
 package explain
 
 import (
@@ -15,7 +15,7 @@ import (
 )
 
 // Teller tells facts in one language, as they are seen at one moment from one time
-// zone. The zero language is English. It is safe for concurrent use.
+// zone. It is safe for concurrent use.
 type Teller struct {
 	Now  time.Time
 	Zone *time.Location
@@ -25,18 +25,48 @@ type Teller struct {
 // Language is the language of a Teller's words.
 type Language string
 
-// English is the language of a Teller that names none.
-const English Language = ""
+// The languages. Any other one, such as an empty one, is English.
+const (
+	English Language = "en"
+	Chinese Language = "zh"
+)
 
-// phrases has the words of every language. A further language is one more file like
-// english.go.
-var phrases = map[Language]*phrasebook{English: &english}
+// text is a word, or a format of fmt's, in every language. Formats that need another
+// order of their arguments number them (%[2]s).
+type text struct{ en, zh string }
 
-func (t Teller) phrases() *phrasebook {
-	if p := phrases[t.Lang]; p != nil {
-		return p
+func (t Teller) word(w text) string {
+	if t.Lang == Chinese {
+		return w.zh
 	}
-	return &english
+	return w.en
+}
+
+// say is fmt.Sprintf in the teller's language.
+func (t Teller) say(en, zh string, args ...any) string {
+	if t.Lang == Chinese {
+		return fmt.Sprintf(zh, args...)
+	}
+	return fmt.Sprintf(en, args...)
+}
+
+// also joins what is said with a semicolon; empty texts are left out.
+func (t Teller) also(texts ...string) string {
+	var said []string
+	for _, s := range texts {
+		if s != "" {
+			said = append(said, s)
+		}
+	}
+	return strings.Join(said, t.say("; ", "；"))
+}
+
+// explained is a word that programs know, with its explanation.
+func (t Teller) explained(word, explanation string) string {
+	if explanation == "" {
+		return Printable(word)
+	}
+	return t.say("%s: %s", "%s：%s", word, explanation)
 }
 
 // Yuan writes fen as people write money. It takes every int64.
@@ -54,6 +84,14 @@ func YuanOf(fen *int64) string {
 		return ""
 	}
 	return Yuan(*fen)
+}
+
+// OrDash is s, or a dash for an empty one.
+func OrDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }
 
 // Printable replaces in a text from outside whatever could move the cursor or recolour
@@ -78,12 +116,4 @@ func Fit(s string, columns int) string {
 		b.WriteString(g.Str())
 	}
 	return b.String() + "…"
-}
-
-// explained is a word with its explanation behind it, where there is one.
-func explained[K ~string](word K, words map[K]string) string {
-	if text := words[word]; text != "" {
-		return string(word) + ": " + text
-	}
-	return Printable(string(word))
 }

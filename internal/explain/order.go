@@ -1,53 +1,107 @@
 package explain
 
 import (
-	"fmt"
 	"time"
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
 
+// Fact is one line of what is known of an order. Where one name has several lines, only
+// the first one carries it.
+type Fact struct{ Name, Words string }
+
+// Facts is what people ask first of an order: where it stands and why, its money, and
+// what comes next.
+func (t Teller) Facts(o ledger.Order, s Situation, hooks ledger.HookWait) []Fact {
+	var list []Fact
+	add := func(name string, lines ...string) {
+		for _, words := range lines {
+			if words != "" {
+				list = append(list, Fact{name, words})
+				name = ""
+			}
+		}
+	}
+	add(t.say("order", "商户服务订单号"), o.OutOrderNo)
+	add(t.say("merchant", "商户号"), o.MchID)
+	add("appid", o.AppID)
+	add(t.say("service", "服务ID"), o.ServiceID)
+	add(t.say("state", "状态"), t.State(o))
+	add(t.say("reason", "原因"), t.Reason(o.State, o.Reason))
+	add(t.say("sync", "同步"), t.Sync(o))
+	add(t.say("total", "总金额"), t.Total(o))
+	add(t.say("paid", "已付"), YuanOf(o.PaidAmount))
+	add(t.say("still owed", "未付"), StillOwed(o))
+	add(t.say("owed since", "欠款起始"), t.OwedSince(o))
+	add(t.say("paid by", "付款方式"), t.PaidBy(o))
+	add(t.say("payments", "各笔付款"), t.Payments(o)...)
+	add(t.say("transaction", "交易单号"), Printable(o.TransactionID))
+	add(t.say("order_id", "微信支付服务订单号"), Printable(o.OrderID))
+	add(t.say("calls", "请求次数"), t.Calls(o))
+	add(t.say("opened", "入队时间"), t.WithAge(o.OpenedAt))
+	if !o.LastAttemptAt.IsZero() {
+		add(t.say("last call", "最近请求"), t.WithAge(o.LastAttemptAt))
+	}
+	causes := t.WhyOrder(s, o)
+	add(t.say("next", "下一步"), t.Next(s, o, causes))
+	if !o.EndedAt.IsZero() {
+		add(t.say("ended", "终态时间"), t.WithAge(o.EndedAt))
+	}
+	add(t.say("held back", "受阻原因"), t.HeldBack(causes)...)
+	add("webhook", t.Webhook(hooks))
+	if e := o.LastError; e != nil && o.State != tasks.Paid {
+		add(t.say("last error", "最近错误"), t.LastError(o))
+		if e.RequestID != "" {
+			add(t.say("for support", "联系客服"),
+				t.say("give WeChat Pay's support this Request-ID: %s", "请向微信支付客服提供 Request-ID：%s", Printable(e.RequestID)))
+		}
+	}
+	return list
+}
+
 // Alarms are what an operator must not overlook about an order.
 func (t Teller) Alarms(o ledger.Order) []string {
-	p := t.phrases()
 	var list []string
 	if !o.LatePaymentAt.IsZero() {
-		came := p.aPayment
+		came := t.say("a payment", "一笔付款")
 		if o.PaidAmount != nil {
 			came = Yuan(*o.PaidAmount)
 		}
-		list = append(list, fmt.Sprintf(p.alarmLate, came, t.WithAge(o.LatePaymentAt), o.State))
+		list = append(list, t.say("PAID AFTER ITS END: %s, learnt of on %s, came in for an order that had already ended as %s. Billing must decide what becomes of the money.",
+			"终态之后又付款：%s，获知时间 %s，该订单此前已以 %s 结束。请由计费系统决定如何处理这笔款。", came, t.WithAge(o.LatePaymentAt), o.State))
 	}
 	if d := o.AmountDiffers; d != nil {
-		list = append(list, fmt.Sprintf(p.alarmDiffers, Printable(d.Field), Yuan(d.Known), t.WithAge(d.At), Yuan(d.Said)))
+		list = append(list, t.say("AMOUNTS DIFFER in %s: %s was expected, and on %s WeChat Pay signed %s. Ask WeChat Pay's support which is right.",
+			"金额矛盾：%s 应为 %s，而微信支付于 %s 签名的是 %s。请向微信支付客服核实。", Printable(d.Field), Yuan(d.Known), t.WithAge(d.At), Yuan(d.Said)))
 	}
 	if o.Sync != nil && o.Sync.State == ledger.SyncFailed {
-		list = append(list, p.alarmSync)
+		list = append(list, t.say("WECHAT PAY COULD NOT BE TOLD that the user paid elsewhere, and may deduct once more. Remove the reason and withdraw the order again with --paid-at, or report the payment on the merchant platform.",
+			"同步失败：未能告知微信支付用户已通过其他方式付款，微信支付可能再次扣款。请排除原因后用 --paid-at 重新撤回，或在商户平台同步该订单。"))
 	}
 	return list
 }
 
 // StateWords says what a state means for the merchant who is owed money.
-func (t Teller) StateWords(s tasks.State) string { return t.phrases().states[s] }
+func (t Teller) StateWords(s tasks.State) string { return t.word(states[s]) }
 
 // State is an order's state and what it means.
 func (t Teller) State(o ledger.Order) string {
-	p := t.phrases()
 	payScore, elsewhere := ways(o)
+	words := t.StateWords(o.State)
 	switch {
 	case o.State == tasks.Paid && payScore && elsewhere:
-		return p.paidBoth
+		words = t.say("a part through PayScore, and the rest elsewhere, as the merchant told WeChat Pay", "一部分通过微信支付分，其余通过其他方式，由商户同步给微信支付")
 	case o.State == tasks.Paid && elsewhere:
-		return p.paidElsewhere
+		words = t.say("elsewhere, as the merchant told WeChat Pay", "通过其他方式，由商户同步给微信支付")
 	case o.State == tasks.Queued && collectLeftOpen(o):
-		return p.queuedBegun
+		words = t.say("a collect call was begun, and its result is not known", "已发起催收扣款，结果未知")
 	case o.State == tasks.Queued && len(o.Past) > 0:
-		return p.queuedAgain
+		words = t.say("not tried since it was reopened", "重新打开后尚未催收")
 	case StillOwed(o) != "":
-		return string(o.State) + ": " + p.paidInPart
+		words = t.say("a part of the money is in", "已部分到账")
 	}
-	return explained(o.State, p.states)
+	return t.explained(string(o.State), words)
 }
 
 // Reason is why an order ended, with its explanation. That of a withdrawn one is
@@ -59,47 +113,50 @@ func (t Teller) Reason(state tasks.State, why string) string {
 	case state == tasks.Withdrawn:
 		return `"` + Printable(why) + `"`
 	}
-	return t.phrases().reason(why)
+	return t.reason(why)
 }
 
-func (p *phrasebook) reason(why string) string {
-	if p.reasons[why] == "" && p.codes[why] != "" {
-		return explained(why, p.codes)
+func (t Teller) reason(why string) string {
+	words, ok := reasons[why]
+	if !ok {
+		words = codes[why]
 	}
-	return explained(why, p.reasons)
+	return t.explained(why, t.word(words))
 }
 
 // Sync says how far WeChat Pay has been told of a withdrawal. It is empty where there
 // is nothing to tell.
 func (t Teller) Sync(o ledger.Order) string {
-	p, s := t.phrases(), o.Sync
-	switch {
-	case s == nil && o.State == tasks.Withdrawn && o.LatePaymentAt.IsZero():
-		return p.syncNone
-	case s == nil:
-		return ""
+	s := o.Sync
+	if s == nil {
+		if o.State != tasks.Withdrawn || !o.LatePaymentAt.IsZero() {
+			return ""
+		}
+		return t.say("none: WeChat Pay was not told, and keeps deducting by itself (enqueue withdraw NO --reason TEXT --paid-at TIME tells it)",
+			"无：未同步给微信支付，微信支付会继续自行扣款（同步：enqueue withdraw NO --reason TEXT --paid-at TIME）")
 	}
-	text := explained(s.State, p.syncs)
+	reason, paidAt := "", ""
 	switch {
 	case s.State == ledger.SyncFailed && s.Reason == "PARAM_ERROR":
-		// The order is known: it is all else that the call carries.
-		text += "; " + p.syncTime
+		// The order is known, so the fault is the time: the call carries nothing else.
+		reason = t.say("PARAM_ERROR: the time of payment is refused", "PARAM_ERROR：付款时间被拒绝")
 	case s.Reason != "":
-		text += "; " + p.reason(s.Reason)
+		reason = t.reason(s.Reason)
 	}
 	if !s.PaidAt.IsZero() {
-		text += "; " + fmt.Sprintf(p.syncPaidAt, t.WithAge(s.PaidAt))
+		paidAt = t.say("billing says that it was paid on %s", "计费系统填写的付款时间：%s", t.WithAge(s.PaidAt))
 	}
-	return text
+	return t.also(t.explained(string(s.State), t.word(syncs[s.State])), reason, paidAt)
 }
 
-// Webhook says that billing's receiver has not taken an order's ends; empty where it
-// has, or they are on their way.
+// Webhook says that billing's receiver has not accepted an order's final states; empty
+// where it has, or they are on their way.
 func (t Teller) Webhook(w ledger.HookWait) string {
 	if w.Ends == 0 || w.Failures == 0 && t.Now.Sub(w.Since) < hooksLate {
 		return ""
 	}
-	return fmt.Sprintf(t.phrases().webhook, w.Ends, t.WithAge(w.Since), w.Failures, t.Age(w.Next))
+	return t.say("billing's receiver has not accepted %d of its final states, the oldest of %s; failures in a row: %d, next try %s",
+		"计费系统尚未接收该订单的 %d 个终态，最早的是 %s；连续失败 %d 次，下次重试 %s", w.Ends, t.WithAge(w.Since), w.Failures, t.Age(w.Next))
 }
 
 // StillOwed is what is left of an order that was paid in part; empty for any other.
@@ -113,12 +170,11 @@ func StillOwed(o ledger.Order) string {
 
 // Calls counts an order's calls.
 func (t Teller) Calls(o ledger.Order) string {
-	p := t.phrases()
-	text := fmt.Sprintf(p.callCounts, o.CollectCalls, o.QueryCalls)
+	text := t.say("%d collect, %d query", "催收扣款 %d 次，查询 %d 次", o.CollectCalls, o.QueryCalls)
 	if o.Sync != nil {
-		text += fmt.Sprintf(p.syncCount, o.Sync.Calls)
+		text += t.say(", %d sync", "，同步 %d 次", o.Sync.Calls)
 	}
-	return text + "; " + fmt.Sprintf(p.attempts, o.Attempts)
+	return t.also(text, t.say("answered attempts: %d", "得到结果的催收 %d 次", o.Attempts))
 }
 
 // Working reports whether there is something left to do for an order.
@@ -126,7 +182,7 @@ func Working(o ledger.Order) bool {
 	return o.State.Open() || o.Sync != nil && o.Sync.State == ledger.SyncPending
 }
 
-// overdue is how long after its due time a worker should have taken an order up.
+// overdue is how long after its due time a worker should have claimed an order.
 const overdue = time.Minute
 
 // Next says what comes next, when, and why not sooner; causes are those of WhyOrder.
@@ -134,19 +190,18 @@ func (t Teller) Next(s Situation, o ledger.Order, causes []Cause) string {
 	if o.NextDueAt.IsZero() {
 		return ""
 	}
-	p := t.phrases()
-	words := p.plans[o.Next]
-	if o.Sync != nil && p.syncPlans[o.Next] != "" {
-		words = p.syncPlans[o.Next]
+	words, ok := syncPlans[o.Next]
+	if o.Sync == nil || !ok {
+		words = plans[o.Next]
 	}
-	text := t.Due(o.NextDueAt) + ": " + words
+	why := ""
 	switch {
 	case o.NextDueAt.After(t.Now):
-		text += "; " + fmt.Sprintf(p.notSooner, t.whyThen(s, o))
+		why = t.say("not sooner: %s", "等待原因：%s", t.whyThen(s, o))
 	case len(causes) == 0 && t.Now.Sub(o.NextDueAt) > overdue:
-		text += "; " + p.overdue
+		why = t.say("overdue: no worker has claimed it", "已过期：没有 worker 领取")
 	}
-	return text
+	return t.also(t.explained(t.Due(o.NextDueAt), t.word(words)), why)
 }
 
 // HeldBack says for each cause, but for the order's own due time, why the order is not
@@ -165,7 +220,7 @@ func (t Teller) HeldBack(causes []Cause) []string {
 // that nothing is collected.
 func (t Teller) Nothing(c Cause) string {
 	if c.Stops {
-		return fmt.Sprintf(t.phrases().nothingCollected, c.Words)
+		return t.say("nothing is collected: %s", "已停止催收：%s", c.Words)
 	}
 	return c.Words
 }

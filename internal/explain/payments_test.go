@@ -16,23 +16,28 @@ func TestPaidBy(t *testing.T) {
 		}
 		return payments
 	}
+	const (
+		rest     = "a part through PayScore, and the rest elsewhere, as the merchant told WeChat Pay"
+		both     = "NEWTON and MCH: " + rest
+		paidBoth = "paid: " + rest
+	)
 	for name, tt := range map[string]struct {
 		order                ledger.Order
 		by, state, elsewhere string
 	}{
-		"through PayScore":                       {ledger.Order{PaidType: "NEWTON", Payments: list("NEWTON", "NEWTON")}, english.byPayScore, "paid: the money is in", ""},
-		"elsewhere":                              {ledger.Order{PaidType: "MCH", Payments: list("MCH")}, english.byMerchant, english.paidElsewhere, "paid elsewhere"},
-		"both, the merchant last":                {ledger.Order{PaidType: "MCH", Payments: list("NEWTON", "MCH")}, english.byBoth, english.paidBoth, "paid partly elsewhere"},
-		"both, the merchant first":               {ledger.Order{PaidType: "NEWTON", Payments: list("MCH", "NEWTON")}, english.byBoth, english.paidBoth, "paid partly elsewhere"},
-		"no list: through PayScore":              {ledger.Order{PaidType: "NEWTON", TransactionID: "1"}, english.byPayScore, "paid: the money is in", ""},
-		"no list: both":                          {ledger.Order{PaidType: "MCH", TransactionID: "1"}, english.byBoth, english.paidBoth, "paid partly elsewhere"},
-		"no list: elsewhere":                     {ledger.Order{PaidType: "MCH"}, english.byMerchant, english.paidElsewhere, "paid elsewhere"},
-		"a way that WeChat Pay has not told yet": {ledger.Order{PaidType: "NEW\x1bWAY"}, "NEW?WAY", "paid: the money is in", ""},
+		"through PayScore":                      {ledger.Order{PaidType: "NEWTON", Payments: list("NEWTON", "NEWTON")}, "NEWTON: through PayScore", "paid: the money is in", ""},
+		"elsewhere":                             {ledger.Order{PaidType: "MCH", Payments: list("MCH")}, "MCH: elsewhere, as the merchant told WeChat Pay; no money moved through it", "paid: elsewhere, as the merchant told WeChat Pay", "paid elsewhere"},
+		"both, the merchant last":               {ledger.Order{PaidType: "MCH", Payments: list("NEWTON", "MCH")}, both, paidBoth, "paid partly elsewhere"},
+		"both, the merchant first":              {ledger.Order{PaidType: "NEWTON", Payments: list("MCH", "NEWTON")}, both, paidBoth, "paid partly elsewhere"},
+		"no list: through PayScore":             {ledger.Order{PaidType: "NEWTON", TransactionID: "1"}, "NEWTON: through PayScore", "paid: the money is in", ""},
+		"no list: both":                         {ledger.Order{PaidType: "MCH", TransactionID: "1"}, both, paidBoth, "paid partly elsewhere"},
+		"no list: elsewhere":                    {ledger.Order{PaidType: "MCH"}, "MCH: elsewhere, as the merchant told WeChat Pay; no money moved through it", "paid: elsewhere, as the merchant told WeChat Pay", "paid elsewhere"},
+		"a way that this release does not know": {ledger.Order{PaidType: "NEW\x1bWAY"}, "NEW?WAY", "paid: the money is in", ""},
 	} {
 		tt.order.State = tasks.Paid
 		var tell Teller
 		if by, state, elsewhere := tell.PaidBy(tt.order), tell.State(tt.order), tell.PaidElsewhere(tt.order); by != tt.by || state != tt.state || elsewhere != tt.elsewhere {
-			t.Errorf("%s: %q, %q, %q", name, by, state, elsewhere)
+			t.Errorf("%s: got %q, %q, %q\nwant %q, %q, %q", name, by, state, elsewhere, tt.by, tt.state, tt.elsewhere)
 		}
 	}
 }
@@ -41,8 +46,9 @@ func TestPaidBy(t *testing.T) {
 func TestPayments_ArePrintable(t *testing.T) {
 	o := ledger.Order{Payments: []ledger.Payment{{Amount: 5, PaidType: "X\x1b[2J", TransactionID: "1\r\n2", PaidAt: time.Unix(1, 0)}}}
 	for _, line := range (Teller{Zone: time.UTC}).Payments(o) {
-		if strings.ContainsAny(line, "\x1b\r\n") || !strings.HasPrefix(line, "¥0.05 on 1970-01-01 00:00:01, X?[2J, transaction 1  2") {
-			t.Errorf("%q", line)
+		const want = "¥0.05 on 1970-01-01 00:00:01, X?[2J, transaction 1  2"
+		if strings.ContainsAny(line, "\x1b\r\n") || line != want {
+			t.Errorf("got %q, want %q", line, want)
 		}
 	}
 }
@@ -77,7 +83,7 @@ func TestStillOwed(t *testing.T) {
 			o.LatePaymentAt = time.Unix(1, 0)
 		}
 		if got := StillOwed(o); got != tt.want {
-			t.Errorf("%+v: %q", tt, got)
+			t.Errorf("%+v: still owed %q, want %q", tt, got, tt.want)
 		}
 	}
 }

@@ -1,9 +1,7 @@
 package explain
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"payscore-collector/internal/ledger"
@@ -13,64 +11,81 @@ import (
 
 // Moment is one line of an order's story.
 type Moment struct {
-	At        time.Time
-	What      string // a call, or what happened
-	Words     string // what came of it
-	Codes     string // of a call: HTTP status, code and detail code, or a dash
-	RequestID string // of a call, or a dash
+	At        time.Time // zero where it is not known
+	What      string    // a call, or what happened
+	Words     string    // what came of it
+	Codes     string    // of a call: HTTP status, code and detail code, or a dash
+	RequestID string    // of a call, or a dash
+}
+
+// StoryHeads are the names of a moment's fields: its time, how long ago that is, and the
+// rest.
+func (t Teller) StoryHeads() []string {
+	return []string{
+		t.say("WHEN (%s)", "时间 (%s)", t.ZoneName()), "", t.say("WHAT", "事件"), t.say("WHAT CAME OF IT", "结果"),
+		t.say("CODES", "错误码"), "REQUEST-ID",
+	}
 }
 
 // Story is what is known of an order's past, oldest first: its calls and notifications
-// as far as the log reaches, when it was opened, and how it ended, each time.
+// as far as the log reaches, when it was opened, and how it ended, each time. A call
+// that was begun, and whose result is not known, comes last.
 func (t Teller) Story(o ledger.Order) []Moment {
-	p := t.phrases()
-	list := []Moment{{At: o.OpenedAt, What: p.whatOpened, Words: p.opened}}
+	var list []Moment
+	add := func(at time.Time, what, words string) { list = append(list, Moment{At: at, What: what, Words: words}) }
+	ended, reopened := t.say("ended", "终态"), t.say("reopened", "重新打开")
+
+	add(o.OpenedAt, t.say("opened", "入队"), t.say("enqueued by billing", "计费系统入队"))
 	if gone := callsGone(o); gone > 0 {
-		list = append(list, Moment{At: o.Log[0].At, What: "…", Words: fmt.Sprintf(p.callsGone, gone)})
+		add(o.Log[0].At, "…", t.say("%d earlier calls are no longer in the log", "更早的 %d 次请求已不在日志中", gone))
 	}
 	for _, e := range o.Log {
-		list = append(list, Moment{e.At, Printable(e.Call), t.Cause(e), OrDash(Printable(CodesText(e.HTTPStatus, e.Code, e.DetailCode))), OrDash(Printable(e.RequestID))})
+		call := e.Call
+		if name, ok := calls[payscore.Call(call)]; ok {
+			call = t.word(name)
+		}
+		list = append(list, Moment{
+			At: e.At, What: Printable(call), Words: t.Cause(e),
+			Codes: OrDash(Printable(CodesText(e.HTTPStatus, e.Code, e.DetailCode))), RequestID: OrDash(Printable(e.RequestID)),
+		})
 	}
 	for _, past := range o.Past {
 		if !past.EndedAt.IsZero() {
-			list = append(list, Moment{At: past.EndedAt, What: p.whatEnded, Words: t.ending(past.State, past.Reason)})
+			add(past.EndedAt, ended, t.ending(past.State, past.Reason))
 		}
-		list = append(list, Moment{At: past.ReopenedAt, What: p.whatReopened, Words: p.reopened})
+		add(past.ReopenedAt, reopened, t.say("reopened by billing", "计费系统重新打开"))
 	}
 	if !o.EndedAt.IsZero() {
 		words := t.ending(o.State, o.Reason)
 		if o.State == tasks.Paid {
 			words = t.State(o)
 		}
-		list = append(list, Moment{At: o.EndedAt, What: p.whatEnded, Words: words})
+		add(o.EndedAt, ended, words)
 	}
 	if d := o.AmountDiffers; d != nil {
-		list = append(list, Moment{At: d.At, What: p.whatDiffers, Words: fmt.Sprintf(p.differs, Printable(d.Field), Yuan(d.Known), Yuan(d.Said))})
+		add(d.At, t.say("AMOUNTS DIFFER", "金额矛盾"), t.say("%s: %s was expected, %s is signed", "%s：应为 %s，签名的是 %s", Printable(d.Field), Yuan(d.Known), Yuan(d.Said)))
 	}
 	if l := o.TotalLowered; l != nil {
-		list = append(list, Moment{At: l.At, What: p.whatLowered, Words: fmt.Sprintf(p.lowered, Yuan(l.From), Yuan(l.To))})
+		add(l.At, t.say("lowered", "金额调低"), t.say("the merchant lowered the total from %s to %s", "商户将总金额从 %s 调低为 %s", Yuan(l.From), Yuan(l.To)))
 	}
 	if !o.LatePaymentAt.IsZero() {
-		list = append(list, Moment{At: o.LatePaymentAt, What: p.whatLate, Words: strings.TrimSpace(p.late + " " + YuanOf(o.PaidAmount))})
+		words := t.say("a payment", "一笔付款")
+		if o.PaidAmount != nil {
+			words = Yuan(*o.PaidAmount)
+		}
+		add(o.LatePaymentAt, t.say("PAID AFTER END", "终态之后又付款"), words)
 	}
-	// What was written at one moment stays as it is: a call, and the end that it
-	// brought.
+	// Moments of one time keep this order: a call comes before the end that it brought.
 	slices.SortStableFunc(list, func(a, b Moment) int { return a.At.Compare(b.At) })
+	if collectLeftOpen(o) {
+		add(time.Time{}, t.word(calls[payscore.CallCollect]), t.say("begun, and its result is not known; a query comes next", "已发起，结果未知，下一步先查询"))
+	}
 	return list
 }
 
-// Unfinished is the call that was begun and of which no reply is known, as the end of
-// a story; empty where there is none.
-func (t Teller) Unfinished(o ledger.Order) (what, words string) {
-	if !collectLeftOpen(o) {
-		return "", ""
-	}
-	return string(payscore.CallCollect), t.phrases().begun
-}
-
-// collectLeftOpen reports whether a collect was begun that the log does not have:
-// it is under way, or its worker died in it. Where the log has lost entries, or
-// its newest collect is what has to be looked at, nothing can be told.
+// collectLeftOpen reports whether a collect call was begun that the log does not have:
+// it is under way, or its worker died in it. It reports false where that cannot be told:
+// the log has lost entries, or its newest collect is the one whose result is unknown.
 func collectLeftOpen(o ledger.Order) bool {
 	if o.Next != ledger.Resolve || len(o.Log) >= ledger.LogEntries {
 		return false
@@ -89,9 +104,9 @@ func collectLeftOpen(o ledger.Order) bool {
 // ending is how an order ended, in few words.
 func (t Teller) ending(state tasks.State, why string) string {
 	if why = t.Reason(state, why); why == "" {
-		return explained(state, t.phrases().states)
+		return t.explained(string(state), t.StateWords(state))
 	}
-	return string(state) + ": " + why
+	return t.explained(string(state), why)
 }
 
 // callsGone is how many calls the log of an order has lost, being full. A call
@@ -107,12 +122,4 @@ func callsGone(o ledger.Order) int64 {
 		}
 	}
 	return made
-}
-
-// OrDash is s, or a dash for an empty one.
-func OrDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }

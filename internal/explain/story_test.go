@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
@@ -20,12 +22,13 @@ func TestStory_OfManyCalls(t *testing.T) {
 		o.Log = append(o.Log, e)
 	}
 	lines := Teller{}.Story(o)
-	if len(lines) != 2+ledger.LogEntries || lines[1].Words != "16 calls before this have left the log" {
-		t.Errorf("%d lines, the second says %q", len(lines), lines[1].Words)
+	const want = "16 earlier calls are no longer in the log"
+	if len(lines) != 2+ledger.LogEntries || lines[1].Words != want {
+		t.Errorf("%d lines, want %d; the second says %q, want %q", len(lines), 2+ledger.LogEntries, lines[1].Words, want)
 	}
 	o.Log = o.Log[1:] // a call is under way
 	if lines := (Teller{}).Story(o); len(lines) != len(o.Log)+1 {
-		t.Errorf("%d lines of %d calls", len(lines), len(o.Log))
+		t.Errorf("%d lines of %d calls, want no line about lost ones", len(lines), len(o.Log))
 	}
 }
 
@@ -36,10 +39,11 @@ func TestStory_OfALoweredTotal(t *testing.T) {
 		State: tasks.Awaiting, OpenedAt: at.Add(-time.Hour), TotalLowered: &ledger.Lowering{At: at, From: 1250, To: 1000},
 	}
 	lines := Teller{}.Story(o)
-	if last := lines[len(lines)-1]; !last.At.Equal(at) || last.Words != "the merchant lowered the total from ¥12.50 to ¥10.00" {
-		t.Errorf("%+v", lines)
+	want := Moment{At: at, What: "lowered", Words: "the merchant lowered the total from ¥12.50 to ¥10.00"}
+	if diff := cmp.Diff(want, lines[len(lines)-1]); diff != "" {
+		t.Errorf("the last line (-want +got)\n%s", diff)
 	}
 	if alarms := (Teller{}).Alarms(o); len(alarms) != 0 {
-		t.Errorf("%v", alarms)
+		t.Errorf("alarms %q, want none", alarms)
 	}
 }

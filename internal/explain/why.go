@@ -17,8 +17,8 @@ type Situation struct {
 	// where none ever has.
 	Workers int
 	Seen    time.Time
-	// Redis says why Redis cannot serve; empty where it can.
-	Redis string
+	// Full is the memory of a Redis that is full and refuses writes; zero of any other.
+	Full Memory
 	// PausedSince is when the merchant's queue was paused; zero where it is not.
 	// PauseKey is asynq's key for that.
 	PausedSince time.Time
@@ -39,6 +39,9 @@ type Situation struct {
 	HooksWaiting int64
 	HooksSince   time.Time
 }
+
+// Memory is Redis's memory, in bytes.
+type Memory struct{ Used, Limit int64 }
 
 // Code names a cause. Logs, metrics and the API carry codes, so a code is never renamed.
 type Code string
@@ -93,24 +96,26 @@ const (
 // Why names every cause that holds for a merchant: why nothing is collected, why it is
 // slow, and what else an operator must know. It is empty where all is well.
 func (t Teller) Why(s Situation) []Cause {
-	p, now := t.phrases(), s.Holds.Now
+	now := s.Holds.Now
 	t.Now = now
 	var list []Cause
 	add := func(c Cause) { list = append(list, c) }
 
-	if s.Redis != "" {
-		add(Cause{Code: RedisRefuses, Words: fmt.Sprintf(p.redisRefuses, s.Redis), Stops: true})
+	if s.Full.Limit > 0 {
+		add(Cause{Code: RedisRefuses, Words: t.say("Redis cannot serve: its memory is full (%d of %d bytes), and it refuses every write: raise maxmemory",
+			"Redis 无法服务：内存已满（已用 %d 字节，上限 %d 字节），拒绝所有写入，请调大 maxmemory", s.Full.Used, s.Full.Limit), Stops: true})
 	}
 	// Workers cannot report to a Redis that refuses writes.
-	if s.Workers == 0 && s.Redis == "" && s.Work {
-		words := p.noWorkerEver
+	if s.Workers == 0 && s.Full.Limit == 0 && s.Work {
+		words := t.say("no worker has reported for this merchant", "没有 worker 为该商户报到过")
 		if !s.Seen.IsZero() {
-			words = fmt.Sprintf(p.noWorker, t.AtZone(s.Seen))
+			words = t.say("no worker runs for this merchant; the last one reported at %s", "没有 worker 为该商户运行，最近一次报到是 %s", t.AtZone(s.Seen))
 		}
 		add(Cause{Code: NoWorker, Words: words, Stops: true, Since: s.Seen})
 	}
 	if !s.PausedSince.IsZero() {
-		add(Cause{Code: QueuePaused, Words: fmt.Sprintf(p.paused, t.AtZone(s.PausedSince), s.PauseKey), Stops: true, Since: s.PausedSince})
+		add(Cause{Code: QueuePaused, Words: t.say("the queue has been paused since %s; to resume: redis-cli DEL '%s'",
+			"队列自 %s起被暂停，恢复命令：redis-cli DEL '%s'", t.AtZone(s.PausedSince), s.PauseKey), Stops: true, Since: s.PausedSince})
 	}
 	if h := s.Holds.Merchant; h.Kind != ledger.HoldNone {
 		code := map[ledger.HoldKind]Code{ledger.HoldFault: HoldFault, ledger.HoldDown: HoldDown, ledger.HoldThrottled: HoldThrottled}[h.Kind]
@@ -120,27 +125,30 @@ func (t Teller) Why(s Situation) []Cause {
 		add(Cause{Code: HoldService, Words: t.hold(h), Service: h.Scope(), Since: h.Since, Until: h.NextProbe})
 	}
 	if opens := s.opens(); !opens.IsZero() && s.Work {
-		add(Cause{Code: OutsideWindow, Words: fmt.Sprintf(p.outsideWindow, windowText(s.Window), t.in(s.Window.Location).AtZone(opens)), Stops: true, Until: opens})
+		add(Cause{Code: OutsideWindow, Words: t.say("it is outside the collection window (%s); the window opens at %s",
+			"当前不在催收时段内（%s），下次开始时间 %s", windowText(s.Window), t.in(s.Window.Location).AtZone(opens)), Stops: true, Until: opens})
 	}
 	if s.Work && s.NextWork.After(now) {
-		add(Cause{Code: NotDue, Words: fmt.Sprintf(p.notDue, t.AtZone(s.NextWork)), Stops: true, Until: s.NextWork})
+		add(Cause{Code: NotDue, Words: t.say("no order is due before %s", "%s之前没有到期的订单", t.AtZone(s.NextWork)), Stops: true, Until: s.NextWork})
 	}
 	if s.Holds.Share > 0 && s.Holds.Share < 1 {
-		words := fmt.Sprintf(p.slowedShare, 100*s.Holds.Share)
+		words := t.say("WeChat Pay throttles calls: %.0f %% of COLLECT_RATE now", "微信支付限频，当前请求速率为 COLLECT_RATE 的 %.0f %%", 100*s.Holds.Share)
 		if s.Rate > 0 {
-			words = fmt.Sprintf(p.slowed, rateText(s.Rate*s.Holds.Share), rateText(s.Rate))
+			words = t.say("WeChat Pay throttles calls: %s calls a second now, of %s (COLLECT_RATE)", "微信支付限频，当前每秒 %s 次请求，上限 %s (COLLECT_RATE)", rateText(s.Rate*s.Holds.Share), rateText(s.Rate))
 		}
 		add(Cause{Code: Slowed, Words: words})
 	}
 	if s.HooksWaiting > 0 && now.Sub(s.HooksSince) > hooksLate {
-		add(Cause{Code: WebhooksWaiting, Words: fmt.Sprintf(p.hooksWaiting, s.HooksWaiting, t.AtZone(s.HooksSince)), Since: s.HooksSince})
+		add(Cause{Code: WebhooksWaiting, Words: t.say("billing's receiver does not accept webhooks: %d orders wait, the oldest since %s",
+			"计费系统未接收 webhook：%d 笔订单等待中，最早自 %s", s.HooksWaiting, t.AtZone(s.HooksSince)), Since: s.HooksSince})
 	}
 	if j := s.Holds.Jump; j.By != 0 && now.Sub(j.At).Abs() < jumpTold {
-		format, by := p.jumpedAhead, j.By
-		if by < 0 {
-			format, by = p.jumpedBack, -by
+		jump := text{"ahead", "向前"}
+		if j.By < 0 {
+			jump = text{"back", "向后"}
 		}
-		add(Cause{Code: ClockJumped, Words: fmt.Sprintf(format, t.Duration(by), t.AtZone(j.At)), Since: j.At})
+		add(Cause{Code: ClockJumped, Words: t.say("Redis's clock jumped %s by %s at %s: see redis_clock_jumped in the runbook",
+			"Redis 的时钟%s跳变 %s，发生时间 %s，处理方法见 runbook 的 redis_clock_jumped", t.word(jump), t.Duration(j.By.Abs()), t.AtZone(j.At)), Since: j.At})
 	}
 	return list
 }
@@ -171,7 +179,7 @@ func (t Teller) WhyOrder(s Situation, o ledger.Order) []Cause {
 	}
 	if o.NextDueAt.After(s.Holds.Now) {
 		own := Cause{
-			Code: NotDue, Words: fmt.Sprintf(t.phrases().orderNotDue, t.AtZone(o.NextDueAt), t.whyThen(s, o)),
+			Code: NotDue, Words: t.say("it is not due before %s: %s", "%s之前未到期：%s", t.AtZone(o.NextDueAt), t.whyThen(s, o)),
 			Stops: true, Until: o.NextDueAt, own: true,
 		}
 		if mayCollect(o) && opensAt(s.Window, o.NextDueAt) {
@@ -189,17 +197,15 @@ func mayCollect(o ledger.Order) bool {
 
 // whyThen says why an order is due when it is, and not sooner.
 func (t Teller) whyThen(s Situation, o ledger.Order) string {
-	p := t.phrases()
 	switch {
 	case mayCollect(o) && opensAt(s.Window, o.NextDueAt):
-		return fmt.Sprintf(p.thenWindow, windowText(s.Window))
+		return t.say("the collection window (%s) opens then", "届时进入催收时段（%s）", windowText(s.Window))
 	case o.State == tasks.Queued && o.Next == ledger.Collect && o.LastAttemptAt.IsZero():
-		return p.thenAsked
-	case o.Next == ledger.Recheck && o.LastError != nil && o.LastError.HTTPStatus == 0,
-		o.Next == ledger.Recheck && o.LastError != nil && o.LastError.HTTPStatus >= 500:
-		return p.thenTrouble
+		return t.say("billing asked for that time", "计费系统指定的时间")
+	case o.Next == ledger.Recheck && o.LastError != nil && (o.LastError.HTTPStatus == 0 || o.LastError.HTTPStatus >= 500):
+		return t.word(plansDue[ledger.Resolve])
 	}
-	return p.then[o.Next]
+	return t.word(plansDue[o.Next])
 }
 
 // opens returns when the window opens; zero where it is open, or not known.
@@ -219,15 +225,15 @@ func opensAt(w collect.Window, at time.Time) bool {
 }
 
 func (t Teller) hold(h ledger.Hold) string {
-	p := t.phrases()
-	probe := p.probeWithNext
+	probe := t.say("the next order that is due is the probe", "下一笔到期的订单将用于探测")
 	if h.NextProbe.After(t.Now) {
-		probe = fmt.Sprintf(p.probe, t.Age(h.NextProbe))
+		probe = t.say("the next probe is %s", "%s探测", t.Age(h.NextProbe))
 	}
 	if h.Kind == ledger.HoldService {
-		return fmt.Sprintf(p.serviceHold, Printable(h.Scope()), t.AtZone(h.Since), probe)
+		return t.say("calls for %s (appid:service_id) are stopped since %s, because WeChat Pay gives this merchant no permission for it; %s",
+			"%s (appid:service_id) 的请求自 %s起停止，微信支付未给该商户相应权限；%s", Printable(h.Scope()), t.AtZone(h.Since), probe)
 	}
-	return fmt.Sprintf(p.hold, t.AtZone(h.Since), p.holds[h.Kind], probe)
+	return t.say("calls are stopped since %s, because %s; %s", "请求自 %s起停止，原因：%s；%s", t.AtZone(h.Since), t.word(holds[h.Kind]), probe)
 }
 
 func (t Teller) in(zone *time.Location) Teller {

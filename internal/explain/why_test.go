@@ -31,9 +31,9 @@ func well(now time.Time) Situation {
 	}
 }
 
-// each has one cause, by its code.
+// each makes a situation have one cause.
 var each = map[Code]func(*Situation){
-	RedisRefuses: func(s *Situation) { s.Redis = "its memory is full" },
+	RedisRefuses: func(s *Situation) { s.Full = Memory{Used: 600, Limit: 500} },
 	NoWorker:     func(s *Situation) { s.Workers, s.Seen = 0, noon.Add(-5*time.Minute) },
 	QueuePaused: func(s *Situation) {
 		s.PausedSince, s.PauseKey = noon.Add(-time.Hour), "asynq:{collect:1900000109}:paused"
@@ -57,7 +57,7 @@ var each = map[Code]func(*Situation){
 	ClockJumped:     func(s *Situation) { s.Holds.Jump = ledger.ClockJump{By: -2 * time.Hour, At: noon.Add(-time.Minute)} },
 }
 
-func codes(list []Cause) (codes []Code) {
+func codesOf(list []Cause) (codes []Code) {
 	for _, c := range list {
 		codes = append(codes, c.Code)
 	}
@@ -65,22 +65,21 @@ func codes(list []Cause) (codes []Code) {
 }
 
 func TestWhy(t *testing.T) {
-	teller := Teller{Zone: shanghai}
-	if got := teller.Why(well(noon)); len(got) != 0 {
-		t.Fatalf("where all is well: %+v", got)
+	if got := (Teller{Zone: shanghai}).Why(well(noon)); len(got) != 0 {
+		t.Fatalf("where all is well: %+v, want nothing", got)
 	}
-	var b strings.Builder
-	for _, code := range Codes {
-		s := well(noon)
-		each[code](&s)
-		got := teller.Why(s)
-		if diff := cmp.Diff([]Code{code}, codes(got)); diff != "" {
-			t.Errorf("%s: (-want +got)\n%s", code, diff)
-			continue
+	inEachLanguage(t, "why", func(b *strings.Builder, teller Teller) {
+		for _, code := range Codes {
+			s := well(noon)
+			each[code](&s)
+			got := teller.Why(s)
+			if diff := cmp.Diff([]Code{code}, codesOf(got)); diff != "" {
+				t.Errorf("%s: (-want +got)\n%s", code, diff)
+				continue
+			}
+			fmt.Fprintf(b, "%s: %s\n", code, teller.Nothing(got[0]))
 		}
-		fmt.Fprintf(&b, "%s: %s\n", code, teller.Nothing(got[0]))
-	}
-	testkit.Golden(t, "why", b.String())
+	})
 }
 
 // Every cause that holds is named, whatever others hold beside it.
@@ -99,13 +98,13 @@ func TestWhy_NamesEveryCause(t *testing.T) {
 		want = leaveOut(want, func(c Code) bool {
 			switch c {
 			case NoWorker:
-				return s.Redis != ""
+				return s.Full.Limit > 0
 			case HoldFault, HoldDown, HoldThrottled:
 				return c != Code("hold_"+s.Holds.Merchant.Kind)
 			}
 			return false
 		})
-		if diff := cmp.Diff(want, codes(Teller{Zone: shanghai}.Why(s))); diff != "" {
+		if diff := cmp.Diff(want, codesOf(Teller{Zone: shanghai}.Why(s))); diff != "" {
 			t.Fatalf("set %b: (-want +got)\n%s", set, diff)
 		}
 	}
@@ -132,7 +131,7 @@ func TestWhy_Quiet(t *testing.T) {
 		s := well(noon)
 		change(&s)
 		if got := (Teller{Zone: shanghai}).Why(s); len(got) != 0 {
-			t.Errorf("%s: %+v", name, got)
+			t.Errorf("%s: %+v, want nothing", name, got)
 		}
 	}
 }
@@ -166,29 +165,40 @@ func TestWhyOrder(t *testing.T) {
 		for _, code := range c.in {
 			each[code](&s)
 		}
-		if diff := cmp.Diff(c.want, codes(Teller{Now: noon, Zone: shanghai}.WhyOrder(s, c.order))); diff != "" {
+		if diff := cmp.Diff(c.want, codesOf(Teller{Now: noon, Zone: shanghai}.WhyOrder(s, c.order))); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", name, diff)
 		}
 	}
 }
 
-// Each reason for an order's due time is told in words of its own.
+// Each reason for an order's due time has words of its own.
 func TestNext_WhyNotSooner(t *testing.T) {
-	var b strings.Builder
 	later := noon.Add(time.Minute)
-	for _, o := range []ledger.Order{
-		{State: tasks.Queued, Next: ledger.Collect, NextDueAt: later},
-		{State: tasks.Queued, Next: ledger.Collect, NextDueAt: time.Date(2026, 11, 21, 8, 0, 0, 0, shanghai)},
-		{State: tasks.Queued, Next: ledger.Collect, NextDueAt: later, LastAttemptAt: noon},
-		{State: tasks.Awaiting, Next: ledger.Recheck, NextDueAt: later, LastError: &ledger.LastError{HTTPStatus: 403, Code: "TRADE_ERROR"}},
-		{State: tasks.Awaiting, Next: ledger.Recheck, NextDueAt: later, LastError: &ledger.LastError{HTTPStatus: 502}},
-		{State: tasks.Awaiting, Next: ledger.Confirm, NextDueAt: later},
-		{State: tasks.Awaiting, Next: ledger.Resolve, NextDueAt: later},
-		{State: tasks.Awaiting, Next: ledger.Inspect, NextDueAt: later},
-		{State: tasks.Awaiting, Next: ledger.Final, NextDueAt: later},
-		{State: tasks.Withdrawn, Sync: &ledger.Sync{State: ledger.SyncPending}, Next: ledger.TellPaid, NextDueAt: later},
-	} {
-		fmt.Fprintln(&b, Teller{Now: noon, Zone: shanghai}.Next(well(noon), o, nil))
+	inEachLanguage(t, "next", func(b *strings.Builder, teller Teller) {
+		for _, o := range []ledger.Order{
+			{State: tasks.Queued, Next: ledger.Collect, NextDueAt: later},
+			{State: tasks.Queued, Next: ledger.Collect, NextDueAt: time.Date(2026, 11, 21, 8, 0, 0, 0, shanghai)},
+			{State: tasks.Queued, Next: ledger.Collect, NextDueAt: later, LastAttemptAt: noon},
+			{State: tasks.Awaiting, Next: ledger.Recheck, NextDueAt: later, LastError: &ledger.LastError{HTTPStatus: 403, Code: "TRADE_ERROR"}},
+			{State: tasks.Awaiting, Next: ledger.Recheck, NextDueAt: later, LastError: &ledger.LastError{HTTPStatus: 502}},
+			{State: tasks.Awaiting, Next: ledger.Confirm, NextDueAt: later},
+			{State: tasks.Awaiting, Next: ledger.Resolve, NextDueAt: later},
+			{State: tasks.Awaiting, Next: ledger.Inspect, NextDueAt: later},
+			{State: tasks.Awaiting, Next: ledger.Final, NextDueAt: later},
+			{State: tasks.Withdrawn, Sync: &ledger.Sync{State: ledger.SyncPending}, Next: ledger.TellPaid, NextDueAt: later},
+		} {
+			fmt.Fprintln(b, teller.Next(well(noon), o, nil))
+		}
+	})
+}
+
+// inEachLanguage compares a text at noon in Shanghai with testdata/NAME.golden, and in
+// Chinese with testdata/NAME.zh.golden.
+func inEachLanguage(t *testing.T, name string, tell func(*strings.Builder, Teller)) {
+	t.Helper()
+	for lang, file := range map[Language]string{English: name, Chinese: name + ".zh"} {
+		var b strings.Builder
+		tell(&b, Teller{Now: noon, Zone: shanghai, Lang: lang})
+		testkit.Golden(t, file, b.String())
 	}
-	testkit.Golden(t, "next", b.String())
 }

@@ -17,10 +17,10 @@ import (
 	"payscore-collector/internal/redisconn"
 )
 
-// Read returns a merchant's situation. trouble is why Redis cannot serve, as Trouble
-// says it: it is the same for every merchant.
-func Read(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, trouble string) (explain.Situation, error) {
-	s := explain.Situation{MchID: l.MchID(), Redis: trouble}
+// Read returns a merchant's situation. full is what FullMemory returns, which is the
+// same for every merchant.
+func Read(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, full explain.Memory) (explain.Situation, error) {
+	s := explain.Situation{MchID: l.MchID(), Full: full}
 	fail := func(what string, err error) (explain.Situation, error) {
 		return explain.Situation{}, fmt.Errorf("read %s of merchant %s: %w", what, l.MchID(), err)
 	}
@@ -97,12 +97,12 @@ func Window(s ledger.Settings) (window collect.Window, ok bool) {
 	return collect.Window{Always: w.Always, From: w.From, To: w.To, Location: zone}, true
 }
 
-// Trouble says why a Redis that answers cannot serve, as far as INFO tells; it is
-// empty where it can.
-func Trouble(ctx context.Context, rdb redis.UniversalClient) string {
+// FullMemory returns the memory of a Redis that is full, as far as INFO tells: such a
+// Redis answers, and refuses every write. It is zero for any other Redis.
+func FullMemory(ctx context.Context, rdb redis.UniversalClient) explain.Memory {
 	used, limit, err := redisconn.Memory(ctx, rdb)
 	if err != nil || limit == 0 || used < limit {
-		return "" // a Redis that refuses INFO may serve all the same
+		return explain.Memory{} // a Redis that refuses INFO may serve all the same
 	}
-	return fmt.Sprintf("its memory is full (%d of %d bytes), and it refuses every write: raise maxmemory", used, limit)
+	return explain.Memory{Used: used, Limit: limit}
 }

@@ -32,7 +32,7 @@ func newSetup(t *testing.T) setup {
 
 func (s setup) read() explain.Situation {
 	s.Helper()
-	got, err := status.Read(s.Context(), s.rdb, s.ledger, "")
+	got, err := status.Read(s.Context(), s.rdb, s.ledger, explain.Memory{})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestRead(t *testing.T) {
 		s := newSetup(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := status.Read(ctx, s.rdb, s.ledger, ""); err == nil || !strings.Contains(err.Error(), mchid) {
+		if _, err := status.Read(ctx, s.rdb, s.ledger, explain.Memory{}); err == nil || !strings.Contains(err.Error(), mchid) {
 			t.Error(err)
 		}
 	})
@@ -184,15 +184,15 @@ func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	return func(ctx context.Context, cmds []redis.Cmder) error { c.n += len(cmds); return next(ctx, cmds) }
 }
 
-func TestTrouble(t *testing.T) {
+func TestFullMemory(t *testing.T) {
 	s := redistest.StartReal(t, "--maxmemory", "50mb")
-	if got := status.Trouble(t.Context(), s.Client); got != "" {
-		t.Errorf("with room left: %s", got)
+	if got := status.FullMemory(t.Context(), s.Client); got != (explain.Memory{}) {
+		t.Errorf("with room left: %+v, want zero", got)
 	}
 	if err := s.Client.ConfigSet(t.Context(), "maxmemory", "500kb").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if got := status.Trouble(t.Context(), s.Client); !strings.Contains(got, "memory is full") {
-		t.Errorf("of a full one: %q", got)
+	if got := status.FullMemory(t.Context(), s.Client); got.Limit != 500<<10 || got.Used < got.Limit {
+		t.Errorf("of a full one: %+v, want a limit of 500 kB, and more in use", got)
 	}
 }

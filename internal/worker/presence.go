@@ -114,7 +114,7 @@ func (p *presence) once(ctx context.Context, l *ledger.Ledger) {
 	if err := l.Beat(ctx, p.id, p.every, p.settings, false); err != nil {
 		return
 	}
-	s, err := status.Read(ctx, p.rdb, l, "")
+	s, err := status.Read(ctx, p.rdb, l, explain.Memory{})
 	if err != nil {
 		return
 	}

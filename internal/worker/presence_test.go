@@ -103,7 +103,7 @@ func TestNightIsTold(t *testing.T) {
 	stop := r.Work()
 	situation := func() explain.Situation {
 		t.Helper()
-		s, err := status.Read(t.Context(), r.Redis.Client, r.Ledger, "")
+		s, err := status.Read(t.Context(), r.Redis.Client, r.Ledger, explain.Memory{})
 		if err != nil {
 			t.Fatal(err)
 		}
