@@ -159,7 +159,7 @@ func (l *listCommand) write(ctx context.Context, s *session, ledgers []*ledger.L
 				}
 				if written == limit && limit > 0 {
 					if l.Limit == nil {
-						fmt.Fprintf(s.errOut, "there are more than these %d; --limit 0 lists all\n", limitForPeople)
+						fmt.Fprintln(s.errOut, s.people.More(limitForPeople))
 					}
 					return written, w.close()
 				}

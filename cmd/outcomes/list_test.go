@@ -62,7 +62,7 @@ func TestList(t *testing.T) {
 		}
 	})
 	t.Run("a state that nothing is in", func(t *testing.T) {
-		for format, want := range map[string]string{"--json": "", "--csv": strings.Join(csvHeader(), ",") + "\n", "--limit=5": "there are none\n"} {
+		for format, want := range map[string]string{"--json": "", "--csv": strings.Join(csvHeader(), ",") + "\n", "--limit=5": "no orders found\n"} {
 			o := s.run("list", "--state", "withdrawn", format)
 			o.wantStatus(t, config.ExitOK)
 			if o.stdout != want {

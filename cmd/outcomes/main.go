@@ -52,6 +52,7 @@ type commandLine struct {
 	config.RedisFlags
 	MchID string `name:"wechatpay-mchid" aliases:"mchid" env:"WECHATPAY_MCHID" group:"Merchant" placeholder:"NUMBER" help:"Only this merchant, also written --mchid. Without it, every merchant that has a ledger in this Redis"`
 	config.LogFlags
+	Lang explain.Language `name:"lang" enum:"en,zh" default:"en" help:"The language of what people read: en or zh. JSON, CSV and errors stay as they are."`
 
 	Get    getCommand    `cmd:"" help:"One order and its story. Exit status 4 where there is no such order."`
 	List   listCommand   `cmd:"" help:"The orders in one state: ended ones newest first, open ones by when they are due."`
@@ -139,7 +140,8 @@ func (p program) run(ctx context.Context) int {
 
 	out := bufio.NewWriter(p.Stdout)
 	err = cmd.run(ctx, &session{
-		rdb: rdb, mchid: cli.MchID, out: out, stdout: p.Stdout, errOut: p.Stderr, log: log, now: p.now, zone: p.zone,
+		rdb: rdb, mchid: cli.MchID, out: out, stdout: p.Stdout, errOut: p.Stderr, log: log,
+		people: explain.Teller{Now: p.now(), Zone: p.zone, Lang: cli.Lang},
 	})
 	if flushed := out.Flush(); err == nil && flushed != nil {
 		err = fmt.Errorf("write the output: %w", flushed)
@@ -195,8 +197,7 @@ type session struct {
 	stdout io.Writer     // the same, for those who flush themselves
 	errOut io.Writer
 	log    zerolog.Logger // on errOut
-	now    func() time.Time
-	zone   *time.Location
+	people explain.Teller
 }
 
 // ledgers are those of the merchant asked for, or of all, by number.
@@ -231,12 +232,11 @@ func (s *session) situations(ctx context.Context, ledgers ...*ledger.Ledger) ([]
 // teller tells what is asked for, as of now, by the time zone of the merchants'
 // collection windows; where that is not known, or they differ, by this machine's.
 func (s *session) teller(of []explain.Situation) explain.Teller {
-	t := explain.Teller{Now: s.now(), Zone: s.zone}
+	t := s.people
 	for i, situation := range of {
 		zone := situation.Window.Location
 		if zone == nil || i > 0 && zone.String() != t.Zone.String() {
-			t.Zone = s.zone
-			break
+			return s.people
 		}
 		t.Zone = zone
 	}

@@ -149,8 +149,8 @@ func TestQueries(t *testing.T) {
 		"failures-by-reason.sql": {
 			mchA + " | closed | REVOKED | - | - | the merchant cancelled it | 2 | 12.00",
 			mchA + " | awaiting | - | TRADE_ERROR | 271316574 | the deduction failed: balance, card or risk control | 1 | 12.50",
-			mchA + " | exhausted | gave_up | TRADE_ERROR | 271316574 | its time (GIVE_UP_AFTER) is over; the deduction failed: balance, card or risk control | 1 | 0.99",
-			mchA + " | exhausted | gave_up | - | - | its time (GIVE_UP_AFTER) is over | 1 | 99.99",
+			mchA + " | exhausted | gave_up | TRADE_ERROR | 271316574 | GIVE_UP_AFTER has passed; the deduction failed: balance, card or risk control | 1 | 0.99",
+			mchA + " | exhausted | gave_up | - | - | GIVE_UP_AFTER has passed | 1 | 99.99",
 			mchA + " | rejected | ORDER_NOT_EXIST | ORDER_NOT_EXIST | 271317510 | WeChat Pay knows no such order | 1 | 0",
 		},
 	} {

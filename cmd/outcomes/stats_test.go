@@ -46,10 +46,10 @@ func TestStats(t *testing.T) {
 	t.Run("people read a table", func(t *testing.T) {
 		o := s.run("stats")
 		o.wantStatus(t, config.ExitOK)
-		want := `    MERCHANT  QUEUED  AWAITING  PAID  CLOSED  REJECTED  WITHDRAWN  EXHAUSTED  PAID AMOUNT
-  1900000001       1         0     2       0         0          0          0       ¥13.00
-  1900000002       0         0     0       0         1          0          0        ¥0.00
-         all       1         0     2       0         1          0          0       ¥13.00
+		want := `  MERCHANT  QUEUED  AWAITING  PAID  CLOSED  REJECTED  WITHDRAWN  EXHAUSTED  PAID AMOUNT
+1900000001       1         0     2       0         0          0          0       ¥13.00
+1900000002       0         0     0       0         1          0          0        ¥0.00
+       all       1         0     2       0         1          0          0       ¥13.00
 
 1900000001: nothing is collected: no worker has reported for this merchant
 `

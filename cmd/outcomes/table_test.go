@@ -7,20 +7,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
 )
 
 var tableTeller = explain.Teller{Now: time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC), Zone: shanghai}
 
-// tabled is the list of some orders in the state of the first.
-func tabled(t *testing.T, orders ...ledger.Order) string {
+// tabled is the list of some orders in one state.
+func tabled(t *testing.T, teller explain.Teller, orders ...ledger.Order) string {
 	t.Helper()
 	var b bytes.Buffer
-	w := newTable(&b, tableTeller, orders[0].State)
+	w := newTable(&b, teller, "")
 	for _, o := range orders {
 		if err := w.write(o); err != nil {
 			t.Fatal(err)
@@ -34,66 +33,42 @@ func tabled(t *testing.T, orders ...ledger.Order) string {
 
 func TestTable(t *testing.T) {
 	now := tableTeller.Now
-	for name, c := range map[string]struct {
-		orders []ledger.Order
-		want   string
-	}{
-		"awaiting": {
-			[]ledger.Order{
-				{
-					MchID: mchA, OutOrderNo: "BIKE-42", State: tasks.Awaiting, TotalAmount: ptr[int64](123456), PaidAmount: ptr[int64](100), CollectCalls: 2, QueryCalls: 1,
-					NextDueAt: now.Add(9 * time.Minute), LastError: &ledger.LastError{HTTPStatus: 403, Code: "TRADE_ERROR", DetailCode: "271316574"},
-				},
-				{MchID: mchA, OutOrderNo: "B", State: tasks.Awaiting, NextDueAt: now.Add(-5 * time.Minute), LastError: &ledger.LastError{Message: "no answer within 15s"}},
-				{MchID: mchA, OutOrderNo: "C", State: tasks.Awaiting, NextDueAt: now, LastError: &ledger.LastError{HTTPStatus: 502, Message: "a proxy"}},
+	lists := [][]ledger.Order{
+		{
+			{
+				State: tasks.Awaiting, OutOrderNo: "BIKE-42", TotalAmount: ptr[int64](123456), PaidAmount: ptr[int64](100), CollectCalls: 2, QueryCalls: 1,
+				NextDueAt: now.Add(9 * time.Minute), LastError: &ledger.LastError{HTTPStatus: 403, Code: "TRADE_ERROR", DetailCode: "271316574"},
 			},
-			`ORDER    MERCHANT       TOTAL   PAID  CALLS  NEXT (UTC+08:00)                         LAST ERROR
-BIKE-42  1900000001  ¥1234.56  ¥1.00      3  2026-11-20 12:09:00 (in 9 minutes)       the deduction failed: balance, card or risk control (TRADE_ERROR 271316574)
-B        1900000001         -      -      0  2026-11-20 11:55:00 (due for 5 minutes)  no answer within 15s
-C        1900000001         -      -      0  2026-11-20 12:00:00 (now)                WeChat Pay is in trouble
-`,
+			{State: tasks.Awaiting, OutOrderNo: "B", NextDueAt: now.Add(-5 * time.Minute), LastError: &ledger.LastError{Message: "no answer within 15s"}},
+			{State: tasks.Awaiting, OutOrderNo: "C", NextDueAt: now, LastError: &ledger.LastError{HTTPStatus: 502, Message: "a proxy"}},
 		},
-		"paid": {
-			[]ledger.Order{
-				{
-					MchID: mchA, OutOrderNo: "BIKE-42", State: tasks.Paid, TotalAmount: ptr[int64](100), PaidAmount: ptr[int64](100),
-					CollectCalls: 1, EndedAt: now.Add(-72 * time.Hour), TransactionID: "4200001", AmountDiffers: &ledger.Difference{},
-				},
-				{MchID: mchA, OutOrderNo: "B", State: tasks.Paid, EndedAt: now, PaidType: "MCH"},
+		{
+			{
+				State: tasks.Paid, OutOrderNo: "BIKE-42", TotalAmount: ptr[int64](100), PaidAmount: ptr[int64](100),
+				CollectCalls: 1, EndedAt: now.Add(-72 * time.Hour), TransactionID: "4200001", AmountDiffers: &ledger.Difference{},
 			},
-			`ORDER    MERCHANT    TOTAL   PAID  CALLS  ENDED (UTC+08:00)                 TRANSACTION
-BIKE-42  1900000001  ¥1.00  ¥1.00      1  2026-11-17 12:00:00 (3 days ago)  AMOUNTS DIFFER 4200001
-B        1900000001      -      -      0  2026-11-20 12:00:00 (now)         paid elsewhere
-`,
+			{State: tasks.Paid, OutOrderNo: "B", EndedAt: now, PaidType: "MCH"},
 		},
-		"closed, and paid all the same": {
-			[]ledger.Order{{MchID: mchA, OutOrderNo: "BIKE-42", State: tasks.Closed, Reason: "REVOKED", EndedAt: now, LatePaymentAt: now}},
-			`ORDER    MERCHANT    TOTAL  PAID  CALLS  ENDED (UTC+08:00)          WHY
-BIKE-42  1900000001      -     -      0  2026-11-20 12:00:00 (now)  PAID AFTER ITS END REVOKED: the merchant cancelled it
-`,
+		{{State: tasks.Closed, OutOrderNo: "BIKE-42", Reason: "REVOKED", EndedAt: now, LatePaymentAt: now}},
+		{
+			{State: tasks.Withdrawn, OutOrderNo: "A", Reason: "经理免单", EndedAt: now, CollectCalls: 1},
+			{State: tasks.Withdrawn, OutOrderNo: "B", Reason: "REVOKED", EndedAt: now, NextDueAt: now.Add(10 * time.Second), Sync: &ledger.Sync{State: ledger.SyncPending, Calls: 2}},
+			{State: tasks.Withdrawn, OutOrderNo: "C", Reason: "x\x1b[31m", EndedAt: now, Sync: &ledger.Sync{State: ledger.SyncDone}},
+			{State: tasks.Withdrawn, OutOrderNo: "D", Reason: "x", EndedAt: now, Sync: &ledger.Sync{State: ledger.SyncFailed}},
+			{State: tasks.Withdrawn, OutOrderNo: "E", Reason: "x", EndedAt: now, LatePaymentAt: now, PaidAmount: ptr[int64](5), Sync: &ledger.Sync{State: ledger.SyncNoNeed}},
 		},
-		"withdrawn": {
-			[]ledger.Order{
-				{MchID: mchA, OutOrderNo: "A", State: tasks.Withdrawn, Reason: "经理免单", EndedAt: now, CollectCalls: 1},
-				{MchID: mchA, OutOrderNo: "B", State: tasks.Withdrawn, Reason: "REVOKED", EndedAt: now, NextDueAt: now.Add(10 * time.Second), Sync: &ledger.Sync{State: ledger.SyncPending, Calls: 2}},
-				{MchID: mchA, OutOrderNo: "C", State: tasks.Withdrawn, Reason: "x\x1b[31m", EndedAt: now, Sync: &ledger.Sync{State: ledger.SyncDone}},
-				{MchID: mchA, OutOrderNo: "D", State: tasks.Withdrawn, Reason: "x", EndedAt: now, Sync: &ledger.Sync{State: ledger.SyncFailed}},
-				{MchID: mchA, OutOrderNo: "E", State: tasks.Withdrawn, Reason: "x", EndedAt: now, LatePaymentAt: now, PaidAmount: ptr[int64](5), Sync: &ledger.Sync{State: ledger.SyncNoNeed}},
-			},
-			`ORDER  MERCHANT    TOTAL   PAID  CALLS  ENDED (UTC+08:00)          SYNC                         WHY
-A      1900000001      -      -      1  2026-11-20 12:00:00 (now)  none                         "经理免单"
-B      1900000001      -      -      2  2026-11-20 12:00:00 (now)  pending, next in 10 seconds  "REVOKED"
-C      1900000001      -      -      0  2026-11-20 12:00:00 (now)  done                         "x?[31m"
-D      1900000001      -      -      0  2026-11-20 12:00:00 (now)  FAILED                       "x"
-E      1900000001      -  ¥0.05      0  2026-11-20 12:00:00 (now)  not_needed                   PAID AFTER ITS END "x"
-`,
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, tabled(t, c.orders...)); diff != "" {
-				t.Errorf("(-want +got)\n%s", diff)
+	}
+	for lang, name := range map[explain.Language]string{explain.English: "list", explain.Chinese: "list.zh"} {
+		teller := tableTeller
+		teller.Lang = lang
+		var text strings.Builder
+		for _, orders := range lists {
+			for i := range orders {
+				orders[i].MchID = mchA
 			}
-		})
+			text.WriteString(tabled(t, teller, orders...) + "\n")
+		}
+		testkit.Golden(t, name, text.String())
 	}
 }
 
@@ -107,7 +82,7 @@ func TestTable_Aligned(t *testing.T) {
 			NextDueAt: tableTeller.Now, TotalAmount: ptr(int64(1) << (i % 30)), Reason: strings.Repeat("理由", i%100), Sync: &ledger.Sync{State: ledger.SyncStates[i%4]},
 		})
 	}
-	lines := strings.Split(strings.TrimSuffix(tabled(t, orders...), "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(tabled(t, tableTeller, orders...), "\n"), "\n")
 	if len(lines) != 1+len(orders) {
 		t.Fatalf("%d lines of %d orders", len(lines), len(orders))
 	}

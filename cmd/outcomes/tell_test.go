@@ -170,10 +170,13 @@ func TestTell(t *testing.T) {
 			if name != "paid in part, and no worker runs" {
 				c.in.Workers = 1
 			}
-			if err := tell(&b, explain.Teller{Now: now, Zone: shanghai}, c.order, c.in, c.hooks); err != nil {
-				t.Fatal(err)
+			for lang, suffix := range map[explain.Language]string{explain.English: "", explain.Chinese: ".zh"} {
+				b.Reset()
+				if err := tell(&b, explain.Teller{Now: now, Zone: shanghai, Lang: lang}, c.order, c.in, c.hooks); err != nil {
+					t.Fatal(err)
+				}
+				testkit.Golden(t, "tell/"+fileName.Replace(name)+suffix, b.String())
 			}
-			testkit.Golden(t, "tell/"+fileName.Replace(name), b.String())
 		})
 	}
 }
@@ -187,10 +190,10 @@ func TestTell_Sync(t *testing.T) {
 		reason string
 		want   []string
 	}{
-		"none":            {"", "", []string{"sync      none: WeChat Pay was not told, and goes on deducting by itself (enqueue withdraw NO"}},
-		"pending":         {ledger.SyncPending, "", []string{"sync      pending: WeChat Pay is to be told that the user paid elsewhere" + when, "in 60 seconds): query, and tell WeChat Pay if it is still owed there", "0 query, 2 sync;"}},
+		"none":            {"", "", []string{"sync      none: WeChat Pay was not told, and keeps deducting by itself (enqueue withdraw NO"}},
+		"pending":         {ledger.SyncPending, "", []string{"sync      pending: WeChat Pay must still be told that the user paid elsewhere" + when, "in 60 seconds): query, and tell WeChat Pay if it is still owed there", "0 query, 2 sync;"}},
 		"done":            {ledger.SyncDone, "", []string{"sync      done: WeChat Pay knows that the user paid elsewhere, and deducts no more" + when}},
-		"failed":          {ledger.SyncFailed, "gave_up", []string{"!! WECHAT PAY COULD NOT BE TOLD", "sync      failed: WeChat Pay could not be told, and may go on deducting; gave_up: its time (GIVE_UP_AFTER) is over" + when}},
+		"failed":          {ledger.SyncFailed, "gave_up", []string{"!! WECHAT PAY COULD NOT BE TOLD", "sync      failed: WeChat Pay could not be told, and may still deduct; gave_up: GIVE_UP_AFTER has passed" + when}},
 		"failed by time":  {ledger.SyncFailed, "PARAM_ERROR", []string{"!! WECHAT PAY COULD NOT BE TOLD", "; PARAM_ERROR: the time of payment is refused" + when}},
 		"failed by rule":  {ledger.SyncFailed, "INVALID_REQUEST", []string{"; INVALID_REQUEST: refused: against one of WeChat Pay's rules" + when}},
 		"not needed":      {ledger.SyncNoNeed, "paid_through_wechat", []string{"sync      not_needed: WeChat Pay need not be told; paid_through_wechat: the user paid through WeChat Pay" + when}},

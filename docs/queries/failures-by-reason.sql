@@ -21,7 +21,7 @@ with words (code, meaning) as (values
     ('not_completed', 'the merchant has not completed it'),
     ('nothing_owed', 'it is finished, and nothing was owed'),
     ('wrong_appid_or_service_id', 'it exists under another appid or service_id'),
-    ('gave_up', 'its time (GIVE_UP_AFTER) is over')
+    ('gave_up', 'GIVE_UP_AFTER has passed')
 )
 select o.mchid, o.state, o.reason, w.code, w.detail_code,
        coalesce(ended.meaning || case when said.meaning <> ended.meaning then '; ' || said.meaning else '' end, said.meaning) as words,

@@ -73,7 +73,7 @@ func (t Teller) Alarms(o ledger.Order) []string {
 	}
 	if d := o.AmountDiffers; d != nil {
 		list = append(list, t.say("AMOUNTS DIFFER in %s: %s was expected, and on %s WeChat Pay signed %s. Ask WeChat Pay's support which is right.",
-			"金额矛盾：%s 应为 %s，而微信支付于 %s 签名的是 %s。请向微信支付客服核实。", Printable(d.Field), Yuan(d.Known), t.WithAge(d.At), Yuan(d.Said)))
+			"金额矛盾：%s 应为 %s，而微信支付于 %s签名的是 %s。请向微信支付客服核实。", Printable(d.Field), Yuan(d.Known), t.WithAge(d.At), Yuan(d.Said)))
 	}
 	if o.Sync != nil && o.Sync.State == ledger.SyncFailed {
 		list = append(list, t.say("WECHAT PAY COULD NOT BE TOLD that the user paid elsewhere, and may deduct once more. Remove the reason and withdraw the order again with --paid-at, or report the payment on the merchant platform.",
