@@ -6,15 +6,14 @@ package collect
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/faultpoint"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
@@ -73,33 +72,6 @@ func New(s Settings, l *ledger.Ledger, caller Caller, producer *tasks.Producer, 
 // back. Steps under way go on to their end. It is to be called once.
 func (c *Collector) Stop() { close(c.stop) }
 
-// errLater puts a task back for a while. It is not a failure: the ledger has
-// the due time, and asynq only brings the task in time for it.
-type errLater struct {
-	after time.Duration
-	why   string
-}
-
-func (e *errLater) Error() string { return fmt.Sprintf("again in %s: %s", e.after, e.why) }
-
-// RetryDelay is asynq's RetryDelayFunc. asynq knows whole seconds, and fires
-// up to 0.8 s early; a task that comes early waits in Process.
-func RetryDelay(_ int, err error, _ *asynq.Task) time.Duration {
-	var l *errLater
-	if errors.As(err, &l) {
-		return max(l.after, time.Second)
-	}
-	// A lost lease, a panic, Redis in trouble: soon, but never at once, since
-	// asynq may reclaim one task twice.
-	return time.Second + rand.N(4*time.Second)
-}
-
-// IsFailure is asynq's: putting a task back uses up none of its retries.
-func IsFailure(err error) bool {
-	var l *errLater
-	return err != nil && !errors.As(err, &l)
-}
-
 // Waiting inside a worker, instead of going back to the queue.
 const (
 	// shortWait: a task that comes so much too early waits where it is.
@@ -128,7 +100,7 @@ func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
 		}
 	}
 	err = c.process(ctx, t, p, round)
-	if IsFailure(err) {
+	if asynqx.IsFailure(err) {
 		// asynq keeps a handler's error to itself.
 		c.metrics.StepErrors.WithLabelValues(c.ledger.MchID()).Inc()
 		c.trouble.Error().Err(err).Str(logging.FieldOutOrderNo, p.OutOrderNo).
@@ -168,9 +140,9 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case c.stopping():
-			return &errLater{time.Second, "the worker is stopping"}
+			return &asynqx.Later{After: time.Second, Why: "the worker is stopping"}
 		case time.Now().After(hold):
-			return &errLater{recheckEvery, "the merchant's calls are held back"}
+			return &asynqx.Later{After: recheckEvery, Why: "the merchant's calls are held back"}
 		}
 		asked, openings := time.Now(), c.valve.openings()
 		var claim ledger.Claim
@@ -216,7 +188,7 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 			case claim.Wait <= shortWait:
 				pause(ctx, c.stop, claim.Wait)
 			case claim.Wait <= carryWait && round != ledger.NoRound:
-				return &errLater{claim.Wait, "not due yet"}
+				return &asynqx.Later{After: claim.Wait, Why: "not due yet"}
 			default:
 				return nil // the sweep brings it when it is due
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/tasks"
@@ -61,8 +62,8 @@ func (s *Sweeper) Run(ctx context.Context) {
 // ago. What it puts into the queue is bounded by what the workers can do until
 // the sweep after next; the rest stays in the ledger.
 func (s *Sweeper) Sweep(ctx context.Context) error {
-	keys := asynqKeys(s.ledger.MchID())
-	pending, err := s.rdb.LLen(ctx, keys.pending).Result()
+	keys := asynqx.KeysOf(tasks.QueueName(s.ledger.MchID()))
+	pending, err := s.rdb.LLen(ctx, keys.Pending).Result()
 	if err != nil {
 		return err
 	}
@@ -154,7 +155,7 @@ func (s *Sweeper) pushOne(ctx context.Context, o ledger.Due) error {
 		push = s.producer.PushSync
 	}
 	err := push(ctx, o.Payload, o.Round)
-	if tasks.IsConflict(err) {
+	if asynqx.IsConflict(err) {
 		if !s.stuck(ctx, o) {
 			return nil // it is on its way
 		}
@@ -167,7 +168,7 @@ func (s *Sweeper) pushOne(ctx context.Context, o ledger.Due) error {
 			Str("task_id", tasks.TaskID(o.MchID, o.OutOrderNo, o.Round)).
 			Msg("the order's task was stuck in the queue; it was given a new one")
 		err = push(ctx, o.Payload, next)
-		if tasks.IsConflict(err) {
+		if asynqx.IsConflict(err) {
 			return nil
 		}
 		return err
@@ -194,7 +195,9 @@ const (
 // earlier round finds itself stale.
 func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
 	id := tasks.TaskID(o.MchID, o.OutOrderNo, o.Round)
-	info, err := s.inspector.GetTaskInfo(tasks.QueueName(o.MchID), id)
+	queue := tasks.QueueName(o.MchID)
+	keys := asynqx.KeysOf(queue)
+	info, err := s.inspector.GetTaskInfo(queue, id)
 	if err != nil {
 		return false // gone meanwhile, or Redis is in trouble: the next sweep sees
 	}
@@ -204,12 +207,12 @@ func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
 	case asynq.TaskStatePending:
 		// Its record without its place in the list: nobody will ever fetch it.
 		// The list is no longer than a sweep fills it.
-		err := s.rdb.LPos(ctx, asynqKeys(o.MchID).pending, id, redis.LPosArgs{}).Err()
+		err := s.rdb.LPos(ctx, keys.Pending, id, redis.LPosArgs{}).Err()
 		return errors.Is(err, redis.Nil)
 	case asynq.TaskStateRetry, asynq.TaskStateScheduled:
-		waiting := asynqKeys(o.MchID).retry
+		waiting := keys.Retry
 		if info.State == asynq.TaskStateScheduled {
-			waiting = asynqKeys(o.MchID).scheduled
+			waiting = keys.Scheduled
 		}
 		until, err := s.rdb.ZScore(ctx, waiting, id).Result()
 		if errors.Is(err, redis.Nil) {
@@ -217,7 +220,7 @@ func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
 		}
 		return err == nil && time.Until(time.Unix(int64(until), 0)) > 2*carryWait
 	case asynq.TaskStateActive:
-		until, err := s.rdb.ZScore(ctx, asynqKeys(o.MchID).lease, id).Result()
+		until, err := s.rdb.ZScore(ctx, keys.Lease, id).Result()
 		if errors.Is(err, redis.Nil) {
 			return true
 		}
@@ -229,14 +232,14 @@ func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
 // housekeeping sees to what asynq forgets: queues are not registered again
 // after Redis was lost, and a paused queue stays paused until it is resumed. The
 // worker's presence logs the pause.
-func (s *Sweeper) housekeeping(ctx context.Context, keys queueKeys) {
+func (s *Sweeper) housekeeping(ctx context.Context, keys asynqx.Keys) {
 	mchid := s.ledger.MchID()
 	if err := s.producer.Introduce(ctx, mchid); err != nil {
 		return // the sweep itself will say so
 	}
-	_ = s.rdb.SAdd(ctx, asynqQueues, tasks.QueueName(mchid)).Err()
+	_ = asynqx.Register(ctx, s.rdb, tasks.QueueName(mchid))
 	s.retain(ctx)
-	if paused, err := s.rdb.Exists(ctx, keys.paused).Result(); err == nil {
+	if paused, err := s.rdb.Exists(ctx, keys.Paused).Result(); err == nil {
 		s.metrics.Paused.WithLabelValues(mchid).Set(float64(paused))
 	}
 }
