@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -54,6 +55,11 @@ func TestSinkWrite(t *testing.T) {
 		e.Payments = []ledger.Payment{{TransactionID: "41", Amount: 5, PaidType: "NEWTON", PaidAt: e.At.Truncate(time.Second)}, {Amount: 7, PaidType: "MCH", Seq: 2}}
 		e.BillingAmount, e.OwedSince = &paid, e.At.Add(-time.Hour)
 		e.Sync, e.Call, e.Verdict, e.Code, e.DetailCode = ledger.SyncFailed, "notification", "paid", "OK", "0"
+		for _, f := range reflect.VisibleFields(reflect.TypeFor[ledger.Event]()) {
+			if !f.Anonymous && reflect.ValueOf(e).FieldByIndex(f.Index).IsZero() {
+				t.Errorf("this test's event has no %s: give it one, so that its way into the tables is tested", f.Name)
+			}
+		}
 		bare := ledger.Event{ID: mchA + "-5-0", Type: "order.opened", At: time.UnixMilli(5).UTC(), MchID: mchA, OutOrderNo: "B", State: tasks.Queued}
 		write(t, s, []ledger.Event{bare, e})
 		wantTables(t, url, []ledger.Event{bare, e})

@@ -2,7 +2,6 @@ package pgsink
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,33 +11,6 @@ import (
 
 	"payscore-collector/internal/ledger"
 )
-
-//go:embed events.sql
-var insertEvents string
-
-//go:embed orders.sql
-var upsertOrders string
-
-//go:embed payments.sql
-var upsertPayments string
-
-//go:embed replaced.sql
-var deleteReplaced string
-
-//go:embed derived.sql
-var derivePayments string
-
-// row is an event as the statements read it. The columns have the names of the
-// JSON.
-type row struct {
-	ledger.Event
-	N     int64  `json:"n"`
-	Parts []part `json:"parts,omitempty"`
-}
-
-// part is one of the event's payments. Unlike the event's own JSON it always has
-// the seq, by which a payment is known until it has a transaction_id.
-type part ledger.Payment
 
 // stored is what one transaction changed. shared is how many payments it did not
 // write because their transaction_id is that of another order's payment.
@@ -68,7 +40,7 @@ func write(ctx context.Context, tx pgx.Tx, events []ledger.Event) (stored, error
 	listed := map[[3]string]bool{} // merchant, order and key of each payment
 	for i, e := range events {
 		_, n := e.Position()
-		rows[i] = row{Event: e, N: n}
+		rows[i] = row{Event: e, N: n, Attempts: e.Attempts}
 		for _, p := range e.Payments {
 			rows[i].Parts = append(rows[i].Parts, part(p))
 			key := p.TransactionID
