@@ -43,8 +43,6 @@ type process struct {
 	RedisLog func(zerolog.Logger)
 
 	patience patience
-
-	found *config.Collector // what is wrong with the settings; set by run
 }
 
 // patience is how long Redis is borne with.
@@ -84,12 +82,11 @@ func main() {
 // run does what the command line asks for and returns the exit status.
 func run(ctx context.Context, p process) int {
 	var cli commandLine
-	parsed, status, ok := config.Parse(p.Process, description, &cli)
+	kctx, status, ok := config.Parse(p.Process, description, &cli)
 	if !ok {
 		return status
 	}
-	p.found = parsed.Collector
-	switch parsed.Selected().Name {
+	switch kctx.Selected().Name {
 	case "file":
 		return cli.File.run(ctx, p, cli.ClientSettings)
 	case "withdraw":

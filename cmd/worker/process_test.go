@@ -26,7 +26,6 @@ import (
 
 func TestMain(m *testing.M) {
 	testkit.MainIfCommand(main)
-	testkit.Parallel(4)
 	os.Exit(m.Run())
 }
 

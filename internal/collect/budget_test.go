@@ -13,7 +13,6 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit/redistest"
@@ -78,7 +77,7 @@ func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 // too, and one to settle. A new trip in here is felt by whoever has Redis in
 // another data centre.
 func TestRoundTripsOfAStep(t *testing.T) {
-	b := newBench(t, redistest.Start(t))
+	b := newFixture(t, redistest.Start(t))
 	count := &trips{}
 	b.rdb.AddHook(count)
 	step := func(t *testing.T, no, want string) {
@@ -124,7 +123,7 @@ func TestRoundTripsOfAStep(t *testing.T) {
 // What asynq adds: one to fetch a task, and one to put it back or away.
 func TestRoundTripsOfAsynq(t *testing.T) {
 	srv := redistest.Start(t)
-	b := newBench(t, srv)
+	b := newFixture(t, srv)
 	opt, err := redis.ParseURL(srv.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +145,7 @@ func TestRoundTripsOfAsynq(t *testing.T) {
 	count := &trips{}
 	queue.AddHook(count)
 	server := asynq.NewServerFromRedisClient(queue, asynq.Config{
-		Concurrency: 1, Queues: map[string]int{tasks.QueueName(b.ledger.MchID()): 1}, LogLevel: asynq.FatalLevel,
+		Concurrency: 1, Queues: map[string]int{tasks.QueueName(b.mchid): 1}, LogLevel: asynq.FatalLevel,
 		TaskCheckInterval: time.Minute, DelayedTaskCheckInterval: time.Minute, // not during this test
 	})
 	if err := server.Start(handler); err != nil {
@@ -170,7 +169,7 @@ func TestRoundTripsOfAsynq(t *testing.T) {
 // Reading costs the same, however many orders there are; and a sweep costs what
 // it finds.
 func TestRoundTripsDoNotGrowWithTheLedger(t *testing.T) {
-	b := newBench(t, redistest.Start(t))
+	b := newFixture(t, redistest.Start(t))
 	count := &trips{}
 	b.rdb.AddHook(count)
 	sweeper := NewSweeper(b.Collector, b.rdb)
@@ -205,7 +204,7 @@ func TestRoundTripsDoNotGrowWithTheLedger(t *testing.T) {
 			look(t, "stats", func() error { _, err := b.ledger.Stats(ctx); return err })
 			look(t, "the gate", func() error { _, err := b.ledger.Gate(ctx); return err })
 			look(t, "the lag", func() error { _, err := b.ledger.Lag(ctx); return err })
-			look(t, "the queue's sizes", func() error { _, err := asynqx.Sizes(ctx, b.rdb, tasks.QueueName(b.ledger.MchID())); return err })
+			look(t, "the queue's sizes", func() error { _, err := QueueSizes(ctx, b.rdb, b.mchid); return err })
 			look(t, "one order", func() error { _, err := b.ledger.Get(ctx, "N000"); return err })
 			look(t, "a listing", func() error {
 				n := 0

@@ -15,17 +15,17 @@ import (
 type clockWatch struct {
 	mu    sync.Mutex
 	start time.Time // the clock's readings below are counted from here
-	// lease is the longest lease that this worker takes. Others are taken to do the
-	// same: where they do not, a jump ahead can end their leases too soon.
+	// lease is the longest lease that this worker takes. The other workers are
+	// assumed to do the same; otherwise a jump ahead can end their leases too soon.
 	lease time.Duration
 	ref   reading // the newest one
-	// least is the least offset in this span of time and in the one before; a span
+	// least is the least offset in this span of time and in the previous one; a span
 	// is longer than any lease.
 	least [2]time.Duration
 	span  time.Duration // when this span began
 }
 
-// reading is a reply that had Redis's clock. How far that clock is ahead of this
+// reading is a reply with Redis's clock. The offset between that clock and this
 // process's is known up to the time that the reply took.
 type reading struct {
 	known     bool
@@ -33,21 +33,19 @@ type reading struct {
 	at        time.Duration // when the reply came
 }
 
-const (
-	// jumpTolerance is by how much Redis's clock may differ from what was expected
-	// without having jumped: clocks drift, and are put right bit by bit. The
-	// ledger's scripts have the same.
-	jumpTolerance = 5 * time.Second
-)
+// jumpTolerance is by how much Redis's clock may differ from what was expected
+// without having jumped: clocks drift, and are corrected gradually. The ledger's
+// scripts have the same value.
+const jumpTolerance = 5 * time.Second
 
 func newClockWatch(lease time.Duration) *clockWatch {
 	return &clockWatch{start: time.Now(), lease: lease}
 }
 
-// observe takes in a reply that has Redis's clock, to a question that was asked at
-// asked and answered just now. It returns by how much the clock has jumped since
-// the reading before, 0 for not at all, and what was expected. Questions that overlap with the one before are left out: which of
-// the two Redis has answered first is unknown.
+// observe evaluates a reply with Redis's clock to a command that was sent at asked
+// and answered just now. It returns by how much the clock has jumped since the
+// previous reading, or 0, and what was expected. A command that overlaps with the
+// previous one is ignored: the order in which Redis answered them is unknown.
 func (w *clockWatch) observe(asked, redis time.Time) (jump time.Duration, e ledger.Expected) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -77,16 +75,15 @@ func (w *clockWatch) expectedAt(at time.Duration) ledger.Expected {
 	return ledger.Expected{Now: w.start.Add(w.ref.high + at), Age: at - w.ref.at}
 }
 
-// expected returns what Redis's clock shows now if it has not jumped; nothing where
-// no reply has come yet.
+// expected returns what Redis's clock shows now if it has not jumped; zero before the
+// first reply.
 func (w *clockWatch) expected() ledger.Expected {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.expectedAt(time.Since(w.start))
 }
 
-// now returns Redis's clock, as far as this process knows it: its own before the
-// first reply.
+// now returns Redis's clock as this process knows it: its own before the first reply.
 func (w *clockWatch) now() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -94,8 +91,8 @@ func (w *clockWatch) now() time.Time {
 }
 
 // sure returns the earliest that Redis's clock can be without a jump ahead; zero
-// where no reply has come yet. A lease that has run out only by a jump ahead has
-// not run out by this: its call is still under way.
+// before the first reply. A lease that has expired only because of a jump ahead has
+// not expired by this time: its call is still under way.
 func (w *clockWatch) sure() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -105,22 +102,23 @@ func (w *clockWatch) sure() time.Time {
 	return w.start.Add(min(w.least[0], w.least[1]) + time.Since(w.start))
 }
 
-// watchClock takes in a reply's clock, and tells of a jump: the ledger, so that
-// no time from before holds anything back, the log and the metrics.
+// watchClock evaluates a reply's clock. It reports a jump to the ledger, so that no
+// earlier time delays anything, to the log and to the metrics.
 func (c *Collector) watchClock(ctx context.Context, asked, redis time.Time) (jumped bool) {
 	by, expected := c.clock.observe(asked, redis)
 	if by == 0 {
 		return false
 	}
-	c.sayJumped(by)
+	c.reportJump(by)
 	if err := c.ledger.Jumped(ctx, by, expected); err != nil {
-		c.trouble.Warn().Err(err).Msg("a jump of Redis's clock could not be noted; the next sweep finds it")
+		c.trouble.Warn().Str(logging.FieldEvent, "clock_jump_unrecorded").Err(err).Msg("jump of Redis's clock not recorded; the next sweep finds it")
 	}
 	return true
 }
 
-func (c *Collector) sayJumped(by time.Duration) {
-	c.metrics.ClockJumps.WithLabelValues(c.ledger.MchID()).Inc()
+// reportJump logs and counts a jump.
+func (c *Collector) reportJump(by time.Duration) {
+	c.count(c.metrics.ClockJumps)
 	direction := "ahead"
 	if by < 0 {
 		direction = "back"

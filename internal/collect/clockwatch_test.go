@@ -137,7 +137,7 @@ func TestClockWatch(t *testing.T) {
 
 func TestAJumpOfRedissClockIsSaid(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, redistest.Start(t))
+	b := newFixture(t, redistest.Start(t))
 	asked := time.Now()
 	b.watchClock(t.Context(), asked, asked.Add(8*hour)) // so ahead was Redis's clock
 	for asked = time.Now(); !asked.After(b.clock.start.Add(b.clock.ref.at)); asked = time.Now() {

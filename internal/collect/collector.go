@@ -1,19 +1,45 @@
-// Package collect brings open orders to their ends. It is the only place that
-// knows both the ledger and WeChat Pay: the step for one order (step.go), what
-// follows from a verdict (policy.go), when collecting is allowed (window.go),
-// and the sweep that puts back what the queue has lost (sweep.go).
+// Package collect brings open orders to their final states. It is the only package
+// that knows both the ledger and WeChat Pay.
+//
+// # One order, from its task to settle
+//
+// An asynq task only names an order. What is due, and what comes next, stands in the
+// order's record in the ledger.
+//
+//  1. Process (collector.go) decodes the task and claims the order. A granted claim
+//     is a lease on the order and a slot in the merchant's rate; it carries the
+//     record (ledger.Snapshot) and the plan, which is what the step begins with.
+//     Any other answer ends the task or makes it wait.
+//  2. step (step.go) waits for the slot and makes the plan's call: collect or sync at
+//     once, or a query. A query that shows the order still owed is followed by a
+//     permit, the second check right before the call that changes something: the
+//     ledger looks at the record, the hold, the gap and the window once more and
+//     gives a second slot.
+//  3. Policy.Next (policy.go) turns the last reply into a settlement: a final state,
+//     or the next plan and its due time. It is pure. A withdrawn order goes the same
+//     way, with sync in the place of collect (sync.go).
+//  4. settle (step.go) writes the settlement, with the lease's token, and puts the
+//     task back if the order is due soon; otherwise the sweep (sweep.go) makes a new
+//     task, of the next round, when it is due.
+//
+// A hold stops all calls of a merchant, or of one service, but for a probe; this
+// process remembers it in localhold.go. window.go says when collecting is allowed,
+// foreign.go takes up other clients' tasks, and clockwatch.go notices jumps of
+// Redis's clock.
 package collect
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
-	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/faultpoint"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
@@ -21,37 +47,38 @@ import (
 	"payscore-collector/tasks"
 )
 
-// Caller makes the calls. It is a payscore.Client; tests have others.
+// Caller makes the calls. It is a payscore.Client, except in tests.
 type Caller interface {
 	Collect(context.Context, payscore.Request) payscore.Reply
 	Query(context.Context, payscore.Request) payscore.Reply
 	Sync(ctx context.Context, r payscore.Request, paidTime string) payscore.Reply
 }
 
-// Settings of one merchant's collector. All are required, but for AppID and
+// Settings of one merchant's collector. All are required, except AppID and
 // ServiceID, which are for tasks that name none.
 type Settings struct {
 	AppID, ServiceID string
-	BaseURL          string // WeChat Pay's, for what is said where it cannot be reached
+	BaseURL          string // WeChat Pay's, for the log when it cannot be reached
 	Policy           Policy
 	Rate             float64       // calls a second, over all workers
 	CallTimeout      time.Duration // of one call
 	SweepEvery       time.Duration
 	Concurrency      int // calls in flight in this process
-	// Retention is how long ended orders and events stay; 0: for ever.
+	// Retention is how long ended orders and events stay; 0 means for ever.
 	Retention time.Duration
 }
 
 // Collector works on one merchant's orders. It is safe for concurrent use.
 type Collector struct {
-	Settings
+	settings Settings
+	mchid    string
 	ledger   *ledger.Ledger
 	caller   Caller
 	producer *tasks.Producer
 	log      zerolog.Logger
-	trouble  zerolog.Logger // for what may happen to every step at once
+	trouble  zerolog.Logger // sampled, for what may happen to every step at once
 	metrics  *Metrics
-	valve    *valve
+	hold     *localHold
 	clock    *clockWatch
 	stop     chan struct{}
 }
@@ -61,50 +88,89 @@ func New(s Settings, l *ledger.Ledger, caller Caller, producer *tasks.Producer, 
 	log = log.With().Str(logging.FieldMchID, l.MchID()).Logger()
 	m.introduce(l.MchID())
 	return &Collector{
-		Settings: s, ledger: l, caller: caller, producer: producer,
+		settings: s, mchid: l.MchID(), ledger: l, caller: caller, producer: producer,
 		log:     log,
 		trouble: log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
-		metrics: m, valve: newValve(), clock: newClockWatch(s.CallTimeout + settleMargin + permitHorizon), stop: make(chan struct{}),
+		metrics: m, hold: newLocalHold(), clock: newClockWatch(s.CallTimeout + settleMargin + permitHorizon), stop: make(chan struct{}),
 	}
 }
 
-// Stop lets workers that wait for the gate or for a due time put their tasks
-// back. Steps under way go on to their end. It is to be called once.
+// Stop makes workers that wait for a hold or a due time put their tasks back. Steps
+// under way finish. Stop must be called once.
 func (c *Collector) Stop() { close(c.stop) }
 
-// Waiting inside a worker, instead of going back to the queue.
+func (c *Collector) stopping() bool {
+	select {
+	case <-c.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// count adds one to the merchant's counter with the given further labels.
+func (c *Collector) count(v *prometheus.CounterVec, labels ...string) {
+	v.WithLabelValues(append([]string{c.mchid}, labels...)...).Inc()
+}
+
+// errLater puts a task back for a while. It is not a failure: the ledger has
+// the due time, and asynq only brings the task in time for it.
+type errLater struct {
+	after time.Duration
+	why   string
+}
+
+func (e *errLater) Error() string { return fmt.Sprintf("again in %s: %s", e.after, e.why) }
+
+// RetryDelay is asynq's RetryDelayFunc. asynq knows whole seconds, and fires
+// up to 0.8 s early; a task that comes early waits in Process.
+func RetryDelay(_ int, err error, _ *asynq.Task) time.Duration {
+	var l *errLater
+	if errors.As(err, &l) {
+		return max(l.after, time.Second)
+	}
+	// A lost lease, a panic, Redis in trouble: soon, but never at once, since
+	// asynq may reclaim one task twice.
+	return time.Second + rand.N(4*time.Second)
+}
+
+// IsFailure is asynq's: putting a task back uses up none of its retries.
+func IsFailure(err error) bool {
+	var l *errLater
+	return err != nil && !errors.As(err, &l)
+}
+
+// Waiting inside a worker, instead of returning the task to the queue.
 const (
-	// shortWait: a task that comes so much too early waits where it is.
+	// shortWait: a task that is early by no more than this waits where it is.
 	shortWait = 2 * time.Second
 	// carryWait: up to this far off, the queue carries an order's task to its
 	// due time; beyond, the sweep makes a new one.
 	carryWait = 30 * time.Second
-	// longestHold bounds how long a worker holds one task at a closed gate.
-	longestHold = 5 * time.Minute
+	// longestWait bounds how long a worker keeps one task during a hold.
+	longestWait = 5 * time.Minute
 )
 
-// Process is the handler of TypeCollect tasks: it brings one order one step
-// further. An error that wraps asynq.SkipRetry is a task that can never be
+// Process is the handler of TypeCollect and TypeSync tasks: it brings one order one
+// step further. An error that wraps asynq.SkipRetry marks a task that can never be
 // worked on; any other brings the task back.
 func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
+	id, _ := asynq.GetTaskID(ctx)
 	p, err := c.decode(t)
 	if err != nil {
-		id, _ := asynq.GetTaskID(ctx)
 		c.unusable(id, err)
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
 	round := int64(ledger.NoRound)
-	if id, ok := asynq.GetTaskID(ctx); ok {
-		if n, ok := tasks.RoundOf(id, p); ok {
-			round = n
-		}
+	if n, ok := tasks.RoundOf(id, p); ok {
+		round = n
 	}
 	err = c.process(ctx, t, p, round)
-	if asynqx.IsFailure(err) {
-		// asynq keeps a handler's error to itself.
-		c.metrics.StepErrors.WithLabelValues(c.ledger.MchID()).Inc()
-		c.trouble.Error().Err(err).Str(logging.FieldOutOrderNo, p.OutOrderNo).
-			Msg("a step failed on our side; the order is due again, and nothing is lost (at most five such lines in ten seconds)")
+	if IsFailure(err) {
+		// asynq does not log a handler's error.
+		c.count(c.metrics.StepErrors)
+		c.trouble.Error().Str(logging.FieldEvent, "step_failed").Str(logging.FieldOutOrderNo, p.OutOrderNo).Err(err).
+			Msg("step failed; the order stays due and is retried (log sampled)")
 	}
 	return err
 }
@@ -117,34 +183,34 @@ func (c *Collector) decode(t *asynq.Task) (tasks.Payload, error) {
 	if err != nil {
 		return p, err
 	}
-	if p.MchID != c.ledger.MchID() {
-		return p, fmt.Errorf("the task's mchid %.40q is not the merchant of this queue, %s", p.MchID, c.ledger.MchID())
+	if p.MchID != c.mchid {
+		return p, fmt.Errorf("the task's mchid %.40q is not the merchant of this queue, %s", p.MchID, c.mchid)
 	}
 	if p.AppID == "" {
-		p.AppID = c.AppID
+		p.AppID = c.settings.AppID
 	}
 	if p.ServiceID == "" {
-		p.ServiceID = c.ServiceID
+		p.ServiceID = c.settings.ServiceID
 	}
 	return p, p.Validate()
 }
 
 // process claims the order, and waits where waiting is all there is to do.
 func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload, round int64) error {
-	hold := time.Now().Add(longestHold)
+	until := time.Now().Add(longestWait)
 	token := ledger.NewToken()
 	opened := false
 	for {
-		c.valve.wait(ctx, c.stop)
+		c.hold.wait(ctx, c.stop)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case c.stopping():
-			return &asynqx.Later{After: time.Second, Why: "the worker is stopping"}
-		case time.Now().After(hold):
-			return &asynqx.Later{After: recheckEvery, Why: "the merchant's calls are held back"}
+			return &errLater{time.Second, "the worker is stopping"}
+		case time.Now().After(until):
+			return &errLater{recheckEvery, "the merchant's calls are held"}
 		}
-		asked, openings := time.Now(), c.valve.openings()
+		asked := time.Now()
 		var claim ledger.Claim
 		if err := insist(ctx, func() (err error) {
 			claim, err = c.ledger.Claim(ctx, p.OutOrderNo, token, round, c.limits())
@@ -159,28 +225,19 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 			faultpoint.Reach(faultpoint.Claimed, p.OutOrderNo)
 			return c.step(ctx, claim, asked)
 		case ledger.Absent:
-			if c.outlived(t) {
-				c.log.Error().Str(logging.FieldOutOrderNo, p.OutOrderNo).
-					Msg("a task has outlived its order in the ledger (RETENTION), and nothing is done: where the order is still owed, hand it over again")
+			if c.lost(t, p.OutOrderNo) {
 				return nil
 			}
-			if t.Type() == tasks.TypeSync {
-				// Its record was lost. Opened anew it would be collected, though
-				// the user has paid elsewhere.
-				c.log.Error().Str(logging.FieldOutOrderNo, p.OutOrderNo).
-					Msg("WeChat Pay was to be told of a withdrawn order that the ledger does not know any more: hand it over again and withdraw it again")
-				return nil
-			}
-			// Some other asynq client's task: open its record, and claim that.
+			// Another asynq client's task: open its record, and claim that.
 			if opened {
-				return fmt.Errorf("the record of %s was opened, and is gone again", p.OutOrderNo)
+				return fmt.Errorf("the record of %s was opened and has disappeared", p.OutOrderNo)
 			}
 			if err := c.producer.Open(ctx, tasks.Order{Payload: p}); err != nil {
 				return err
 			}
 			round, opened = ledger.NoRound, true
 		case ledger.Closed:
-			c.valve.closeUnlessOpened(claim.Wait, openings)
+			c.hold.hold(claim.Wait, asked)
 		case ledger.Paced:
 			pause(ctx, c.stop, claim.Wait)
 		case ledger.Early:
@@ -188,44 +245,50 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 			case claim.Wait <= shortWait:
 				pause(ctx, c.stop, claim.Wait)
 			case claim.Wait <= carryWait && round != ledger.NoRound:
-				return &asynqx.Later{After: claim.Wait, Why: "not due yet"}
+				return &errLater{claim.Wait, "not due yet"}
 			default:
 				return nil // the sweep brings it when it is due
 			}
 		default:
-			// Ended, stale, under another's lease, put off: the ledger knows
+			// Ended, stale, leased by another worker, postponed: the ledger knows
 			// when there is something to do, and the sweep asks it.
 			return nil
 		}
 	}
 }
 
-// outlived reports whether a task of ours is so old that its order may have ended
-// and left the ledger since. Opened anew it would be collected, though it may have
-// been withdrawn.
-func (c *Collector) outlived(t *asynq.Task) bool {
-	made, err := strconv.ParseInt(t.Headers()[tasks.HeaderMadeAt], 10, 64)
-	return err == nil && c.Retention > 0 && time.Since(time.UnixMilli(made)) >= c.Retention
+// lost reports whether the missing record of a task must not be opened again: the
+// order would be collected although the user may have paid elsewhere.
+func (c *Collector) lost(t *asynq.Task, no string) bool {
+	switch {
+	case c.outlived(t):
+		c.log.Error().Str(logging.FieldEvent, "task_outlived_order").Str(logging.FieldOutOrderNo, no).
+			Msg("task ignored: its order was removed after RETENTION; enqueue it again if it is still owed")
+	case t.Type() == tasks.TypeSync:
+		c.log.Error().Str(logging.FieldEvent, "sync_order_missing").Str(logging.FieldOutOrderNo, no).
+			Msg("sync impossible: the ledger has no record of the withdrawn order; enqueue it and withdraw it again")
+	default:
+		return false
+	}
+	return true
 }
 
-// insist repeats a claim or a permit whose answer was lost: it may have been
-// given, and repeated with its token it is given again. Otherwise the order
-// would wait for the end of a lease that nobody knows of.
+// outlived reports whether a task of ours is so old that its order may have ended
+// and left the ledger since.
+func (c *Collector) outlived(t *asynq.Task) bool {
+	made, err := strconv.ParseInt(t.Headers()[tasks.HeaderMadeAt], 10, 64)
+	return err == nil && c.settings.Retention > 0 && time.Since(time.UnixMilli(made)) >= c.settings.Retention
+}
+
+// insist repeats a claim or a permit whose answer was lost. It may have been granted;
+// repeated with its token it is granted again. Without the repeat the order would
+// wait for the end of a lease that no worker knows of.
 func insist(ctx context.Context, ask func() error) error {
 	for try := time.Duration(0); ; try++ {
 		err := ask()
 		if err == nil || try == 3 || !pause(ctx, nil, (try+1)*100*time.Millisecond) {
 			return err
 		}
-	}
-}
-
-func (c *Collector) stopping() bool {
-	select {
-	case <-c.stop:
-		return true
-	default:
-		return false
 	}
 }
 
@@ -236,8 +299,8 @@ const (
 	sendMargin   = time.Second
 )
 
-// How long a call may wait for its slot under its lease. A collect that was
-// just looked for waits longer: were it put off, the look was for nothing.
+// How long a call may wait for its slot under its lease. A collect after a query
+// waits longer; postponed, the query would be wasted.
 const (
 	claimHorizon  = time.Second
 	permitHorizon = 5 * time.Second
@@ -246,18 +309,18 @@ const (
 // limits are what a claim must keep to.
 func (c *Collector) limits() ledger.Limits {
 	return ledger.Limits{
-		Lease:   c.CallTimeout + settleMargin,
-		Rate:    c.Rate,
+		Lease:   c.settings.CallTimeout + settleMargin,
+		Rate:    c.settings.Rate,
 		Horizon: claimHorizon,
-		MinGap:  c.Policy.MinGap,
-		Windows: closingEarly(c.Policy.Window.Ahead(c.clock.now())),
+		MinGap:  c.settings.Policy.MinGap,
+		Windows: closingEarly(c.settings.Policy.Window.Ahead(c.clock.now())),
 		Sure:    c.clock.sure(),
 		Most:    mostProbe,
 	}
 }
 
-// closingEarly takes the last second off collection windows: from a slot that
-// is inside to a request that is written some milliseconds pass.
+// closingEarly takes the last second off collection windows: some milliseconds pass
+// from a slot inside the window until the request is written.
 func closingEarly(windows []time.Time) []time.Time {
 	for i := 1; i < len(windows); i += 2 {
 		windows[i] = windows[i].Add(-sendMargin)
@@ -265,13 +328,12 @@ func closingEarly(windows []time.Time) []time.Time {
 	return windows
 }
 
-// A gate that closed is probed after 5 s at first, and then ever more rarely,
-// up to every 30 s.
+// A hold is probed after 5 s at first, and then ever more rarely, up to every 30 s.
 const (
 	firstProbe = 5 * time.Second
 	mostProbe  = 30 * time.Second
-	// failuresToClose is how many calls in a row, of any order, must go
-	// without a proper answer for the platform to count as down. At one call
-	// in five failing by chance, ten in a row are one in ten million.
-	failuresToClose = 10
+	// failuresToHold is how many calls in a row, of any order, must fail to get a
+	// proper answer for the platform to count as down. With one call in five failing
+	// by chance, ten in a row are one in ten million.
+	failuresToHold = 10
 )

@@ -11,8 +11,8 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/owner"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
@@ -24,8 +24,8 @@ func TestProcess(t *testing.T) {
 
 	t.Run("a task that can never be worked on goes to the archive", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv, func(s *Settings) { s.ServiceID = "" })
-		own := b.ledger.MchID()
+		b := newFixture(t, srv, func(s *Settings) { s.ServiceID = "" })
+		own := b.mchid
 		bad := []*asynq.Task{
 			asynq.NewTask(tasks.TypeCollect, nil),
 			asynq.NewTask(tasks.TypeCollect, []byte("no JSON")),
@@ -40,7 +40,7 @@ func TestProcess(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*second)
 			err := b.Process(ctx, task)
 			cancel()
-			if !errors.Is(err, asynq.SkipRetry) || !asynqx.IsFailure(err) {
+			if !errors.Is(err, asynq.SkipRetry) || !IsFailure(err) {
 				t.Errorf("%s: %v", task.Payload(), err)
 			}
 			if n := b.count(b.metrics.Unusable); n != float64(i+1) {
@@ -56,8 +56,8 @@ func TestProcess(t *testing.T) {
 	})
 	t.Run("a task that came without the ledger opens its record, with the merchant's defaults", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
-		task := asynq.NewTask(tasks.TypeCollect, fmt.Appendf(nil, `{"mchid":%q,"out_order_no":"A"}`, b.ledger.MchID()))
+		b := newFixture(t, srv)
+		task := asynq.NewTask(tasks.TypeCollect, fmt.Appendf(nil, `{"mchid":%q,"out_order_no":"A"}`, b.mchid))
 		if after, ok := again(b.Process(t.Context(), task)); !ok || after < 9*second || after > 10*second {
 			t.Errorf("put back for %s", after)
 		}
@@ -65,7 +65,7 @@ func TestProcess(t *testing.T) {
 		if o := b.get("A"); o.AppID != "wxdefault" || o.ServiceID != "500default" || o.Attempts != 1 || o.CollectCalls != 1 {
 			t.Errorf("%+v", o)
 		}
-		if r := b.platform.requests[0]; r != (payscore.Request{OutOrderNo: "A", AppID: "wxdefault", ServiceID: "500default"}) {
+		if r := b.platform.requests[0]; r != (payscore.Request{Owner: owner.Owner{MchID: b.mchid, AppID: "wxdefault", ServiceID: "500default"}, OutOrderNo: "A"}) {
 			t.Errorf("called with %+v", r)
 		}
 		if e := b.events("A"); e != "opened attempted" {
@@ -81,7 +81,7 @@ func TestProcess(t *testing.T) {
 	})
 	t.Run("a task of an earlier round does nothing", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		p := b.open("A")
 		b.set("A", "round", 5)
 		for _, round := range []int64{0, 1, 4, 6} {
@@ -93,7 +93,7 @@ func TestProcess(t *testing.T) {
 	})
 	t.Run("an ended order is left alone", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		p := b.open("A")
 		b.platform.collect = says(payscore.Reply{Verdict: payscore.BadRequest, Reason: "PARAM_ERROR", Code: "PARAM_ERROR", HTTPStatus: 400, Sent: true})
 		if err := b.run("A"); err != nil {
@@ -112,7 +112,7 @@ func TestProcess(t *testing.T) {
 	})
 	t.Run("too early", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		p := b.open("A")
 		for _, tt := range []struct {
 			in    time.Duration
@@ -141,9 +141,9 @@ func TestProcess(t *testing.T) {
 	})
 	t.Run("a worker that stops puts its tasks back", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
-		b.valve.close(hour) // so that it waits
+		b.hold.hold(hour, time.Now()) // so that it waits
 		done := make(chan error, 1)
 		go func() { done <- b.run("A") }()
 		b.Stop()
@@ -154,7 +154,7 @@ func TestProcess(t *testing.T) {
 	})
 	t.Run("a cancelled task makes no call", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		p := b.open("A")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -165,7 +165,7 @@ func TestProcess(t *testing.T) {
 	})
 	t.Run("one of fifty workers gets the order", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		p := b.open("A")
 		var all sync.WaitGroup
 		start := make(chan struct{})
@@ -195,4 +195,23 @@ func TestProcess(t *testing.T) {
 			t.Errorf("%d calls at once", b.platform.atOnce)
 		}
 	})
+}
+
+func TestRetries(t *testing.T) {
+	t.Parallel()
+	later := fmt.Errorf("wrapped: %w", &errLater{7 * second, "because"})
+	if IsFailure(later) || IsFailure(nil) || !IsFailure(redistest.ErrInjected) {
+		t.Error("what counts as a failure")
+	}
+	if d := RetryDelay(3, later, nil); d != 7*second {
+		t.Errorf("put back for %s", d)
+	}
+	if d := RetryDelay(0, &errLater{0, "at once"}, nil); d != second {
+		t.Errorf("at once is %s: asynq knows whole seconds", d)
+	}
+	for range 100 {
+		if d := RetryDelay(0, asynq.ErrLeaseExpired, nil); d < second || d > 5*second {
+			t.Fatalf("after a lost lease: %s", d)
+		}
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit/redistest"
@@ -41,12 +40,12 @@ func TestSettingsAtTheirEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, srv, change)
+			b := newFixture(t, srv, change)
 			sweeper := NewSweeper(b.Collector, b.rdb)
 			b.platform.collect = says(collectReply(payscore.Declined))
 			b.open("A")
 			before := time.Now()
-			if err := b.run("A"); asynqx.IsFailure(err) {
+			if err := b.run("A"); IsFailure(err) {
 				t.Fatal(err)
 			}
 			if made := b.platform.made(); made != "collect" {
@@ -54,7 +53,7 @@ func TestSettingsAtTheirEnds(t *testing.T) {
 			}
 			o := b.get("A")
 			wait := o.NextDueAt.Sub(before)
-			if o.State != tasks.Awaiting || wait < -second || b.Policy.MinGap > hour && wait < min(b.Policy.MinGap, b.Policy.GiveUp)-minute {
+			if o.State != tasks.Awaiting || wait < -second || b.settings.Policy.MinGap > hour && wait < min(b.settings.Policy.MinGap, b.settings.Policy.GiveUp)-minute {
 				t.Errorf("%s, and due in %s", o.State, wait)
 			}
 			for range 2 {
@@ -72,8 +71,8 @@ func TestSettingsAtTheirEnds(t *testing.T) {
 			// And the slots are as far apart as the rate says.
 			b.open("B")
 			c, err := b.ledger.Claim(t.Context(), "B", ledger.NewToken(), ledger.NoRound, b.limits())
-			interval := time.Duration(float64(second) / b.Rate)
-			if err != nil || c.Code == ledger.Granted && c.Wait < interval-time.Since(before) || c.Code != ledger.Granted && (c.Code != ledger.Paced || b.Rate > 1) {
+			interval := time.Duration(float64(second) / b.settings.Rate)
+			if err != nil || c.Code == ledger.Granted && c.Wait < interval-time.Since(before) || c.Code != ledger.Granted && (c.Code != ledger.Paced || b.settings.Rate > 1) {
 				t.Errorf("the next call: %s, in %s (%v)", c.Code, c.Wait, err)
 			}
 		})

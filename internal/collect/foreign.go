@@ -10,7 +10,6 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/logging"
 	"payscore-collector/tasks"
 )
@@ -48,7 +47,7 @@ func isOurs(headers map[string]string) bool { return headers[tasks.HeaderMadeAt]
 func (c *Collector) HandleError(ctx context.Context, t *asynq.Task, failure error) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.metrics.Panics.WithLabelValues(c.ledger.MchID()).Inc()
+			c.count(c.metrics.Panics)
 			c.log.Error().Str(logging.FieldEvent, "task_error_panicked").Interface("panic", p).
 				Str("stack", string(debug.Stack())).Msg("the handler of a failed task panicked")
 		}
@@ -87,7 +86,7 @@ func (c *Collector) HandleError(ctx context.Context, t *asynq.Task, failure erro
 
 // unusable counts and logs a task that can never be worked on.
 func (c *Collector) unusable(id string, err error) {
-	c.metrics.Unusable.WithLabelValues(c.ledger.MchID()).Inc()
+	c.count(c.metrics.Unusable)
 	c.log.Error().Str(logging.FieldEvent, "task_unusable").Str(logging.FieldTaskID, id).Err(err).Msg("unusable task archived")
 }
 
@@ -106,22 +105,22 @@ func (c *Collector) tookUp(id string, p tasks.Payload, res tasks.Result, why str
 // takeUpForeign looks through the archive, the retries and the groups of the
 // merchant's queue for tasks that no worker meets. The ledger lets one worker an
 // interval do it.
-func (s *Sweeper) takeUpForeign(ctx context.Context, keys asynqx.Keys) {
+func (s *Sweeper) takeUpForeign(ctx context.Context, keys queueKeys) {
 	ctx, cancel := context.WithTimeout(ctx, foreignTime)
 	defer cancel()
-	queue := tasks.QueueName(s.ledger.MchID())
+	queue := tasks.QueueName(s.c.mchid)
 	err := errors.Join(
-		s.takeUpPages(ctx, keys.Archived, &s.foreign.archived, func(page int) ([]*asynq.TaskInfo, error) {
+		s.takeUpPages(ctx, keys.archived, &s.foreign.archived, func(page int) ([]*asynq.TaskInfo, error) {
 			return s.inspector.ListArchivedTasks(queue, asynq.PageSize(foreignPage), asynq.Page(page))
 		}),
-		s.takeUpPages(ctx, keys.Retry, &s.foreign.retry, func(page int) ([]*asynq.TaskInfo, error) {
+		s.takeUpPages(ctx, keys.retry, &s.foreign.retry, func(page int) ([]*asynq.TaskInfo, error) {
 			return s.inspector.ListRetryTasks(queue, asynq.PageSize(foreignPage), asynq.Page(page))
 		}),
 		s.takeUpGroups(ctx, keys),
 	)
 	if err != nil && ctx.Err() == nil {
-		s.metrics.SweepErrors.WithLabelValues(s.ledger.MchID()).Inc()
-		s.log.Error().Str(logging.FieldEvent, "foreign_tasks_unread").Err(err).Msg("tasks of other clients not taken up; the next sweep retries")
+		s.c.count(s.c.metrics.SweepErrors)
+		s.c.log.Error().Str(logging.FieldEvent, "foreign_tasks_unread").Err(err).Msg("tasks of other clients not taken up; the next sweep retries")
 	}
 }
 
@@ -154,16 +153,16 @@ func (s *Sweeper) takeUpPages(ctx context.Context, key string, page *int, list f
 
 // takeUpGroups takes up the tasks that wait in groups. asynq forgets a group with
 // its last task.
-func (s *Sweeper) takeUpGroups(ctx context.Context, keys asynqx.Keys) error {
-	groups, next, err := s.rdb.SScan(ctx, keys.Groups, s.foreign.groups, "", foreignPage).Result()
+func (s *Sweeper) takeUpGroups(ctx context.Context, keys queueKeys) error {
+	groups, next, err := s.rdb.SScan(ctx, keys.groups, s.foreign.groups, "", foreignPage).Result()
 	if err != nil {
 		return err
 	}
 	s.foreign.groups = next
 	for _, group := range groups[:min(len(groups), foreignPages*foreignPage)] {
 		page := 0
-		err := s.takeUpPages(ctx, keys.Group(group), &page, func(page int) ([]*asynq.TaskInfo, error) {
-			return s.inspector.ListAggregatingTasks(tasks.QueueName(s.ledger.MchID()), group, asynq.PageSize(foreignPage), asynq.Page(page))
+		err := s.takeUpPages(ctx, keys.group(group), &page, func(page int) ([]*asynq.TaskInfo, error) {
+			return s.inspector.ListAggregatingTasks(tasks.QueueName(s.c.mchid), group, asynq.PageSize(foreignPage), asynq.Page(page))
 		})
 		if err != nil {
 			return err
@@ -180,7 +179,7 @@ func (s *Sweeper) takeUp(ctx context.Context, infos []*asynq.TaskInfo) (left int
 	var from []*asynq.TaskInfo
 	for _, info := range infos {
 		t := asynq.NewTaskWithHeaders(info.Type, info.Payload, info.Headers)
-		p, err := s.decode(t)
+		p, err := s.c.decode(t)
 		ours := isOurs(info.Headers)
 		usable := err == nil && (ours || t.Type() == tasks.TypeCollect)
 		switch {
@@ -192,12 +191,12 @@ func (s *Sweeper) takeUp(ctx context.Context, infos []*asynq.TaskInfo) (left int
 			if s.inspector.RunTask(info.Queue, info.ID) == nil {
 				left++
 			}
-		case info.State == asynq.TaskStateArchived && s.Retention > 0 && time.Since(info.LastFailedAt) >= s.Retention:
+		case info.State == asynq.TaskStateArchived && s.c.settings.Retention > 0 && time.Since(info.LastFailedAt) >= s.c.settings.Retention:
 			// It may have met a worker. Opened anew its order would be collected,
 			// though it may have been withdrawn and have left the ledger since.
 			if s.inspector.DeleteTask(info.Queue, info.ID) == nil {
 				left++
-				s.log.Error().Str(logging.FieldEvent, "task_outlived_order").Str(logging.FieldTaskID, info.ID).
+				s.c.log.Error().Str(logging.FieldEvent, "task_outlived_order").Str(logging.FieldTaskID, info.ID).
 					Str(logging.FieldOutOrderNo, p.OutOrderNo).Time("failed_at", info.LastFailedAt).
 					Msg("archived task older than RETENTION removed; enqueue its order again if it is still owed")
 			}
@@ -206,16 +205,16 @@ func (s *Sweeper) takeUp(ctx context.Context, infos []*asynq.TaskInfo) (left int
 		}
 	}
 	i := 0
-	for o, res := range s.producer.EnqueueAll(ctx, slices.Values(orders)) {
+	for o, res := range s.c.producer.EnqueueAll(ctx, slices.Values(orders)) {
 		info := from[i]
 		i++
 		if res.Status == tasks.Failed {
 			return left, res.Err
 		}
-		s.tookUp(info.ID, o.Payload, res, info.State.String())
+		s.c.tookUp(info.ID, o.Payload, res, info.State.String())
 		// An error means that a worker has it by now, or that it has gone.
 		if s.inspector.DeleteTask(info.Queue, info.ID) == nil {
-			s.metrics.Foreign.WithLabelValues(s.ledger.MchID(), info.State.String()).Inc()
+			s.c.metrics.Foreign.WithLabelValues(s.c.mchid, info.State.String()).Inc()
 			left++
 		}
 	}

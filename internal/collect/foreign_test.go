@@ -11,7 +11,6 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
@@ -19,12 +18,12 @@ import (
 
 // serve runs an asynq server with the collector's handlers, which retries failed
 // tasks at once, and sweeps all the time, until done says so.
-func (b *bench) serve(done func() bool) {
+func (b *fixture) serve(done func() bool) {
 	b.t.Helper()
 	server := asynq.NewServerFromRedisClient(b.rdb, asynq.Config{
-		Concurrency: 64, Queues: map[string]int{tasks.QueueName(b.ledger.MchID()): 1},
+		Concurrency: 64, Queues: map[string]int{tasks.QueueName(b.mchid): 1},
 		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return 0 },
-		IsFailure:      asynqx.IsFailure, ErrorHandler: b.Collector, LogLevel: asynq.FatalLevel,
+		IsFailure:      IsFailure, ErrorHandler: b.Collector, LogLevel: asynq.FatalLevel,
 		TaskCheckInterval: 5 * time.Millisecond, DelayedTaskCheckInterval: 20 * time.Millisecond,
 	})
 	if err := server.Start(asynq.HandlerFunc(b.Process)); err != nil {
@@ -44,26 +43,26 @@ func (b *bench) serve(done func() bool) {
 	}
 }
 
-func (b *bench) sizes() map[string]int64 {
+func (b *fixture) sizes() map[string]int64 {
 	b.t.Helper()
-	sizes, err := asynqx.Sizes(b.t.Context(), b.rdb, tasks.QueueName(b.ledger.MchID()))
+	sizes, err := QueueSizes(b.t.Context(), b.rdb, b.mchid)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return sizes
 }
 
-func (b *bench) enqueueForeign(body []byte, opts ...asynq.Option) {
+func (b *fixture) enqueueForeign(body []byte, opts ...asynq.Option) {
 	b.t.Helper()
-	opts = append(opts, asynq.Queue(tasks.QueueName(b.ledger.MchID())))
+	opts = append(opts, asynq.Queue(tasks.QueueName(b.mchid)))
 	if _, err := asynq.NewClientFromRedisClient(b.rdb).Enqueue(asynq.NewTask(tasks.TypeCollect, body), opts...); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-func (b *bench) body(no string) []byte {
+func (b *fixture) body(no string) []byte {
 	b.t.Helper()
-	body, err := json.Marshal(tasks.Payload{MchID: b.ledger.MchID(), OutOrderNo: no})
+	body, err := json.Marshal(tasks.Payload{MchID: b.mchid, OutOrderNo: no})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -73,11 +72,11 @@ func (b *bench) body(no string) []byte {
 // A choice of an option of asynq's client for one task.
 type choice struct {
 	name string
-	make func(b *bench, no string) []asynq.Option
+	make func(b *fixture, no string) []asynq.Option
 }
 
 func option(name string, opts ...asynq.Option) choice {
-	return choice{name, func(*bench, string) []asynq.Option { return opts }}
+	return choice{name, func(*fixture, string) []asynq.Option { return opts }}
 }
 
 // everyOption has the choices of each of asynq's options; the first is to do
@@ -85,7 +84,7 @@ func option(name string, opts ...asynq.Option) choice {
 func everyOption() [][]choice {
 	none := option("")
 	return [][]choice{
-		{none, option("group", asynq.Group("g")), {"group of its own", func(_ *bench, no string) []asynq.Option { return []asynq.Option{asynq.Group(no)} }}},
+		{none, option("group", asynq.Group("g")), {"group of its own", func(_ *fixture, no string) []asynq.Option { return []asynq.Option{asynq.Group(no)} }}},
 		{none, option("deadline past", asynq.Deadline(time.Now().Add(-minute))), option("deadline", asynq.Deadline(time.Now().Add(hour)))},
 		{none, option("no retries", asynq.MaxRetry(0))},
 		{none, option("timeout 1ms", asynq.Timeout(time.Millisecond)), option("timeout 1s", asynq.Timeout(second))},
@@ -94,9 +93,9 @@ func everyOption() [][]choice {
 		{none, option("process in", asynq.ProcessIn(second)), option("process at", asynq.ProcessAt(time.Now().Add(-second)))},
 		{
 			none,
-			{"task ID", func(_ *bench, no string) []asynq.Option { return []asynq.Option{asynq.TaskID("id " + no)} }},
-			{"task ID like ours", func(b *bench, no string) []asynq.Option {
-				return []asynq.Option{asynq.TaskID(tasks.TaskID(b.ledger.MchID(), no, 1))}
+			{"task ID", func(_ *fixture, no string) []asynq.Option { return []asynq.Option{asynq.TaskID("id " + no)} }},
+			{"task ID like ours", func(b *fixture, no string) []asynq.Option {
+				return []asynq.Option{asynq.TaskID(tasks.TaskID(b.mchid, no, 1))}
 			}},
 		},
 	}
@@ -106,7 +105,7 @@ func everyOption() [][]choice {
 // the ledger and are worked on, and none is left in asynq.
 func TestForeignTasksWithAnyOptions(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, redistest.Start(t), func(s *Settings) { s.Concurrency = 64 })
+	b := newFixture(t, redistest.Start(t), func(s *Settings) { s.Concurrency = 64 })
 	combinations := [][]choice{nil}
 	for _, option := range everyOption() {
 		var longer [][]choice
@@ -152,7 +151,7 @@ func TestForeignTasksWithAnyOptions(t *testing.T) {
 	}
 }
 
-func (b *bench) countKeys(prefix string) int64 {
+func (b *fixture) countKeys(prefix string) int64 {
 	b.t.Helper()
 	var n int64
 	keys := b.rdb.Scan(b.t.Context(), 0, strings.TrimSuffix(b.keys.Order(""), "order:")+prefix+"*", 1000).Iterator()
@@ -169,7 +168,7 @@ func (b *bench) countKeys(prefix string) int64 {
 // the handler met it or not.
 func TestForeignTasksThatAreUnusable(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, redistest.Start(t))
+	b := newFixture(t, redistest.Start(t))
 	past := asynq.Deadline(time.Now().Add(-minute))
 	bodies := [][]byte{[]byte("no JSON"), b.body("order no spaces"), []byte(`{"mchid":"1900000999","out_order_no":"A","appid":"wx1","service_id":"500"}`)}
 	options := [][]asynq.Option{nil, {asynq.Group("g")}, {asynq.MaxRetry(0)}, {past}, {past, asynq.MaxRetry(0)}, {past, asynq.MaxRetry(0), asynq.Group("g")}}
@@ -197,9 +196,9 @@ func TestForeignTasksThatAreUnusable(t *testing.T) {
 }
 
 // archive puts a task into asynq's archive, as one that failed at that time.
-func (b *bench) archive(id string, failed time.Time) {
+func (b *fixture) archive(id string, failed time.Time) {
 	b.t.Helper()
-	inspector, queue := asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(b.ledger.MchID())
+	inspector, queue := asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(b.mchid)
 	server := asynq.NewServerFromRedisClient(b.rdb, asynq.Config{
 		Queues: map[string]int{queue: 1}, TaskCheckInterval: 5 * time.Millisecond, LogLevel: asynq.FatalLevel,
 	})
@@ -225,12 +224,12 @@ func TestTakeUpForeign(t *testing.T) {
 
 	t.Run("a large archive of unusable tasks does not hide a good one behind them", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		for i := range 3*foreignPage + 7 {
 			b.enqueueForeign([]byte("no JSON"), asynq.TaskID(fmt.Sprintf("a%03d", i)))
 		}
 		b.enqueueForeign(b.body("GOOD"), asynq.TaskID("z"))
-		inspector, queue := asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(b.ledger.MchID())
+		inspector, queue := asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(b.mchid)
 		if _, err := inspector.ArchiveAllPendingTasks(queue); err != nil {
 			t.Fatal(err)
 		}
@@ -241,11 +240,11 @@ func TestTakeUpForeign(t *testing.T) {
 	})
 	t.Run("more good ones than a page are taken up at once", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		for i := range 2*foreignPage + 50 {
 			b.enqueueForeign(b.body(fmt.Sprintf("A%03d", i)))
 		}
-		inspector, queue := asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(b.ledger.MchID())
+		inspector, queue := asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(b.mchid)
 		if _, err := inspector.ArchiveAllPendingTasks(queue); err != nil {
 			t.Fatal(err)
 		}
@@ -256,7 +255,7 @@ func TestTakeUpForeign(t *testing.T) {
 	})
 	t.Run("a task that failed longer ago than RETENTION opens no order", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv, func(s *Settings) { s.Retention = time.Nanosecond })
+		b := newFixture(t, srv, func(s *Settings) { s.Retention = time.Nanosecond })
 		b.enqueueForeign(b.body("OLD"), asynq.TaskID("old"))
 		b.archive("old", time.Now())
 		b.sweep()
@@ -269,10 +268,10 @@ func TestTakeUpForeign(t *testing.T) {
 	})
 	t.Run("a task of ours in the archive goes back to a worker", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.openDue(1)
 		b.sweep()
-		inspector, queue := asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(b.ledger.MchID())
+		inspector, queue := asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(b.mchid)
 		if _, err := inspector.ArchiveAllPendingTasks(queue); err != nil {
 			t.Fatal(err)
 		}
@@ -284,15 +283,15 @@ func TestTakeUpForeign(t *testing.T) {
 	})
 	t.Run("a task of ours that waits for its retry is left to asynq", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.openDue(1)
 		b.sweep()
-		id := tasks.TaskID(b.ledger.MchID(), "A000", 1)
-		keys := asynqx.KeysOf(tasks.QueueName(b.ledger.MchID()))
+		id := tasks.TaskID(b.mchid, "A000", 1)
+		keys := asynqKeys(b.mchid)
 		pipe := b.rdb.TxPipeline()
-		pipe.LRem(t.Context(), keys.Pending, 0, id)
-		pipe.ZAdd(t.Context(), keys.Retry, redis.Z{Score: float64(time.Now().Add(20 * second).Unix()), Member: id})
-		pipe.HSet(t.Context(), strings.TrimSuffix(keys.Retry, "retry")+"t:"+id, "state", "retry")
+		pipe.LRem(t.Context(), keys.pending, 0, id)
+		pipe.ZAdd(t.Context(), keys.retry, redis.Z{Score: float64(time.Now().Add(20 * second).Unix()), Member: id})
+		pipe.HSet(t.Context(), strings.TrimSuffix(keys.retry, "retry")+"t:"+id, "state", "retry")
 		if _, err := pipe.Exec(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -304,7 +303,7 @@ func TestTakeUpForeign(t *testing.T) {
 	})
 	t.Run("Redis fails, and the next sweep takes the task up", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.enqueueForeign(b.body("A"), asynq.Group("g"))
 		b.faults.Fail("asynq", 100)
 		b.sweep()

@@ -12,8 +12,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// seeded returns a source of randomness whose seed is told where the test
-// fails.
+// seeded returns a source of randomness whose seed is logged if the test fails.
 func seeded(t *testing.T) *rand.Rand {
 	seed := rand.Uint64()
 	t.Cleanup(func() {
@@ -26,8 +25,8 @@ func seeded(t *testing.T) *rand.Rand {
 
 var plans = []ledger.Plan{ledger.Collect, ledger.Recheck, ledger.Confirm, ledger.Resolve, ledger.Inspect, ledger.Final}
 
-// world is one random situation.
-type world struct {
+// env is one random situation.
+type env struct {
 	policy Policy
 	order  ledger.Snapshot
 	plan   ledger.Plan
@@ -35,10 +34,10 @@ type world struct {
 	now    time.Time
 }
 
-func (w world) String() string {
-	p := w.policy
+func (e env) String() string {
+	p := e.policy
 	return fmt.Sprintf("schedule %v confirm %v gap %s give up %s window %+v\norder %+v\nplan %s reply %+v\nnow %s",
-		p.Schedule, p.Confirm, p.MinGap, p.GiveUp, p.Window, w.order, w.plan, w.reply, w.now)
+		p.Schedule, p.Confirm, p.MinGap, p.GiveUp, p.Window, e.order, e.plan, e.reply, e.now)
 }
 
 var zones = []*time.Location{shanghai, zone("Europe/Berlin"), zone("America/New_York"), zone("Australia/Lord_Howe"), time.UTC}
@@ -58,7 +57,7 @@ func randomWindow(r *rand.Rand) Window {
 	return w
 }
 
-func randomWorld(r *rand.Rand) world {
+func randomEnv(r *rand.Rand) env {
 	durations := func(n int, most time.Duration) []time.Duration {
 		out := make([]time.Duration, 1+r.IntN(n))
 		for i := range out {
@@ -66,44 +65,44 @@ func randomWorld(r *rand.Rand) world {
 		}
 		return out
 	}
-	w := world{now: time.UnixMilli(1.7e12 + r.Int64N(1e11))}
-	w.policy = Policy{
+	e := env{now: time.UnixMilli(1.7e12 + r.Int64N(1e11))}
+	e.policy = Policy{
 		Schedule: durations(5, 30*24*hour), Confirm: durations(4, hour), Window: randomWindow(r),
 		MinGap: rand64(r, 48*hour), GiveUp: time.Millisecond + rand64(r, 60*24*hour), Rand: r.Float64,
 	}
-	w.order = ledger.Snapshot{
+	e.order = ledger.Snapshot{
 		OutOrderNo: "A", State: []tasks.State{tasks.Queued, tasks.Awaiting}[r.IntN(2)],
 		Attempts: r.Int64N(3), Declines: r.Int64N(8), Confirms: r.Int64N(6), Fails: r.Int64N(8), Missing: r.Int64N(2),
-		Since: w.now.Add(-rand64(r, 90*24*hour)),
+		Since: e.now.Add(-rand64(r, 90*24*hour)),
 	}
 	if r.IntN(3) > 0 {
-		// Up to a little in the future: a claim's lease may not be over yet.
-		w.order.Collected = w.now.Add(20*second - rand64(r, 90*24*hour))
+		// Up to a little in the future: a claim's lease may not have ended.
+		e.order.Collected = e.now.Add(20*second - rand64(r, 90*24*hour))
 	}
-	w.plan = plans[r.IntN(len(plans))]
-	w.reply = payscore.Reply{
+	e.plan = plans[r.IntN(len(plans))]
+	e.reply = payscore.Reply{
 		Verdict: payscore.Verdicts[r.IntN(len(payscore.Verdicts))],
 		Scope:   []payscore.Scope{payscore.ScopeNone, payscore.ScopeMerchant, payscore.ScopeService}[r.IntN(3)],
 		Sent:    r.IntN(3) > 0,
 	}
-	w.reply.Call = []payscore.Call{payscore.CallCollect, payscore.CallQuery}[r.IntN(2)]
-	switch w.reply.Verdict {
+	e.reply.Call = []payscore.Call{payscore.CallCollect, payscore.CallQuery}[r.IntN(2)]
+	switch e.reply.Verdict {
 	case payscore.Owed, payscore.Paid, payscore.Closed:
-		w.reply.Call = payscore.CallQuery
-		w.reply.Order, w.reply.Verified = &payscore.Order{TotalAmount: 100}, true
+		e.reply.Call = payscore.CallQuery
+		e.reply.Order, e.reply.Verified = &payscore.Order{TotalAmount: 100}, true
 	case payscore.NotCollectable, payscore.Unknown, payscore.InProgress:
-		if w.reply.Call == payscore.CallQuery && r.IntN(2) == 0 {
-			w.reply.Order, w.reply.Verified = &payscore.Order{TotalAmount: 100}, true
+		if e.reply.Call == payscore.CallQuery && r.IntN(2) == 0 {
+			e.reply.Order, e.reply.Verified = &payscore.Order{TotalAmount: 100}, true
 		}
 	case payscore.Accepted, payscore.Declined:
-		w.reply.Call = payscore.CallCollect
+		e.reply.Call = payscore.CallCollect
 	}
-	switch w.reply.Verdict {
+	switch e.reply.Verdict {
 	case payscore.Unavailable, payscore.Throttled, payscore.MerchantFault: // of a download of certificates, maybe
 	default:
-		w.reply.Sent = true
+		e.reply.Sent = true
 	}
-	return w
+	return e
 }
 
 func rand64(r *rand.Rand, most time.Duration) time.Duration {
@@ -115,92 +114,140 @@ func TestPolicyProperties(t *testing.T) {
 	t.Parallel()
 	r := seeded(t)
 	for range 40_000 {
-		w := randomWorld(r)
-		s := w.policy.Next(w.order, w.plan, w.reply, w.now)
-		if broken := checkSettlement(w, s); broken != "" {
-			t.Fatalf("%s\n%s\nsettlement %+v", broken, w, s)
+		e := randomEnv(r)
+		s := e.policy.Next(e.order, e.plan, e.reply, e.now)
+		if broken := checkSettlement(e, s); broken != "" {
+			t.Fatalf("%s\n%s\nsettlement %+v", broken, e, s)
+		}
+		// A withdrawn order takes the same way, with sync for collect.
+		e.order.Sync, e.policy = true, e.policy.forSync()
+		if e.reply.Call == payscore.CallCollect {
+			e.reply.Call = payscore.CallSync
+		}
+		s = asSync(e.policy.Next(e.order, e.plan, e.reply, e.now), e.plan, e.reply)
+		if s.Open() && !s.Due.After(e.now) && !mayBeDueAtOnce(e, s) {
+			t.Fatalf("a sync is due at once\n%s\nsettlement %+v", e, s)
 		}
 	}
 }
 
+// mayBeDueAtOnce reports whether an open order may be due without any delay: its
+// deadline has passed, and only the last query is left; or a query after a call of
+// unknown effect, or the last one after trouble, shows it owed, and it may be
+// collected once more.
+func mayBeDueAtOnce(e env, s ledger.Settlement) bool {
+	return s.Next == ledger.Final && !e.now.Before(e.order.Since.Add(e.policy.GiveUp)) ||
+		s.Next == ledger.Recheck && e.reply.Verdict == payscore.Owed && (e.plan == ledger.Resolve || e.plan == ledger.Final && e.order.Fails > 0)
+}
+
+// A verdict that the policy, its traits or the hold's signal do not know must not
+// settle by a guess.
+func TestPolicyHasARuleForEveryVerdict(t *testing.T) {
+	t.Parallel()
+	p := testPolicy()
+	next := func(v payscore.Verdict, call payscore.Call, o *payscore.Order) (panicked any) {
+		defer func() { panicked = recover() }()
+		r := payscore.Reply{Call: call, Verdict: v, Order: o, Sent: true}
+		s := p.Next(tried(), ledger.Recheck, r, noon)
+		if s.Open() && !s.Due.After(noon) {
+			t.Errorf("%s of a %s is due at once", v, call)
+		}
+		_ = r.Signal()
+		return nil
+	}
+	for _, v := range payscore.Verdicts {
+		for _, call := range []payscore.Call{payscore.CallCollect, payscore.CallQuery, payscore.CallSync} {
+			for _, o := range []*payscore.Order{nil, {TotalAmount: 100}} {
+				if p := next(v, call, o); p != nil {
+					t.Errorf("%s of a %s: %v", v, call, p)
+				}
+			}
+		}
+	}
+	if p := next("unheard_of", payscore.CallQuery, nil); p == nil {
+		t.Error("a verdict without a rule is settled")
+	}
+}
+
 // checkSettlement names the first property that a settlement breaks.
-func checkSettlement(w world, s ledger.Settlement) string {
-	trouble := slices.Contains([]payscore.Verdict{payscore.Unavailable, payscore.Throttled, payscore.MerchantFault}, w.reply.Verdict) ||
-		w.reply.Verdict == payscore.Unknown && w.reply.Order == nil
-	collected := w.reply.Call == payscore.CallCollect
+func checkSettlement(e env, s ledger.Settlement) string {
+	trouble := slices.Contains([]payscore.Verdict{payscore.Unavailable, payscore.Throttled, payscore.MerchantFault}, e.reply.Verdict) ||
+		e.reply.Verdict == payscore.Unknown && e.reply.Order == nil
+	collected := e.reply.Call == payscore.CallCollect
 	if !s.State.Open() {
 		switch {
 		case !s.Due.IsZero() || s.Next != "":
 			return "an end has a due time or a plan"
 		case trouble:
-			return "somebody else's trouble ended the order"
-		case (s.State == tasks.Paid) != (w.reply.Verdict == payscore.Paid), (s.State == tasks.Closed) != (w.reply.Verdict == payscore.Closed):
+			return "trouble that is not the order's ended it"
+		case (s.State == tasks.Paid) != (e.reply.Verdict == payscore.Paid), (s.State == tasks.Closed) != (e.reply.Verdict == payscore.Closed):
 			return "paid or closed without the verdict of that name"
 		case s.State == tasks.Withdrawn:
 			return "only billing withdraws"
-		case s.State == tasks.Exhausted && !w.policy.GaveUp(answered(w), w.now):
+		case s.State == tasks.Exhausted && !e.policy.GaveUp(answered(e), e.now):
 			return "given up too soon"
-		case s.State == tasks.Exhausted && (w.reply.Call != payscore.CallQuery || !slices.Contains([]payscore.Verdict{payscore.Owed, payscore.InProgress, payscore.Unknown}, w.reply.Verdict)):
-			return "given up without a look"
+		case s.State == tasks.Exhausted && (e.reply.Call != payscore.CallQuery || !slices.Contains([]payscore.Verdict{payscore.Owed, payscore.InProgress, payscore.Unknown}, e.reply.Verdict)):
+			return "given up without a query"
 		}
 		return ""
 	}
 	switch {
-	case w.reply.Verdict == payscore.Paid || w.reply.Verdict == payscore.Closed:
+	case e.reply.Verdict == payscore.Paid || e.reply.Verdict == payscore.Closed:
 		return "an end was left open"
-	case s.Due.Before(w.now):
+	case !s.Due.After(e.now) && !mayBeDueAtOnce(e, s):
+		return "due at once"
+	case s.Due.Before(e.now):
 		return "due in the past"
 	case !slices.Contains(plans, s.Next):
 		return "no plan"
-	case s.Next == ledger.Collect && (w.plan != ledger.Collect || !trouble):
-		return "a collect without a look, on an order that was tried"
-	case collected && w.reply.Sent && (w.reply.Verdict == payscore.Unknown || w.reply.Verdict == payscore.Unavailable) && s.Next != ledger.Resolve:
-		return "a collect of unknown effect is not looked after"
+	case s.Next == ledger.Collect && (e.plan != ledger.Collect || !trouble):
+		return "a collect without a query, on an order that was tried"
+	case collected && e.reply.Sent && (e.reply.Verdict == payscore.Unknown || e.reply.Verdict == payscore.Unavailable) && s.Next != ledger.Resolve:
+		return "a collect of unknown effect is not followed by a query"
 	case collected == s.Collected.IsZero() && !s.Uncollected:
-		return "a collect call was not written down, or was where none was made"
-	case s.Uncollected && (w.reply.Sent || !collected):
+		return "a collect call was not recorded, or one was that was not made"
+	case s.Uncollected && (e.reply.Sent || !collected):
 		return "a call that was made is not counted"
 	case trouble && s.AddAttempts != 0:
 		return "trouble used up an attempt"
-	case trouble && (s.Declines != w.order.Declines || s.Confirms != w.order.Confirms || s.Missing != w.order.Missing):
+	case trouble && (s.Declines != e.order.Declines || s.Confirms != e.order.Confirms || s.Missing != e.order.Missing):
 		return "trouble moved the order in its schedules"
-	case w.reply.Verdict == payscore.Owed && w.order.Fails > 0 && (w.plan == ledger.Resolve || w.plan == ledger.Final) && s.Declines != w.order.Declines:
-		return "a look after trouble moved the order in the schedule"
+	case e.reply.Verdict == payscore.Owed && e.order.Fails > 0 && (e.plan == ledger.Resolve || e.plan == ledger.Final) && s.Declines != e.order.Declines:
+		return "a query after trouble moved the order in the schedule"
 	}
-	// A next collect: one that is planned by this settlement, not one that a
-	// look in trouble merely carries on, which the ledger judges again.
-	// Nor one after a merchant's fault, which is the gate's next probe.
-	if s.Next == ledger.Recheck && w.reply.Verdict != payscore.MerchantFault && (!trouble || collected && !s.Uncollected) {
-		last := w.order.Collected
+	// A next collect that this settlement plans: not one that a query in trouble
+	// merely repeats, which the ledger checks again, nor one after a merchant's
+	// fault, which is the hold's next probe.
+	if s.Next == ledger.Recheck && e.reply.Verdict != payscore.MerchantFault && (!trouble || collected && !s.Uncollected) {
+		last := e.order.Collected
 		if collected {
-			last = w.now
+			last = e.now
 		}
-		if !last.IsZero() && s.Due.Before(last.Add(w.policy.MinGap)) {
+		if !last.IsZero() && s.Due.Before(last.Add(e.policy.MinGap)) {
 			return "collected sooner than MIN_GAP after the last"
 		}
-		if !w.policy.Window.Contains(s.Due) {
+		if !e.policy.Window.Contains(s.Due) {
 			return "collected outside the window"
 		}
 	}
 	return ""
 }
 
-// Even combinations that make no sense do not panic, and never come to an end
-// that WeChat Pay has not spoken of.
+// Even combinations that make no sense do not panic, and never end as paid or closed
+// without WeChat Pay's word.
 func TestPolicyTakesEveryCombination(t *testing.T) {
 	t.Parallel()
 	r := seeded(t)
 	for _, plan := range plans {
-		for _, verdict := range append(slices.Clone(payscore.Verdicts), "", "nonsense") {
+		for _, verdict := range payscore.Verdicts {
 			for _, call := range []payscore.Call{payscore.CallCollect, payscore.CallQuery, ""} {
 				for range 20 {
-					w := randomWorld(r)
-					w.plan, w.reply.Verdict, w.reply.Call = plan, verdict, call
-					s := w.policy.Next(w.order, w.plan, w.reply, w.now)
+					e := randomEnv(r)
+					e.plan, e.reply.Verdict, e.reply.Call = plan, verdict, call
+					s := e.policy.Next(e.order, e.plan, e.reply, e.now)
 					if (s.State == tasks.Paid) != (verdict == payscore.Paid) || (s.State == tasks.Closed) != (verdict == payscore.Closed) {
 						t.Errorf("%s after a %s %s that began with %s", s.State, call, verdict, plan)
 					}
-					_ = gateSignal(w.reply)
 				}
 			}
 		}
@@ -234,11 +281,11 @@ func TestPolicyJitterIsWithinTenPercent(t *testing.T) {
 	}
 }
 
-// answered is the order with its row of failures ended, where a good look of
-// the plan ends it.
-func answered(w world) ledger.Snapshot {
-	if w.plan == ledger.Confirm || w.plan == ledger.Inspect {
-		w.order.Fails = 0
+// answered is the order with its row of failures ended, where a query of the plan
+// that succeeds ends it.
+func answered(e env) ledger.Snapshot {
+	if e.plan == ledger.Confirm || e.plan == ledger.Inspect {
+		e.order.Fails = 0
 	}
-	return w.order
+	return e.order
 }

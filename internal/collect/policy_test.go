@@ -315,12 +315,12 @@ func TestPolicyPutOff(t *testing.T) {
 	t.Parallel()
 	p := testPolicy()
 	o := with(tried(), func(o *ledger.Snapshot) { o.Fails, o.Missing, o.Declines = 3, 1, 2 })
-	got := p.PutOff(o, queryReply(payscore.Owed), noon.Add(hour), noon)
+	got := p.Postpone(o, queryReply(payscore.Owed), noon.Add(hour), noon)
 	if n := nextOf(got); n != (next{State: tasks.Awaiting, Plan: ledger.Recheck, In: hour, Declines: 2, Fails: 3}) {
 		t.Errorf("put off: %+v", n)
 	}
 	o.Since, o.Fails = noon.Add(-719*hour-30*minute), 0
-	got = p.PutOff(o, queryReply(payscore.Owed), noon.Add(hour), noon)
+	got = p.Postpone(o, queryReply(payscore.Owed), noon.Add(hour), noon)
 	if n := nextOf(got); n != (next{State: tasks.Awaiting, Plan: ledger.Final, In: 30 * minute, Declines: 2}) {
 		t.Errorf("put off past the end of its time: %+v", n)
 	}
@@ -356,7 +356,7 @@ func TestGateSignal(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := gateSignal(tt.reply); got != tt.want {
+			if got := ledger.GateSignal(tt.reply.Signal()); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})

@@ -8,42 +8,39 @@ import (
 	"payscore-collector/tasks"
 )
 
-// farBehind is how old the oldest event may be that a reader of the stream of
-// outcomes has not done with, before somebody is told: billing does not hear
-// what became of its orders.
-const farBehind = time.Hour
+// A reader of the stream is logged as far behind when its oldest unread event is
+// this old: billing does not receive the outcomes of its orders.
+const (
+	farBehind       = time.Hour
+	warnBehindEvery = 10 * time.Minute
+)
 
-// sayBehindEvery is how often that is said while it lasts.
-const sayBehindEvery = 10 * time.Minute
-
-// retain lets ended orders and old events go, and looks after the readers of the
-// stream. What it could not do, the next sweep does.
+// retain removes ended orders and old events, and checks the readers of the stream.
+// What fails is left for the next sweep.
 func (s *Sweeper) retain(ctx context.Context) {
-	mchid := s.ledger.MchID()
-	if s.Retention > 0 {
-		removed, err := s.ledger.Retain(ctx, s.Retention, s.Policy.MinGap)
-		s.metrics.Removed.WithLabelValues(mchid).Add(float64(removed))
+	mchid := s.c.mchid
+	if s.c.settings.Retention > 0 {
+		removed, err := s.c.ledger.Retain(ctx, s.c.settings.Retention, s.c.settings.Policy.MinGap)
+		s.c.metrics.Removed.WithLabelValues(mchid).Add(float64(removed))
 		if removed > 0 {
-			s.log.Debug().Int64(logging.FieldCount, removed).Msg("ended orders have left the ledger after RETENTION")
+			s.c.log.Debug().Str(logging.FieldEvent, "orders_removed").Int64(logging.FieldCount, removed).Msg("ended orders removed after RETENTION")
 		}
 		if err != nil {
-			return // the sweep itself will say so
+			return // the sweep itself fails and logs it
 		}
 	}
-	readers, err := s.ledger.Trim(ctx, s.Retention)
+	readers, err := s.c.ledger.Trim(ctx, s.c.settings.Retention)
 	if err != nil {
 		return
 	}
 	for _, r := range readers {
-		if r.Behind < farBehind || time.Since(s.saidBehind[r.Group]) < sayBehindEvery {
+		if r.Behind < farBehind || time.Since(s.warnedBehind[r.Group]) < warnBehindEvery {
 			continue
 		}
-		if s.saidBehind == nil {
-			s.saidBehind = map[string]time.Time{}
-		}
-		s.saidBehind[r.Group] = time.Now()
-		s.log.Warn().Str(logging.FieldGroup, r.Group).Int64("pending", r.Pending).Dur("behind", r.Behind.Round(time.Second)).
-			Msg("a reader of the stream of outcomes is far behind, and no event that it has not read is trimmed: " + remedy(mchid, r.Group))
+		s.warnedBehind[r.Group] = time.Now()
+		s.c.log.Warn().Str(logging.FieldEvent, "reader_far_behind").Str(logging.FieldGroup, r.Group).
+			Int64("pending", r.Pending).Dur("behind", r.Behind.Round(time.Second)).
+			Msg("a reader of the stream is far behind, and its unread events cannot be trimmed: " + remedy(mchid, r.Group))
 	}
 }
 
@@ -51,7 +48,7 @@ func (s *Sweeper) retain(ctx context.Context) {
 func remedy(mchid, group string) string {
 	keys := tasks.KeysOf(mchid)
 	if group == "webhooks" {
-		return "start a worker with BILLING_WEBHOOK_URL, or see why billing does not take them; if webhooks are off for good, redis-cli HDEL '" + keys.Hooks() + "' cursor"
+		return "start a worker with BILLING_WEBHOOK_URL, or find out why billing does not take them; if webhooks are off for good, redis-cli HDEL '" + keys.Hooks() + "' cursor"
 	}
-	return "start it again, or, if nobody needs it any more, redis-cli XGROUP DESTROY '" + keys.Outcomes() + "' '" + group + "'"
+	return "start it again, or, if it is no longer needed, redis-cli XGROUP DESTROY '" + keys.Outcomes() + "' '" + group + "'"
 }

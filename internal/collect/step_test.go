@@ -10,7 +10,6 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit/redistest"
@@ -23,8 +22,8 @@ func TestStep(t *testing.T) {
 	declined := collectReply(payscore.Declined)
 
 	// again is an order that was declined, and is due for its second attempt.
-	declinedOnce := func(t *testing.T) *bench {
-		b := newBench(t, srv)
+	declinedOnce := func(t *testing.T) *fixture {
+		b := newFixture(t, srv)
 		b.platform.collect = says(declined)
 		b.open("A")
 		if err := b.run("A"); err != nil {
@@ -91,15 +90,15 @@ func TestStep(t *testing.T) {
 		// A window that opened and closed an hour ago.
 		now := time.Now().UTC()
 		from := time.Duration(now.Add(-2*hour).Hour()) * hour
-		b.Policy.Window = Window{From: from, To: (from + hour) % (24 * hour), Location: time.UTC}
-		if b.Policy.Window.To == 0 {
-			b.Policy.Window.To = 24 * hour
+		b.settings.Policy.Window = Window{From: from, To: (from + hour) % (24 * hour), Location: time.UTC}
+		if b.settings.Policy.Window.To == 0 {
+			b.settings.Policy.Window.To = 24 * hour
 		}
 		if err := b.run("A"); err != nil {
 			t.Fatal(err)
 		}
 		b.wants("A", tasks.Awaiting, ledger.Recheck, "query")
-		if due := b.get("A").NextDueAt; !b.Policy.Window.Contains(due) || due.Before(now) {
+		if due := b.get("A").NextDueAt; !b.settings.Policy.Window.Contains(due) || due.Before(now) {
 			t.Errorf("due at %s", due)
 		}
 	})
@@ -124,7 +123,7 @@ func TestStep(t *testing.T) {
 	})
 	t.Run("a lease that was lost during the collect: its word is left out", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.platform.collect = func(context.Context) payscore.Reply {
 			b.set("A", "token", "another worker's")
@@ -178,14 +177,14 @@ func TestStep(t *testing.T) {
 	})
 	t.Run("the valve closed before the slot came: nothing was called, nothing is counted", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		asked := time.Now()
 		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits())
 		if err != nil || claim.Code != ledger.Granted {
 			t.Fatal(claim, err)
 		}
-		b.valve.close(second)
+		b.hold.hold(second, time.Now())
 		if _, ok := again(b.step(t.Context(), claim, asked)); !ok {
 			t.Error("not put back")
 		}
@@ -199,7 +198,7 @@ func TestStep(t *testing.T) {
 	})
 	t.Run("a slot that was missed by a second is given back, unless it is a probe's", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits())
 		if err != nil || claim.Code != ledger.Granted {
@@ -220,7 +219,7 @@ func TestStep(t *testing.T) {
 	})
 	t.Run("a call has its deadline well inside the lease", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.platform.collect = func(ctx context.Context) payscore.Reply {
 			deadline, ok := ctx.Deadline()
@@ -235,7 +234,7 @@ func TestStep(t *testing.T) {
 	})
 	t.Run("the merchant's fault is loud and nobody else's", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.platform.collect = says(payscore.Reply{
 			Verdict: payscore.MerchantFault, Scope: payscore.ScopeMerchant, HTTPStatus: 401, Code: "SIGN_ERROR",
@@ -252,30 +251,31 @@ func TestStep(t *testing.T) {
 		if g, err := b.ledger.Gate(t.Context()); err != nil || g.Kind != "fault" {
 			t.Errorf("gate %+v %v", g, err)
 		}
-		if !b.valve.closed() || b.count(b.metrics.GateClosings) != 1 {
+		if !b.hold.holds("") || b.count(b.metrics.GateClosings) != 1 {
 			t.Error("the workers of this process do not wait")
 		}
-		if log := b.logs.String(); !strings.Contains(log, "CALLS STOPPED") || !strings.Contains(log, "WECHATPAY_SERIAL_NO") || !strings.Contains(log, "08AB-270924332") {
-			t.Errorf("the log: %s", log)
+		stopped := b.logs.Events("calls_stopped", "request_id", "08AB-270924332")
+		if len(stopped) != 1 || !strings.Contains(stopped[0]["message"].(string), "WECHATPAY_SERIAL_NO") {
+			t.Errorf("the log: %s", b.logs)
 		}
 	})
 }
 
-func TestClosedMessage(t *testing.T) {
+func TestStoppedMessage(t *testing.T) {
 	const base = "https://api.mch.weixin.qq.com"
 	for want, r := range map[string]payscore.Reply{
 		"by itself: the connection was refused (" + base + ")": {Verdict: payscore.Unavailable, Message: "the connection was refused"},
 		"by itself: WeChat Pay says: SYSTEM_ERROR busy":        {Verdict: payscore.Unknown, HTTPStatus: 500, Code: "SYSTEM_ERROR", Message: "busy"},
 		"by itself: a proxy sent it":                           {Verdict: payscore.Unknown, HTTPStatus: 502, Message: "a proxy sent it"},
 	} {
-		if got := closedMessage(r, base, 0); !strings.HasPrefix(got, "CALLS STOPPED for this merchant: WeChat Pay does not answer properly; ") || !strings.HasSuffix(got, want) {
+		if got := stoppedMessage(r, base, 0); !strings.HasPrefix(got, "CALLS STOPPED for this merchant: WeChat Pay does not answer properly; ") || !strings.HasSuffix(got, want) {
 			t.Errorf("got %q, want at its end %q", got, want)
 		}
 	}
 }
 
 // A clock that is minutes off is why, and the first thing to be said then.
-func TestClosedMessage_Clock(t *testing.T) {
+func TestStoppedMessage_Clock(t *testing.T) {
 	refused := payscore.Reply{Verdict: payscore.MerchantFault, Scope: payscore.ScopeMerchant, HTTPStatus: 401, Code: "SIGN_ERROR"}
 	for ahead, want := range map[time.Duration]string{
 		10*time.Minute + time.Millisecond: "the clock of this machine, which is 10m0s ahead of Redis's;",
@@ -283,7 +283,7 @@ func TestClosedMessage_Clock(t *testing.T) {
 		50 * time.Second:                  "WECHATPAY_MCHID and the clock;",
 		-50 * time.Second:                 "WECHATPAY_MCHID and the clock;",
 	} {
-		if got := closedMessage(refused, "", ahead); !strings.Contains(got, want) {
+		if got := stoppedMessage(refused, "", ahead); !strings.Contains(got, want) {
 			t.Errorf("%s: %q lacks %q", ahead, got, want)
 		}
 	}
@@ -295,26 +295,26 @@ func TestPanic(t *testing.T) {
 	srv := redistest.Start(t)
 	for _, tt := range []struct {
 		name  string
-		spoil func(*bench)
+		spoil func(*fixture)
 		calls string
 	}{
-		{"in a first collect", func(*bench) {}, "collect"},
-		{"in a look", func(b *bench) { b.set("A", "next", "recheck") }, "query"},
-		{"in the collect after a look", func(b *bench) { b.set("A", "next", "recheck"); b.platform.query = says(queryReply(payscore.Owed)) }, "query collect"},
+		{"in a first collect", func(*fixture) {}, "collect"},
+		{"in a look", func(b *fixture) { b.set("A", "next", "recheck") }, "query"},
+		{"in the collect after a look", func(b *fixture) { b.set("A", "next", "recheck"); b.platform.query = says(queryReply(payscore.Owed)) }, "query collect"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, srv)
+			b := newFixture(t, srv)
 			b.open("A")
 			boom := func(context.Context) payscore.Reply { panic("boom") }
 			b.platform.collect, b.platform.query = boom, boom
 			tt.spoil(b)
 			err := b.run("A")
-			if _, later := again(err); err == nil || later || !asynqx.IsFailure(err) {
+			if _, later := again(err); err == nil || later || !IsFailure(err) {
 				t.Fatalf("the panic costs no retry: %v", err)
 			}
 			b.wants("A", tasks.Queued, ledger.Resolve, tt.calls)
-			if n := b.count(b.metrics.Panics); n != 1 || !strings.Contains(b.logs.String(), "boom") {
+			if n := b.count(b.metrics.Panics); n != 1 || !b.logs.HasEvent("step_panicked", "panic", "boom") {
 				t.Errorf("%v panics counted; log %s", n, b.logs)
 			}
 			if b.num("A", "lease") != 0 {
@@ -345,7 +345,7 @@ func TestLostAnswers(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t, srv)
+				b := newFixture(t, srv)
 				b.open("A")
 				inject(b.faults)
 				if _, ok := again(b.run("A")); !ok {
@@ -358,7 +358,7 @@ func TestLostAnswers(t *testing.T) {
 				if b.events("A") != "opened attempted" {
 					t.Errorf("events: %s", b.events("A"))
 				}
-				if strings.Contains(b.logs.String(), "lease was lost") {
+				if b.logs.HasEvent("lease_lost") {
 					t.Errorf("a repeated settle is taken for a lost lease: %s", b.logs)
 				}
 				s, err := b.ledger.Stats(t.Context())
@@ -370,7 +370,7 @@ func TestLostAnswers(t *testing.T) {
 	})
 	t.Run("settle of an end: one event, and the money counted once", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.set("A", "next", "recheck")
 		paid := queryReply(payscore.Paid)
@@ -390,7 +390,7 @@ func TestLostAnswers(t *testing.T) {
 	})
 	t.Run("settle of a payment after another end: the alarm is given, and no other end is told", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.set("A", "next", "recheck")
 		paid := queryReply(payscore.Paid)
@@ -406,10 +406,9 @@ func TestLostAnswers(t *testing.T) {
 		if err := b.run("A"); err != nil {
 			t.Fatal(err)
 		}
-		log := b.logs.String()
 		if late, ended := b.count(b.metrics.News, "late"), b.count(b.metrics.Ended, "paid"); late != 1 || ended != 0 ||
-			strings.Count(log, "paid_after_its_end") != 1 || strings.Contains(log, "the order has ended\"") || !strings.Contains(log, "had ended from another side") {
-			t.Errorf("counted %v late, %v ends: %s", late, ended, log)
+			len(b.logs.Events("paid_after_its_end")) != 1 || b.logs.HasEvent("order_ended") || !b.logs.HasEvent("order_ended_during_step") {
+			t.Errorf("counted %v late, %v ends: %s", late, ended, b.logs)
 		}
 		if o := b.get("A"); o.State != tasks.Withdrawn || o.LatePaymentAt.IsZero() || len(o.Payments) != 1 {
 			t.Errorf("%+v", o)
@@ -417,7 +416,7 @@ func TestLostAnswers(t *testing.T) {
 	})
 	t.Run("settle until the lease was over: the order is looked at next", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv, func(s *Settings) { s.CallTimeout = 100 * time.Millisecond })
+		b := newFixture(t, srv, func(s *Settings) { s.CallTimeout = 100 * time.Millisecond })
 		b.open("A")
 		b.faults.Fail("settle", 1_000)
 		if err := b.run("A"); !errors.Is(err, redistest.ErrInjected) && !errors.Is(err, context.DeadlineExceeded) {
@@ -433,7 +432,7 @@ func TestLostAnswers(t *testing.T) {
 	})
 	t.Run("claim, once: it is repeated with its token, and the step goes on", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.faults.Lose("claim", 2)
 		if _, later := again(b.run("A")); !later {
@@ -446,7 +445,7 @@ func TestLostAnswers(t *testing.T) {
 	})
 	t.Run("claim: no call, and the order is looked at when the lease ends", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		p := b.open("A")
 		b.faults.Lose("claim", 1_000)
 		if err := b.run("A"); !errors.Is(err, redistest.ErrInjected) {
@@ -467,7 +466,7 @@ func TestLostAnswers(t *testing.T) {
 	})
 	t.Run("permit, once: it is repeated with its token, and the step goes on", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.set("A", "next", "recheck")
 		b.faults.Lose("permit", 2)
@@ -481,7 +480,7 @@ func TestLostAnswers(t *testing.T) {
 	})
 	t.Run("permit: at most one collect, and then a look", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.set("A", "next", "recheck")
 		b.faults.Lose("permit", 1_000)

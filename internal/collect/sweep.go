@@ -4,82 +4,81 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
-	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/tasks"
 )
 
-// Sweeper compares a merchant's ledger with its queue, and puts back what is
+// Sweeper compares a merchant's ledger with its queue, and enqueues what is
 // due and not queued. Any number may run: the ledger lets about one sweep an
 // interval through, by Redis's clock. It is a loop and not a periodic task,
 // since a periodic task stops for ever once one of its tasks is stuck.
 type Sweeper struct {
-	*Collector
+	c         *Collector
 	rdb       redis.UniversalClient
 	inspector *asynq.Inspector
 
-	saidBehind map[string]time.Time // when a reader was last said to be far behind
-	foreign    foreignPlace
+	warnedBehind map[string]time.Time // by reader, when its lag was last logged
+	foreign      foreignPlace
 }
 
 // NewSweeper returns a sweeper for c's merchant.
 func NewSweeper(c *Collector, rdb redis.UniversalClient) *Sweeper {
-	return &Sweeper{Collector: c, rdb: rdb, inspector: asynq.NewInspectorFromRedisClient(rdb)}
+	return &Sweeper{c: c, rdb: rdb, inspector: asynq.NewInspectorFromRedisClient(rdb), warnedBehind: map[string]time.Time{}}
 }
 
 // Sizes of a sweep.
 const (
 	sweepBatch   = 500 // orders taken at once
 	sweepPushers = 8   // tasks enqueued at once
-	// sweepClosed is how many tasks are in the queue while the gate is
-	// closed: they are its probes.
-	sweepClosed = 16
+	// sweepHeld is how many tasks are in the queue during a hold: they are its
+	// probes.
+	sweepHeld = 16
 )
 
-// Run sweeps until ctx ends, the first time at once. A sweep that fails is
-// logged and counted, and the next one comes all the same.
+// Run sweeps until ctx ends, the first time at once. A sweep that fails is logged
+// and counted.
 func (s *Sweeper) Run(ctx context.Context) {
 	for {
 		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-			s.metrics.SweepErrors.WithLabelValues(s.ledger.MchID()).Inc()
-			s.log.Error().Err(err).Msg("the sweep failed; the next one tries again")
+			s.c.count(s.c.metrics.SweepErrors)
+			s.c.log.Error().Str(logging.FieldEvent, "sweep_failed").Err(err).Msg("sweep failed; the next one retries")
 		}
 		// Spread, so that several workers do not all ask at once.
-		if !pause(ctx, nil, s.SweepEvery*9/10+rand.N(s.SweepEvery/5+1)) {
+		if !pause(ctx, nil, s.c.settings.SweepEvery*9/10+rand.N(s.c.settings.SweepEvery/5+1)) {
 			return
 		}
 	}
 }
 
-// Sweep does one sweep, or nothing where another's was less than an interval
-// ago. What it puts into the queue is bounded by what the workers can do until
-// the sweep after next; the rest stays in the ledger.
+// Sweep does one sweep, or nothing less than an interval after another process's.
+// It enqueues no more than the workers can do until the sweep after next; the rest
+// stays in the ledger.
 func (s *Sweeper) Sweep(ctx context.Context) error {
-	keys := asynqx.KeysOf(tasks.QueueName(s.ledger.MchID()))
-	pending, err := s.rdb.LLen(ctx, keys.Pending).Result()
+	keys := asynqKeys(s.c.mchid)
+	pending, err := s.rdb.LLen(ctx, keys.pending).Result()
 	if err != nil {
 		return err
 	}
-	room := max(4*s.Concurrency, int(2*s.Rate*s.SweepEvery.Seconds())) - int(pending)
+	room := max(4*s.c.settings.Concurrency, int(2*s.c.settings.Rate*s.c.settings.SweepEvery.Seconds())) - int(pending)
 	args := ledger.SweepArgs{
-		Interval: max(s.SweepEvery*9/10, time.Millisecond),
+		Interval: max(s.c.settings.SweepEvery*9/10, time.Millisecond),
 		Limit:    min(room, sweepBatch),
-		Closed:   sweepClosed - int(pending),
-		Grace:    max(4*s.SweepEvery, shortWait),
+		Closed:   sweepHeld - int(pending),
+		Grace:    max(4*s.c.settings.SweepEvery, shortWait),
 	}
 	for {
 		asked := time.Now()
-		args.Sure, args.Expected = s.clock.sure(), s.clock.expected()
-		swept, err := s.ledger.Sweep(ctx, args)
-		if !swept.Now.IsZero() && !s.watchClock(ctx, asked, swept.Now) && swept.WentBack > 0 {
-			s.sayJumped(-swept.WentBack)
+		args.Sure, args.Expected = s.c.clock.sure(), s.c.clock.expected()
+		swept, err := s.c.ledger.Sweep(ctx, args)
+		if !swept.Now.IsZero() && !s.c.watchClock(ctx, asked, swept.Now) && swept.WentBack > 0 {
+			s.c.reportJump(-swept.WentBack)
 		}
 		if err != nil || !swept.Taken {
 			return err
@@ -100,146 +99,125 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 	}
 }
 
-// longestMend bounds how long a sweep mends due times; the next sweep goes on.
+// longestMend bounds how long a sweep mends due times; the next sweep continues.
 const longestMend = 2 * time.Second
 
-// mend moves due times back that were made before Redis's clock went back.
+// mend moves due times back that were set before Redis's clock jumped back.
 func (s *Sweeper) mend(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, longestMend)
 	defer cancel()
-	moved, err := s.ledger.Mend(ctx)
+	moved, err := s.c.ledger.Mend(ctx)
 	if moved > 0 {
-		s.log.Warn().Str(logging.FieldEvent, "due_times_mended").Int64(logging.FieldCount, moved).
+		s.c.log.Warn().Str(logging.FieldEvent, "due_times_mended").Int64(logging.FieldCount, moved).
 			Msg("due times from before the jump of Redis's clock moved back")
 	}
 	if err != nil && ctx.Err() == nil {
-		s.log.Error().Str(logging.FieldEvent, "due_times_not_mended").Err(err).
+		s.c.log.Error().Str(logging.FieldEvent, "due_times_not_mended").Err(err).
 			Msg("due times from before the jump of Redis's clock not moved; the next sweep tries again")
 	}
 }
 
-// push puts the tasks of due orders into the queue. The first error ends it;
-// the orders that were not pushed are found again after the grace.
+// push enqueues the tasks of due orders. The first error ends it; the orders that
+// were not pushed are found again after the grace.
 func (s *Sweeper) push(ctx context.Context, orders []ledger.Due) error {
-	var wg sync.WaitGroup
-	work := make(chan ledger.Due)
-	errs := make(chan error, sweepPushers)
-	for range min(sweepPushers, len(orders)) {
-		wg.Go(func() {
-			var failed error
-			for o := range work {
-				if failed == nil {
-					failed = s.pushOne(ctx, o)
-				}
+	pushers, ctx := errgroup.WithContext(ctx)
+	pushers.SetLimit(sweepPushers)
+	for _, o := range orders {
+		pushers.Go(func() error {
+			if ctx.Err() != nil {
+				return nil // another one has failed
 			}
-			errs <- failed
+			return s.pushOne(ctx, o)
 		})
 	}
-	for _, o := range orders {
-		work <- o
-	}
-	close(work)
-	wg.Wait()
-	close(errs)
-	for err := range errs {
-		if err != nil {
-			return err // one of several, all for the same reason as a rule
-		}
-	}
-	return nil
+	return pushers.Wait()
 }
 
 func (s *Sweeper) pushOne(ctx context.Context, o ledger.Due) error {
-	push := s.producer.Push
+	push := s.c.producer.Push
 	if o.Sync {
-		push = s.producer.PushSync
+		push = s.c.producer.PushSync
 	}
 	err := push(ctx, o.Payload, o.Round)
-	if asynqx.IsConflict(err) {
+	if tasks.IsConflict(err) {
 		if !s.stuck(ctx, o) {
-			return nil // it is on its way
+			return nil // a worker will take it
 		}
-		next, ok, err := s.ledger.Rewind(ctx, o.OutOrderNo, o.Round)
+		next, ok, err := s.c.ledger.Rewind(ctx, o.OutOrderNo, o.Round)
 		if err != nil || !ok {
 			return err
 		}
-		s.metrics.Stuck.WithLabelValues(s.ledger.MchID()).Inc()
-		s.log.Warn().Str(logging.FieldOutOrderNo, o.OutOrderNo).
-			Str("task_id", tasks.TaskID(o.MchID, o.OutOrderNo, o.Round)).
-			Msg("the order's task was stuck in the queue; it was given a new one")
+		s.c.count(s.c.metrics.Stuck)
+		s.c.log.Warn().Str(logging.FieldEvent, "task_stuck").Str(logging.FieldOutOrderNo, o.OutOrderNo).
+			Str(logging.FieldTaskID, tasks.TaskID(o.MchID, o.OutOrderNo, o.Round)).
+			Msg("the order's task was stuck in asynq; a new one was enqueued")
 		err = push(ctx, o.Payload, next)
-		if asynqx.IsConflict(err) {
+		if tasks.IsConflict(err) {
 			return nil
 		}
 		return err
 	}
 	if err == nil {
-		s.metrics.Swept.WithLabelValues(s.ledger.MchID()).Inc()
+		s.c.count(s.c.metrics.Swept)
 	}
 	return err
 }
 
 // asynq's leases last 30 s and are renewed every 5 s for as long as a worker
-// lives. One that was not renewed for two beats and more belongs to a worker
-// that died or lost Redis. asynq itself takes such a task back after 68 s at
-// the soonest; nobody has to wait for that.
+// lives. One that was not renewed for more than two beats belongs to a worker that
+// died or lost Redis. asynq itself takes such a task back after 68 s at the soonest.
 const (
 	asynqLease = 30 * time.Second
 	unrenewed  = 12 * time.Second
 )
 
-// stuck reports whether the task that holds a due order's ID had better be
-// given up: it is archived; or active and its worker gone; or active without a
-// lease, which asynq recovers by no means. To be wrong costs nothing but a
-// task: the order is under nobody's lease in the ledger, and a task of an
-// earlier round finds itself stale.
+// stuck reports whether the task that holds a due order's ID must be given up: it is
+// archived; or active after its worker died; or active without a lease, which asynq
+// never recovers. A false positive only costs one extra task: no worker has the
+// order's lease in the ledger, and a task of an earlier round is stale.
 func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
-	id := tasks.TaskID(o.MchID, o.OutOrderNo, o.Round)
-	queue := tasks.QueueName(o.MchID)
-	keys := asynqx.KeysOf(queue)
-	info, err := s.inspector.GetTaskInfo(queue, id)
+	id, keys := tasks.TaskID(o.MchID, o.OutOrderNo, o.Round), asynqKeys(o.MchID)
+	// until is the score of the task in one of asynq's sets, as a time from now. A
+	// task that is missing there is stuck, which asynq's Inspector does not show.
+	until := func(key string) (d time.Duration, missing bool, err error) {
+		at, err := s.rdb.ZScore(ctx, key, id).Result()
+		return time.Until(time.Unix(int64(at), 0)), errors.Is(err, redis.Nil), err
+	}
+	info, err := s.inspector.GetTaskInfo(tasks.QueueName(o.MchID), id)
 	if err != nil {
-		return false // gone meanwhile, or Redis is in trouble: the next sweep sees
+		return false // gone meanwhile, or Redis is in trouble: the next sweep decides
 	}
 	switch info.State {
 	case asynq.TaskStateArchived, asynq.TaskStateCompleted:
 		return true
 	case asynq.TaskStatePending:
-		// Its record without its place in the list: nobody will ever fetch it.
-		// The list is no longer than a sweep fills it.
-		err := s.rdb.LPos(ctx, keys.Pending, id, redis.LPosArgs{}).Err()
-		return errors.Is(err, redis.Nil)
+		// Its record without its place in the list is never fetched. The list is no
+		// longer than a sweep fills it.
+		return errors.Is(s.rdb.LPos(ctx, keys.pending, id, redis.LPosArgs{}).Err(), redis.Nil)
 	case asynq.TaskStateRetry, asynq.TaskStateScheduled:
-		waiting := keys.Retry
+		waiting := keys.retry
 		if info.State == asynq.TaskStateScheduled {
-			waiting = keys.Scheduled
+			waiting = keys.scheduled
 		}
-		until, err := s.rdb.ZScore(ctx, waiting, id).Result()
-		if errors.Is(err, redis.Nil) {
-			return true // likewise; asynq's Inspector says nothing of that
-		}
-		return err == nil && time.Until(time.Unix(int64(until), 0)) > 2*carryWait
+		d, missing, err := until(waiting)
+		return missing || err == nil && d > 2*carryWait
 	case asynq.TaskStateActive:
-		until, err := s.rdb.ZScore(ctx, keys.Lease, id).Result()
-		if errors.Is(err, redis.Nil) {
-			return true
-		}
-		return err == nil && time.Until(time.Unix(int64(until), 0)) < asynqLease-unrenewed
+		d, missing, err := until(keys.lease)
+		return missing || err == nil && d < asynqLease-unrenewed
 	}
 	return false
 }
 
-// housekeeping sees to what asynq forgets: queues are not registered again
-// after Redis was lost, and a paused queue stays paused until it is resumed. The
-// worker's presence logs the pause.
-func (s *Sweeper) housekeeping(ctx context.Context, keys asynqx.Keys) {
-	mchid := s.ledger.MchID()
-	if err := s.producer.Introduce(ctx, mchid); err != nil {
-		return // the sweep itself will say so
+// housekeeping does what asynq does not: it registers the queue again after Redis
+// was lost, and measures whether it is paused. The worker's presence logs the pause.
+func (s *Sweeper) housekeeping(ctx context.Context, keys queueKeys) {
+	mchid := s.c.mchid
+	if err := s.c.producer.Introduce(ctx, mchid); err != nil {
+		return // the sweep itself fails and logs it
 	}
-	_ = asynqx.Register(ctx, s.rdb, tasks.QueueName(mchid))
+	_ = s.rdb.SAdd(ctx, asynqQueues, tasks.QueueName(mchid)).Err()
 	s.retain(ctx)
-	if paused, err := s.rdb.Exists(ctx, keys.Paused).Result(); err == nil {
-		s.metrics.Paused.WithLabelValues(mchid).Set(float64(paused))
+	if paused, err := s.rdb.Exists(ctx, keys.paused).Result(); err == nil {
+		s.c.metrics.Paused.WithLabelValues(mchid).Set(float64(paused))
 	}
 }

@@ -11,31 +11,31 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 
 // nextSweep lets the interval since the last sweep pass.
-func (b *bench) nextSweep() {
+func (b *fixture) nextSweep() {
 	b.t.Helper()
 	if err := b.rdb.HDel(b.t.Context(), b.keys.Sweep(), "at").Err(); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-func (b *bench) sweep() {
+func (b *fixture) sweep() {
 	b.t.Helper()
 	if err := NewSweeper(b.Collector, b.rdb).Sweep(b.t.Context()); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-func (b *bench) pending() int64 {
+func (b *fixture) pending() int64 {
 	b.t.Helper()
-	sizes, err := asynqx.Sizes(b.t.Context(), b.rdb, tasks.QueueName(b.ledger.MchID()))
+	sizes, err := QueueSizes(b.t.Context(), b.rdb, b.mchid)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func (b *bench) pending() int64 {
 }
 
 // openDue puts n orders into the ledger that have been due for long.
-func (b *bench) openDue(n int) []string {
+func (b *fixture) openDue(n int) []string {
 	b.t.Helper()
 	nos := make([]string, n)
 	for i := range nos {
@@ -60,7 +60,7 @@ func TestSweep(t *testing.T) {
 
 	t.Run("what is due and not queued goes into the queue, once", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.openDue(3)
 		b.open("LATER")
 		b.set("LATER", "due", time.Now().Add(hour).UnixMilli())
@@ -86,7 +86,7 @@ func TestSweep(t *testing.T) {
 	})
 	t.Run("a second sweeper within the interval does nothing", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.sweep()
 		b.openDue(1)
 		b.sweep()
@@ -101,7 +101,7 @@ func TestSweep(t *testing.T) {
 	})
 	t.Run("no more than the workers can do until the next but one", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv, func(s *Settings) { s.Concurrency, s.Rate = 2, 3 }) // 4*2, or 2*3*1 s
+		b := newFixture(t, srv, func(s *Settings) { s.Concurrency, s.Rate = 2, 3 }) // 4*2, or 2*3*1 s
 		b.openDue(20)
 		b.sweep()
 		if n := b.pending(); n != 8 {
@@ -115,7 +115,7 @@ func TestSweep(t *testing.T) {
 	})
 	t.Run("more than one batch", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.openDue(sweepBatch + 20)
 		b.sweep()
 		if n := b.pending(); n != sweepBatch+20 {
@@ -124,7 +124,7 @@ func TestSweep(t *testing.T) {
 	})
 	t.Run("a closed gate gets its probes and no more", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.openDue(40)
 		if err := b.rdb.HSet(t.Context(), b.keys.Hold(), "merchant", "fault 1 1 5000 0").Err(); err != nil {
 			t.Fatal(err)
@@ -133,13 +133,13 @@ func TestSweep(t *testing.T) {
 			b.sweep()
 			b.nextSweep()
 		}
-		if n := b.pending(); n != sweepClosed {
-			t.Errorf("%d tasks, want %d", n, sweepClosed)
+		if n := b.pending(); n != sweepHeld {
+			t.Errorf("%d tasks, want %d", n, sweepHeld)
 		}
 	})
 	t.Run("what is in work is left to its worker", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.openDue(1)
 		b.set("A000", "lease", time.Now().Add(hour).UnixMilli())
 		b.sweep()
@@ -152,7 +152,7 @@ func TestSweep(t *testing.T) {
 	})
 	t.Run("a worker that died: its lease ran out, and a new round has a new task", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.openDue(1)
 		b.sweep() // the task that its worker took
 		b.makeDue("A000")
@@ -171,7 +171,7 @@ func TestSweep(t *testing.T) {
 	})
 	t.Run("an ended order leaves the index", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.openDue(1)
 		b.set("A000", "state", "paid")
 		b.sweep()
@@ -181,7 +181,7 @@ func TestSweep(t *testing.T) {
 	})
 	t.Run("a queue that does not take tasks: an error, and later all the same", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.openDue(5)
 		b.faults.Fail("asynq", 1_000)
 		if err := NewSweeper(b.Collector, b.rdb).Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), redistest.ErrInjected.Error()) {
@@ -199,7 +199,7 @@ func TestSweep(t *testing.T) {
 	})
 	t.Run("an enqueue whose answer was lost is no second task", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.openDue(1)
 		b.faults.Lose("asynq", 1)
 		_ = NewSweeper(b.Collector, b.rdb).Sweep(t.Context())
@@ -218,56 +218,56 @@ func TestSweepStuckTasks(t *testing.T) {
 	srv := redistest.Start(t)
 	// active makes the pending task of A000 an active one, as a dequeue does,
 	// with a lease until a time, or without.
-	active := func(b *bench, lease time.Time) {
-		mchid := b.ledger.MchID()
-		k, id := asynqx.KeysOf(tasks.QueueName(mchid)), tasks.TaskID(mchid, "A000", 1)
+	active := func(b *fixture, lease time.Time) {
+		mchid := b.mchid
+		k, id := asynqKeys(mchid), tasks.TaskID(mchid, "A000", 1)
 		ctx := b.t.Context()
 		pipe := b.rdb.TxPipeline()
-		pipe.LRem(ctx, k.Pending, 0, id)
-		pipe.LPush(ctx, k.Active, id)
+		pipe.LRem(ctx, k.pending, 0, id)
+		pipe.LPush(ctx, k.active, id)
 		pipe.HSet(ctx, "asynq:{"+tasks.QueueName(mchid)+"}:t:"+id, "state", "active")
 		if !lease.IsZero() {
-			pipe.ZAdd(ctx, k.Lease, redis.Z{Score: float64(lease.Unix()), Member: id})
+			pipe.ZAdd(ctx, k.lease, redis.Z{Score: float64(lease.Unix()), Member: id})
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			b.t.Fatal(err)
 		}
 	}
 	// waiting makes it one that waits for its time, by its record alone.
-	waiting := func(b *bench, state string) {
-		mchid := b.ledger.MchID()
+	waiting := func(b *fixture, state string) {
+		mchid := b.mchid
 		id := tasks.TaskID(mchid, "A000", 1)
 		pipe := b.rdb.TxPipeline()
-		pipe.LRem(b.t.Context(), asynqx.KeysOf(tasks.QueueName(mchid)).Pending, 0, id)
+		pipe.LRem(b.t.Context(), asynqKeys(mchid).pending, 0, id)
 		pipe.HSet(b.t.Context(), "asynq:{"+tasks.QueueName(mchid)+"}:t:"+id, "state", state)
 		if _, err := pipe.Exec(b.t.Context()); err != nil {
 			b.t.Fatal(err)
 		}
 	}
-	inspect := func(b *bench) (*asynq.Inspector, string, string) {
-		mchid := b.ledger.MchID()
+	inspect := func(b *fixture) (*asynq.Inspector, string, string) {
+		mchid := b.mchid
 		return asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(mchid), tasks.TaskID(mchid, "A000", 1)
 	}
 	for _, tt := range []struct {
 		name  string
-		wedge func(*testing.T, *bench)
+		wedge func(*testing.T, *fixture)
 		stuck bool
 	}{
-		{"pending: on its way", func(*testing.T, *bench) {}, false},
-		{"archived", func(t *testing.T, b *bench) {
+		{"pending: on its way", func(*testing.T, *fixture) {}, false},
+		{"archived", func(t *testing.T, b *fixture) {
 			i, queue, id := inspect(b)
 			if err := i.ArchiveTask(queue, id); err != nil {
 				t.Fatal(err)
 			}
 		}, true},
-		{"active under a lease: on its way", func(_ *testing.T, b *bench) { active(b, time.Now().Add(asynqLease)) }, false},
-		{"active, its lease renewed a beat ago", func(_ *testing.T, b *bench) { active(b, time.Now().Add(asynqLease-5*second)) }, false},
-		{"active, its lease not renewed for two beats and more: its worker is gone", func(_ *testing.T, b *bench) { active(b, time.Now().Add(asynqLease-unrenewed-2*second)) }, true},
-		{"active, its lease long over", func(_ *testing.T, b *bench) { active(b, time.Now().Add(-hour)) }, true},
-		{"active without a lease: asynq never takes it back", func(_ *testing.T, b *bench) { active(b, time.Time{}) }, true},
-		{"waiting for a retry, and lost from those that wait", func(_ *testing.T, b *bench) { waiting(b, "retry") }, true},
-		{"scheduled, and lost from those that wait", func(_ *testing.T, b *bench) { waiting(b, "scheduled") }, true},
-		{"gone meanwhile", func(t *testing.T, b *bench) {
+		{"active under a lease: on its way", func(_ *testing.T, b *fixture) { active(b, time.Now().Add(asynqLease)) }, false},
+		{"active, its lease renewed a beat ago", func(_ *testing.T, b *fixture) { active(b, time.Now().Add(asynqLease-5*second)) }, false},
+		{"active, its lease not renewed for two beats and more: its worker is gone", func(_ *testing.T, b *fixture) { active(b, time.Now().Add(asynqLease-unrenewed-2*second)) }, true},
+		{"active, its lease long over", func(_ *testing.T, b *fixture) { active(b, time.Now().Add(-hour)) }, true},
+		{"active without a lease: asynq never takes it back", func(_ *testing.T, b *fixture) { active(b, time.Time{}) }, true},
+		{"waiting for a retry, and lost from those that wait", func(_ *testing.T, b *fixture) { waiting(b, "retry") }, true},
+		{"scheduled, and lost from those that wait", func(_ *testing.T, b *fixture) { waiting(b, "scheduled") }, true},
+		{"gone meanwhile", func(t *testing.T, b *fixture) {
 			i, queue, id := inspect(b)
 			if err := i.DeleteTask(queue, id); err != nil {
 				t.Fatal(err)
@@ -276,7 +276,7 @@ func TestSweepStuckTasks(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, srv)
+			b := newFixture(t, srv)
 			b.openDue(1)
 			b.sweep()
 			if b.task("A000", 1) == nil {
@@ -314,14 +314,14 @@ func TestSweepStuckTasks(t *testing.T) {
 	}
 	t.Run("waiting for a retry: on its way", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.openDue(1)
 		b.sweep()
-		k, id := asynqx.KeysOf(tasks.QueueName(b.ledger.MchID())), tasks.TaskID(b.ledger.MchID(), "A000", 1)
+		k, id := asynqKeys(b.mchid), tasks.TaskID(b.mchid, "A000", 1)
 		pipe := b.rdb.TxPipeline()
-		pipe.LRem(t.Context(), k.Pending, 0, id)
-		pipe.ZAdd(t.Context(), k.Retry, redis.Z{Score: float64(time.Now().Add(minute).Unix()), Member: id})
-		pipe.HSet(t.Context(), "asynq:{"+tasks.QueueName(b.ledger.MchID())+"}:t:"+id, "state", "retry")
+		pipe.LRem(t.Context(), k.pending, 0, id)
+		pipe.ZAdd(t.Context(), k.retry, redis.Z{Score: float64(time.Now().Add(minute).Unix()), Member: id})
+		pipe.HSet(t.Context(), "asynq:{"+tasks.QueueName(b.mchid)+"}:t:"+id, "state", "retry")
 		if _, err := pipe.Exec(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -334,7 +334,7 @@ func TestSweepStuckTasks(t *testing.T) {
 	})
 	t.Run("an order that moved on is not given a new round", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.openDue(1)
 		b.set("A000", "round", 7)
 		for _, round := range []int64{6, 8} {
@@ -354,9 +354,9 @@ func TestSweepHousekeeping(t *testing.T) {
 	srv := redistest.Start(t)
 	t.Run("a paused queue shows in the metric", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
-		queue := tasks.QueueName(b.ledger.MchID())
-		paused := b.metrics.Paused.WithLabelValues(b.ledger.MchID())
+		b := newFixture(t, srv)
+		queue := tasks.QueueName(b.mchid)
+		paused := b.metrics.Paused.WithLabelValues(b.mchid)
 		inspector := asynq.NewInspectorFromRedisClient(b.rdb)
 		b.sweep()
 		if b.value(paused) != 0 {
@@ -381,10 +381,10 @@ func TestSweepHousekeeping(t *testing.T) {
 	})
 	t.Run("what Redis lost is registered again", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.sweep()
-		mchid := b.ledger.MchID()
-		if err := errors.Join(b.rdb.SRem(t.Context(), "asynq:queues", tasks.QueueName(mchid)).Err(),
+		mchid := b.mchid
+		if err := errors.Join(b.rdb.SRem(t.Context(), asynqQueues, tasks.QueueName(mchid)).Err(),
 			b.rdb.SRem(t.Context(), tasks.MerchantsKey, mchid).Err()); err != nil {
 			t.Fatal(err)
 		}
@@ -400,11 +400,11 @@ func TestSweepHousekeeping(t *testing.T) {
 	})
 }
 
-// A sweep that fails is counted and logged, and the next one comes; the loop
-// ends with its context.
+// A sweep that fails is counted and logged, and sweeps continue; the loop ends with
+// its context.
 func TestSweeperRun(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, redistest.Start(t), func(s *Settings) { s.SweepEvery = 20 * time.Millisecond })
+	b := newFixture(t, redistest.Start(t), func(s *Settings) { s.SweepEvery = 20 * time.Millisecond })
 	b.openDue(1)
 	b.faults.Fail("sweep", 2)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -413,19 +413,13 @@ func TestSweeperRun(t *testing.T) {
 		defer close(done)
 		NewSweeper(b.Collector, b.rdb).Run(ctx)
 	}()
-	deadline := time.Now().Add(20 * second)
-	for b.pending() == 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("the sweeps after a failed one did not come")
-		}
-		<-time.After(5 * time.Millisecond)
-	}
+	testkit.Eventually(t, "a sweep after the failed ones", func() bool { return b.pending() > 0 })
 	cancel()
 	<-done
 	if n := b.count(b.metrics.SweepErrors); n != 2 {
 		t.Errorf("counted %v failed sweeps", n)
 	}
-	if log := b.logs.String(); strings.Count(log, "the sweep failed") != 2 {
-		t.Errorf("the log: %s", log)
+	if n := len(b.logs.Events("sweep_failed")); n != 2 {
+		t.Errorf("%d sweeps logged as failed, want 2: %s", n, b.logs)
 	}
 }

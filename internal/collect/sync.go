@@ -9,56 +9,46 @@ import (
 )
 
 // A withdrawn order that the user has paid elsewhere takes the same steps as an
-// open one, with sync where that is collected: it is told once, looked at when
-// the answer is unknown or a refusal, and told again where it is still owed. What
-// would be the end of an open order ends the telling; the order itself has ended
-// before.
+// open one, with sync where an open order is collected: sync is called once, the
+// order is queried when the answer is unknown or a refusal, and sync is called again
+// where the order is still owed. What would end an open order ends the sync; the
+// order itself has ended before.
 
-// forSync is the policy of such steps: telling deducts nothing, so neither the
-// window nor the gap holds it back.
+// forSync is the policy of such steps: a sync deducts nothing, so neither the
+// window nor the gap applies.
 func (p Policy) forSync() Policy {
 	p.Window, p.MinGap = Window{Always: true}, 0
 	return p
 }
 
-// policy is the one that the step's order goes by.
-func (s *step) policy() Policy {
-	if s.claim.Order.Sync {
-		return s.Policy.forSync()
-	}
-	return s.Policy
-}
-
-// elsewhere is the paid_type of what the merchant has told WeChat Pay of.
-const elsewhere = "MCH"
-
-// paidElsewhere reports whether a part of an order was paid elsewhere, as WeChat
-// Pay was told.
-func paidElsewhere(f ledger.Facts) bool {
-	return f.PaidType == elsewhere ||
-		slices.ContainsFunc(f.Payments, func(p ledger.Payment) bool { return p.PaidType == elsewhere })
-}
-
-// ReasonPaid is why WeChat Pay need not be told: the user paid through it.
+// ReasonPaid is why a sync is not needed: the user paid through WeChat Pay.
 const ReasonPaid = "paid_through_wechat"
 
-// asSync makes the settlement of a step on an open order one of telling.
+// paidElsewhere reports whether a part of an order was paid elsewhere, as the
+// merchant told WeChat Pay.
+func paidElsewhere(f ledger.Facts) bool {
+	return f.PaidType == payscore.PaidTypeMCH ||
+		slices.ContainsFunc(f.Payments, func(p ledger.Payment) bool { return p.PaidType == payscore.PaidTypeMCH })
+}
+
+// asSync turns the settlement of a step on an open order into that of a step on a
+// withdrawn one.
 func asSync(s ledger.Settlement, plan ledger.Plan, last payscore.Reply) ledger.Settlement {
 	became := s.State
 	s.State, s.Sync, s.SyncReason, s.Reason = tasks.Withdrawn, ledger.SyncPending, s.Reason, ""
 	s.AddAttempts = 0
 	switch {
 	case last.Call == payscore.CallSync && last.Verdict == payscore.BadRequest:
-		// The order is known, so it is the time of payment that is refused. It
-		// will be next time; billing can withdraw again with another.
+		// The order is known, so the time of payment is refused. A retry will not
+		// help; billing can withdraw again with another time.
 		s.Sync, s.SyncReason = ledger.SyncFailed, last.Reason
 	case became.Open(), became == tasks.Withdrawn:
 		return s
 	case became == tasks.Paid && plan == ledger.Confirm && s.Facts.PaidType == "" && s.Facts.TransactionID == "":
-		// WeChat Pay took the news, and shows no payment but that.
+		// WeChat Pay accepted the sync, and shows no other payment.
 		s.Sync = ledger.SyncDone
 		if s.Facts.Payments == nil {
-			s.Facts.PaidType = elsewhere
+			s.Facts.PaidType = payscore.PaidTypeMCH
 		}
 	case became == tasks.Paid && paidElsewhere(s.Facts):
 		s.Sync = ledger.SyncDone

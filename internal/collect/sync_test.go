@@ -9,7 +9,6 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit/redistest"
@@ -30,10 +29,10 @@ func paidReply(paidType string) payscore.Reply {
 	return r
 }
 
-func (b *bench) withdraw(no string) {
+func (b *fixture) withdraw(no string) {
 	b.t.Helper()
 	res, err := b.producer.Withdraw(b.t.Context(), tasks.Withdrawal{
-		MchID: b.ledger.MchID(), OutOrderNo: no, Reason: "paid at the counter", PaidAt: time.Now().Add(-time.Hour),
+		MchID: b.mchid, OutOrderNo: no, Reason: "paid at the counter", PaidAt: time.Now().Add(-time.Hour),
 	})
 	if err != nil || res.Status != tasks.Accepted {
 		b.t.Fatalf("%+v %v", res, err)
@@ -96,7 +95,7 @@ func TestSync(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			// The window is closed, and must not matter.
-			b := newBench(t, srv, func(s *Settings) {
+			b := newFixture(t, srv, func(s *Settings) {
 				from := time.Duration((time.Now().UTC().Hour()+12)%24) * time.Hour
 				s.Policy.Window = Window{From: from, To: from + time.Hour, Location: time.UTC}
 			})
@@ -113,8 +112,8 @@ func TestSync(t *testing.T) {
 				}
 				b.makeDue("A")
 				_ = b.rdb.Del(t.Context(), b.keys.Hold()).Err() // what keeps the calls back is not this test's
-				b.valve.open()
-				if err := b.run("A"); asynqx.IsFailure(err) {
+				b.hold.release()
+				if err := b.run("A"); IsFailure(err) {
 					t.Fatal(err)
 				}
 				made = append(made, b.platform.made())
@@ -144,14 +143,14 @@ func TestSync(t *testing.T) {
 			if due := b.rdb.ZCard(t.Context(), b.keys.Due()).Val(); due != 0 {
 				t.Errorf("%d in the due index", due)
 			}
-			if tt.late != strings.Contains(b.logs.String(), "PAID AFTER ITS END") {
+			if tt.late != b.logs.HasEvent("paid_after_its_end") {
 				t.Errorf("the log: %s", b.logs)
 			}
 		})
 	}
 	t.Run("is the queue's and the sweep's work like any other, under a type of its own", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.withdraw("A")
 		round := b.num("A", "round")
@@ -172,20 +171,20 @@ func TestSync(t *testing.T) {
 	})
 	t.Run("of an order that the ledger has lost opens nothing", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		if err := b.process(t.Context(), asynq.NewTask(tasks.TypeSync, nil), b.payload("A"), 1); err != nil {
 			t.Error(err)
 		}
 		if _, err := b.ledger.Get(t.Context(), "A"); err == nil {
 			t.Error("it was opened, and would be collected")
 		}
-		if !strings.Contains(b.logs.String(), "hand it over again and withdraw it again") {
+		if !b.logs.HasEvent("sync_order_missing") {
 			t.Errorf("the log: %s", b.logs)
 		}
 	})
 	t.Run("nor does any task that has outlived its order's record", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv, func(s *Settings) { s.Retention = time.Hour })
+		b := newFixture(t, srv, func(s *Settings) { s.Retention = time.Hour })
 		task := func(age time.Duration) *asynq.Task {
 			made := strconv.FormatInt(time.Now().Add(-age).UnixMilli(), 10)
 			return asynq.NewTaskWithHeaders(tasks.TypeCollect, nil, map[string]string{tasks.HeaderMadeAt: made})
@@ -209,7 +208,7 @@ func TestSync(t *testing.T) {
 	})
 	t.Run("never while a collect is in flight", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.platform.collect = func(context.Context) payscore.Reply {
 			b.withdraw("A")
@@ -218,7 +217,7 @@ func TestSync(t *testing.T) {
 			}
 			return collectReply(payscore.Accepted)
 		}
-		if err := b.run("A"); err != nil && asynqx.IsFailure(err) {
+		if err := b.run("A"); err != nil && IsFailure(err) {
 			t.Fatal(err)
 		}
 		if made := b.platform.made(); made != "collect" {
@@ -228,8 +227,8 @@ func TestSync(t *testing.T) {
 		if o.State != tasks.Withdrawn || o.Sync.State != ledger.SyncPending || len(o.Log) != 1 {
 			t.Errorf("%+v", o)
 		}
-		if !strings.Contains(b.logs.String(), "only a notification can tell") {
-			t.Errorf("nobody was told that money may still come: %s", b.logs)
+		if !b.logs.HasEvent("order_ended_during_collect") {
+			t.Errorf("no warning that money may still come: %s", b.logs)
 		}
 	})
 }

@@ -119,7 +119,6 @@ type run struct {
 	status         int
 	ok             bool
 	stdout, stderr string
-	found          *Collector
 }
 
 // processOf is the worker with an environment of its own.
@@ -141,23 +140,18 @@ func parse(t *testing.T, grammar any, env map[string]string, args ...string) run
 	var stdout, stderr bytes.Buffer
 	p := processOf(env, args...)
 	p.Stdout, p.Stderr = &stdout, &stderr
-	parsed, status, ok := Parse(p, "Collects.", grammar)
-	r := run{status: status, ok: ok, stdout: stdout.String(), stderr: stderr.String()}
-	if ok {
-		r.found = parsed.Collector
-	}
-	return r
+	_, status, ok := Parse(p, "Collects.", grammar)
+	return run{status: status, ok: ok, stdout: stdout.String(), stderr: stderr.String()}
 }
 
 // loadWorker is what the worker's main does.
 func loadWorker(t *testing.T, env map[string]string, args ...string) (Worker, error) {
 	t.Helper()
 	var s struct{ WorkerSettings }
-	r := parse(t, &s, env, args...)
-	if !r.ok {
+	if r := parse(t, &s, env, args...); !r.ok {
 		t.Fatalf("the command line is refused: %s", r.stderr)
 	}
-	return s.Load(r.found)
+	return s.Load(processOf(env, args...))
 }
 
 // wantProblems checks that the error has exactly these problems, in this order;

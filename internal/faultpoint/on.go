@@ -4,7 +4,6 @@ package faultpoint
 
 import (
 	"bufio"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -57,9 +56,10 @@ func obey(orders *os.File) {
 	}
 }
 
-// Reach says that the step of an order has come to a point.
+// Reach reports that the step of an order has come to a point. Calls that are about
+// no order, such as a download of certificates, have no points.
 func Reach(p Point, outOrderNo string) {
-	if !on {
+	if !on || outOrderNo == "" {
 		return
 	}
 	o := armed.Load()
@@ -98,19 +98,5 @@ func Grant(at time.Time, wait time.Duration, outOrderNo string) {
 	if on {
 		write(at, Granted, outOrderNo, "")
 		write(at.Add(wait), Slot, outOrderNo, "")
-	}
-}
-
-// ReachCall is Reach for the order that a call to the platform is about.
-func ReachCall(p Point, u *url.URL) {
-	if !on {
-		return
-	}
-	no := u.Query().Get("out_order_no")
-	if parts := strings.Split(u.Path, "/"); no == "" && len(parts) > 4 {
-		no = parts[4] // /v3/payscore/serviceorder/{out_order_no}/pay
-	}
-	if no != "" {
-		Reach(p, no)
 	}
 }

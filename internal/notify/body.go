@@ -1,18 +1,23 @@
 package notify
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
 )
 
-// Bounds of the memory for bodies that have not arrived whole: 512 small ones and 16
-// large ones are 12 MiB.
+// Bounds of what bodies that have not come whole may hold in memory: 512 small
+// ones and 16 large ones are 12 MiB.
 const (
-	maxBody   = 256 << 10 // of a request; a real notification has a few kilobytes
-	smallBody = 16 << 10  // what is read of every request
-	maxBodies = 512       // requests that are read at once
-	maxLarge  = 16        // those among them with bodies larger than smallBody
+	// maxBody is of a request. A real one is a few kilobytes.
+	maxBody = 256 << 10
+	// smallBody is what is read of any request.
+	smallBody = 16 << 10
+	// maxBodies and maxLarge are how many requests may be read at once: all, and
+	// those whose bodies are larger than smallBody.
+	maxBodies = 512
+	maxLarge  = 16
 )
 
 // bodies reads the bodies of requests.
@@ -22,8 +27,7 @@ func newBodies() bodies {
 	return bodies{all: make(chan struct{}, maxBodies), large: make(chan struct{}, maxLarge)}
 }
 
-// enter takes a place, which the caller frees by receiving, and reports whether one
-// was free.
+// enter takes a place that the caller frees by receiving.
 func enter(places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:
@@ -33,8 +37,8 @@ func enter(places chan struct{}) bool {
 	}
 }
 
-// read returns a request's body, or the result of one that cannot be read.
-func (b bodies) read(w http.ResponseWriter, req *http.Request) ([]byte, Result) {
+// read returns a request's body, or the outcome of one that cannot be read.
+func (b bodies) read(w http.ResponseWriter, req *http.Request) ([]byte, Outcome) {
 	if !enter(b.all) {
 		return nil, Busy
 	}
@@ -46,9 +50,10 @@ func (b bodies) read(w http.ResponseWriter, req *http.Request) ([]byte, Result) 
 			return nil, Busy
 		}
 		defer func() { <-b.large }()
-		var rest []byte
-		rest, err = io.ReadAll(from)
-		body = append(body, rest...)
+		var rest bytes.Buffer
+		if _, err = rest.ReadFrom(from); err == nil {
+			body = append(body, rest.Bytes()...)
+		}
 	}
 	var tooLarge *http.MaxBytesError
 	switch {

@@ -48,7 +48,7 @@ func TestReceiver(t *testing.T) {
 				t.Errorf("no %s in %s", part, lines[0])
 			}
 		}
-		if !strings.Contains(lines[1], "the order has ended") {
+		if !strings.Contains(lines[1], `"event":"order_ended"`) {
 			t.Errorf("%s", lines[1])
 		}
 		if n := b.count(notify.Paid); n != 1 {
@@ -178,7 +178,7 @@ func TestReceiver(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, tt := range []struct {
-			outcome notify.Result
+			outcome notify.Outcome
 			n       simulator.RawNotification
 		}{
 			{notify.OtherEvent, b.raw(no, options{EventType: simulator.EventUserConfirm})},
@@ -338,12 +338,12 @@ func TestMetricsHaveEveryOutcomeFromTheStart(t *testing.T) {
 			}
 		}
 	}
-	want := []notify.Result{
+	want := []notify.Outcome{
 		notify.Paid, notify.Partial, notify.Ended, notify.Repeat, notify.UnknownOrder, notify.OtherEvent, notify.Unclear,
 		notify.NotFound, notify.WrongMethod, notify.TooLarge, notify.Incomplete, notify.Failed, notify.NotReady, notify.Busy, notify.Panicked,
 	}
 	for _, r := range payscore.Refusals {
-		want = append(want, notify.Result(r))
+		want = append(want, notify.Outcome(r))
 	}
 	for _, o := range want {
 		if !have[string(o)] {

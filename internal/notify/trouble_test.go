@@ -113,7 +113,7 @@ func TestLostAnswerOfTheLedger(t *testing.T) {
 			for range 2 {
 				b.wantRefusal(b.post(b.url, n), 503)
 			}
-			if log := b.logs.String(); strings.Contains(log, "paid_after_its_end") || strings.Contains(log, "the order has ended") {
+			if log := b.logs.String(); strings.Contains(log, "paid_after_its_end") || strings.Contains(log, `"event":"order_ended"`) {
 				t.Fatalf("told though no answer came: %s", log)
 			}
 			told := func() (late, ended int) {

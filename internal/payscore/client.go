@@ -1,7 +1,10 @@
-// Package payscore talks to WeChat Pay's PayScore service orders as a direct
-// merchant: collect and query, on the official SDK's signing and verification.
-// Whatever comes back becomes one Reply with one Verdict; there are no errors
-// besides. It knows nothing of Redis.
+// Package payscore calls WeChat Pay's PayScore service orders (collect, query,
+// sync) and verifies its notifications, on the official SDK's signing and
+// verification. It knows nothing of Redis.
+//
+// A call returns one decided Reply and no error. The way of a call: endpoint.go
+// builds the request, wire.go sends it once, table.go decides an error reply and
+// order.go a signed order, and verdict.go says what each Verdict implies.
 package payscore
 
 import (
@@ -26,7 +29,7 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 	"golang.org/x/time/rate"
 
-	"payscore-collector/internal/textsafe"
+	"payscore-collector/internal/owner"
 )
 
 // Config is what a Client needs to speak for one merchant.
@@ -35,37 +38,36 @@ type Config struct {
 	SerialNo   string // of the merchant API certificate
 	PrivateKey *rsa.PrivateKey
 
-	// PublicKeyID and PublicKey verify replies. Without them, and where a reply
-	// names a platform certificate all the same, the platform's certificates are
-	// downloaded, which needs APIV3Key.
+	// PublicKeyID and PublicKey verify replies. Without them, or when a reply
+	// names a platform certificate, the platform's certificates are downloaded,
+	// which needs APIV3Key.
 	PublicKeyID string
 	PublicKey   *rsa.PublicKey
 	APIV3Key    string
 
 	BaseURL   string // scheme and host, such as https://api.mch.weixin.qq.com
-	BackupURL string // of the host in the other city; empty for none
+	BackupURL string // the host in the other city; empty for none
 
 	Timeout     time.Duration // of one call
 	Connections int           // calls that may be in flight at once
-	// Rate, where above 0, is how many requests a second may leave: spaced
-	// evenly, at the last moment before they are written. The merchant's rate
-	// over all processes is somebody else's to keep; this keeps a process that
-	// stood still for a moment from sending what it missed all at once.
+	// Rate, where above 0, is how many requests a second may leave this process,
+	// spaced evenly. The caller keeps the merchant's rate over all processes; this
+	// limit stops a process that was frozen from sending all missed calls at once.
 	Rate float64
 }
 
 // Client makes calls for one merchant. It is safe for concurrent use.
 type Client struct {
-	mchid    string
+	endpoint endpoint
 	timeout  time.Duration
 	core     *core.Client
 	verifier auth.Verifier
-	// validator looks at error replies too, which the SDK does not.
+	// validator also checks error replies, which the SDK does not.
 	validator auth.Validator
 	wire      *wire
 
-	// certs verify what names a platform certificate: it is the verifier itself
-	// where there is no public key, and nil where there is no APIv3 key.
+	// certs verify what names a platform certificate. It is the verifier itself
+	// without a public key, and nil without an APIv3 key.
 	certs    *platformCerts
 	apiV3Key string
 }
@@ -76,14 +78,14 @@ const apiHost = consts.WechatPayAPIServer
 
 // New returns a Client. It makes no call yet.
 func New(cfg Config) (*Client, error) {
-	primary, err := url.Parse(cfg.BaseURL)
-	if err != nil || primary.Host == "" {
-		return nil, fmt.Errorf("base URL %q is not a scheme and a host", cfg.BaseURL)
+	primary, err := parseHost("base", cfg.BaseURL)
+	if err != nil {
+		return nil, err
 	}
 	var backup *url.URL
 	if cfg.BackupURL != "" {
-		if backup, err = url.Parse(cfg.BackupURL); err != nil || backup.Host == "" {
-			return nil, fmt.Errorf("backup URL %q is not a scheme and a host", cfg.BackupURL)
+		if backup, err = parseHost("backup", cfg.BackupURL); err != nil {
+			return nil, err
 		}
 	}
 	w := newWire(primary, backup, max(1, cfg.Connections))
@@ -92,11 +94,11 @@ func New(cfg Config) (*Client, error) {
 	}
 	httpClient := &http.Client{
 		Transport: w,
-		// A redirect is no answer of WeChat Pay's, and following it would
-		// send the Authorization header elsewhere.
+		// WeChat Pay does not redirect, and following a redirect would send the
+		// Authorization header elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	c := &Client{mchid: cfg.MchID, timeout: cfg.Timeout, wire: w, apiV3Key: cfg.APIV3Key}
+	c := &Client{endpoint: direct{cfg.MchID}, timeout: cfg.Timeout, wire: w, apiV3Key: cfg.APIV3Key}
 	signer := &signers.SHA256WithRSASigner{MchID: cfg.MchID, CertificateSerialNo: cfg.SerialNo, PrivateKey: cfg.PrivateKey}
 	if cfg.PublicKey == nil || cfg.APIV3Key != "" {
 		c.certs = newPlatformCerts(signer, httpClient, cfg.APIV3Key)
@@ -121,85 +123,64 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Close lets go of idle connections.
+func parseHost(name, s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("%s URL %q is not a scheme and a host", name, s)
+	}
+	return u, nil
+}
+
+// Close closes idle connections.
 func (c *Client) Close() { c.wire.closeIdle() }
 
 // Request names the order of a call.
 type Request struct {
+	Owner      owner.Owner
 	OutOrderNo string
-	AppID      string
-	ServiceID  string
 }
 
 // Collect asks the platform to deduct what is owed (催收扣款). Even Accepted is
 // not a payment.
 func (c *Client) Collect(ctx context.Context, r Request) Reply {
-	u := apiHost + "/v3/payscore/serviceorder/" + url.PathEscape(r.OutOrderNo) + "/pay"
-	body := struct {
-		AppID     string `json:"appid"`
-		ServiceID string `json:"service_id"`
-	}{r.AppID, r.ServiceID}
-	return c.call(ctx, CallCollect, func(ctx context.Context) (*core.APIResult, error) {
-		return c.core.Post(ctx, u, body)
-	}, func(reply *Reply, body []byte) {
-		c.judgeTaken(reply, r, body)
-	})
+	return c.call(ctx, CallCollect, r, c.endpoint.collect(r), c.judgeTaken)
 }
 
 // Sync tells the platform that the user paid the order elsewhere, at paidTime
 // (yyyyMMddHHmmss, on the clock of China). It is the only way to stop the
 // platform's own deductions once an order waits for payment (merchant/4012587960).
-// Accepted is the platform's word that it took the news; only a query shows that
-// the order is DONE.
+// Accepted means that the platform took the report; only a query shows that the
+// order is DONE.
 func (c *Client) Sync(ctx context.Context, r Request, paidTime string) Reply {
-	u := apiHost + "/v3/payscore/serviceorder/" + url.PathEscape(r.OutOrderNo) + "/sync"
-	type detail struct {
-		PaidTime string `json:"paid_time"`
-	}
-	body := struct {
-		AppID     string `json:"appid"`
-		ServiceID string `json:"service_id"`
-		Type      string `json:"type"`
-		Detail    detail `json:"detail"`
-	}{r.AppID, r.ServiceID, "Order_Paid", detail{paidTime}}
-	return c.call(ctx, CallSync, func(ctx context.Context) (*core.APIResult, error) {
-		return c.core.Post(ctx, u, body)
-	}, func(reply *Reply, body []byte) {
-		c.judgeTaken(reply, r, body)
-	})
+	return c.call(ctx, CallSync, r, c.endpoint.sync(r, paidTime), c.judgeTaken)
 }
 
 // Query asks for the order. Only a reply whose signature was verified has an
 // Order.
 func (c *Client) Query(ctx context.Context, r Request) Reply {
-	q := url.Values{"out_order_no": {r.OutOrderNo}, "service_id": {r.ServiceID}, "appid": {r.AppID}}
-	u := apiHost + "/v3/payscore/serviceorder?" + q.Encode()
-	return c.call(ctx, CallQuery, func(ctx context.Context) (*core.APIResult, error) {
-		return c.core.Get(ctx, u)
-	}, func(reply *Reply, body []byte) {
-		c.judgeQuery(reply, r, body)
-	})
+	return c.call(ctx, CallQuery, r, c.endpoint.query(r), c.judgeQuery)
 }
 
-// call makes one call within the client's time-out and decides its reply;
-// judge sees the body of a 2xx whose signature was verified.
-func (c *Client) call(ctx context.Context, name Call, send func(context.Context) (*core.APIResult, error), judge func(*Reply, []byte)) Reply {
+// call makes one call within the client's timeout and decides its reply. judge
+// reads the body of a 2xx whose signature was verified.
+func (c *Client) call(ctx context.Context, name Call, r Request, req request, judge func(*Reply, Request, []byte)) (reply Reply) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	start := time.Now()
-	reply := Reply{Call: name}
+	reply.Call = name
 	if p, ok := c.verifier.(*platformCerts); ok {
-		// A call whose reply could not be verified had better not be made.
+		// Without certificates the reply could not be verified, so the call is
+		// not made.
 		if cert := p.prepare(ctx); cert != nil {
 			cert.Call, cert.Elapsed = name, time.Since(start)
 			return *cert
 		}
 	}
-	var t trip
-	_, err := send(t.with(ctx))
+	x := exchange{outOrderNo: r.OutOrderNo}
+	_, err := c.core.Request(x.with(ctx), req.method, apiHost+req.path, nil, req.query, req.body, consts.ApplicationJSON)
 	reply.Elapsed = time.Since(start)
-	reply.Sent = t.sent.Load()
-	if t.answer == nil {
+	reply.Sent = x.sent.Load()
+	if x.answer == nil {
 		reply.Verdict, reply.Message = Unknown, clip(describe(err, c.timeout))
 		if !reply.Sent {
 			reply.Verdict = Unavailable
@@ -209,22 +190,20 @@ func (c *Client) call(ctx context.Context, name Call, send func(context.Context)
 		}
 		return reply
 	}
-	reply.HTTPStatus = t.answer.status
-	reply.RequestID = clip(t.answer.header.Get(consts.RequestID))
-	if reply.HTTPStatus < 200 || reply.HTTPStatus > 299 {
-		reply.DetailCode = detailCode(reply.RequestID)
-		err := c.validator.Validate(ctx, t.answer.response())
-		reply.Verified = err == nil
-		reply.Forged = !reply.Verified && t.answer.header.Get(consts.WechatPaySignature) != ""
-		reply.NeedsAPIV3Key = errors.Is(err, errCertificateSigned)
-		decideError(&reply, t.answer.body)
+	if x.answer.failed() {
+		refused := c.validator.Validate(ctx, x.answer.response())
+		reply.Verified = refused == nil
+		reply.Forged = !reply.Verified && x.answer.header.Get(consts.WechatPaySignature) != ""
+		reply.NeedsAPIV3Key = errors.Is(refused, errCertificateSigned)
+		reply.decideError(x.answer)
 		return reply
 	}
+	reply.received(x.answer)
 	if err != nil {
-		// Forged, or one of the deliberately wrong signatures that WeChat Pay
-		// sends to see whether anybody checks: it says nothing.
-		reply.Verdict, reply.Reason, reply.Forged = Unknown, "unverified", true
-		reply.Message = clip("the reply's signature is not WeChat Pay's: " + err.Error())
+		// Forged, or one of the deliberately wrong signatures by which WeChat Pay
+		// tests that clients verify: the reply says nothing.
+		reply.Forged = true
+		reply.decide(Unknown, ReasonUnverified, clip("the reply's signature is not WeChat Pay's: "+err.Error()))
 		switch {
 		case errors.Is(err, errCertificateSigned):
 			reply.NeedsAPIV3Key, reply.Message = true, errCertificateSigned.Error()
@@ -234,26 +213,41 @@ func (c *Client) call(ctx context.Context, name Call, send func(context.Context)
 		return reply
 	}
 	reply.Verified = true
-	judge(&reply, t.answer.body)
+	judge(&reply, r, x.answer.body)
 	return reply
 }
 
-func decideError(reply *Reply, body []byte) {
+// received notes what identifies an answer.
+func (r *Reply) received(a *answer) {
+	r.HTTPStatus = a.status
+	r.RequestID = clip(a.header.Get(consts.RequestID))
+}
+
+// decideError decides an answer that is not 2xx.
+func (r *Reply) decideError(a *answer) {
+	r.received(a)
+	r.DetailCode = detailCode(r.RequestID)
 	var e struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
 	}
-	_ = json.Unmarshal(body, &e) // what cannot be read has no code, and ruleError knows what to do
-	reply.Code, reply.Message = clip(e.Code), clip(redact(e.Message))
-	if reply.Code == "" {
-		reply.Message = "the reply is no WeChat Pay error; a proxy or a gateway sent it"
+	_ = json.Unmarshal(a.body, &e) // an unreadable body has no code, which ruleError decides
+	r.Code, r.Message = clip(e.Code), clip(redact(e.Message))
+	if r.Code == "" {
+		r.Message = "the reply is not a WeChat Pay error; a proxy or a gateway sent it"
 	}
-	r := ruleError(reply.Call, reply.HTTPStatus, reply.Code, reply.DetailCode, reply.Verified)
-	reply.Verdict, reply.Scope = r.verdict, r.scope
-	if reply.Verdict == BadRequest || reply.Verdict == NotFound || reply.Verdict == NotCollectable {
-		reply.Reason = reply.Code
+	rule := ruleError(r.Call, r.HTTPStatus, r.Code, r.DetailCode, r.Verified)
+	r.Verdict, r.Scope = rule.verdict, rule.scope
+	if r.Verdict.traits().names {
+		r.Reason = r.Code
 	}
 }
+
+const (
+	notAnObject  = "the reply is signed, but not a JSON object"
+	notAnOrder   = "the reply is signed, but not an order"
+	anotherOrder = "the reply is signed, but about another order"
+)
 
 // judgeTaken decides a 2xx to a collect or a sync.
 func (c *Client) judgeTaken(reply *Reply, r Request, body []byte) {
@@ -268,40 +262,41 @@ func (c *Client) judgeTaken(reply *Reply, r Request, body []byte) {
 		TradeState string `json:"trade_state"`
 	}
 	if err := json.Unmarshal(body, &ok); err != nil {
-		reply.Verdict, reply.Reason, reply.Message = Unknown, "unreadable", "the reply is signed, but not a JSON object"
+		reply.decide(Unknown, reasonUnreadable, notAnObject)
 		return
 	}
-	switch {
-	case ok.OutOrderNo != "" && ok.OutOrderNo != r.OutOrderNo, ok.MchID != "" && ok.MchID != c.mchid:
-		// A signature holds for five minutes: a reply can be replayed.
-		reply.Verdict, reply.Reason, reply.Message = Unknown, "another_order", "the reply is signed, but about another order"
-	case ok.TradeState == "USERPAYING":
-		reply.Verdict, reply.OrderID = InProgress, clip(ok.OrderID)
-	default:
-		reply.Verdict, reply.OrderID = Accepted, clip(ok.OrderID)
+	if ok.OutOrderNo != "" && ok.OutOrderNo != r.OutOrderNo || c.endpoint.owns(owner.Owner{MchID: ok.MchID}, r.Owner) == anotherMerchant {
+		// A signature is valid for five minutes, so a reply can be replayed.
+		reply.decide(Unknown, reasonAnotherOrder, anotherOrder)
+		return
+	}
+	reply.Verdict, reply.OrderID = Accepted, clip(ok.OrderID)
+	if ok.TradeState == "USERPAYING" {
+		reply.Verdict = InProgress
 	}
 }
 
+// judgeQuery decides a 2xx to a query.
 func (c *Client) judgeQuery(reply *Reply, r Request, body []byte) {
 	var o Order
 	if err := json.Unmarshal(body, &o); err != nil {
-		reply.Verdict, reply.Reason, reply.Message = Unknown, "unreadable", "the reply is signed, but not an order"
+		reply.decide(Unknown, reasonUnreadable, notAnOrder)
 		return
 	}
-	if o.OutOrderNo != r.OutOrderNo || o.MchID != "" && o.MchID != c.mchid {
-		reply.Verdict, reply.Reason, reply.Message = Unknown, "another_order", "the reply is signed, but about another order"
+	whose := c.endpoint.owns(o.Owner(), r.Owner)
+	if o.OutOrderNo != r.OutOrderNo || whose == anotherMerchant {
+		reply.decide(Unknown, reasonAnotherOrder, anotherOrder)
 		return
 	}
 	reply.Order = &o
-	if o.ServiceID != "" && o.ServiceID != r.ServiceID || o.AppID != "" && o.AppID != r.AppID {
-		reply.Verdict, reply.Reason = NotCollectable, ReasonWrongService
-		reply.Message = "the order exists under another appid or service_id"
+	if whose == anotherService {
+		reply.decide(NotCollectable, ReasonWrongService, "the order exists under another appid or service_id")
 		return
 	}
 	reply.Verdict, reply.Reason = o.Judge()
 }
 
-// describe says in a few words what went wrong on the way, without URLs.
+// describe says in a few words why no answer came, without URLs.
 func describe(err error, timeout time.Duration) string {
 	var ue *url.Error
 	if errors.As(err, &ue) {
@@ -325,20 +320,15 @@ func describe(err error, timeout time.Duration) string {
 	case errors.As(err, &dns):
 		return "the host name could not be resolved: " + dns.Name
 	}
-	// What an error quotes is what the other side sent: a piece of a header or
-	// of a body that could not be read as HTTP. It stays out of logs.
+	// Errors quote what the other side sent, such as part of a header or body.
+	// That must not reach a log.
 	return quoted.ReplaceAllString(err.Error(), `"…"`)
 }
 
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
-// redact takes out of WeChat Pay's words what must never reach a log, should it
-// ever repeat it to us: openids (28 characters, the first an o), and what
-// stands behind Authorization and signature.
+// redact removes from WeChat Pay's words what must never reach a log: openids (28
+// characters, the first an o), and what follows Authorization and signature.
 func redact(s string) string { return sensitive.ReplaceAllString(s, "…") }
 
 var sensitive = regexp.MustCompile(`\bo[0-9A-Za-z_-]{27}\b|WECHATPAY2-\S+|(?i:authorization|signature)["']?\s*[:=]\s*\S+`)
-
-// clip keeps words from outside short, and clean enough for a log line and a
-// terminal.
-func clip(s string) string { return textsafe.Clip(s, 256) }

@@ -3,6 +3,8 @@ package payscore
 import (
 	"errors"
 	"testing"
+
+	"payscore-collector/internal/owner"
 )
 
 // FuzzJudgeNotification: whatever is behind the signature and the encryption,
@@ -25,7 +27,7 @@ func FuzzJudgeNotification(f *testing.F) {
 	}
 	f.Add("PAYSCORE.USER_CONFIRM", []byte(`{"mchid":"1900000109"}`))
 	f.Add("REFUND.SUCCESS", []byte(`{"mchid":"1900000108"}`))
-	c := &Client{mchid: mchid}
+	c := &Client{endpoint: direct{mchid}}
 	f.Fuzz(func(t *testing.T, kind string, plain []byte) {
 		n, err := c.judgeNotification(Notification{EventType: kind}, plain)
 		if err != nil {
@@ -58,7 +60,7 @@ func FuzzJudgeNotification(f *testing.F) {
 		}
 		_ = o.LastPayment()
 		var reply Reply
-		c.judgeQuery(&reply, Request{OutOrderNo: o.OutOrderNo, AppID: o.AppID, ServiceID: o.ServiceID}, plain)
+		c.judgeQuery(&reply, Request{Owner: owner.Owner{AppID: o.AppID, ServiceID: o.ServiceID}, OutOrderNo: o.OutOrderNo}, plain)
 		if reply.Verdict != n.Verdict || reply.Reason != n.Reason {
 			t.Fatalf("a query says %s %s, a notification %s %s", reply.Verdict, reply.Reason, n.Verdict, n.Reason)
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"payscore-collector/internal/owner"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/simulator"
 )
@@ -115,7 +116,7 @@ func newClient(t *testing.T, cfg payscore.Config) *payscore.Client {
 
 func (p *platform) request(no string) payscore.Request {
 	m := p.Merchant()
-	return payscore.Request{OutOrderNo: no, AppID: m.AppID, ServiceID: m.ServiceID}
+	return payscore.Request{Owner: owner.Owner{AppID: m.AppID, ServiceID: m.ServiceID}, OutOrderNo: no}
 }
 
 func do(t *testing.T, c *payscore.Client, call payscore.Call, r payscore.Request) payscore.Reply {

@@ -16,6 +16,8 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/validators"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/notify"
+
+	"payscore-collector/internal/owner"
 )
 
 // EventUserPaid is the only event that tells of a payment; others reach the same
@@ -169,7 +171,7 @@ func (c *Client) judgeNotification(n Notification, plain []byte) (Notification, 
 			MchID string `json:"mchid"`
 		}
 		// Nothing more need be known of other events, nor of their form.
-		if err := json.Unmarshal(plain, &about); err == nil && about.MchID != "" && about.MchID != c.mchid {
+		if err := json.Unmarshal(plain, &about); err == nil && c.endpoint.owns(owner.Owner{MchID: about.MchID}, owner.Owner{}) == anotherMerchant {
 			return n, OtherMerchant
 		}
 		return n, nil
@@ -178,7 +180,7 @@ func (c *Client) judgeNotification(n Notification, plain []byte) (Notification, 
 	if err := json.Unmarshal(plain, &o); err != nil || o.OutOrderNo == "" {
 		return n, Unreadable
 	}
-	if o.MchID != c.mchid {
+	if o.MchID == "" || c.endpoint.owns(o.Owner(), owner.Owner{}) == anotherMerchant {
 		return n, OtherMerchant
 	}
 	n.Order = &o

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"payscore-collector/internal/owner"
 )
 
 // MaxAmount is the largest amount, in fen, that is read out of a message: a
@@ -50,6 +52,11 @@ type Order struct {
 	TotalAmount      int64       `json:"total_amount"`
 	NeedCollection   bool        `json:"need_collection"`
 	Collection       *Collection `json:"collection"`
+}
+
+// Owner returns whose the order is, as far as the message says.
+func (o *Order) Owner() owner.Owner {
+	return owner.Owner{MchID: o.MchID, AppID: o.AppID, ServiceID: o.ServiceID}
 }
 
 // UnmarshalJSON reads an order. Its amount may stand in quotes.
@@ -104,11 +111,15 @@ func (c *Collection) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// PaidTypeMCH is the paid_type of a payment that was made elsewhere, as the merchant
+// reported by sync. NEWTON is that of one through PayScore.
+const PaidTypeMCH = "MCH"
+
 // Detail is one payment towards a collection, as the platform writes it.
 type Detail struct {
 	Seq           int64  `json:"seq"`
 	Amount        int64  `json:"amount"`
-	PaidType      string `json:"paid_type"` // NEWTON: through PayScore; MCH: the merchant said so by sync
+	PaidType      string `json:"paid_type"`
 	PaidTime      string `json:"paid_time"`
 	TransactionID string `json:"transaction_id"`
 }
@@ -130,7 +141,7 @@ func (d *Detail) UnmarshalJSON(b []byte) error {
 type Payment struct {
 	TransactionID string    // what refunds and bills go by; empty for MCH
 	Amount        int64     // fen
-	PaidType      string    // NEWTON: through PayScore; MCH: elsewhere, says the merchant
+	PaidType      string    // NEWTON or PaidTypeMCH
 	PaidAt        time.Time // to the second; zero where it was not said
 	Seq           int64     // its place among the order's payments, from 1 on
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/validators"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
-	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/downloader"
 	"golang.org/x/sync/singleflight"
 )
@@ -90,8 +89,8 @@ func (p *platformCerts) prepare(ctx context.Context) *Reply {
 	if have, want = p.look(); !want {
 		return nil // the one before saw to it
 	}
-	var t trip
-	d, err := p.download(t.with(ctx))
+	var x exchange
+	d, err := p.download(x.with(ctx))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.tried = time.Now()
@@ -108,13 +107,10 @@ func (p *platformCerts) prepare(ctx context.Context) *Reply {
 	case errors.Is(err, errDecrypt):
 		reply.Verdict, reply.Scope = MerchantFault, ScopeMerchant
 		reply.Message = errDecrypt.Error()
-	case t.answer != nil && (t.answer.status < 200 || t.answer.status > 299):
-		reply.HTTPStatus = t.answer.status
-		reply.RequestID = clip(t.answer.header.Get(consts.RequestID))
-		reply.DetailCode = detailCode(reply.RequestID)
-		decideError(reply, t.answer.body)
+	case x.answer != nil && x.answer.failed():
+		reply.decideError(x.answer)
 		reply.Reason = ""
-		if reply.HTTPStatus == http.StatusNotFound && reply.Code != "" {
+		if x.answer.status == http.StatusNotFound && reply.Code != "" {
 			p.none = p.tried
 		}
 		reply.Message = clip("platform certificates: " + reply.Message)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"payscore-collector/internal/owner"
 	"payscore-collector/internal/simulator"
 )
 
@@ -88,7 +89,7 @@ func (p *certPlatform) client(t *testing.T, change ...func(*Config)) *Client {
 
 func (p *certPlatform) request() Request {
 	m := p.Merchant()
-	return Request{OutOrderNo: "ORDER", AppID: m.AppID, ServiceID: m.ServiceID}
+	return Request{Owner: owner.Owner{AppID: m.AppID, ServiceID: m.ServiceID}, OutOrderNo: "ORDER"}
 }
 
 // collects is how many collect calls arrived.

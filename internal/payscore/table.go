@@ -1,66 +1,79 @@
 package payscore
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // This file decides what an error reply means. It can be read beside WeChat
 // Pay's own tables: the error codes of the collect call (merchant/4013394596)
-// and the finer codes that its Request-ID ends with.
+// and the detail codes that its Request-ID ends with.
 
 // ruling is what one row says.
 type ruling struct {
 	verdict Verdict
 	scope   Scope
+	// knows: signed, and in reply to a collect or sync, the error shows that
+	// WeChat Pay has the order.
+	knows bool
 }
 
-// byDetail is the finer code behind the Request-ID; it is asked first, for it
-// tells apart what shares one code.
+// byDetail has the detail codes behind the Request-ID. They take precedence, since
+// they distinguish cases that share one code.
 var byDetail = map[string]ruling{
-	"271316574": {Declined, ScopeNone},          // the deduction failed
-	"271316657": {NotCollectable, ScopeNone},    // only while waiting for payment
-	"271316754": {InProgress, ScopeNone},        // a deduction is running
-	"271302262": {NotCollectable, ScopeNone},    // state not allowed
-	"271302332": {NotCollectable, ScopeNone},    // still to be confirmed or completed
-	"271302333": {NotCollectable, ScopeNone},    // cancelled
-	"271317510": {NotFound, ScopeNone},          // order not found
-	"268435472": {Throttled, ScopeNone},         // too frequent
-	"268503786": {MerchantFault, ScopeService},  // no permission
-	"270924332": {MerchantFault, ScopeMerchant}, // Authorization invalid
-	"271302144": {MerchantFault, ScopeMerchant}, // mchid unknown
-	"271302149": {MerchantFault, ScopeService},  // mchid and appid not bound
-	"268435464": {BadRequest, ScopeNone},        // parameter out of range
+	"271316574": {verdict: Declined},                            // the deduction failed
+	"271316657": {verdict: NotCollectable},                      // only while waiting for payment
+	"271316754": {verdict: InProgress},                          // a deduction is running
+	"271302262": {verdict: NotCollectable},                      // state not allowed
+	"271302332": {verdict: NotCollectable},                      // not confirmed or not completed yet
+	"271302333": {verdict: NotCollectable},                      // cancelled
+	"271317510": {verdict: NotFound},                            // order not found
+	"268435472": {verdict: Throttled},                           // too frequent
+	"268503786": {verdict: MerchantFault, scope: ScopeService},  // no permission
+	"270924332": {verdict: MerchantFault, scope: ScopeMerchant}, // Authorization invalid
+	"271302144": {verdict: MerchantFault, scope: ScopeMerchant}, // mchid unknown
+	"271302149": {verdict: MerchantFault, scope: ScopeService},  // mchid and appid not bound
+	"268435464": {verdict: BadRequest},                          // parameter out of range
 }
 
-// byCode is the error code of the reply's body.
+// byCode has the error codes of the reply's body.
 var byCode = map[string]ruling{
-	"PARAM_ERROR":         {BadRequest, ScopeNone},
-	"INVALID_REQUEST":     {NotCollectable, ScopeNone},
-	"INVALID_ORDER_STATE": {NotCollectable, ScopeNone},
-	"ORDER_DONE":          {NotCollectable, ScopeNone}, // the word is unsigned: look at the order
-	"ORDER_CANCELED":      {NotCollectable, ScopeNone}, // likewise
-	"SIGN_ERROR":          {MerchantFault, ScopeMerchant},
-	"NO_AUTH":             {MerchantFault, ScopeService},
-	"TRADE_ERROR":         {Declined, ScopeNone},
-	"ORDER_NOT_EXIST":     {NotFound, ScopeNone},
-	"FREQUENCY_LIMITED":   {Throttled, ScopeNone},
-	"RATELIMIT_EXCEEDED":  {Throttled, ScopeNone},
-	"SYSTEM_ERROR":        {Unavailable, ScopeNone},
+	"PARAM_ERROR":         {verdict: BadRequest},
+	"INVALID_REQUEST":     {verdict: NotCollectable},
+	"INVALID_ORDER_STATE": {verdict: NotCollectable, knows: true},
+	"ORDER_DONE":          {verdict: NotCollectable, knows: true}, // unsigned, so it proves nothing: query the order
+	"ORDER_CANCELED":      {verdict: NotCollectable, knows: true}, // likewise
+	"SIGN_ERROR":          {verdict: MerchantFault, scope: ScopeMerchant},
+	"NO_AUTH":             {verdict: MerchantFault, scope: ScopeService},
+	"TRADE_ERROR":         {verdict: Declined},
+	"ORDER_NOT_EXIST":     {verdict: NotFound},
+	"FREQUENCY_LIMITED":   {verdict: Throttled},
+	"RATELIMIT_EXCEEDED":  {verdict: Throttled},
+	"SYSTEM_ERROR":        {verdict: Unavailable},
 }
 
-// ruleError decides a reply that is not 2xx. WeChat Pay's own words are taken
-// without a signature, since it does not always sign errors; none of them ends
-// an order as paid or closed. Words that are not its own count only with one:
+// Codes lists the error codes and the detail codes that this package knows, each
+// sorted. Tests compare explanations for people with them.
+func Codes() (codes, details []string) {
+	return slices.Sorted(maps.Keys(byCode)), slices.Sorted(maps.Keys(byDetail))
+}
+
+// ruleError decides a reply that is not 2xx. WeChat Pay does not sign every error,
+// so its own codes are taken without a signature; none of them ends an order as
+// paid or closed. A code that is not WeChat Pay's counts only with a signature:
 // gateways speak JSON too.
 func ruleError(call Call, status int, code, detail string, verified bool) ruling {
 	switch {
 	case status == 429:
-		return ruling{Throttled, ScopeNone}
+		return ruling{verdict: Throttled}
 	case status >= 500:
-		// Whatever it says: it may have taken effect.
-		return ruling{Unavailable, ScopeNone}
+		// Whatever the code, the call may have taken effect.
+		return ruling{verdict: Unavailable}
 	case code == "":
-		// Without WeChat Pay's error object it is not WeChat Pay that speaks,
-		// but a proxy or a gateway; a 404 page is no missing order.
-		return ruling{Unavailable, ScopeNone}
+		// Without WeChat Pay's error object the reply is a proxy's or a gateway's;
+		// a 404 page is not a missing order.
+		return ruling{verdict: Unavailable}
 	}
 	r, ok := byDetail[detail]
 	if !ok {
@@ -68,22 +81,21 @@ func ruleError(call Call, status int, code, detail string, verified bool) ruling
 	}
 	switch {
 	case !ok && !verified:
-		return ruling{Unavailable, ScopeNone}
+		return ruling{verdict: Unavailable}
 	case !ok && status == 401:
-		return ruling{MerchantFault, ScopeMerchant}
+		return ruling{verdict: MerchantFault, scope: ScopeMerchant}
 	case !ok:
-		// A refusal in words we do not know is about this order, as far as
-		// anybody can tell. It is looked at; it decides nothing.
-		r = ruling{NotCollectable, ScopeNone}
+		// An unknown refusal is presumably about this order. The order is queried;
+		// the refusal decides nothing.
+		r = ruling{verdict: NotCollectable}
 	case call == CallQuery && (r.verdict == Declined || r.verdict == InProgress),
 		call == CallSync && r.verdict == Declined:
-		// Words about a deduction make no sense in a query's error, nor that one
-		// failed in a sync's.
-		r = ruling{NotCollectable, ScopeNone}
+		// A query deducts nothing, and a sync cannot be declined.
+		r = ruling{verdict: NotCollectable}
 	}
 	if call == CallQuery && r.verdict == NotCollectable && !verified {
-		// There is no further look that could tell whether it is true.
-		return ruling{Unavailable, ScopeNone}
+		// No further query could tell whether it is true.
+		return ruling{verdict: Unavailable}
 	}
 	return r
 }
@@ -92,11 +104,8 @@ func ruleError(call Call, status int, code, detail string, verified bool) ruling
 // Some Request-IDs have none, and "-0" says that nothing went wrong.
 func detailCode(requestID string) string {
 	i := strings.LastIndexByte(requestID, '-')
-	if i < 0 {
-		return ""
-	}
 	d := requestID[i+1:]
-	if d == "" || d == "0" || strings.Trim(d, "0123456789") != "" {
+	if i < 0 || d == "0" || strings.Trim(d, "0123456789") != "" {
 		return ""
 	}
 	return d

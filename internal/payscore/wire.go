@@ -25,17 +25,18 @@ const maxBody = 1 << 20
 var (
 	errBodyTooLarge = fmt.Errorf("the reply's body is larger than %d bytes", maxBody)
 	errSwitched     = errors.New("the other side switched protocols unasked")
+	// errTooLate: the deadline passed before the request was written.
+	errTooLate = errors.New("the call's deadline passed before it was sent")
 )
 
-// wire carries signed requests to WeChat Pay: each once, to the primary
-// host or the backup, and brings back replies that are read to their
-// end. The official SDK's own transport keeps two idle connections a host,
-// reads bodies of any size and does not close them.
+// wire sends each signed request once, to the primary host or the backup, and reads
+// its reply completely. The official SDK's own transport keeps two idle connections
+// a host, reads bodies of any size and does not close them.
 type wire struct {
 	base    http.RoundTripper
 	primary *url.URL
-	backup  *url.URL      // nil where there is none
-	pacer   *rate.Limiter // nil: none
+	backup  *url.URL      // nil for none
+	pacer   *rate.Limiter // nil for no limit
 
 	// breaker counts failures on the network towards the primary; while it
 	// is open, calls go to the backup.
@@ -53,17 +54,17 @@ func newWire(primary, backup *url.URL, connections int) *wire {
 	t := &http.Transport{
 		Proxy:       http.ProxyFromEnvironment,
 		DialContext: (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		// One connection for each call that can be in flight, kept: a TLS
+		// One kept connection for each call that can be in flight: a TLS
 		// handshake costs more than the call.
 		MaxIdleConns:        2 * connections,
 		MaxIdleConnsPerHost: connections,
 		IdleConnTimeout:     60 * time.Second,
 		TLSHandshakeTimeout: 5 * time.Second,
-		// The signature is over the body as sent, and a compressed body has
-		// no bound until it is unpacked.
+		// The signature covers the body as sent, and a compressed body has no
+		// size limit until it is unpacked.
 		DisableCompression: true,
-		// HTTP/1.1 only: many connections spread over the platform's
-		// gateways, and one that dies takes one call with it.
+		// HTTP/1.1 only: many connections spread over the platform's gateways,
+		// and a broken connection affects one call.
 		Protocols: new(http.Protocols),
 	}
 	t.Protocols.SetHTTP1(true)
@@ -97,18 +98,14 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// errTooLate: the deadline passed before the request was written.
-var errTooLate = errors.New("the time for this call was over before it was sent")
-
 func (w *wire) send(req *http.Request, host *url.URL) (*http.Response, error) {
 	if w.pacer != nil && w.pacer.Wait(req.Context()) != nil {
 		return nil, errTooLate
 	}
-	// A process that was stopped (SIGSTOP, a frozen machine) comes back here
-	// with its lease gone to another worker; its context's timer may not have
-	// fired yet. By the wall clock too: the monotonic one can stand still with
-	// a suspended machine. What remains is a freeze between this line and the
-	// write.
+	// A process that was frozen (SIGSTOP, a suspended machine) may resume here
+	// after another worker has taken its lease, before its context's timer fires.
+	// The wall clock is checked too, since the monotonic one can stop while the
+	// machine is suspended. A freeze between this line and the write remains.
 	if d, ok := req.Context().Deadline(); ok {
 		if now := time.Now(); !now.Before(d) || !now.Round(0).Before(d.Round(0)) {
 			return nil, errTooLate
@@ -117,25 +114,25 @@ func (w *wire) send(req *http.Request, host *url.URL) (*http.Response, error) {
 	out := req.Clone(req.Context())
 	out.URL.Scheme, out.URL.Host = host.Scheme, host.Host
 	out.Host = ""
-	// net/http sends a request again by itself when a kept connection dies
-	// under it, if it believes that it may. A signed request must not be
-	// repeated: its nonce is used up, and the repeat would be refused as
-	// SIGN_ERROR, which looks like the merchant's fault. A body without
-	// GetBody tells net/http so.
+	// net/http silently repeats some requests when a kept connection breaks. A
+	// signed request must not be repeated: its nonce is used up, and the repeat
+	// would be refused as SIGN_ERROR, which looks like the merchant's fault. A
+	// body without GetBody prevents the repeat.
 	out.GetBody = nil
 	if out.Body == nil || out.Body == http.NoBody {
 		out.Body = io.NopCloser(bytes.NewReader(nil))
 	}
-	faultpoint.ReachCall(faultpoint.Sending, out.URL)
+	x := exchangeOf(req.Context())
+	faultpoint.Reach(faultpoint.Sending, x.outOrderNo)
 	resp, err := w.base.RoundTrip(out)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	faultpoint.ReachCall(faultpoint.Answered, out.URL)
+	faultpoint.Reach(faultpoint.Answered, x.outOrderNo)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		// Nobody asked for it, and no deadline ends the reading of what
-		// follows it: net/http hands over the bare connection.
+		// net/http returns the bare connection as the body, and no deadline
+		// would end reading it.
 		return nil, errSwitched
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
@@ -145,40 +142,50 @@ func (w *wire) send(req *http.Request, host *url.URL) (*http.Response, error) {
 	if len(body) > maxBody {
 		return nil, errBodyTooLarge
 	}
-	if t, ok := req.Context().Value(tripKey{}).(*trip); ok {
-		t.answer = &answer{status: resp.StatusCode, header: resp.Header.Clone(), body: body}
-	}
+	x.answer = &answer{status: resp.StatusCode, header: resp.Header.Clone(), body: body}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
 }
 
-// trip is what wire tells of one call beside the SDK. It is read after the
-// call has returned.
-type trip struct {
+// exchange travels in the context of one call, past the SDK, and collects what the
+// SDK does not return. It is read after the call has returned.
+type exchange struct {
+	outOrderNo string // the order that the call is about; empty for none
+
 	sent   atomic.Bool // the request got as far as a connection
-	answer *answer     // nil where none came whole
+	answer *answer     // nil where no complete one came
 }
 
-type tripKey struct{}
+type exchangeKey struct{}
 
-// with makes calls under the returned context tell t.
-func (t *trip) with(ctx context.Context) context.Context {
-	ctx = context.WithValue(ctx, tripKey{}, t)
+// with makes calls under the returned context fill in x.
+func (x *exchange) with(ctx context.Context) context.Context {
+	ctx = context.WithValue(ctx, exchangeKey{}, x)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { t.sent.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { x.sent.Store(true) },
 	})
 }
 
-// answer is a reply as it came. The SDK decodes the body of an error into a
-// struct with fields for the status, the headers and the body as well, and the
-// headers are the reply's own map: a body with a "Header" in it rewrites them.
+func exchangeOf(ctx context.Context) *exchange {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		return x
+	}
+	return new(exchange)
+}
+
+// answer is a reply as it came. The SDK decodes an error's body into a struct that
+// also has fields for the status and the headers, so that a body with a "Header"
+// in it overwrites them.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// response is the answer as the SDK's validators take it.
+// failed reports whether the answer is not 2xx.
+func (a *answer) failed() bool { return a.status < 200 || a.status > 299 }
+
+// response is the answer in the form that the SDK's validators take.
 func (a *answer) response() *http.Response {
 	return &http.Response{StatusCode: a.status, Header: a.header, Body: io.NopCloser(bytes.NewReader(a.body))}
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"payscore-collector/internal/owner"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/simulator"
 )
@@ -58,7 +59,7 @@ func own(url string) payscore.Config {
 	}
 }
 
-var anOrder = payscore.Request{OutOrderNo: "ORDER", AppID: "wx1", ServiceID: "500"}
+var anOrder = payscore.Request{Owner: owner.Owner{AppID: "wx1", ServiceID: "500"}, OutOrderNo: "ORDER"}
 
 // connState hears of each connection that is opened.
 func connState(opened func()) func(net.Conn, http.ConnState) {

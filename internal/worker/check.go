@@ -14,6 +14,7 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/owner"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/redisprobe"
@@ -156,7 +157,7 @@ func checkMerchant(ctx context.Context, work config.Work, m config.Merchant, c *
 		c.warn(what, "no call was made: it needs PAYSCORE_APPID and PAYSCORE_SERVICE_ID")
 		return
 	}
-	r := client.Query(ctx, payscore.Request{OutOrderNo: "check-" + rand.Text(), AppID: appid, ServiceID: service})
+	r := client.Query(ctx, payscore.Request{Owner: owner.Owner{MchID: m.MchID, AppID: appid, ServiceID: service}, OutOrderNo: "check-" + rand.Text()})
 	id := ""
 	if r.RequestID != "" {
 		id = " (Request-ID " + r.RequestID + ")"

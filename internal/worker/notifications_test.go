@@ -78,7 +78,7 @@ func TestAnOrderInFlightWhenItsEndArrives(t *testing.T) {
 	r.Enqueue("FLIGHT")
 	r.Until(20*time.Second, "the notification to end it", func() bool { return r.Get("FLIGHT").State == tasks.Paid })
 	r.Until(20*time.Second, "its own settle to find the end", func() bool {
-		return strings.Contains(r.Logs.String(), "was paid from another side while the step was under way")
+		return r.Logs.HasEvent("order_paid_during_step")
 	})
 	r.Until(20*time.Second, "the queue to be empty", func() bool { return r.Queued() == 0 })
 	r.Audit()
@@ -89,8 +89,8 @@ func TestAnOrderInFlightWhenItsEndArrives(t *testing.T) {
 	if calls := r.Sim.Report().Calls; calls != 1 {
 		t.Errorf("%d calls", calls)
 	}
-	if log := r.Logs.String(); strings.Contains(log, "the order had ended from another side") || strings.Count(log, "the order has ended") != 1 {
-		t.Errorf("%s", log)
+	if r.Logs.HasEvent("order_ended_during_step") || len(r.Logs.Events("order_ended")) != 1 {
+		t.Errorf("want one order_ended and no order_ended_during_step: %s", r.Logs)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,10 +75,18 @@ func newPresence(cfg config.Worker, rdb redis.UniversalClient, serves func() boo
 func published(w config.Work) ledger.Settings {
 	return ledger.Settings{
 		Rate: w.Rate, CollectWindow: w.Window.String(), Timezone: w.Location.String(),
-		CollectSchedule: w.CollectSchedule.String(), ConfirmSchedule: w.ConfirmSchedule.String(),
+		CollectSchedule: durations(w.CollectSchedule), ConfirmSchedule: durations(w.ConfirmSchedule),
 		MinGap: w.MinGap.String(), GiveUpAfter: w.GiveUpAfter.String(), SweepEvery: w.SweepEvery.String(),
 		Webhooks: w.Webhook.On(),
 	}
+}
+
+func durations(list []time.Duration) string {
+	texts := make([]string, len(list))
+	for i, d := range list {
+		texts[i] = d.String()
+	}
+	return strings.Join(texts, ",")
 }
 
 // run reports and looks until ctx ends.

@@ -255,7 +255,7 @@ func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
 					t.Fatalf("%s: %s after %d attempts", no, o.State, o.Attempts)
 				}
 			}
-			if log := r.Logs.String(); !strings.Contains(log, "CALLS STOPPED") {
+			if !r.Logs.HasEvent("calls_stopped") {
 				t.Error("nothing loud in the log")
 			}
 			if err := r.Sim.SetFaults(simulator.Faults{}); err != nil {

@@ -4,13 +4,14 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
-	"payscore-collector/internal/asynqx"
+	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/eventstream/webhook"
 	"payscore-collector/internal/ledger"
@@ -42,7 +43,7 @@ func hookConnections(cfg config.Worker) int {
 }
 
 func startWebhooks(cfg config.Worker, rdb, queue redis.UniversalClient, reg prometheus.Registerer,
-	complaints *asynqx.Complaints, log zerolog.Logger,
+	trouble *asynqTrouble, log zerolog.Logger,
 ) (webhooks, error) {
 	if !cfg.Webhook.On() {
 		return nil, nil
@@ -50,7 +51,7 @@ func startWebhooks(cfg config.Worker, rdb, queue redis.UniversalClient, reg prom
 	metrics := webhook.NewMetrics(reg)
 	var all webhooks
 	for _, m := range cfg.Merchants {
-		h, err := startMerchantHooks(cfg, m.MchID, rdb, queue, reg, metrics, complaints, log)
+		h, err := startMerchantHooks(cfg, m.MchID, rdb, queue, reg, metrics, trouble, log)
 		if err != nil {
 			all.shutdown()
 			return nil, fmt.Errorf("webhooks of merchant %s: %w", m.MchID, err)
@@ -62,7 +63,7 @@ func startWebhooks(cfg config.Worker, rdb, queue redis.UniversalClient, reg prom
 }
 
 func startMerchantHooks(cfg config.Worker, mchid string, rdb, queue redis.UniversalClient, reg prometheus.Registerer,
-	metrics *webhook.Metrics, complaints *asynqx.Complaints, log zerolog.Logger,
+	metrics *webhook.Metrics, trouble *asynqTrouble, log zerolog.Logger,
 ) (*merchantHooks, error) {
 	l := ledger.New(rdb, mchid)
 	sender, err := webhook.New(webhook.Settings{
@@ -71,9 +72,20 @@ func startMerchantHooks(cfg config.Worker, mchid string, rdb, queue redis.Univer
 	if err != nil {
 		return nil, err
 	}
+	log = log.With().Str(logging.FieldMchID, mchid).Logger()
 	h := &merchantHooks{
 		sender: sender,
-		server: asynqx.NewServer(queue, tasks.WebhookQueueName(mchid), webhook.Concurrency, nil, complaints.Logger(mchid)),
+		server: asynq.NewServerFromRedisClient(queue, asynq.Config{
+			Concurrency: webhook.Concurrency,
+			Queues:      map[string]int{tasks.WebhookQueueName(mchid): 1},
+			// The rest as for collecting, see newMerchant.
+			RetryDelayFunc:           collect.RetryDelay,
+			Logger:                   trouble.logger(log, mchid),
+			LogLevel:                 asynq.DebugLevel,
+			TaskCheckInterval:        100 * time.Millisecond,
+			DelayedTaskCheckInterval: time.Second,
+			ShutdownTimeout:          inFlight,
+		}),
 	}
 	reg.MustRegister(newHookMetrics(l))
 	ctx, cancel := context.WithCancel(context.Background())

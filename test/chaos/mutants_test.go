@@ -33,8 +33,8 @@ var mutants = []mutant{
 	{
 		name: "without the query before collecting again",
 		file: "../../internal/collect/step.go",
-		old:  "if claim.Plan == ledger.Collect || claim.Plan == ledger.TellPaid {",
-		new:  "if claim.Plan == ledger.Collect || claim.Plan == ledger.TellPaid || claim.Plan == ledger.Recheck {",
+		old:  "if actsAtOnce(claim.Plan) {",
+		new:  "if actsAtOnce(claim.Plan) || claim.Plan == ledger.Recheck {",
 		form: overtakingForm, rows: promised,
 	},
 	{

@@ -336,13 +336,13 @@ func (p place) with(value string) []string {
 // placesOf are the flags and arguments of all subcommands.
 func placesOf(t *testing.T, c Command) []place {
 	t.Helper()
-	model, err := config.Model(c.Grammar)
+	k, err := kong.New(c.Grammar, kong.Name("command"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaves := model.Leaves(true)
+	leaves := k.Model.Leaves(true)
 	if len(leaves) == 0 {
-		leaves = []*kong.Node{model.Node}
+		leaves = []*kong.Node{k.Model.Node}
 	}
 	settings := map[string]bool{}
 	for _, d := range config.AllDeclared() {

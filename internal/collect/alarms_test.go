@@ -24,7 +24,7 @@ func notice(no string) ledger.Notice {
 }
 
 // notify does what the receiver of notifications does.
-func (b *bench) notify(n ledger.Notice) ledger.NoticeCode {
+func (b *fixture) notify(n ledger.Notice) ledger.NoticeCode {
 	b.t.Helper()
 	code, news, err := b.ledger.Notice(b.t.Context(), n)
 	if err != nil {
@@ -40,7 +40,7 @@ func TestCollector_Noticed(t *testing.T) {
 
 	t.Run("an end is told and counted as one by query is, once", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		for range 3 {
 			b.notify(notice("A"))
@@ -48,22 +48,21 @@ func TestCollector_Noticed(t *testing.T) {
 		if n := b.count(b.metrics.Ended, "paid"); n != 1 {
 			t.Errorf("counted %v ends", n)
 		}
-		log := b.logs.String()
-		if strings.Count(log, "the order has ended") != 1 || !strings.Contains(log, `"transaction_id":"4200"`) || !strings.Contains(log, `"paid_amount":1250`) {
-			t.Errorf("%s", log)
+		if ended := b.logs.Events("order_ended"); len(ended) != 1 || ended[0]["transaction_id"] != "4200" || ended[0]["paid_amount"] != 1250. {
+			t.Errorf("%v, want one order_ended with transaction 4200 and 1250 fen", ended)
 		}
 	})
 	t.Run("a payment beside another end is loud", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
-		if _, err := b.producer.Withdraw(t.Context(), tasks.Withdrawal{MchID: b.ledger.MchID(), OutOrderNo: "A", Reason: "waived"}); err != nil {
+		if _, err := b.producer.Withdraw(t.Context(), tasks.Withdrawal{MchID: b.mchid, OutOrderNo: "A", Reason: "waived"}); err != nil {
 			t.Fatal(err)
 		}
 		for range 3 {
 			b.notify(notice("A"))
 		}
-		if n := b.count(b.metrics.News, "late"); n != 1 || strings.Count(b.logs.String(), "PAID AFTER ITS END") != 1 {
+		if n := b.count(b.metrics.News, "late"); n != 1 || len(b.logs.Events("paid_after_its_end")) != 1 {
 			t.Errorf("counted %v: %s", n, b.logs.String())
 		}
 		if n := b.count(b.metrics.Ended, "paid"); n != 0 {
@@ -72,17 +71,17 @@ func TestCollector_Noticed(t *testing.T) {
 	})
 	t.Run("another amount is loud", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.set("A", "total", 1000)
 		b.notify(notice("A"))
-		if n := b.count(b.metrics.News, "differs"); n != 1 || !strings.Contains(b.logs.String(), "AMOUNTS DIFFER") {
+		if n := b.count(b.metrics.News, "differs"); n != 1 || !b.logs.HasEvent("amounts_differ") {
 			t.Errorf("counted %v: %s", n, b.logs.String())
 		}
 	})
 	t.Run("an unknown order and a repeat are not", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.notify(notice("A"))
 		before := b.logs.String()
@@ -103,7 +102,7 @@ func TestStepIsOvertakenByANotification(t *testing.T) {
 
 	t.Run("in a collect call: its result yields to the end, and no call follows", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		b.platform.collect = func(context.Context) payscore.Reply {
 			b.notify(notice("A"))
@@ -134,7 +133,7 @@ func TestStepIsOvertakenByANotification(t *testing.T) {
 	})
 	t.Run("between the look and the collect: it is not collected any more", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.platform.collect = says(collectReply(payscore.Declined))
 		b.open("A")
 		if err := b.run("A"); err != nil {
@@ -156,7 +155,7 @@ func TestStepIsOvertakenByANotification(t *testing.T) {
 	})
 	t.Run("before the confirming query was due: it is not made", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv)
+		b := newFixture(t, srv)
 		b.open("A")
 		if _, ok := again(b.run("A")); !ok {
 			t.Fatal("the queue does not carry the confirming query")

@@ -7,40 +7,38 @@ import (
 	"payscore-collector/tasks"
 )
 
-// What the ledger has taken is told here, once, whether it came by a step's own
-// call or by a notification.
+// What a step or a notification has changed in the ledger is logged and counted here,
+// after it was written.
 
-// ended says and counts that an order has come to an end.
+// ended logs and counts an order that has reached a final state.
 func (c *Collector) ended(no string, state tasks.State, reason string, f ledger.Facts) {
-	c.metrics.Ended.WithLabelValues(c.ledger.MchID(), string(state)).Inc()
-	e := c.log.Info().Str(logging.FieldOutOrderNo, no).Str(logging.FieldState, string(state)).Str(logging.FieldReason, reason)
+	c.count(c.metrics.Ended, string(state))
+	e := c.log.Info().Str(logging.FieldEvent, "order_ended").Str(logging.FieldOutOrderNo, no).
+		Str(logging.FieldState, string(state)).Str(logging.FieldReason, reason)
 	if state == tasks.Paid && f.Paid != nil {
 		e = e.Int64("paid_amount", *f.Paid).Str("transaction_id", f.TransactionID)
 	}
-	e.Msg("the order has ended")
+	e.Msg("order ended")
 }
 
-// Noticed says and counts what a notification's notice came to, after it was
-// written down.
+// Noticed logs and counts what a notice of a notification changed.
 func (c *Collector) Noticed(n ledger.Notice, code ledger.NoticeCode, news []ledger.News) {
 	if code == ledger.NoticePaid {
 		c.ended(n.OutOrderNo, tasks.Paid, "", n.Facts)
 	}
-	c.news(n.OutOrderNo, payscore.CallNotification, n.Facts, news)
+	c.alarms(n.OutOrderNo, payscore.CallNotification, n.Facts, news)
 }
 
-// news says loudly, and counts, what a signed message has brought to light; what is
-// no alarm it only logs. It is
-// told by the step and by the receiver of notifications, each after it was
-// written down.
-func (c *Collector) news(no string, from payscore.Call, f ledger.Facts, news []ledger.News) {
+// alarms logs what a signed message has revealed. All but a lowered total are for a
+// person to act on; they are errors in the log, and counted.
+func (c *Collector) alarms(no string, from payscore.Call, f ledger.Facts, news []ledger.News) {
 	for _, n := range news {
 		if n == ledger.Lowered {
 			c.log.Info().Str(logging.FieldEvent, "total_lowered").Str(logging.FieldOutOrderNo, no).
-				Int64("total_amount", *f.Total).Msg("the merchant lowered what the order comes to")
+				Int64("total_amount", *f.Total).Msg("the merchant lowered the order's total")
 			continue
 		}
-		c.metrics.News.WithLabelValues(c.ledger.MchID(), string(n)).Inc()
+		c.count(c.metrics.News, string(n))
 		e := c.log.Error().Str(logging.FieldOutOrderNo, no).Str(logging.FieldCall, string(from)).Str("transaction_id", f.TransactionID)
 		if f.Paid != nil {
 			e = e.Int64("paid_amount", *f.Paid)

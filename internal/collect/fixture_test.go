@@ -17,7 +17,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
-	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit"
@@ -79,8 +78,8 @@ func says(r payscore.Reply) func(context.Context) payscore.Reply {
 	return func(context.Context) payscore.Reply { return r }
 }
 
-// bench is one merchant's collector on a real ledger.
-type bench struct {
+// fixture is one merchant's collector on a real ledger.
+type fixture struct {
 	*Collector
 	t        *testing.T
 	rdb      *redis.Client
@@ -92,15 +91,15 @@ type bench struct {
 
 var lastMchID atomic.Int64
 
-// newBench returns a collector for a merchant of its own in srv. Its platform
+// newFixture returns a collector for a merchant of its own in srv. Its platform
 // accepts every collect and sync, and shows every order as owed.
-func newBench(t *testing.T, srv *redistest.Server, change ...func(*Settings)) *bench {
+func newFixture(t *testing.T, srv *redistest.Server, change ...func(*Settings)) *fixture {
 	t.Helper()
 	opt, err := redis.ParseURL(srv.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, rdb: redis.NewClient(opt), faults: &redistest.Faults{Name: scriptName}, logs: &testkit.LogBuffer{}}
+	b := &fixture{t: t, rdb: redis.NewClient(opt), faults: &redistest.Faults{Name: scriptName}, logs: &testkit.LogBuffer{}}
 	t.Cleanup(func() { _ = b.rdb.Close() })
 	b.loadScripts()
 	b.rdb.AddHook(b.faults)
@@ -119,12 +118,12 @@ func newBench(t *testing.T, srv *redistest.Server, change ...func(*Settings)) *b
 	return b
 }
 
-func (b *bench) payload(no string) tasks.Payload {
-	return tasks.Payload{MchID: b.ledger.MchID(), OutOrderNo: no, AppID: "wx1", ServiceID: "500"}
+func (b *fixture) payload(no string) tasks.Payload {
+	return tasks.Payload{MchID: b.mchid, OutOrderNo: no, AppID: "wx1", ServiceID: "500"}
 }
 
 // open puts an order into the ledger, and not into the queue.
-func (b *bench) open(no string) tasks.Payload {
+func (b *fixture) open(no string) tasks.Payload {
 	b.t.Helper()
 	p := b.payload(no)
 	if err := b.producer.Open(b.t.Context(), tasks.Order{Payload: p}); err != nil {
@@ -135,14 +134,14 @@ func (b *bench) open(no string) tasks.Payload {
 
 // run works on the order's task of its present round, and returns the handler's
 // error.
-func (b *bench) run(no string) error {
+func (b *fixture) run(no string) error {
 	b.t.Helper()
 	return b.process(b.t.Context(), asynq.NewTask(tasks.TypeCollect, nil), b.payload(no), b.num(no, "round"))
 }
 
 // makeDue lets the time pass that an order is waiting for: its due time, its
 // lease, and the gap since its last collect.
-func (b *bench) makeDue(no string) {
+func (b *fixture) makeDue(no string) {
 	b.t.Helper()
 	b.set(no, "due", 1)
 	if err := b.rdb.HDel(b.t.Context(), b.keys.Order(no), "lease").Err(); err != nil {
@@ -156,14 +155,14 @@ func (b *bench) makeDue(no string) {
 	}
 }
 
-func (b *bench) set(no string, values ...any) {
+func (b *fixture) set(no string, values ...any) {
 	b.t.Helper()
 	if err := b.rdb.HSet(b.t.Context(), b.keys.Order(no), values...).Err(); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-func (b *bench) num(no, field string) int64 {
+func (b *fixture) num(no, field string) int64 {
 	b.t.Helper()
 	n, err := b.rdb.HGet(b.t.Context(), b.keys.Order(no), field).Int64()
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -172,7 +171,7 @@ func (b *bench) num(no, field string) int64 {
 	return n
 }
 
-func (b *bench) get(no string) ledger.Order {
+func (b *fixture) get(no string) ledger.Order {
 	b.t.Helper()
 	o, err := b.ledger.Get(b.t.Context(), no)
 	if err != nil {
@@ -182,7 +181,7 @@ func (b *bench) get(no string) ledger.Order {
 }
 
 // wants checks where an order stands, and the calls since the last look.
-func (b *bench) wants(no string, state tasks.State, plan ledger.Plan, calls string) {
+func (b *fixture) wants(no string, state tasks.State, plan ledger.Plan, calls string) {
 	b.t.Helper()
 	o := b.get(no)
 	if o.State != state || o.Next != plan {
@@ -199,7 +198,7 @@ func (b *bench) wants(no string, state tasks.State, plan ledger.Plan, calls stri
 }
 
 // events returns the types of an order's events.
-func (b *bench) events(no string) string {
+func (b *fixture) events(no string) string {
 	b.t.Helper()
 	all, err := b.rdb.XRange(b.t.Context(), b.keys.Outcomes(), "-", "+").Result()
 	if err != nil {
@@ -214,12 +213,12 @@ func (b *bench) events(no string) string {
 	return strings.Join(types, " ")
 }
 
-func (b *bench) count(v *prometheus.CounterVec, labels ...string) float64 {
+func (b *fixture) count(v *prometheus.CounterVec, labels ...string) float64 {
 	b.t.Helper()
-	return b.value(v.WithLabelValues(append([]string{b.ledger.MchID()}, labels...)...))
+	return b.value(v.WithLabelValues(append([]string{b.mchid}, labels...)...))
 }
 
-func (b *bench) value(m prometheus.Metric) float64 {
+func (b *fixture) value(m prometheus.Metric) float64 {
 	b.t.Helper()
 	var out dto.Metric
 	if err := m.Write(&out); err != nil {
@@ -231,9 +230,9 @@ func (b *bench) value(m prometheus.Metric) float64 {
 // again returns for how long the handler's error puts the task back, and false
 // where it is another error or none.
 func again(err error) (time.Duration, bool) {
-	var l *asynqx.Later
+	var l *errLater
 	if errors.As(err, &l) {
-		return l.After, true
+		return l.after, true
 	}
 	return 0, false
 }
@@ -243,7 +242,7 @@ func scriptName(sha string) string { return cmp.Or(ledger.ScriptName(sha), "asyn
 
 // loadScripts makes Redis know the scripts, so that each call of one is one
 // command.
-func (b *bench) loadScripts() {
+func (b *fixture) loadScripts() {
 	b.t.Helper()
 	if err := ledger.LoadScripts(b.t.Context(), b.rdb); err != nil {
 		b.t.Fatal(err)
@@ -251,9 +250,9 @@ func (b *bench) loadScripts() {
 }
 
 // task is asynq's view of a task, or nil where it has none of that round.
-func (b *bench) task(no string, round int64) *asynq.TaskInfo {
+func (b *fixture) task(no string, round int64) *asynq.TaskInfo {
 	b.t.Helper()
-	mchid := b.ledger.MchID()
+	mchid := b.mchid
 	info, err := asynq.NewInspectorFromRedisClient(b.rdb).GetTaskInfo(tasks.QueueName(mchid), tasks.TaskID(mchid, no, round))
 	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
 		return nil
