@@ -118,11 +118,11 @@ func (s *stage) configure(redisURL, platformURL string, settings map[string]stri
 		Name: "worker", Stdout: io.Discard, Stderr: &complaint,
 		LookupEnv: func(name string) (string, bool) { v, ok := vars[name]; return v, ok },
 	}
-	_, _, ok := config.Parse(p, "", &flags)
+	parsed, _, ok := config.Parse(p, "", &flags)
 	if !ok {
 		return config.Worker{}, errors.New(complaint.String())
 	}
-	cfg, err := flags.Load(p)
+	cfg, err := flags.Load(parsed.Collector)
 	if err != nil {
 		return config.Worker{}, fmt.Errorf("the worker's settings are refused: %w", err)
 	}

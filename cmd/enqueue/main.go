@@ -43,6 +43,8 @@ type process struct {
 	RedisLog func(zerolog.Logger)
 
 	patience patience
+
+	found *config.Collector // what is wrong with the settings; set by run
 }
 
 // patience is how long Redis is borne with.
@@ -82,11 +84,12 @@ func main() {
 // run does what the command line asks for and returns the exit status.
 func run(ctx context.Context, p process) int {
 	var cli commandLine
-	kctx, status, ok := config.Parse(p.Process, description, &cli)
+	parsed, status, ok := config.Parse(p.Process, description, &cli)
 	if !ok {
 		return status
 	}
-	switch kctx.Selected().Name {
+	p.found = parsed.Collector
+	switch parsed.Selected().Name {
 	case "file":
 		return cli.File.run(ctx, p, cli.ClientSettings)
 	case "withdraw":

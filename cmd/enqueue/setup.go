@@ -71,12 +71,7 @@ func missing(d config.Order, has func(name string) bool) []string {
 // load judges the settings. Where Redis is not needed, REDIS_URL may be
 // missing.
 func (p process) load(s config.ClientSettings, needRedis bool) (config.Client, error) {
-	if needRedis || s.RedisFlags.IsSet() {
-		return s.Load(p.Process)
-	}
-	c := config.NewCollector(p.Process, &s)
-	cfg := config.Client{Order: s.OrderFlags.Resolve(c), Log: s.LogFlags.Resolve(c)}
-	return cfg, c.Err()
+	return s.Load(p.found, needRedis)
 }
 
 // connect returns a client of a Redis that has answered. Close it. undone is

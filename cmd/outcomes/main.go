@@ -50,8 +50,8 @@ const sayEvery = 30 * time.Second
 
 type commandLine struct {
 	config.RedisFlags
-	MchID string `name:"wechatpay-mchid" aliases:"mchid" env:"WECHATPAY_MCHID" group:"Merchant" placeholder:"NUMBER" help:"Only this merchant, also written --mchid. Without it, every merchant that has a ledger in this Redis"`
-	config.LogFlags
+	MchID string `name:"wechatpay-mchid" aliases:"mchid" env:"WECHATPAY_MCHID" is:"mchid" group:"Merchant" placeholder:"NUMBER" help:"Only this merchant, also written --mchid. Without it, every merchant that has a ledger in this Redis"`
+	config.Log
 	Lang explain.Language `name:"lang" enum:"en,zh" default:"en" help:"The language of what people read: en or zh. JSON, CSV and errors stay as they are."`
 
 	Get    getCommand    `cmd:"" help:"One order and its story. Exit status 4 where there is no such order."`
@@ -106,15 +106,13 @@ func (p program) run(ctx context.Context) int {
 	}
 	cmd := cli.command(kctx.Selected().Name)
 
-	c := config.NewCollector(p.Process, &cli)
+	c := kctx.Collector
 	options := cli.RedisFlags.Resolve(c)
-	config.OrderFlags{MchID: cli.MchID}.Resolve(c)
-	logSettings := cli.LogFlags.Resolve(c)
 	cmd.judge(c)
 	if err := c.Err(); err != nil {
 		return p.refuse(err)
 	}
-	log, err := logging.New(logSettings.Level, logSettings.Format, p.Stderr)
+	log, err := logging.New(cli.Level, cli.Format, p.Stderr)
 	if err != nil {
 		return p.refuse(err)
 	}

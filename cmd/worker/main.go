@@ -35,12 +35,12 @@ func main() {
 
 func run(ctx context.Context, p config.Process) int {
 	var cli commandLine
-	kctx, status, ok := config.Parse(p, "Collects what users still owe on WeChat Pay PayScore orders.", &cli)
+	parsed, status, ok := config.Parse(p, "Collects what users still owe on WeChat Pay PayScore orders.", &cli)
 	if !ok {
 		return status
 	}
-	cfg, err := cli.Load(p)
-	if kctx.Command() == "check" {
+	cfg, err := cli.Load(parsed.Collector)
+	if parsed.Command() == "check" {
 		return worker.Check(ctx, cfg, err, p.Stdout)
 	}
 	log := logger(cfg.Log, p.Stderr)

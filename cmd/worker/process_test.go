@@ -26,6 +26,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testkit.MainIfCommand(main)
+	testkit.Parallel(4)
 	os.Exit(m.Run())
 }
 

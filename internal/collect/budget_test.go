@@ -13,6 +13,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit/redistest"
@@ -204,7 +205,7 @@ func TestRoundTripsDoNotGrowWithTheLedger(t *testing.T) {
 			look(t, "stats", func() error { _, err := b.ledger.Stats(ctx); return err })
 			look(t, "the gate", func() error { _, err := b.ledger.Gate(ctx); return err })
 			look(t, "the lag", func() error { _, err := b.ledger.Lag(ctx); return err })
-			look(t, "the queue's sizes", func() error { _, err := QueueSizes(ctx, b.rdb, b.mchid); return err })
+			look(t, "the queue's sizes", func() error { _, err := asynqx.Sizes(ctx, b.rdb, tasks.QueueName(b.mchid)); return err })
 			look(t, "one order", func() error { _, err := b.ledger.Get(ctx, "N000"); return err })
 			look(t, "a listing", func() error {
 				n := 0

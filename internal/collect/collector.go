@@ -30,9 +30,7 @@ package collect
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -40,6 +38,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/faultpoint"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
@@ -113,33 +112,6 @@ func (c *Collector) count(v *prometheus.CounterVec, labels ...string) {
 	v.WithLabelValues(append([]string{c.mchid}, labels...)...).Inc()
 }
 
-// errLater puts a task back for a while. It is not a failure: the ledger has
-// the due time, and asynq only brings the task in time for it.
-type errLater struct {
-	after time.Duration
-	why   string
-}
-
-func (e *errLater) Error() string { return fmt.Sprintf("again in %s: %s", e.after, e.why) }
-
-// RetryDelay is asynq's RetryDelayFunc. asynq knows whole seconds, and fires
-// up to 0.8 s early; a task that comes early waits in Process.
-func RetryDelay(_ int, err error, _ *asynq.Task) time.Duration {
-	var l *errLater
-	if errors.As(err, &l) {
-		return max(l.after, time.Second)
-	}
-	// A lost lease, a panic, Redis in trouble: soon, but never at once, since
-	// asynq may reclaim one task twice.
-	return time.Second + rand.N(4*time.Second)
-}
-
-// IsFailure is asynq's: putting a task back uses up none of its retries.
-func IsFailure(err error) bool {
-	var l *errLater
-	return err != nil && !errors.As(err, &l)
-}
-
 // Waiting inside a worker, instead of returning the task to the queue.
 const (
 	// shortWait: a task that is early by no more than this waits where it is.
@@ -166,7 +138,7 @@ func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
 		round = n
 	}
 	err = c.process(ctx, t, p, round)
-	if IsFailure(err) {
+	if asynqx.IsFailure(err) {
 		// asynq does not log a handler's error.
 		c.count(c.metrics.StepErrors)
 		c.trouble.Error().Str(logging.FieldEvent, "step_failed").Str(logging.FieldOutOrderNo, p.OutOrderNo).Err(err).
@@ -206,9 +178,9 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case c.stopping():
-			return &errLater{time.Second, "the worker is stopping"}
+			return &asynqx.Later{After: time.Second, Why: "the worker is stopping"}
 		case time.Now().After(until):
-			return &errLater{recheckEvery, "the merchant's calls are held"}
+			return &asynqx.Later{After: recheckEvery, Why: "the merchant's calls are held"}
 		}
 		asked := time.Now()
 		var claim ledger.Claim
@@ -245,7 +217,7 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 			case claim.Wait <= shortWait:
 				pause(ctx, c.stop, claim.Wait)
 			case claim.Wait <= carryWait && round != ledger.NoRound:
-				return &errLater{claim.Wait, "not due yet"}
+				return &asynqx.Later{After: claim.Wait, Why: "not due yet"}
 			default:
 				return nil // the sweep brings it when it is due
 			}

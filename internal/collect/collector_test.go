@@ -11,6 +11,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/owner"
 	"payscore-collector/internal/payscore"
@@ -40,7 +41,7 @@ func TestProcess(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*second)
 			err := b.Process(ctx, task)
 			cancel()
-			if !errors.Is(err, asynq.SkipRetry) || !IsFailure(err) {
+			if !errors.Is(err, asynq.SkipRetry) || !asynqx.IsFailure(err) {
 				t.Errorf("%s: %v", task.Payload(), err)
 			}
 			if n := b.count(b.metrics.Unusable); n != float64(i+1) {
@@ -195,23 +196,4 @@ func TestProcess(t *testing.T) {
 			t.Errorf("%d calls at once", b.platform.atOnce)
 		}
 	})
-}
-
-func TestRetries(t *testing.T) {
-	t.Parallel()
-	later := fmt.Errorf("wrapped: %w", &errLater{7 * second, "because"})
-	if IsFailure(later) || IsFailure(nil) || !IsFailure(redistest.ErrInjected) {
-		t.Error("what counts as a failure")
-	}
-	if d := RetryDelay(3, later, nil); d != 7*second {
-		t.Errorf("put back for %s", d)
-	}
-	if d := RetryDelay(0, &errLater{0, "at once"}, nil); d != second {
-		t.Errorf("at once is %s: asynq knows whole seconds", d)
-	}
-	for range 100 {
-		if d := RetryDelay(0, asynq.ErrLeaseExpired, nil); d < second || d > 5*second {
-			t.Fatalf("after a lost lease: %s", d)
-		}
-	}
 }

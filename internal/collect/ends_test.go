@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit/redistest"
@@ -45,7 +46,7 @@ func TestSettingsAtTheirEnds(t *testing.T) {
 			b.platform.collect = says(collectReply(payscore.Declined))
 			b.open("A")
 			before := time.Now()
-			if err := b.run("A"); IsFailure(err) {
+			if err := b.run("A"); asynqx.IsFailure(err) {
 				t.Fatal(err)
 			}
 			if made := b.platform.made(); made != "collect" {

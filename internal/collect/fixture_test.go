@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit"
@@ -230,9 +231,9 @@ func (b *fixture) value(m prometheus.Metric) float64 {
 // again returns for how long the handler's error puts the task back, and false
 // where it is another error or none.
 func again(err error) (time.Duration, bool) {
-	var l *errLater
+	var l *asynqx.Later
 	if errors.As(err, &l) {
-		return l.after, true
+		return l.After, true
 	}
 	return 0, false
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/logging"
 	"payscore-collector/tasks"
 )
@@ -105,15 +106,15 @@ func (c *Collector) tookUp(id string, p tasks.Payload, res tasks.Result, why str
 // takeUpForeign looks through the archive, the retries and the groups of the
 // merchant's queue for tasks that no worker meets. The ledger lets one worker an
 // interval do it.
-func (s *Sweeper) takeUpForeign(ctx context.Context, keys queueKeys) {
+func (s *Sweeper) takeUpForeign(ctx context.Context, keys asynqx.Keys) {
 	ctx, cancel := context.WithTimeout(ctx, foreignTime)
 	defer cancel()
 	queue := tasks.QueueName(s.c.mchid)
 	err := errors.Join(
-		s.takeUpPages(ctx, keys.archived, &s.foreign.archived, func(page int) ([]*asynq.TaskInfo, error) {
+		s.takeUpPages(ctx, keys.Archived, &s.foreign.archived, func(page int) ([]*asynq.TaskInfo, error) {
 			return s.inspector.ListArchivedTasks(queue, asynq.PageSize(foreignPage), asynq.Page(page))
 		}),
-		s.takeUpPages(ctx, keys.retry, &s.foreign.retry, func(page int) ([]*asynq.TaskInfo, error) {
+		s.takeUpPages(ctx, keys.Retry, &s.foreign.retry, func(page int) ([]*asynq.TaskInfo, error) {
 			return s.inspector.ListRetryTasks(queue, asynq.PageSize(foreignPage), asynq.Page(page))
 		}),
 		s.takeUpGroups(ctx, keys),
@@ -153,15 +154,15 @@ func (s *Sweeper) takeUpPages(ctx context.Context, key string, page *int, list f
 
 // takeUpGroups takes up the tasks that wait in groups. asynq forgets a group with
 // its last task.
-func (s *Sweeper) takeUpGroups(ctx context.Context, keys queueKeys) error {
-	groups, next, err := s.rdb.SScan(ctx, keys.groups, s.foreign.groups, "", foreignPage).Result()
+func (s *Sweeper) takeUpGroups(ctx context.Context, keys asynqx.Keys) error {
+	groups, next, err := s.rdb.SScan(ctx, keys.Groups, s.foreign.groups, "", foreignPage).Result()
 	if err != nil {
 		return err
 	}
 	s.foreign.groups = next
 	for _, group := range groups[:min(len(groups), foreignPages*foreignPage)] {
 		page := 0
-		err := s.takeUpPages(ctx, keys.group(group), &page, func(page int) ([]*asynq.TaskInfo, error) {
+		err := s.takeUpPages(ctx, keys.Group(group), &page, func(page int) ([]*asynq.TaskInfo, error) {
 			return s.inspector.ListAggregatingTasks(tasks.QueueName(s.c.mchid), group, asynq.PageSize(foreignPage), asynq.Page(page))
 		})
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
@@ -23,7 +24,7 @@ func (b *fixture) serve(done func() bool) {
 	server := asynq.NewServerFromRedisClient(b.rdb, asynq.Config{
 		Concurrency: 64, Queues: map[string]int{tasks.QueueName(b.mchid): 1},
 		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return 0 },
-		IsFailure:      IsFailure, ErrorHandler: b.Collector, LogLevel: asynq.FatalLevel,
+		IsFailure:      asynqx.IsFailure, ErrorHandler: b.Collector, LogLevel: asynq.FatalLevel,
 		TaskCheckInterval: 5 * time.Millisecond, DelayedTaskCheckInterval: 20 * time.Millisecond,
 	})
 	if err := server.Start(asynq.HandlerFunc(b.Process)); err != nil {
@@ -45,7 +46,7 @@ func (b *fixture) serve(done func() bool) {
 
 func (b *fixture) sizes() map[string]int64 {
 	b.t.Helper()
-	sizes, err := QueueSizes(b.t.Context(), b.rdb, b.mchid)
+	sizes, err := asynqx.Sizes(b.t.Context(), b.rdb, tasks.QueueName(b.mchid))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -287,11 +288,11 @@ func TestTakeUpForeign(t *testing.T) {
 		b.openDue(1)
 		b.sweep()
 		id := tasks.TaskID(b.mchid, "A000", 1)
-		keys := asynqKeys(b.mchid)
+		keys := asynqx.KeysOf(tasks.QueueName(b.mchid))
 		pipe := b.rdb.TxPipeline()
-		pipe.LRem(t.Context(), keys.pending, 0, id)
-		pipe.ZAdd(t.Context(), keys.retry, redis.Z{Score: float64(time.Now().Add(20 * second).Unix()), Member: id})
-		pipe.HSet(t.Context(), strings.TrimSuffix(keys.retry, "retry")+"t:"+id, "state", "retry")
+		pipe.LRem(t.Context(), keys.Pending, 0, id)
+		pipe.ZAdd(t.Context(), keys.Retry, redis.Z{Score: float64(time.Now().Add(20 * second).Unix()), Member: id})
+		pipe.HSet(t.Context(), strings.TrimSuffix(keys.Retry, "retry")+"t:"+id, "state", "retry")
 		if _, err := pipe.Exec(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/faultpoint"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
@@ -227,7 +228,7 @@ func (s *step) settle(ctx context.Context, set ledger.Settlement, last payscore.
 	if err := s.write(ctx, set, last); err != nil || s.yielded {
 		return err
 	}
-	return &errLater{max(0, set.Due.Sub(s.now())), string(last.Verdict)}
+	return &asynqx.Later{After: max(0, set.Due.Sub(s.now())), Why: string(last.Verdict)}
 }
 
 // write settles, and keeps trying for as long as the lease lasts, since a lost reply

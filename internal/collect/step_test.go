@@ -10,6 +10,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit/redistest"
@@ -310,7 +311,7 @@ func TestPanic(t *testing.T) {
 			b.platform.collect, b.platform.query = boom, boom
 			tt.spoil(b)
 			err := b.run("A")
-			if _, later := again(err); err == nil || later || !IsFailure(err) {
+			if _, later := again(err); err == nil || later || !asynqx.IsFailure(err) {
 				t.Fatalf("the panic costs no retry: %v", err)
 			}
 			b.wants("A", tasks.Queued, ledger.Resolve, tt.calls)

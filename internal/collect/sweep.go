@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/tasks"
@@ -61,8 +62,8 @@ func (s *Sweeper) Run(ctx context.Context) {
 // It enqueues no more than the workers can do until the sweep after next; the rest
 // stays in the ledger.
 func (s *Sweeper) Sweep(ctx context.Context) error {
-	keys := asynqKeys(s.c.mchid)
-	pending, err := s.rdb.LLen(ctx, keys.pending).Result()
+	keys := asynqx.KeysOf(tasks.QueueName(s.c.mchid))
+	pending, err := s.rdb.LLen(ctx, keys.Pending).Result()
 	if err != nil {
 		return err
 	}
@@ -139,7 +140,7 @@ func (s *Sweeper) pushOne(ctx context.Context, o ledger.Due) error {
 		push = s.c.producer.PushSync
 	}
 	err := push(ctx, o.Payload, o.Round)
-	if tasks.IsConflict(err) {
+	if asynqx.IsConflict(err) {
 		if !s.stuck(ctx, o) {
 			return nil // a worker will take it
 		}
@@ -152,7 +153,7 @@ func (s *Sweeper) pushOne(ctx context.Context, o ledger.Due) error {
 			Str(logging.FieldTaskID, tasks.TaskID(o.MchID, o.OutOrderNo, o.Round)).
 			Msg("the order's task was stuck in asynq; a new one was enqueued")
 		err = push(ctx, o.Payload, next)
-		if tasks.IsConflict(err) {
+		if asynqx.IsConflict(err) {
 			return nil
 		}
 		return err
@@ -176,7 +177,7 @@ const (
 // never recovers. A false positive only costs one extra task: no worker has the
 // order's lease in the ledger, and a task of an earlier round is stale.
 func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
-	id, keys := tasks.TaskID(o.MchID, o.OutOrderNo, o.Round), asynqKeys(o.MchID)
+	id, keys := tasks.TaskID(o.MchID, o.OutOrderNo, o.Round), asynqx.KeysOf(tasks.QueueName(o.MchID))
 	// until is the score of the task in one of asynq's sets, as a time from now. A
 	// task that is missing there is stuck, which asynq's Inspector does not show.
 	until := func(key string) (d time.Duration, missing bool, err error) {
@@ -193,16 +194,16 @@ func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
 	case asynq.TaskStatePending:
 		// Its record without its place in the list is never fetched. The list is no
 		// longer than a sweep fills it.
-		return errors.Is(s.rdb.LPos(ctx, keys.pending, id, redis.LPosArgs{}).Err(), redis.Nil)
+		return errors.Is(s.rdb.LPos(ctx, keys.Pending, id, redis.LPosArgs{}).Err(), redis.Nil)
 	case asynq.TaskStateRetry, asynq.TaskStateScheduled:
-		waiting := keys.retry
+		waiting := keys.Retry
 		if info.State == asynq.TaskStateScheduled {
-			waiting = keys.scheduled
+			waiting = keys.Scheduled
 		}
 		d, missing, err := until(waiting)
 		return missing || err == nil && d > 2*carryWait
 	case asynq.TaskStateActive:
-		d, missing, err := until(keys.lease)
+		d, missing, err := until(keys.Lease)
 		return missing || err == nil && d < asynqLease-unrenewed
 	}
 	return false
@@ -210,14 +211,14 @@ func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
 
 // housekeeping does what asynq does not: it registers the queue again after Redis
 // was lost, and measures whether it is paused. The worker's presence logs the pause.
-func (s *Sweeper) housekeeping(ctx context.Context, keys queueKeys) {
+func (s *Sweeper) housekeeping(ctx context.Context, keys asynqx.Keys) {
 	mchid := s.c.mchid
 	if err := s.c.producer.Introduce(ctx, mchid); err != nil {
 		return // the sweep itself fails and logs it
 	}
-	_ = s.rdb.SAdd(ctx, asynqQueues, tasks.QueueName(mchid)).Err()
+	_ = asynqx.Register(ctx, s.rdb, tasks.QueueName(mchid))
 	s.retain(ctx)
-	if paused, err := s.rdb.Exists(ctx, keys.paused).Result(); err == nil {
+	if paused, err := s.rdb.Exists(ctx, keys.Paused).Result(); err == nil {
 		s.c.metrics.Paused.WithLabelValues(mchid).Set(float64(paused))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit"
@@ -35,7 +36,7 @@ func (b *fixture) sweep() {
 
 func (b *fixture) pending() int64 {
 	b.t.Helper()
-	sizes, err := QueueSizes(b.t.Context(), b.rdb, b.mchid)
+	sizes, err := asynqx.Sizes(b.t.Context(), b.rdb, tasks.QueueName(b.mchid))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -220,14 +221,14 @@ func TestSweepStuckTasks(t *testing.T) {
 	// with a lease until a time, or without.
 	active := func(b *fixture, lease time.Time) {
 		mchid := b.mchid
-		k, id := asynqKeys(mchid), tasks.TaskID(mchid, "A000", 1)
+		k, id := asynqx.KeysOf(tasks.QueueName(mchid)), tasks.TaskID(mchid, "A000", 1)
 		ctx := b.t.Context()
 		pipe := b.rdb.TxPipeline()
-		pipe.LRem(ctx, k.pending, 0, id)
-		pipe.LPush(ctx, k.active, id)
+		pipe.LRem(ctx, k.Pending, 0, id)
+		pipe.LPush(ctx, k.Active, id)
 		pipe.HSet(ctx, "asynq:{"+tasks.QueueName(mchid)+"}:t:"+id, "state", "active")
 		if !lease.IsZero() {
-			pipe.ZAdd(ctx, k.lease, redis.Z{Score: float64(lease.Unix()), Member: id})
+			pipe.ZAdd(ctx, k.Lease, redis.Z{Score: float64(lease.Unix()), Member: id})
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			b.t.Fatal(err)
@@ -238,7 +239,7 @@ func TestSweepStuckTasks(t *testing.T) {
 		mchid := b.mchid
 		id := tasks.TaskID(mchid, "A000", 1)
 		pipe := b.rdb.TxPipeline()
-		pipe.LRem(b.t.Context(), asynqKeys(mchid).pending, 0, id)
+		pipe.LRem(b.t.Context(), asynqx.KeysOf(tasks.QueueName(mchid)).Pending, 0, id)
 		pipe.HSet(b.t.Context(), "asynq:{"+tasks.QueueName(mchid)+"}:t:"+id, "state", state)
 		if _, err := pipe.Exec(b.t.Context()); err != nil {
 			b.t.Fatal(err)
@@ -317,10 +318,10 @@ func TestSweepStuckTasks(t *testing.T) {
 		b := newFixture(t, srv)
 		b.openDue(1)
 		b.sweep()
-		k, id := asynqKeys(b.mchid), tasks.TaskID(b.mchid, "A000", 1)
+		k, id := asynqx.KeysOf(tasks.QueueName(b.mchid)), tasks.TaskID(b.mchid, "A000", 1)
 		pipe := b.rdb.TxPipeline()
-		pipe.LRem(t.Context(), k.pending, 0, id)
-		pipe.ZAdd(t.Context(), k.retry, redis.Z{Score: float64(time.Now().Add(minute).Unix()), Member: id})
+		pipe.LRem(t.Context(), k.Pending, 0, id)
+		pipe.ZAdd(t.Context(), k.Retry, redis.Z{Score: float64(time.Now().Add(minute).Unix()), Member: id})
 		pipe.HSet(t.Context(), "asynq:{"+tasks.QueueName(b.mchid)+"}:t:"+id, "state", "retry")
 		if _, err := pipe.Exec(t.Context()); err != nil {
 			t.Fatal(err)
@@ -384,7 +385,7 @@ func TestSweepHousekeeping(t *testing.T) {
 		b := newFixture(t, srv)
 		b.sweep()
 		mchid := b.mchid
-		if err := errors.Join(b.rdb.SRem(t.Context(), asynqQueues, tasks.QueueName(mchid)).Err(),
+		if err := errors.Join(b.rdb.SRem(t.Context(), "asynq:queues", tasks.QueueName(mchid)).Err(),
 			b.rdb.SRem(t.Context(), tasks.MerchantsKey, mchid).Err()); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit/redistest"
@@ -113,7 +114,7 @@ func TestSync(t *testing.T) {
 				b.makeDue("A")
 				_ = b.rdb.Del(t.Context(), b.keys.Hold()).Err() // what keeps the calls back is not this test's
 				b.hold.release()
-				if err := b.run("A"); IsFailure(err) {
+				if err := b.run("A"); asynqx.IsFailure(err) {
 					t.Fatal(err)
 				}
 				made = append(made, b.platform.made())
@@ -217,7 +218,7 @@ func TestSync(t *testing.T) {
 			}
 			return collectReply(payscore.Accepted)
 		}
-		if err := b.run("A"); err != nil && IsFailure(err) {
+		if err := b.run("A"); err != nil && asynqx.IsFailure(err) {
 			t.Fatal(err)
 		}
 		if made := b.platform.made(); made != "collect" {

@@ -11,42 +11,36 @@ func (c *Collector) lookAround(p Process) {
 	if p.Environ == nil {
 		return
 	}
-	settings := AllDeclared()
-	isSetting := func(name string) bool {
-		return slices.ContainsFunc(settings, func(d Declared) bool { return d.Name == name })
-	}
 	for _, entry := range slices.Sorted(slices.Values(p.Environ())) {
 		name, value, _ := strings.Cut(entry, "=")
-		if plain, marked := strings.CutPrefix(name, "\ufeff"); marked && isSetting(plain) {
-			c.Problem(plain, "has a byte order mark before its name, so that no program finds it: save the file that sets the environment as UTF-8 without one")
-			c.refused[plain] = true // that it is missing needs no word
+		if plain, marked := strings.CutPrefix(name, "\ufeff"); marked && isDeclared(plain) {
+			reporter{c: c}.refuse(plain, "has a byte order mark before its name, so that no program finds it: save the file that sets the environment as UTF-8 without one")
 			continue
 		}
-		if isSetting(name) || value == "" {
+		if isDeclared(name) || value == "" {
 			continue
 		}
-		if near, is := slip(name, settings); is {
+		if near, is := slip(name); is {
 			c.Warn(name, "is set, but there is no such setting; %s is the nearest", near)
 		}
 	}
 }
 
 // ourPrefixes begin the names of our settings and of hardly anything else. A name
-// with one of them that is no setting is a slip.
+// with one of them that is not a setting is a slip.
 var ourPrefixes = []string{"WECHATPAY_", "PAYSCORE_", "COLLECT_", "CONFIRM_", "BILLING_", "GIVE_UP_", "SWEEP_"}
 
-// isTests tells the variables of this project's own tests.
+// isTests reports whether a variable belongs to this project's own tests.
 func isTests(name string) bool {
 	return strings.HasPrefix(name, "PAYSCORE_TEST_") || name == "PAYSCORE_FAULTPOINTS"
 }
 
 // slip returns the setting that a variable's name is nearest to, and whether the
-// name is a slip at all. Programs around this one have variables that begin as
-// ours do (REDIS_PORT, DATABASE_HOST), so that any other name must be close to
-// one of ours.
-func slip(name string, settings []Declared) (near string, is bool) {
+// name is a slip at all. Other programs have variables that begin as ours do
+// (REDIS_PORT, DATABASE_HOST), so any other name must be close to one of ours.
+func slip(name string) (near string, is bool) {
 	least := len(name)
-	for _, d := range settings {
+	for _, d := range declared {
 		if n := editDistance(name, d.Name); n < least {
 			near, least = d.Name, n
 		}

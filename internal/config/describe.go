@@ -1,8 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
-	"strconv"
+	"reflect"
 	"strings"
 	"time"
 
@@ -12,8 +13,7 @@ import (
 // Setting is a setting as it is in force, for people to read.
 type Setting struct{ Name, Value string }
 
-// Settings lists what is in force, secrets as [redacted], in the order of the
-// documentation.
+// Settings lists what is in force, secrets as [redacted].
 func (w Worker) Settings() []Setting {
 	files := w.Redis.TLSFiles()
 	list := []Setting{
@@ -23,30 +23,42 @@ func (w Worker) Settings() []Setting {
 	for _, m := range w.Merchants {
 		list = append(list, m.settings()...)
 	}
-	zone := ""
-	if w.Location != nil {
-		zone = w.Location.String()
+	list = append(list, describe(w.Work)...)
+	list = append(list, Setting{"BILLING_WEBHOOK_URL", orNone(w.Webhook.Host)}, Setting{"BILLING_WEBHOOK_SECRET", inForce(w.Webhook.Secret)})
+	return append(list, describe(w.Log)...)
+}
+
+// describe lists a group as its tags declare it. A NAME_FILE is left out: NAME has its
+// content.
+func describe(group any) (list []Setting) {
+	v := reflect.ValueOf(group)
+	for i := range v.NumField() {
+		d := declaredBy(v.Type().Field(i).Tag)
+		if twin, isFile := strings.CutSuffix(d.Name, "_FILE"); d.Name == "" || isFile && isDeclared(twin) {
+			continue
+		}
+		value := inForce(v.Field(i).Interface())
+		if value == "none" && d.tag.Get("is") == "address" {
+			value = "off"
+		}
+		list = append(list, Setting{d.Name, value})
 	}
-	return append(list,
-		Setting{"WORKER_CONCURRENCY", strconv.Itoa(w.Concurrency)},
-		Setting{"CALL_TIMEOUT", w.CallTimeout.String()},
-		Setting{"COLLECT_RATE", strconv.FormatFloat(w.Rate, 'g', -1, 64)},
-		Setting{"COLLECT_SCHEDULE", joinDurations(w.CollectSchedule)},
-		Setting{"COLLECT_WINDOW", w.Window.String()},
-		Setting{"COLLECT_TIMEZONE", zone},
-		Setting{"CONFIRM_SCHEDULE", joinDurations(w.ConfirmSchedule)},
-		Setting{"MIN_GAP", w.MinGap.String()},
-		Setting{"GIVE_UP_AFTER", w.GiveUpAfter.String()},
-		Setting{"SWEEP_EVERY", w.SweepEvery.String()},
-		Setting{"RETENTION", w.Retention.String()},
-		Setting{"BILLING_WEBHOOK_URL", orNone(w.Webhook.Host)},
-		Setting{"BILLING_WEBHOOK_SECRET", w.Webhook.Secret.describe()},
-		Setting{"PUBLIC_ADDR", orOff(w.PublicAddr)},
-		Setting{"ADMIN_ADDR", orOff(w.AdminAddr)},
-		Setting{"ADMIN_TOKEN", w.AdminToken.describe()},
-		Setting{"LOG_LEVEL", w.Log.Level},
-		Setting{"LOG_FORMAT", w.Log.Format},
-	)
+	return list
+}
+
+// inForce is a value for people.
+func inForce(value any) string {
+	switch value := value.(type) {
+	case interface{ IsSet() bool }: // a secret
+		if !value.IsSet() {
+			return "none"
+		}
+	case *time.Location:
+		if value == nil {
+			return "none"
+		}
+	}
+	return orNone(fmt.Sprint(value))
 }
 
 func (m Merchant) settings() []Setting {
@@ -63,7 +75,7 @@ func (m Merchant) settings() []Setting {
 		{"WECHATPAY_SERIAL_NO", shown(m.SerialNo)},
 		{"WECHATPAY_PRIVATE_KEY_FILE", private},
 		{"WECHATPAY_PUBLIC_KEY_FILE", verify},
-		{"WECHATPAY_API_V3_KEY", m.APIV3Key.describe()},
+		{"WECHATPAY_API_V3_KEY", inForce(m.APIV3Key)},
 		{"PAYSCORE_APPID", orNone(shown(m.AppID))},
 		{"PAYSCORE_SERVICE_ID", orNone(shown(m.ServiceID))},
 		{"WECHATPAY_BASE_URL", shown(m.BaseURL)},
@@ -81,28 +93,6 @@ func (m Merchant) GoString() string { return m.String() }
 // MarshalText is described at String.
 func (m Merchant) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
-func (s Secret) describe() string {
-	if !s.IsSet() {
-		return "none"
-	}
-	return s.String()
-}
-
-func joinDurations(ds []time.Duration) string {
-	words := make([]string, len(ds))
-	for i, d := range ds {
-		words[i] = d.String()
-	}
-	return strings.Join(words, ",")
-}
-
-func orOff(s string) string {
-	if s == "" {
-		return "off"
-	}
-	return s
-}
-
 // shown is a value that is valid in its setting, and may be a secret all the same.
 func shown(value string) string {
 	if !textsafe.Repeatable(value) {
@@ -111,9 +101,4 @@ func shown(value string) string {
 	return value
 }
 
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
-}
+func orNone(s string) string { return cmp.Or(s, "none") }

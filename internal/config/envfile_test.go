@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -84,18 +85,18 @@ func TestMerchantEnv(t *testing.T) {
 
 	t.Run("a flag goes before the environment, the environment before the file, the file before the default", func(t *testing.T) {
 		s := read(t, map[string]string{EnvFile: file, "MIN_GAP": "2m"})
-		if s.CollectRate != "7" || s.MinGap != "2m" || s.CallTimeout != "15s" {
-			t.Errorf("COLLECT_RATE %s, MIN_GAP %s, CALL_TIMEOUT %s; want 7, 2m, 15s", s.CollectRate, s.MinGap, s.CallTimeout)
+		if s.Rate != 7 || s.MinGap != 2*time.Minute || s.CallTimeout != 15*time.Second {
+			t.Errorf("COLLECT_RATE %v, MIN_GAP %s, CALL_TIMEOUT %s; want 7, 2m, 15s", s.Rate, s.MinGap, s.CallTimeout)
 		}
-		if s = read(t, map[string]string{EnvFile: file, "MIN_GAP": "2m"}, "--min-gap=1m"); s.MinGap != "1m" {
+		if s = read(t, map[string]string{EnvFile: file, "MIN_GAP": "2m"}, "--min-gap=1m"); s.MinGap != time.Minute {
 			t.Errorf("MIN_GAP is %s; want the flag's 1m", s.MinGap)
 		}
 	})
 
 	t.Run("what is set to nothing in the environment comes from the file", func(t *testing.T) {
 		s := read(t, map[string]string{EnvFile: file, "COLLECT_RATE": "", "ADMIN_ADDR": ""})
-		if s.CollectRate != "7" || s.AdminAddr == nil || *s.AdminAddr != ":9090" {
-			t.Errorf("COLLECT_RATE %q, ADMIN_ADDR %v; want the file's", s.CollectRate, s.AdminAddr)
+		if s.Rate != 7 || s.AdminAddr != ":9090" {
+			t.Errorf("COLLECT_RATE %v, ADMIN_ADDR %q; want the file's 7 and :9090", s.Rate, s.AdminAddr)
 		}
 	})
 

@@ -119,6 +119,7 @@ type run struct {
 	status         int
 	ok             bool
 	stdout, stderr string
+	found          *Collector
 }
 
 // processOf is the worker with an environment of its own.
@@ -140,18 +141,23 @@ func parse(t *testing.T, grammar any, env map[string]string, args ...string) run
 	var stdout, stderr bytes.Buffer
 	p := processOf(env, args...)
 	p.Stdout, p.Stderr = &stdout, &stderr
-	_, status, ok := Parse(p, "Collects.", grammar)
-	return run{status: status, ok: ok, stdout: stdout.String(), stderr: stderr.String()}
+	parsed, status, ok := Parse(p, "Collects.", grammar)
+	r := run{status: status, ok: ok, stdout: stdout.String(), stderr: stderr.String()}
+	if ok {
+		r.found = parsed.Collector
+	}
+	return r
 }
 
 // loadWorker is what the worker's main does.
 func loadWorker(t *testing.T, env map[string]string, args ...string) (Worker, error) {
 	t.Helper()
 	var s struct{ WorkerSettings }
-	if r := parse(t, &s, env, args...); !r.ok {
+	r := parse(t, &s, env, args...)
+	if !r.ok {
 		t.Fatalf("the command line is refused: %s", r.stderr)
 	}
-	return s.Load(processOf(env, args...))
+	return s.Load(r.found)
 }
 
 // wantProblems checks that the error has exactly these problems, in this order;

@@ -3,90 +3,80 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"payscore-collector/internal/textsafe"
 )
 
-// refusedValue takes the place of a value that is certainly misplaced, so that
-// nothing behind can repeat it. No setting takes it.
-const refusedValue = "[refused]"
-
-// NewCollector looks at the value of every setting in grammar, a pointer to a
-// struct that Parse has filled, before the flag groups judge them. It mends what
-// environment files leave on values (line ends, quotes) and says so once, and it
-// takes away, with a problem, what is certainly a secret in the wrong place.
-func NewCollector(p Process, grammar any) *Collector {
-	c := &Collector{refused: map[string]bool{}}
-	settings := settingsIn(reflect.ValueOf(grammar).Elem())
+// collect gives every setting its value, and reports what is wrong with single ones.
+// It first mends what environment files leave on values (line ends, quotes), and
+// refuses what is certainly a secret in the wrong place.
+func collect(p Process, settings []*setting) *Collector {
+	c := &Collector{settings: settings}
+	r := reporter{c: c}
 	c.mendTraces(settings)
-
-	values := map[string]string{}
-	for _, s := range settings {
-		values[s.Name] = s.get()
-	}
-	known := knownSecrets(p, values)
-	for _, s := range settings {
-		if s.Secret() || s.key() {
-			continue // no sentence about it has anything of it
-		}
-		if what := misplaced(s.get(), known); what != "" {
-			c.Problem(s.Name, "%s, which does not belong here: %s", what, belongs(s.Name, what))
-			c.refused[s.Name] = true
-			s.set(refusedValue)
-		}
-	}
+	r.refuseMisplaced(settings, knownSecrets(p, settings))
 	c.lookAround(p)
+	r.fill(settings)
 	return c
 }
 
-// inspect does for the fields of a merchants file what NewCollector does for
-// settings.
-func (r *reporter) inspect(fields map[string]string) {
-	r.refused = map[string]bool{}
-	var known []knownSecret
-	for _, field := range merchantFields {
-		if d := declaredAs(settingOf[field]); d.Secret() {
-			for _, part := range secretParts(fields[field]) {
-				if len(part) >= leastKnown {
-					known = append(known, knownSecret{field, part})
-				}
-			}
-		}
+// fill reads the texts into their fields.
+func (r reporter) fill(settings []*setting) {
+	byName := map[string]*setting{}
+	for _, s := range settings {
+		byName[strings.ToUpper(s.name)] = s
 	}
-	for _, field := range merchantFields {
-		if d := declaredAs(settingOf[field]); d.Secret() || d.key() {
+	for _, s := range settings {
+		if s.field.Type() == reflect.TypeFor[Text]() {
+			s.field.Set(reflect.ValueOf(r.readText(s, byName[strings.ToUpper(s.name)+"_FILE"])))
 			continue
 		}
-		if what := misplaced(fields[field], known); what != "" {
-			r.problem(field, "%s, which does not belong here: %s", what, belongs(field, what))
-			r.refused[field] = true
-			fields[field] = refusedValue
+		if r.hasRefused(s.name) {
+			s.field.SetZero()
+			continue
+		}
+		if s.text == "" && s.Default == "" {
+			continue
+		}
+		value, err := readers[s.field.Type()](s.text, s.Declared)
+		if err != nil {
+			r.refuse(s.name, "%v", err)
+			s.field.SetZero()
+			continue
+		}
+		s.field.Set(reflect.ValueOf(value))
+	}
+}
+
+// refuseMisplaced takes away what is certainly a secret in the wrong place.
+func (r reporter) refuseMisplaced(settings []*setting, known []knownSecret) {
+	for _, s := range settings {
+		if s.Secret || s.Key {
+			continue // no sentence about it contains its value
+		}
+		if what := misplaced(s.text, known); what != "" {
+			r.refuse(s.name, "%s, which does not belong here: %s", what, r.belongs(s, what))
+			s.text = ""
 		}
 	}
 }
 
-// declaredAs is the declaration of a setting.
-func declaredAs(name string) Declared {
-	for _, d := range AllDeclared() {
-		if d.Name == name {
-			return d
-		}
-	}
-	return Declared{}
-}
-
-// belongs says what is wanted in a setting, or in a field of a merchants file, that
-// holds something else.
-func belongs(setting, what string) string {
-	name, isPath := strings.CutSuffix(strings.TrimSuffix(setting, "_file"), "_FILE")
-	isPath = isPath || strings.HasSuffix(setting, "_file")
-	text := ""
-	if declaredAs(name).Name != "" || settingOf[name] != "" {
-		text = "; " + name + " takes the text itself"
-	}
-	switch {
+// belongs says what is wanted in a setting that holds something else.
+func (r reporter) belongs(s *setting, what string) string {
+	switch twin, isPath := strings.CutSuffix(s.name, "_FILE"); {
+	case isPath && isDeclared(twin):
+		return "it takes the path of a file; " + twin + " takes the text itself"
 	case isPath:
-		return "it takes the path of a file" + text
-	case settingOf[setting] != "":
+		return "it takes the path of a file"
+	}
+	switch text, isPath := strings.CutSuffix(s.name, "_file"); {
+	case r.where != "" && isPath:
+		return "it takes the path of a file; " + text + " takes the text itself"
+	case r.where != "":
 		return "look at the lines of this merchant"
 	case what == "holds a private key":
 		return "WECHATPAY_PRIVATE_KEY takes the text of the key, WECHATPAY_PRIVATE_KEY_FILE the path of its file"
@@ -96,26 +86,23 @@ func belongs(setting, what string) string {
 	return "look into the environment or the file that sets it"
 }
 
-// mendTraces takes off what environment files and secret stores leave on values.
-// Where a file is to blame that others read too, it is a problem, said once.
-func (c *Collector) mendTraces(settings []setting) {
+// mendTraces takes off what environment files and secret stores leave on values. If
+// other programs read the same file, that is a problem, reported once.
+func (c *Collector) mendTraces(settings []*setting) {
 	var returns, quotes []string
 	for _, s := range settings {
-		if s.key() {
-			continue // the key's reader knows them all
+		if s.Key {
+			continue // the key's reader takes every form
 		}
-		value := s.get()
-		mended := strings.TrimRight(value, "\r\n")
-		if mended != value && !strings.HasSuffix(value, "\n") {
-			returns = append(returns, s.Name)
+		mended := strings.TrimRight(s.text, "\r\n")
+		if mended != s.text && !strings.HasSuffix(s.text, "\n") {
+			returns = append(returns, s.name)
 		}
 		if plain := unquoted(mended); plain != mended {
-			quotes = append(quotes, s.Name)
+			quotes = append(quotes, s.name)
 			mended = plain
 		}
-		if mended != value {
-			s.set(mended)
-		}
+		s.text = mended
 	}
 	if len(returns) > 0 {
 		c.Problem(returns[0], "has a carriage return at its end%s: the file that sets the environment has Windows line ends; convert it, for instance with: sed -i 's/\\r$//' merchant.env", others(returns))
@@ -133,41 +120,94 @@ func others(names []string) string {
 	return fmt.Sprintf(", and so have %s", strings.Join(names[1:], ", "))
 }
 
-// setting is a field of a flag group that an environment variable sets.
-type setting struct {
-	Declared
-	field reflect.Value // a string, or a pointer to one
-}
-
-func (s setting) get() string {
-	if s.field.Kind() == reflect.Pointer {
-		if s.field.IsNil() {
-			return ""
+// refuseInArguments refuses a secret of this environment, or the text of a key, in an
+// argument or in a flag that is not a setting. Their commands check everything else.
+func refuseInArguments(ctx *kong.Context, settings []*setting, known []knownSecret) error {
+	isSetting := func(flag *kong.Flag) bool {
+		return slices.ContainsFunc(settings, func(s *setting) bool { return kong.Mapper(s) == flag.Mapper })
+	}
+	for _, flag := range ctx.Flags() {
+		if what := misplacedIn(flag.Target, known); what != "" && !isSetting(flag) {
+			return fmt.Errorf("--%s %s, which does not belong here", flag.Name, what)
 		}
-		return s.field.Elem().String()
 	}
-	return s.field.String()
+	for _, path := range ctx.Path {
+		if path.Positional == nil {
+			continue
+		}
+		if what := misplacedIn(path.Positional.Target, known); what != "" {
+			return fmt.Errorf("the argument <%s> %s, which does not belong here", path.Positional.Name, what)
+		}
+	}
+	return nil
 }
 
-func (s setting) set(value string) {
-	if s.field.Kind() == reflect.Pointer {
-		s.field.Set(reflect.ValueOf(&value))
-		return
+func misplacedIn(target reflect.Value, known []knownSecret) string {
+	switch target.Kind() {
+	case reflect.Pointer:
+		if !target.IsNil() {
+			return misplacedIn(target.Elem(), known)
+		}
+	case reflect.Slice:
+		for i := range target.Len() {
+			if what := misplacedIn(target.Index(i), known); what != "" {
+				return what
+			}
+		}
+	case reflect.String:
+		what := misplaced(target.String(), known)
+		if what != "holds several lines" && what != "holds a control character" { // the command checks those
+			return what
+		}
 	}
-	s.field.SetString(value)
+	return ""
 }
 
-// settingsIn are the settings of a struct and of the structs in it.
-func settingsIn(v reflect.Value) []setting {
-	var all []setting
-	for i := range v.NumField() {
-		field := v.Type().Field(i)
-		switch {
-		case field.Tag.Get("env") != "":
-			all = append(all, setting{declaredBy(field), v.Field(i)})
-		case field.IsExported() && field.Type.Kind() == reflect.Struct:
-			all = append(all, settingsIn(v.Field(i))...)
+// flagValues adds what the command line has for settings, which may be in no field yet
+// if it is wrong elsewhere.
+func flagValues(args []string, settings []*setting) []*setting {
+	all := slices.Clone(settings)
+	for i, arg := range args {
+		name, value, joined := strings.Cut(arg, "=")
+		if !joined && i+1 < len(args) {
+			value = args[i+1]
+		}
+		for _, d := range declared {
+			if name == "--"+d.Flag {
+				all = append(all, &setting{Declared: d, name: d.Name, text: value})
+			}
 		}
 	}
 	return all
+}
+
+// hides reports whether an error's words contain a piece of an argument that may not
+// be repeated.
+func hides(words string, args []string, known []knownSecret) bool {
+	if knownIn(words, known) != "" {
+		return true
+	}
+	for _, arg := range args {
+		parts := []string{arg}
+		if strings.HasPrefix(arg, "--") && !strings.HasPrefix(arg, pemBegin) {
+			parts = strings.SplitN(arg[2:], "=", 2)
+		}
+		for _, part := range parts {
+			if !textsafe.Repeatable(part) && sharePiece(words, part) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sharePiece reports whether some bytes of value stand in words.
+func sharePiece(words, value string) bool {
+	const piece = 6
+	for i := 0; i+piece <= len(value); i++ {
+		if strings.Contains(words, value[i:i+piece]) {
+			return true
+		}
+	}
+	return false
 }

@@ -24,7 +24,7 @@ func readPrivateKey(path string) (key *rsa.PrivateKey, warning string, err error
 	if err != nil {
 		return nil, "", err
 	}
-	key, err = parsePrivateKey(given{text: string(data), path: path})
+	key, err = parsePrivateKey(Text{Secret: NewSecret(string(data)), path: path})
 	return key, readableByAll(path), err
 }
 
@@ -33,7 +33,7 @@ func readPublicKey(path string) (*rsa.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parsePublicKey(given{text: string(data), path: path})
+	return parsePublicKey(Text{Secret: NewSecret(string(data)), path: path})
 }
 
 func TestReadPrivateKey(t *testing.T) {
@@ -85,7 +85,7 @@ func TestReadPrivateKey(t *testing.T) {
 		{"only a line end", []byte("\n"), "FILE, which is empty"},
 		{"encrypted, PKCS#8", pemOf("ENCRYPTED PRIVATE KEY", []byte("x")), `encrypted with a passphrase: write it without one, with "openssl pkcs8 -topk8 -nocrypt -in FILE -out key.pem"`},
 		{"encrypted, PKCS#1", encrypted, `encrypted with a passphrase: write it without one, with "openssl pkcs8 -topk8 -nocrypt -in FILE -out key.pem"`},
-		{"a certificate", pemOf("CERTIFICATE", certificate()), "holds a certificate, where a private key is wanted: give apiclient_key.pem"},
+		{"a certificate", pemOf("CERTIFICATE", certificate()), "holds a certificate, where the merchant's private key is wanted: give apiclient_key.pem"},
 		{"a public key", pemOf("PUBLIC KEY", publicDER(merchantKey().Public())), "holds a public key, where the merchant's private key is wanted"},
 		{"an EC key in PKCS#8", pemOf("PRIVATE KEY", pkcs8(ecKey())), "holds a key that is not RSA"},
 		{"an EC key", pemOf("EC PRIVATE KEY", []byte("x")), "holds an EC key"},
@@ -93,7 +93,7 @@ func TestReadPrivateKey(t *testing.T) {
 		{"damaged", pemOf("PRIVATE KEY", pkcs8(merchantKey())[:500]), "holds a damaged private key"},
 		{"too short", pemOf("PRIVATE KEY", pkcs8(platformKey())), "holds an RSA key of 1024 bits: WeChat Pay's merchant keys have 2048"},
 		{"DER", pkcs8(merchantKey()), `holds the key in DER, where PEM is wanted: convert it with "openssl pkey -inform DER -in FILE -out key.pem"`},
-		{"a certificate in DER", certificate(), "holds a certificate or a public key in DER"},
+		{"a certificate in DER", certificate(), "holds a certificate, where the merchant's private key is wanted"},
 		{"a .p12 archive", []byte{0x30, 0x82, 0x0a, 0x01, 0x02, 0x01, 0x03}, `"openssl pkcs12 -in FILE -nocerts -nodes -out key.pem"`},
 		{"base64 of a piece of a key", []byte("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n"), "is not PEM (-----BEGIN PRIVATE KEY-----)"},
 		{"text that begins like DER", []byte("0123456789"), "is not PEM"},
@@ -242,7 +242,7 @@ func FuzzParsePrivateKey(f *testing.F) {
 		if again := string(keyText([]byte(text))); strings.Contains(text, pemBegin) && strings.TrimSpace(again) != strings.TrimSpace(text) {
 			t.Errorf("%q is read as %q, and that as %q", data, text, again)
 		}
-		_, err := parsePrivateKey(given{text: string(data)})
+		_, err := parsePrivateKey(Text{Secret: NewSecret(string(data))})
 		if err == nil {
 			return
 		}

@@ -30,7 +30,7 @@ func keyText(data []byte) []byte {
 	if bytes.Contains(der, []byte(pemBegin)) {
 		return keyText(der)
 	}
-	label := map[derKind]string{derPrivate: "PRIVATE KEY", derPublic: "PUBLIC KEY", derCertificate: "CERTIFICATE"}[kindOf(der)]
+	label := map[string]string{privateKind.what: privateKind.label, publicKind.what: publicKind.label, "a certificate": "CERTIFICATE"}[contents(der, nil)]
 	if label == "" {
 		return data
 	}

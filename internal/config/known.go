@@ -8,33 +8,38 @@ import (
 	"unicode"
 )
 
-// A secret is often written where something else is wanted. What is certainly one
-// is refused at sight, see NewCollector; whether any other value may be repeated,
-// textsafe decides.
+// A secret is often written where something else is wanted. A value that is certainly
+// one is refused, see refuseMisplaced; textsafe decides whether any other value may be
+// repeated.
 
 // knownSecret is a secret of this environment, or the part of one that counts.
 type knownSecret struct{ setting, value string }
 
-// leastKnown is the length from which on a secret is recognised inside other
-// values. What is shorter may be a word or a number that is used for several
-// things.
+// leastKnown is the least length of a secret that is recognised inside other values.
+// A shorter one may be a word or a number that is used for several things.
 const leastKnown = 12
 
-// knownSecrets are the secrets that a process was given: in its environment,
-// whether or not its command reads them, and in the values of flags, by the names
-// of the settings.
-func knownSecrets(p Process, values map[string]string) []knownSecret {
+// knownSecrets are the secrets that a process was given: in the settings, and in its
+// environment, whether or not its command reads them.
+func knownSecrets(p Process, settings []*setting) []knownSecret {
 	var all []knownSecret
-	for _, d := range AllDeclared() {
-		if !d.Secret() {
-			continue
+	for _, s := range settings {
+		if s.Secret {
+			all = addSecret(all, s.name, s.text)
 		}
-		for _, value := range []string{values[d.Name], p.env(d.Name)} {
-			for _, part := range secretParts(value) {
-				if s := (knownSecret{d.Name, part}); len(part) >= leastKnown && !slices.Contains(all, s) {
-					all = append(all, s)
-				}
-			}
+	}
+	for _, d := range declared {
+		if d.Secret {
+			all = addSecret(all, d.Name, p.env(d.Name))
+		}
+	}
+	return all
+}
+
+func addSecret(all []knownSecret, name, value string) []knownSecret {
+	for _, part := range secretParts(value) {
+		if s := (knownSecret{name, part}); len(part) >= leastKnown && !slices.Contains(all, s) {
+			all = append(all, s)
 		}
 	}
 	return all

@@ -15,7 +15,7 @@ func TestCollector_scrubs(t *testing.T) {
 	}
 }
 
-func TestNewCollector(t *testing.T) {
+func TestParse_mendsAndRefuses(t *testing.T) {
 	key := string(pemOf("PRIVATE KEY", pkcs8(merchantKey())))
 	public := string(pemOf("PUBLIC KEY", publicDER(platformKey().Public())))
 
@@ -54,14 +54,13 @@ func TestNewCollector(t *testing.T) {
 
 	t.Run("the APIv3 key for the path of its file", func(t *testing.T) {
 		_, err := loadWorker(t, merged(goodEnv(t), map[string]string{"WECHATPAY_API_V3_KEY_FILE": testAPIKey}))
-		wantProblems(t, err, "WECHATPAY_API_V3_KEY_FILE holds no path of a file, but perhaps the secret itself: WECHATPAY_API_V3_KEY takes that")
+		wantProblems(t, err, "WECHATPAY_API_V3_KEY_FILE does not hold the path of a file, but perhaps the secret itself: WECHATPAY_API_V3_KEY takes that")
 	})
 
 	t.Run("secrets that this command does not read are known all the same", func(t *testing.T) {
 		var s struct{ ClientSettings }
 		env := map[string]string{"REDIS_URL": "redis://cache", "ADMIN_TOKEN": "correct horse battery", "WECHATPAY_MCHID": "correct horse battery"}
-		parse(t, &s, env)
-		_, err := s.Load(processOf(env))
+		_, err := s.Load(parse(t, &s, env).found, true)
 		wantProblems(t, err, "WECHATPAY_MCHID holds the value of ADMIN_TOKEN or a part of it")
 	})
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/rsa"
+	"reflect"
 	"strings"
 )
 
@@ -12,9 +13,8 @@ type Merchant struct {
 
 	PrivateKey *rsa.PrivateKey
 
-	// PublicKeyID and PublicKey are WeChat Pay's, for verifying. Both are
-	// set, or neither: then platform certificates are to be downloaded, and
-	// APIV3Key is set.
+	// PublicKeyID and PublicKey are WeChat Pay's, for verifying. Both are set, or
+	// neither: then platform certificates must be downloaded, and APIV3Key is set.
 	PublicKeyID string
 	PublicKey   *rsa.PublicKey
 
@@ -26,234 +26,125 @@ type Merchant struct {
 	BackupURL string // scheme and host, or empty: none
 }
 
-// The fields of a merchant, by the names they have in MERCHANTS_FILE.
-const (
-	fieldMchID          = "mchid"
-	fieldSerialNo       = "serial_no"
-	fieldPrivateKey     = "private_key"
-	fieldPrivateKeyFile = "private_key_file"
-	fieldPublicKeyID    = "public_key_id"
-	fieldPublicKey      = "public_key"
-	fieldPublicKeyFile  = "public_key_file"
-	fieldAPIV3Key       = "api_v3_key"
-	fieldAPIV3KeyFile   = "api_v3_key_file"
-	fieldAppID          = "appid"
-	fieldServiceID      = "service_id"
-	fieldBaseURL        = "base_url"
-	fieldBackupURL      = "backup_url"
-)
-
-// merchantFields are the keys in the order of the documentation.
-var merchantFields = []string{
-	fieldMchID, fieldSerialNo, fieldPrivateKey, fieldPrivateKeyFile, fieldPublicKeyID, fieldPublicKey, fieldPublicKeyFile,
-	fieldAPIV3Key, fieldAPIV3KeyFile, fieldAppID, fieldServiceID, fieldBaseURL, fieldBackupURL,
+// merchantFields are the settings of one merchant, from the environment or from an
+// item of a merchants file.
+type merchantFields struct {
+	Order         `yaml:",inline"`
+	MerchantFlags `yaml:",inline"`
 }
 
-// settingOf maps a field to the environment variable of the single merchant.
-var settingOf = map[string]string{
-	fieldMchID:          "WECHATPAY_MCHID",
-	fieldSerialNo:       "WECHATPAY_SERIAL_NO",
-	fieldPrivateKey:     "WECHATPAY_PRIVATE_KEY",
-	fieldPrivateKeyFile: "WECHATPAY_PRIVATE_KEY_FILE",
-	fieldPublicKeyID:    "WECHATPAY_PUBLIC_KEY_ID",
-	fieldPublicKey:      "WECHATPAY_PUBLIC_KEY",
-	fieldPublicKeyFile:  "WECHATPAY_PUBLIC_KEY_FILE",
-	fieldAPIV3Key:       "WECHATPAY_API_V3_KEY",
-	fieldAPIV3KeyFile:   "WECHATPAY_API_V3_KEY_FILE",
-	fieldAppID:          "PAYSCORE_APPID",
-	fieldServiceID:      "PAYSCORE_SERVICE_ID",
-	fieldBaseURL:        "WECHATPAY_BASE_URL",
-	fieldBackupURL:      "WECHATPAY_BACKUP_URL",
-}
-
-// reporter words problems by field, whether the merchant comes from the
-// environment or from a place in a file. A field that is no merchant's is an
-// environment variable.
-type reporter struct {
-	c     *Collector
-	where string // "FILE, line 3:" in a merchants file; empty for the environment
-
-	refused map[string]bool // fields of a merchants file whose value was taken away; see inspect
-}
-
-// name is how a field is called in a sentence.
-func (r reporter) name(field string) string {
-	if setting, ok := settingOf[field]; ok && r.where == "" {
-		return setting
+// settingOf is the variable of the single merchant for each key in MERCHANTS_FILE, and
+// merchantKeys are those keys.
+var settingOf, merchantKeys = func() (of map[string]string, keys []string) {
+	of = map[string]string{}
+	for _, s := range settingsIn(reflect.ValueOf(&merchantFields{}).Elem()) {
+		if key := s.tag.Get("yaml"); key != "-" {
+			of[key], keys = s.Name, append(keys, key)
+		}
 	}
-	return field
-}
+	return of, keys
+}()
 
-func (r reporter) place(field string) (setting, prefix string) {
-	if r.where != "" {
-		return "MERCHANTS_FILE", r.where + " " + field + " "
-	}
-	return r.name(field), ""
-}
-
-func (r reporter) problem(field, format string, args ...any) {
-	if r.refused[field] {
-		return
-	}
-	setting, prefix := r.place(field)
-	r.c.Problem(setting, strings.ReplaceAll(prefix, "%", "%%")+format, args...)
-}
-
-func (r reporter) warn(field, format string, args ...any) {
-	setting, prefix := r.place(field)
-	r.c.Warn(setting, strings.ReplaceAll(prefix, "%", "%%")+format, args...)
-}
-
-// Resolve judges the group and reads the key files: of the single merchant,
-// whose number, appid and service_id are in order, or of all those in
-// MERCHANTS_FILE. With the file, appid, service_id, base and backup URL of the
-// environment are the defaults of the merchants that have none of their own.
-func (f MerchantFlags) Resolve(c *Collector, order OrderFlags) []Merchant {
-	env := map[string]string{
-		fieldMchID:          order.MchID,
-		fieldSerialNo:       f.SerialNo,
-		fieldPrivateKey:     f.PrivateKey,
-		fieldPrivateKeyFile: f.PrivateKeyFile,
-		fieldPublicKeyID:    f.PublicKeyID,
-		fieldPublicKey:      f.PublicKey,
-		fieldPublicKeyFile:  f.PublicKeyFile,
-		fieldAPIV3Key:       f.APIV3Key,
-		fieldAPIV3KeyFile:   f.APIV3KeyFile,
-		fieldAppID:          order.AppID,
-		fieldServiceID:      order.ServiceID,
-		fieldBaseURL:        f.BaseURL,
-		fieldBackupURL:      f.BackupURL,
-	}
+// Resolve returns the single merchant, whose number, appid and service_id are in
+// order, or all those in MERCHANTS_FILE. With the file, appid, service_id, base and
+// backup URL of the environment are the defaults of merchants that have none of their
+// own.
+func (f MerchantFlags) Resolve(c *Collector, order Order) []Merchant {
+	r := reporter{c: c}
+	env := merchantFields{order, f}
 	if f.MerchantsFile == "" {
-		return []Merchant{resolveMerchant(env, reporter{c: c})}
+		return []Merchant{r.merchant(env)}
 	}
-
 	var both []string
-	for _, field := range []string{
-		fieldMchID, fieldSerialNo, fieldPrivateKey, fieldPrivateKeyFile, fieldPublicKeyID,
-		fieldPublicKey, fieldPublicKeyFile, fieldAPIV3Key, fieldAPIV3KeyFile,
+	for _, name := range []string{
+		"WECHATPAY_MCHID", "WECHATPAY_SERIAL_NO", "WECHATPAY_PRIVATE_KEY", "WECHATPAY_PRIVATE_KEY_FILE", "WECHATPAY_PUBLIC_KEY_ID",
+		"WECHATPAY_PUBLIC_KEY", "WECHATPAY_PUBLIC_KEY_FILE", "WECHATPAY_API_V3_KEY", "WECHATPAY_API_V3_KEY_FILE",
 	} {
-		if env[field] != "" {
-			both = append(both, settingOf[field])
+		if c.isGiven(name) {
+			both = append(both, name)
 		}
 	}
 	if len(both) > 0 {
 		c.Problem("MERCHANTS_FILE", "is set, and so is %s of a single merchant: keep the one or the other", strings.Join(both, ", "))
 	}
-	return loadMerchantsFile(f.MerchantsFile, defaultsOf(env, reporter{c: c}), c)
+	// A wrong URL is reported here, under its own name, and not for each merchant.
+	if env.BaseURL != "" {
+		env.BaseURL = r.baseURL(env.BaseURL, "base_url")
+	}
+	if env.BackupURL != "" {
+		env.BackupURL = r.baseURL(env.BackupURL, "backup_url")
+	}
+	return loadMerchantsFile(f.MerchantsFile, env, c)
 }
 
-// defaultsOf are the fields that the environment gives to merchants of a file.
-// Wrong ones are reported here, under their own names, and left out, lest each
-// merchant's line be blamed for them.
-func defaultsOf(env map[string]string, r reporter) map[string]string {
-	defaults := map[string]string{}
-	for _, field := range []string{fieldAppID, fieldServiceID} {
-		if appIDForm.MatchString(env[field]) { // if not, the order group has said so
-			defaults[field] = env[field]
-		}
-	}
-	for _, field := range []string{fieldBaseURL, fieldBackupURL} {
-		if env[field] != "" {
-			defaults[field] = baseURL(env[field], r, field)
-		}
-	}
-	return defaults
-}
-
-// resolveMerchant judges one merchant's fields. What is wrong is reported, and
-// missing in the result.
-func resolveMerchant(v map[string]string, r reporter) Merchant {
-	m := Merchant{
-		MchID:       v[fieldMchID],
-		SerialNo:    v[fieldSerialNo],
-		PublicKeyID: v[fieldPublicKeyID],
-		AppID:       v[fieldAppID],
-		ServiceID:   v[fieldServiceID],
-	}
-	fromFile := r.where != ""
-
-	// In the environment these three belong to the order group, which has
-	// judged their form already.
+// merchant checks one merchant's fields. What is wrong is reported, and missing in
+// the result.
+func (r reporter) merchant(f merchantFields) Merchant {
+	m := Merchant{MchID: f.MchID, SerialNo: f.SerialNo, PublicKeyID: f.PublicKeyID, AppID: f.AppID, ServiceID: f.ServiceID}
 	if m.MchID == "" {
-		r.problem(fieldMchID, "is missing: it is the merchant number (商户号), 8 to 10 digits as a rule")
-	} else if fromFile && !mchIDForm.MatchString(m.MchID) {
-		r.problem(fieldMchID, "is %q: a merchant number has 1 to 32 digits and nothing else", m.MchID)
+		r.problem("mchid", "is missing: it is the merchant number (商户号), usually 8 to 10 digits")
 	}
-	if fromFile {
-		for _, field := range []string{fieldAppID, fieldServiceID} {
-			if v[field] != "" && !appIDForm.MatchString(v[field]) {
-				r.problem(field, "is %q: 1 to 32 characters of 0-9 A-Z a-z _ - are allowed", v[field])
-			}
-		}
-	}
-
 	if m.SerialNo == "" {
-		r.problem(fieldSerialNo, `is missing: it is the serial number of the merchant API certificate, shown by "openssl x509 -in apiclient_cert.pem -noout -serial"`)
+		r.problem("serial_no", `is missing: it is the serial number of the merchant API certificate, shown by "openssl x509 -in apiclient_cert.pem -noout -serial"`)
 	} else {
 		problem, warning := serialNumber(m.SerialNo)
 		if problem != "" {
-			r.problem(fieldSerialNo, "%s", problem)
+			r.problem("serial_no", "%s", problem)
 		}
 		if warning != "" {
-			r.warn(fieldSerialNo, "%s", warning)
+			r.warn("serial_no", "%s", warning)
 		}
 	}
-
-	m.PrivateKey = resolvePrivateKey(v, r)
-	m.APIV3Key = resolveAPIV3Key(v, r)
-	m.PublicKey = resolvePublicKey(v, m, r)
-	m.BaseURL, m.BackupURL = resolveURLs(v, r)
+	m.PrivateKey = r.privateKey(f)
+	m.APIV3Key = r.apiV3Key(f)
+	m.PublicKey = r.publicKey(f, m.PrivateKey)
+	m.BaseURL, m.BackupURL = r.urls(f)
 	return m
 }
 
-func resolvePrivateKey(v map[string]string, r reporter) *rsa.PrivateKey {
-	g, blame, ok := r.either(fieldPrivateKey, v[fieldPrivateKey], v[fieldPrivateKeyFile])
+func (r reporter) privateKey(f merchantFields) *rsa.PrivateKey {
+	t := f.PrivateKey
 	switch {
-	case !ok:
+	case t.bad:
 		return nil
-	case g == given{}:
-		r.problem(fieldPrivateKeyFile, "is missing: it is the path of the merchant's private key, apiclient_key.pem in the archive that WeChat Pay's certificate tool makes; or set %s to the text of it", r.name(fieldPrivateKey))
+	case !t.IsSet():
+		r.problem("private_key_file", "is missing: it is the path of the merchant's private key, apiclient_key.pem in the archive that WeChat Pay's certificate tool makes; or set %s to the text of it", r.name("private_key"))
 		return nil
 	}
-	key, err := parsePrivateKey(g)
+	key, err := parsePrivateKey(t)
 	if err != nil {
-		r.problem(blame, "%v", err)
+		r.problem(t.blame, "%v", err)
 		return nil
 	}
-	if warning := readableByAll(g.path); warning != "" {
-		r.warn(blame, "%s", warning)
+	if warning := readableByAll(t.path); warning != "" {
+		r.warn(t.blame, "%s", warning)
 	}
 	return key
 }
 
-func resolvePublicKey(v map[string]string, m Merchant, r reporter) *rsa.PublicKey {
-	g, blame, ok := r.either(fieldPublicKey, v[fieldPublicKey], v[fieldPublicKeyFile])
-	id, isSet := v[fieldPublicKeyID], !ok || g != given{}
+func (r reporter) publicKey(f merchantFields, own *rsa.PrivateKey) *rsa.PublicKey {
+	id, t := f.PublicKeyID, f.PublicKey
+	isSet, idSet := t.bad || t.IsSet(), id != "" || r.hasRefused("public_key_id")
 	switch {
-	case id == "" && !isSet:
-		if v[fieldAPIV3Key] == "" && v[fieldAPIV3KeyFile] == "" {
-			r.problem(fieldPublicKeyID, "is missing, and %s: they are WeChat Pay's public key, for verifying its replies; or set %s or %s, and platform certificates are downloaded instead",
-				r.name(fieldPublicKeyFile), r.name(fieldAPIV3Key), r.name(fieldAPIV3KeyFile))
+	case !idSet && !isSet:
+		if !f.APIV3Key.bad && !f.APIV3Key.IsSet() {
+			r.problem("public_key_id", "is missing, and %s: they are WeChat Pay's public key, for verifying its replies; or set %s or %s, and platform certificates are downloaded instead",
+				r.name("public_key_file"), r.name("api_v3_key"), r.name("api_v3_key_file"))
 		}
-		return nil
-	case id == "":
-		r.problem(fieldPublicKeyID, "is missing: %s needs the ID that WeChat Pay's merchant platform shows beside the key, PUB_KEY_ID_...", r.name(blame))
+	case !idSet:
+		r.problem("public_key_id", "is missing: %s needs the ID that WeChat Pay's merchant platform shows beside the key, PUB_KEY_ID_...", t.blame)
 	case !isSet:
-		r.problem(fieldPublicKeyFile, "is missing: %s names WeChat Pay's public key, and this is the path of it (pub_key.pem); or set %s to the text of it", r.name(fieldPublicKeyID), r.name(fieldPublicKey))
+		r.problem("public_key_file", "is missing: %s names WeChat Pay's public key, and this is the path of it (pub_key.pem); or set %s to the text of it", r.name("public_key_id"), r.name("public_key"))
 	}
-	if id != "" && !publicKeyIDForm.MatchString(id) {
-		r.problem(fieldPublicKeyID, "is %q: the ID of WeChat Pay's public key begins with PUB_KEY_ID_", id)
-	}
-	if !ok || !isSet {
+	if !t.IsSet() {
 		return nil
 	}
-	key, err := parsePublicKey(g)
-	if err == nil && m.PrivateKey != nil && m.PrivateKey.PublicKey.Equal(key) {
-		err = g.names("is the public half of the merchant's own key: WeChat Pay's public key is wanted, pub_key.pem from its merchant platform")
+	key, err := parsePublicKey(t)
+	if err == nil && own != nil && own.PublicKey.Equal(key) {
+		err = t.names("is the public half of the merchant's own key: WeChat Pay's public key is wanted, pub_key.pem from its merchant platform")
 	}
 	if err != nil {
-		r.problem(blame, "%v", err)
+		r.problem(t.blame, "%v", err)
 		return nil
 	}
 	return key
@@ -262,30 +153,26 @@ func resolvePublicKey(v map[string]string, m Merchant, r reporter) *rsa.PublicKe
 // apiV3KeySize is in bytes; it is an AES-256 key.
 const apiV3KeySize = 32
 
-func resolveAPIV3Key(v map[string]string, r reporter) Secret {
-	g, blame, ok := r.either(fieldAPIV3Key, v[fieldAPIV3Key], v[fieldAPIV3KeyFile])
-	key := strings.TrimSpace(g.text)
-	switch {
-	case !ok || key == "":
-		return Secret{}
-	case len(key) != apiV3KeySize:
-		r.problem(blame, "holds %d bytes: an APIv3 key has exactly %d, as set on WeChat Pay's merchant platform", len(key), apiV3KeySize)
-		return Secret{}
+func (r reporter) apiV3Key(f merchantFields) Secret {
+	key := strings.TrimSpace(f.APIV3Key.Reveal())
+	if key != "" && len(key) != apiV3KeySize {
+		r.problem(f.APIV3Key.blame, "holds %d bytes: an APIv3 key has exactly %d, as set on WeChat Pay's merchant platform", len(key), apiV3KeySize)
+		key = ""
 	}
 	return NewSecret(key)
 }
 
-func resolveURLs(v map[string]string, r reporter) (base, backup string) {
-	base, backup = v[fieldBaseURL], v[fieldBackupURL]
+func (r reporter) urls(f merchantFields) (base, backup string) {
+	base, backup = f.BaseURL, f.BackupURL
 	if base == "" {
 		base = DefaultBaseURL
 		if backup == "" {
 			backup = DefaultBackupURL
 		}
 	}
-	base = baseURL(base, r, fieldBaseURL)
+	base = r.baseURL(base, "base_url")
 	if backup != "" {
-		backup = baseURL(backup, r, fieldBackupURL)
+		backup = r.baseURL(backup, "backup_url")
 	}
 	return base, backup
 }

@@ -2,12 +2,14 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"path/filepath"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -15,125 +17,162 @@ import (
 	"payscore-collector/internal/textsafe"
 )
 
-// loadMerchantsFile reads the YAML list of merchants. It walks the document by
-// hand, because the decoder would stop at the first unknown key, and because
-// its errors quote values, keys of a merchant among them.
-func loadMerchantsFile(path string, defaults map[string]string, c *Collector) []Merchant {
+// loadMerchantsFile reads the YAML list of merchants. env has the defaults.
+func loadMerchantsFile(path string, env merchantFields, c *Collector) []Merchant {
 	const setting = "MERCHANTS_FILE"
 	data, err := readFile(path)
 	if err != nil {
 		c.Problem(setting, "%v", err)
 		return nil
 	}
-	list, err := yamlList(data)
+	items, err := readItems(data)
 	if err != nil {
-		c.Problem(setting, "%v", given{path: path}.names("%v", err))
+		c.Problem(setting, "%v", Text{path: path}.names("%v", err))
 		return nil
 	}
-
 	var merchants []Merchant
 	lineOf := map[string]int{}
-	for _, node := range list {
-		r := reporter{c: c, where: fmt.Sprintf("%s, line %d:", path, node.Line)}
-		fields, ok := yamlFields(node, r)
-		if !ok {
+	for _, item := range items {
+		r := reporter{c: c, where: fmt.Sprintf("%s, line %d:", path, item.line)}
+		if !r.read(item, filepath.Dir(path)) {
 			continue
 		}
-		r.inspect(fields)
-		for _, file := range []string{fieldPrivateKeyFile, fieldPublicKeyFile, fieldAPIV3KeyFile} {
-			if p := fields[file]; p != "" && p != refusedValue && !filepath.IsAbs(p) {
-				fields[file] = filepath.Join(filepath.Dir(path), p)
-			}
+		f := item.fields
+		if f.BaseURL == "" { // a merchant with a host of its own does not get another's backup
+			f.BaseURL, f.BackupURL = env.BaseURL, cmp.Or(f.BackupURL, env.BackupURL)
 		}
-		m := resolveMerchant(withDefaults(fields, defaults), r)
+		f.AppID, f.ServiceID = cmp.Or(f.AppID, env.AppID), cmp.Or(f.ServiceID, env.ServiceID)
+		m := r.merchant(f)
 		if first, again := lineOf[m.MchID]; again && m.MchID != "" {
-			r.problem(fieldMchID, "is %s, as on line %d: name each merchant once", m.MchID, first)
+			r.problem("mchid", "is %s, as on line %d: name each merchant once", m.MchID, first)
 			continue
 		}
-		lineOf[m.MchID] = node.Line
+		lineOf[m.MchID] = item.line
 		merchants = append(merchants, m)
 	}
 	return merchants
 }
 
-// withDefaults fills in what the merchant does not say itself. A merchant with a
-// base URL of its own does not get the backup of another host.
-func withDefaults(fields, defaults map[string]string) map[string]string {
-	out := maps.Clone(defaults)
-	if fields[fieldBaseURL] != "" {
-		delete(out, fieldBackupURL)
-	}
-	for field, value := range fields {
-		if value != "" {
-			out[field] = value
-		}
-	}
-	return out
+// item is one merchant of the file. It keeps its own errors, so that the decoder
+// continues with the next one.
+type item struct {
+	fields merchantFields
+	line   int
+	wrong  []string // the decoder's errors
 }
 
-var yamlLine = regexp.MustCompile(`line \d+`)
-
-// yamlList returns the items of the list that the document is. Its errors continue
-// "names FILE, which ...".
-func yamlList(data []byte) ([]*yaml.Node, error) {
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var doc yaml.Node
-	notAList := fmt.Errorf("is not a list of merchants: begin each with %q", "- mchid: ...")
-	switch err := decoder.Decode(&doc); {
-	case errors.Is(err, io.EOF): // nothing but comments
-		return nil, notAList
-	case err != nil:
-		// The parser's own words are left away: they can quote the file.
-		if line := yamlLine.FindString(err.Error()); line != "" {
-			return nil, fmt.Errorf("is not valid YAML (%s): quote values that have special characters in them", line)
-		}
-		return nil, errors.New("is not valid YAML: quote values that have special characters in them")
+// UnmarshalYAML decodes with the decoder of the whole list, which knows the fields.
+func (i *item) UnmarshalYAML(unmarshal func(any) error) error {
+	err := unmarshal(&i.fields)
+	if wrong, ok := errors.AsType[*yaml.TypeError](err); ok {
+		i.wrong = slices.Clone(wrong.Errors) // the decoder overwrites them
+		return nil
 	}
-	var second yaml.Node
+	return err
+}
+
+// readItems decodes the list. Its errors continue "names FILE, which ...".
+func readItems(data []byte) ([]*item, error) {
+	nodes, err := readList(data)
+	if err != nil {
+		return nil, err
+	}
+	var items []*item
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&items); err != nil || len(items) != len(nodes) {
+		return nil, notYAML(err)
+	}
+	for i, node := range nodes {
+		if items[i] == nil { // nothing behind the dash
+			items[i] = &item{wrong: []string{""}}
+		}
+		items[i].line = node.Line
+	}
+	return items, nil
+}
+
+// readList returns the items of the list that the document is, for their lines.
+func readList(data []byte) ([]*yaml.Node, error) {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, second yaml.Node
+	err := decoder.Decode(&doc)
+	if err != nil && !errors.Is(err, io.EOF) { // EOF: there are only comments
+		return nil, notYAML(err)
+	}
+	if err != nil || doc.Content[0].Kind != yaml.SequenceNode || len(doc.Content[0].Content) == 0 {
+		return nil, fmt.Errorf("is not a list of merchants: begin each with %q", "- mchid: ...")
+	}
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
 		return nil, errors.New("holds more than one YAML document: keep the first, without a second ---")
 	}
-	list := doc.Content[0]
-	if list.Kind != yaml.SequenceNode || len(list.Content) == 0 {
-		return nil, notAList
-	}
-	return list.Content, nil
+	return doc.Content[0].Content, nil
 }
 
-// yamlFields reads one item. It reports every wrong key and value of it, and
-// returns false where there is nothing left to judge.
-func yamlFields(node *yaml.Node, r reporter) (map[string]string, bool) {
-	if node.Kind == yaml.AliasNode {
-		node = node.Alias
-	}
-	if node.Kind != yaml.MappingNode {
-		r.problem("the item", "is not a merchant: write its settings as KEY: VALUE lines")
-		return nil, false
-	}
-	fields := map[string]string{}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		key, value := node.Content[i], node.Content[i+1]
-		if value.Kind == yaml.AliasNode {
-			value = value.Alias
+// notYAML leaves out the parser's own words: they can quote the file.
+func notYAML(err error) error {
+	where := ""
+	if err != nil {
+		if line := regexp.MustCompile(`line \d+`).FindString(err.Error()); line != "" {
+			where = " (" + line + ")"
 		}
-		_, known := settingOf[key.Value]
-		_, twice := fields[key.Value]
-		switch {
-		case !known:
-			name := key.Value
-			if !textsafe.Repeatable(name) {
-				name = "a field"
-			}
-			r.problem(name, "(on line %d) is unknown: the keys are %s", key.Line, strings.Join(merchantFields, ", "))
-		case twice:
-			r.problem(key.Value, "(on line %d) is there twice: keep one", key.Line)
-		case value.Kind != yaml.ScalarNode:
-			r.problem(key.Value, "(on line %d) is a list or a mapping: write a single value", key.Line)
-		case value.Tag == "!!null":
-			fields[key.Value] = ""
+	}
+	return fmt.Errorf("is not valid YAML%s: quote values that have special characters in them", where)
+}
+
+// What the decoder says of a key that it does not know, and of one that is there twice.
+// It reads nothing else of an item with the latter.
+var (
+	unknownKey = regexp.MustCompile(`(?s)^line (\d+): field (.*) not found in type `)
+	twiceKey   = regexp.MustCompile(`(?s)^line (\d+): mapping key "(.*)" already defined at line \d+$`)
+)
+
+// read reports what is wrong with the item's keys and with single values, and reads the
+// texts that stand in files; relative paths start at dir. It returns false if there is
+// nothing left to check.
+func (r reporter) read(i *item, dir string) bool {
+	for _, text := range i.wrong {
+		switch unknown, twice := unknownKey.FindStringSubmatch(text), twiceKey.FindStringSubmatch(text); {
+		case unknown != nil:
+			r.problem(repeatableKey(unknown[2]), "(on line %s) is unknown: the keys are %s", unknown[1], strings.Join(merchantKeys, ", "))
+		case twice != nil:
+			r.problem(repeatableKey(twice[2]), "(on line %s) is there twice: keep one", twice[1])
+			return false
+		case strings.HasSuffix(text, "into string"):
+			line, _, _ := strings.Cut(text, ":")
+			r.problem("a value", "(on %s) is a list or a mapping: write a single value", line)
 		default:
-			fields[key.Value] = value.Value
+			r.problem("the item", "is not a merchant: write its settings as KEY: VALUE lines")
+			return false
 		}
 	}
-	return fields, true
+	settings := settingsIn(reflect.ValueOf(&i.fields).Elem())
+	var known []knownSecret
+	for _, s := range settings {
+		s.name = s.tag.Get("yaml")
+		switch value := s.field.Interface().(type) {
+		case string:
+			s.text = value
+		case Text:
+			s.text = value.Reveal()
+		}
+		if s.Secret {
+			known = addSecret(known, s.name, s.text)
+		}
+	}
+	r.refuseMisplaced(settings, known)
+	for _, s := range settings {
+		if strings.HasSuffix(s.name, "_file") && s.text != "" && !filepath.IsAbs(s.text) {
+			s.text = filepath.Join(dir, s.text)
+		}
+	}
+	r.fill(settings)
+	return true
+}
+
+func repeatableKey(key string) string {
+	if !textsafe.Repeatable(key) {
+		return "a field"
+	}
+	return key
 }

@@ -20,8 +20,8 @@ const (
 	ExitUsage = 2 // a mistake on the command line or in the configuration
 )
 
-// Process is what a program is given by whoever starts it. Tests give it
-// something else than the real thing.
+// Process is what a program is given from outside. Tests give it something else than
+// the real thing.
 type Process struct {
 	Name      string // of the program, for --help and errors
 	Args      []string
@@ -60,24 +60,31 @@ func (p Process) Complain(err error) {
 	}
 }
 
+// Parsed is a command line that was understood, and what is wrong with the settings
+// in it and in the environment.
+type Parsed struct {
+	*kong.Context
+	*Collector
+}
+
 // Parse reads the command line and the environment into grammar, a pointer to a
-// struct with kong's tags, in which the flag groups of this package are
-// embedded. The description is what --help begins with.
+// struct with kong's tags, in which groups of this package are embedded. The
+// description is what --help begins with.
 //
-// Where ok is false the program is to end with the given status, everything
-// having been said: after --help and --version (ExitOK), or after a mistake such as an
-// unknown flag or command, which is reported on standard error (ExitUsage).
-// Settings are not judged here; Load does that.
+// If ok is false, the program must end with the given status, and everything has
+// been said: after --help and --version (ExitOK), or after a mistake such as an
+// unknown flag or command, which is reported on standard error (ExitUsage). What is
+// wrong with a setting is no such mistake: it is in the result's Collector.
 //
-// Parse panics where grammar itself is wrong, which the first run shows.
-func Parse(p Process, description string, grammar any) (ctx *kong.Context, status int, ok bool) {
+// Parse panics if grammar itself is wrong, which the first run shows.
+func Parse(p Process, description string, grammar any) (parsed *Parsed, status int, ok bool) {
 	p, fileErr := p.withEnvFile()
 	var common struct {
 		Version kong.VersionFlag `name:"version" help:"Say which build this is, and end."`
 	}
 	env := environment{lookup: p.LookupEnv, names: map[*kong.Value][]string{}}
 	helped := false
-	parser, err := kong.New(grammar,
+	parser, settings, err := newParser(grammar,
 		kong.Name(p.Name),
 		kong.Embed(&common),
 		kong.Vars{"version": p.Name + " " + version.Read().String()},
@@ -86,8 +93,8 @@ func Parse(p Process, description string, grammar any) (ctx *kong.Context, statu
 		kong.Resolvers(env),
 		kong.ValueFormatter(env.help),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		// kong leaves by itself after --help and --version. Here it goes on parsing
-		// instead, and whatever it then complains about is not meant.
+		// kong exits by itself after --help and --version. Here it continues parsing
+		// instead, and its complaints after that do not count.
 		kong.Exit(func(int) { helped = true }),
 	)
 	if err != nil {
@@ -95,7 +102,7 @@ func Parse(p Process, description string, grammar any) (ctx *kong.Context, statu
 	}
 	env.takeOver(parser.Model)
 
-	ctx, err = parser.Parse(p.Args)
+	ctx, err := parser.Parse(p.Args)
 	if helped {
 		return nil, ExitOK, false
 	}
@@ -103,9 +110,9 @@ func Parse(p Process, description string, grammar any) (ctx *kong.Context, statu
 		p.Complain(fileErr)
 		return nil, ExitUsage, false
 	}
-	known := knownSecrets(p, flagValues(p.Args))
+	known := knownSecrets(p, flagValues(p.Args, settings))
 	if err == nil {
-		err = judgePlain(ctx, known)
+		err = refuseInArguments(ctx, settings, known)
 	} else if hides(err.Error(), p.Args, known) {
 		err = errors.New("the command line is wrong, and has a value in the wrong place that may be a secret; it is not repeated here")
 	}
@@ -114,7 +121,40 @@ func Parse(p Process, description string, grammar any) (ctx *kong.Context, statu
 		fmt.Fprintf(p.Stderr, "Run \"%s --help\" for usage.\n", p.Name)
 		return nil, ExitUsage, false
 	}
-	return ctx, ExitOK, true
+	return &Parsed{ctx, collect(p, settings)}, ExitOK, true
+}
+
+func newParser(grammar any, options ...kong.Option) (*kong.Kong, []*setting, error) {
+	settings := settingsIn(reflect.ValueOf(grammar).Elem())
+	for _, s := range settings {
+		options = append(options, kong.ValueMapper(s.field.Addr().Interface(), s))
+	}
+	parser, err := kong.New(grammar, options...)
+	return parser, settings, err
+}
+
+// Model is what kong knows of grammar, see Parse.
+func Model(grammar any) (*kong.Application, error) {
+	parser, _, err := newParser(grammar, kong.Name("command"))
+	if err != nil {
+		return nil, err
+	}
+	return parser.Model, nil
+}
+
+// Decode implements kong.Mapper. It only keeps the text, so that kong stops at no
+// malformed value.
+func (s *setting) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("string", &text); err != nil {
+		return err
+	}
+	// kong resets the field itself to its default, before and after it has read
+	// values into others.
+	if target.Addr().UnsafePointer() != s.field.Addr().UnsafePointer() {
+		s.text, s.given = text, true
+	}
+	return nil
 }
 
 // environment takes the place of kong's own reading of the environment, which
@@ -127,7 +167,7 @@ type environment struct {
 
 // takeOver moves the names that the env tags have given from kong's model here.
 func (e environment) takeOver(app *kong.Application) {
-	// The visitor returns no error of its own, and so Visit returns none.
+	// The visitor returns no error, so Visit returns none.
 	_ = kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
 		if flag, ok := node.(*kong.Flag); ok && len(flag.Tag.Envs) > 0 {
 			e.names[flag.Value] = flag.Tag.Envs
@@ -139,12 +179,11 @@ func (e environment) takeOver(app *kong.Application) {
 
 func (e environment) Validate(*kong.Application) error { return nil }
 
-// Resolve is asked by kong for each flag that the command line does not set.
-// A flag of pointer type tells "set to nothing" from "not set".
+// Resolve is called by kong for each flag that the command line does not set.
 func (e environment) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	for _, name := range e.names[flag.Value] {
 		value, set := e.lookup(name)
-		if set && (value != "" || flag.Target.Kind() == reflect.Pointer) {
+		if set && (value != "" || flag.Tag.Has("empty")) {
 			return value, nil
 		}
 	}

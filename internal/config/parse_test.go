@@ -3,11 +3,11 @@ package config
 import (
 	"bytes"
 	"errors"
-	"reflect"
 	"regexp"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"payscore-collector/internal/textsafe"
 )
@@ -33,12 +33,16 @@ func TestParse(t *testing.T) {
 				t.Errorf("--help does not show %s with $%s:\n%s", flag, name, r.stdout)
 			}
 
-			byEnv, byFlag, byBoth := &workerGrammar{}, &workerGrammar{}, &workerGrammar{}
-			parse(t, byEnv, map[string]string{name: "v"})
-			parse(t, byFlag, nil, flag+"=v")
-			parse(t, byBoth, map[string]string{name: "other"}, flag, "v")
-			if !reflect.DeepEqual(byEnv, byFlag) || !reflect.DeepEqual(byFlag, byBoth) || reflect.DeepEqual(byEnv, &workerGrammar{}) {
-				t.Errorf("%s and %s do not set the same", name, flag)
+			for _, r := range []run{
+				parse(t, &workerGrammar{}, map[string]string{name: "v"}),
+				parse(t, &workerGrammar{}, nil, flag+"=v"),
+				parse(t, &workerGrammar{}, map[string]string{name: "other"}, flag, "v"),
+			} {
+				for _, s := range r.found.settings {
+					if s.given != (s.Name == name) || s.given && s.text != "v" {
+						t.Errorf("%s and %s: %s is %q, given %v", name, flag, s.Name, s.text, s.given)
+					}
+				}
 			}
 		}
 	})
@@ -91,8 +95,8 @@ func TestParse(t *testing.T) {
 	t.Run("a variable set to nothing counts as not set", func(t *testing.T) {
 		var s workerGrammar
 		parse(t, &s, map[string]string{"CALL_TIMEOUT": "", "REDIS_URL": ""})
-		if s.CallTimeout != "15s" || s.RedisURL != "" {
-			t.Errorf("CALL_TIMEOUT is %q, REDIS_URL %q", s.CallTimeout, s.RedisURL)
+		if s.CallTimeout != 15*time.Second || s.RedisURL.IsSet() {
+			t.Errorf("CALL_TIMEOUT is %s, want 15s; REDIS_URL is set: %v", s.CallTimeout, s.RedisURL.IsSet())
 		}
 	})
 
@@ -101,8 +105,8 @@ func TestParse(t *testing.T) {
 		if r := parse(t, &s, map[string]string{"MIN_GAP": "1s"}, "check", "--sweep-every=2s"); !r.ok {
 			t.Fatal(r.stderr)
 		}
-		if s.MinGap != "1s" || s.SweepEvery != "2s" {
-			t.Errorf("MIN_GAP is %q, SWEEP_EVERY %q", s.MinGap, s.SweepEvery)
+		if s.MinGap != time.Second || s.SweepEvery != 2*time.Second {
+			t.Errorf("MIN_GAP is %s, SWEEP_EVERY %s; want 1s and 2s", s.MinGap, s.SweepEvery)
 		}
 	})
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestWorkerSettings_Load(t *testing.T) {
@@ -20,8 +21,8 @@ func TestWorkerSettings_Load(t *testing.T) {
 		shanghai, _ := time.LoadLocation("Asia/Shanghai")
 		want := Work{
 			Concurrency: 64, CallTimeout: 15 * time.Second, Rate: 50,
-			CollectSchedule: []time.Duration{10 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour},
-			ConfirmSchedule: []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute},
+			CollectSchedule: Schedule{10 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour},
+			ConfirmSchedule: Schedule{10 * time.Second, time.Minute, 10 * time.Minute},
 			Window:          Window{From: 8 * time.Hour, To: 22 * time.Hour},
 			Location:        shanghai,
 			MinGap:          5 * time.Minute, GiveUpAfter: 720 * time.Hour, SweepEvery: 15 * time.Second,
@@ -29,7 +30,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 			AdminAddr: "127.0.0.1:9090",
 		}
 		equal := cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })
-		if diff := cmp.Diff(want, cfg.Work, equal, cmp.AllowUnexported(Secret{})); diff != "" {
+		if diff := cmp.Diff(want, cfg.Work, equal, cmp.AllowUnexported(Secret{}), cmpopts.IgnoreUnexported(Text{})); diff != "" {
 			t.Errorf("defaults differ (-want +got):\n%s", diff)
 		}
 		if cfg.Log != (Log{Level: "info", Format: "json"}) || cfg.Redis.String() != "redis://127.0.0.1:6379/1" || len(cfg.Warnings) != 0 {
@@ -60,19 +61,19 @@ func TestWorkerSettings_Load(t *testing.T) {
 		}, "--worker-concurrency=0")
 		wantProblems(t, err,
 			"REDIS_URL is missing",
-			`PAYSCORE_APPID is "wx 1"`,
 			"WECHATPAY_MCHID is missing",
+			`PAYSCORE_APPID is "wx 1"`,
 			"WECHATPAY_SERIAL_NO is missing",
 			`WECHATPAY_PRIVATE_KEY_FILE names "/nowhere/key.pem", which does not exist`,
 			"WECHATPAY_PUBLIC_KEY_ID is missing, and WECHATPAY_PUBLIC_KEY_FILE",
 			`WORKER_CONCURRENCY is "0": write a whole number from 1`,
 			`CALL_TIMEOUT is "15", which is not a duration`,
-			`COLLECT_RATE is "fast": write calls a second`,
+			`COLLECT_RATE is "fast": write a number from 0.01 to 100000`,
 			`COLLECT_SCHEDULE has "" in it`,
 			"COLLECT_WINDOW has \"8\" where a time of day",
-			`COLLECT_TIMEZONE is "Asia/Shangai", which is no time zone`,
-			"MIN_GAP is -1s: a duration cannot be negative",
-			"SWEEP_EVERY is 0: it must be longer",
+			`COLLECT_TIMEZONE is "Asia/Shangai", which is not a time zone`,
+			"MIN_GAP is -1s: write 0, or a duration of at least 1ms",
+			"SWEEP_EVERY is 0: write a duration from 1ms to 24h",
 			`PUBLIC_ADDR is "8443": write HOST:PORT, for instance 127.0.0.1:8081, or :8081 for all`,
 			"LOG_LEVEL is wrong",
 			"LOG_FORMAT is wrong",
@@ -131,9 +132,9 @@ func TestWorkerSettings_Load(t *testing.T) {
 		{"CALL_TIMEOUT", "0", "CALL_TIMEOUT is 0"},
 		{"CALL_TIMEOUT", "3m", "CALL_TIMEOUT is 3m: write a duration from 1ms to 2m"},
 		{"SWEEP_EVERY", "25h", "SWEEP_EVERY is 25h: write a duration from 1ms to 24h"},
-		{"RETENTION", "999us", "RETENTION is 999us: it must be at least 1ms"},
+		{"RETENTION", "999us", "RETENTION is 999us: write a duration of at least 1ms"},
 		{"COLLECT_SCHEDULE", "1h,2000000h", `COLLECT_SCHEDULE has "2000000h" in it: write durations from 1ms to 87600h`},
-		{"COLLECT_RATE", "0.009", `COLLECT_RATE is "0.009": write calls a second, a number from 0.01 to 100000`},
+		{"COLLECT_RATE", "0.009", `COLLECT_RATE is "0.009": write a number from 0.01 to 100000`},
 		{"COLLECT_RATE", "100001", `COLLECT_RATE is "100001"`},
 		{"ADMIN_ADDR", "localhost", `ADMIN_ADDR is "localhost": write HOST:PORT, for instance 127.0.0.1:9090`},
 		{"ADMIN_ADDR", "localhost:99999", `ADMIN_ADDR has the port "99999": a port is a number from 1 to 65535, or 0`},
@@ -170,10 +171,11 @@ func TestWorkerSettings_Load(t *testing.T) {
 func TestClientSettings_Load(t *testing.T) {
 	load := func(t *testing.T, env map[string]string) (Client, error) {
 		var s struct{ ClientSettings }
-		if r := parse(t, &s, env); !r.ok {
+		r := parse(t, &s, env)
+		if !r.ok {
 			t.Fatal(r.stderr)
 		}
-		return s.Load(processOf(env))
+		return s.Load(r.found, true)
 	}
 
 	t.Run("Redis is all it needs", func(t *testing.T) {

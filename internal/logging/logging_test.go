@@ -9,8 +9,6 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/rs/zerolog"
 )
 
 func TestNew(t *testing.T) {
@@ -127,82 +125,6 @@ func FuzzNoLineIsForged(f *testing.F) {
 			}
 			log.Warn().Str(FieldReason, field).Err(errors.New(field)).Msg(message)
 			wantOneLine(t, format, out.String())
-		}
-	})
-}
-
-func TestAsynqLogger(t *testing.T) {
-	setup := func(t *testing.T) (l *asynqLogger, out *bytes.Buffer, complaints *[]string) {
-		t.Helper()
-		out, complaints = &bytes.Buffer{}, &[]string{}
-		adapter := AsynqLogger(zerolog.New(out), func(msg string) { *complaints = append(*complaints, msg) }, nil)
-		return adapter.(*asynqLogger), out, complaints
-	}
-
-	t.Run("warnings and errors are complaints", func(t *testing.T) {
-		l, out, complaints := setup(t)
-		l.Debug("d")
-		l.Info("i")
-		l.Warn("recoverer: ", "could not list")
-		l.Error("Dequeue error: ", errors.New("cannot decode"))
-
-		want := []string{"recoverer: could not list", "Dequeue error: cannot decode"}
-		if strings.Join(*complaints, "|") != strings.Join(want, "|") {
-			t.Errorf("complaints are %q, want %q", *complaints, want)
-		}
-		var levels []string
-		for line := range strings.Lines(out.String()) {
-			var fields map[string]string
-			if err := json.Unmarshal([]byte(line), &fields); err != nil {
-				t.Fatal(err)
-			}
-			if fields[FieldComponent] != "asynq" {
-				t.Errorf("line %q does not say that asynq speaks", line)
-			}
-			levels = append(levels, fields["level"])
-		}
-		if got := strings.Join(levels, " "); got != "debug debug warn error" {
-			t.Errorf("levels are %s", got)
-		}
-	})
-
-	t.Run("fatal is written before the process ends with 1", func(t *testing.T) {
-		l, out, complaints := setup(t)
-		status, written := -1, ""
-		l.exit = func(code int) { status, written = code, out.String() }
-		l.Fatal("no way on")
-		if status != 1 {
-			t.Errorf("exit status is %d, want 1", status)
-		}
-		if !strings.Contains(written, `"level":"fatal"`) || !strings.Contains(written, "no way on") {
-			t.Errorf("written before the exit: %q", written)
-		}
-		if len(*complaints) != 1 {
-			t.Errorf("complaints are %q", *complaints)
-		}
-	})
-
-	t.Run("what is hushed is still a complaint", func(t *testing.T) {
-		var out bytes.Buffer
-		complaints, hushed := 0, true
-		l := AsynqLogger(zerolog.New(&out).Level(zerolog.InfoLevel), func(string) { complaints++ }, func() bool { return hushed })
-		l.Warn("no Redis")
-		l.Error("no Redis")
-		if out.Len() != 0 || complaints != 2 {
-			t.Errorf("%d complaints, and %q", complaints, out.String())
-		}
-		hushed = false
-		l.Error("something else")
-		if !strings.Contains(out.String(), `"level":"error"`) || complaints != 3 {
-			t.Errorf("%d complaints, and %q", complaints, out.String())
-		}
-	})
-
-	t.Run("works without a callback", func(t *testing.T) {
-		var out bytes.Buffer
-		AsynqLogger(zerolog.New(&out), nil, nil).Error("x")
-		if !strings.Contains(out.String(), `"x"`) {
-			t.Errorf("output is %q", out.String())
 		}
 	})
 }

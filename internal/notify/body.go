@@ -1,23 +1,18 @@
 package notify
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
 )
 
-// Bounds of what bodies that have not come whole may hold in memory: 512 small
-// ones and 16 large ones are 12 MiB.
+// Bounds of the memory for bodies that have not arrived whole: 512 small ones and 16
+// large ones are 12 MiB.
 const (
-	// maxBody is of a request. A real one is a few kilobytes.
-	maxBody = 256 << 10
-	// smallBody is what is read of any request.
-	smallBody = 16 << 10
-	// maxBodies and maxLarge are how many requests may be read at once: all, and
-	// those whose bodies are larger than smallBody.
-	maxBodies = 512
-	maxLarge  = 16
+	maxBody   = 256 << 10 // of a request; a real notification has a few kilobytes
+	smallBody = 16 << 10  // what is read of every request
+	maxBodies = 512       // requests that are read at once
+	maxLarge  = 16        // those among them with bodies larger than smallBody
 )
 
 // bodies reads the bodies of requests.
@@ -27,7 +22,8 @@ func newBodies() bodies {
 	return bodies{all: make(chan struct{}, maxBodies), large: make(chan struct{}, maxLarge)}
 }
 
-// enter takes a place that the caller frees by receiving.
+// enter takes a place, which the caller frees by receiving, and reports whether one
+// was free.
 func enter(places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:
@@ -37,8 +33,8 @@ func enter(places chan struct{}) bool {
 	}
 }
 
-// read returns a request's body, or the outcome of one that cannot be read.
-func (b bodies) read(w http.ResponseWriter, req *http.Request) ([]byte, Outcome) {
+// read returns a request's body, or the result of one that cannot be read.
+func (b bodies) read(w http.ResponseWriter, req *http.Request) ([]byte, Result) {
 	if !enter(b.all) {
 		return nil, Busy
 	}
@@ -50,10 +46,9 @@ func (b bodies) read(w http.ResponseWriter, req *http.Request) ([]byte, Outcome)
 			return nil, Busy
 		}
 		defer func() { <-b.large }()
-		var rest bytes.Buffer
-		if _, err = rest.ReadFrom(from); err == nil {
-			body = append(body, rest.Bytes()...)
-		}
+		var rest []byte
+		rest, err = io.ReadAll(from)
+		body = append(body, rest...)
 	}
 	var tooLarge *http.MaxBytesError
 	switch {

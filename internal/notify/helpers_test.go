@@ -274,7 +274,7 @@ func (b *bench) events(no string) string {
 	return strings.Join(out, ", ")
 }
 
-func (b *bench) count(outcome notify.Outcome) int {
+func (b *bench) count(outcome notify.Result) int {
 	b.Helper()
 	return counter(b.T, b.metrics.Notifications.WithLabelValues(b.mchid, string(outcome)))
 }

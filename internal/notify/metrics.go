@@ -1,47 +1,39 @@
 package notify
 
 import (
-	"time"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"payscore-collector/internal/metrics"
 )
 
 // Metrics are what the receiver counts.
 type Metrics struct {
-	Notifications *prometheus.CounterVec   // mchid, outcome
-	Seconds       *prometheus.HistogramVec // mchid
+	set           *metrics.Set
+	Notifications *prometheus.CounterVec
+	Seconds       *prometheus.HistogramVec
 }
 
-// nobody is the mchid of requests to no merchant of this worker: what stands in
-// a stranger's path must not make a new label.
-const nobody = "unknown"
+// noMerchant is the mchid of requests to no merchant of this worker: what a stranger
+// writes into a path must not make a new label.
+const noMerchant = "unknown"
 
 // NewMetrics registers the metrics with reg.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
-	m := &Metrics{
-		Notifications: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "payscore_notifications_total", Help: "Notifications received, by what became of them.",
-		}, []string{"mchid", "outcome"}),
-		Seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "payscore_notification_seconds", Help: "Seconds from a notification's last byte to its answer.",
-			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12),
-		}, []string{"mchid"}),
-	}
-	reg.MustRegister(m.Notifications, m.Seconds)
-	m.Notifications.WithLabelValues(nobody, string(NotFound))
-	return m
-}
-
-// introduce gives a merchant's counters their zeros.
-func (m *Metrics) introduce(mchid string) {
-	for outcome := range answers {
-		if outcome != NotFound {
-			m.Notifications.WithLabelValues(mchid, string(outcome))
+	var ofMerchants []Result
+	for result := range answers {
+		if result != NotFound {
+			ofMerchants = append(ofMerchants, result)
 		}
 	}
-	m.Seconds.WithLabelValues(mchid)
-}
-
-func (m *Metrics) observe(mchid string, took time.Duration) {
-	m.Seconds.WithLabelValues(mchid).Observe(took.Seconds())
+	slices.Sort(ofMerchants)
+	set := metrics.New(reg)
+	m := &Metrics{
+		set:           set,
+		Notifications: set.Counter("payscore_notifications_total", "Notifications received by their result.", metrics.Known("outcome", ofMerchants...)),
+		Seconds:       set.Histogram("payscore_notification_seconds", "Seconds from a notification's last byte to its answer.", 0.0005, 2, 12),
+	}
+	m.Notifications.WithLabelValues(noMerchant, string(NotFound))
+	return m
 }

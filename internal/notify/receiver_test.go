@@ -178,7 +178,7 @@ func TestReceiver(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, tt := range []struct {
-			outcome notify.Outcome
+			outcome notify.Result
 			n       simulator.RawNotification
 		}{
 			{notify.OtherEvent, b.raw(no, options{EventType: simulator.EventUserConfirm})},
@@ -338,12 +338,12 @@ func TestMetricsHaveEveryOutcomeFromTheStart(t *testing.T) {
 			}
 		}
 	}
-	want := []notify.Outcome{
+	want := []notify.Result{
 		notify.Paid, notify.Partial, notify.Ended, notify.Repeat, notify.UnknownOrder, notify.OtherEvent, notify.Unclear,
 		notify.NotFound, notify.WrongMethod, notify.TooLarge, notify.Incomplete, notify.Failed, notify.NotReady, notify.Busy, notify.Panicked,
 	}
 	for _, r := range payscore.Refusals {
-		want = append(want, notify.Outcome(r))
+		want = append(want, notify.Result(r))
 	}
 	for _, o := range want {
 		if !have[string(o)] {

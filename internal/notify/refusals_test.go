@@ -38,20 +38,20 @@ func TestRefusals(t *testing.T) {
 		url     string // where not the merchant's
 		method  string // where not POST
 		status  int
-		outcome notify.Outcome
+		outcome notify.Result
 	}{
-		{name: "SIGNTEST", opts: options{WrongSignature: true}, status: 401, outcome: notify.Outcome(payscore.BadSignature)},
-		{name: "a stranger's signature", opts: options{SigningKey: stranger}, status: 401, outcome: notify.Outcome(payscore.BadSignature)},
-		{name: "an old timestamp", opts: options{Age: 5*time.Minute + time.Second}, status: 401, outcome: notify.Outcome(payscore.OldTimestamp)},
-		{name: "a timestamp to come", opts: options{Age: -6 * time.Minute}, status: 401, outcome: notify.Outcome(payscore.OldTimestamp)},
-		{name: "another merchant's notification", opts: options{Entity: func(e *simulator.Entity) { paid(e); e.MchID = "1900000108" }}, status: 400, outcome: notify.Outcome(payscore.OtherMerchant)},
-		{name: "encrypted with a wrong key", opts: options{APIv3Key: strings.Repeat("k", 32)}, status: 400, outcome: notify.Outcome(payscore.Undecryptable)},
-		{name: "truncated on the way", opts: options{Tamper: func(b []byte) []byte { return b[:len(b)-1] }}, status: 401, outcome: notify.Outcome(payscore.BadSignature)},
-		{name: "truncated before it was signed", opts: options{Body: func(b []byte) []byte { return b[:len(b)-1] }}, status: 400, outcome: notify.Outcome(payscore.Unreadable)},
-		{name: "random bytes", opts: options{Tamper: func([]byte) []byte { return random }}, status: 401, outcome: notify.Outcome(payscore.BadSignature)},
-		{name: "random bytes, signed", opts: options{Body: func([]byte) []byte { return random }}, status: 400, outcome: notify.Outcome(payscore.Unreadable)},
-		{name: "no bytes", opts: options{Tamper: func([]byte) []byte { return nil }}, status: 401, outcome: notify.Outcome(payscore.BadSignature)},
-		{name: "an order number that cannot be one", opts: options{Entity: func(e *simulator.Entity) { paid(e); e.OutOrderNo = "../../x\n" }}, status: 400, outcome: notify.Outcome(payscore.Unreadable)},
+		{name: "SIGNTEST", opts: options{WrongSignature: true}, status: 401, outcome: notify.Result(payscore.BadSignature)},
+		{name: "a stranger's signature", opts: options{SigningKey: stranger}, status: 401, outcome: notify.Result(payscore.BadSignature)},
+		{name: "an old timestamp", opts: options{Age: 5*time.Minute + time.Second}, status: 401, outcome: notify.Result(payscore.OldTimestamp)},
+		{name: "a timestamp to come", opts: options{Age: -6 * time.Minute}, status: 401, outcome: notify.Result(payscore.OldTimestamp)},
+		{name: "another merchant's notification", opts: options{Entity: func(e *simulator.Entity) { paid(e); e.MchID = "1900000108" }}, status: 400, outcome: notify.Result(payscore.OtherMerchant)},
+		{name: "encrypted with a wrong key", opts: options{APIv3Key: strings.Repeat("k", 32)}, status: 400, outcome: notify.Result(payscore.Undecryptable)},
+		{name: "truncated on the way", opts: options{Tamper: func(b []byte) []byte { return b[:len(b)-1] }}, status: 401, outcome: notify.Result(payscore.BadSignature)},
+		{name: "truncated before it was signed", opts: options{Body: func(b []byte) []byte { return b[:len(b)-1] }}, status: 400, outcome: notify.Result(payscore.Unreadable)},
+		{name: "random bytes", opts: options{Tamper: func([]byte) []byte { return random }}, status: 401, outcome: notify.Result(payscore.BadSignature)},
+		{name: "random bytes, signed", opts: options{Body: func([]byte) []byte { return random }}, status: 400, outcome: notify.Result(payscore.Unreadable)},
+		{name: "no bytes", opts: options{Tamper: func([]byte) []byte { return nil }}, status: 401, outcome: notify.Result(payscore.BadSignature)},
+		{name: "an order number that cannot be one", opts: options{Entity: func(e *simulator.Entity) { paid(e); e.OutOrderNo = "../../x\n" }}, status: 400, outcome: notify.Result(payscore.Unreadable)},
 		{name: "a body of 300 KiB", opts: options{Tamper: func([]byte) []byte { return make([]byte, 300<<10) }}, status: 413, outcome: notify.TooLarge},
 		{name: "GET", method: "GET", status: 405, outcome: notify.WrongMethod},
 		{name: "PUT", method: "PUT", status: 405, outcome: notify.WrongMethod},
@@ -130,7 +130,7 @@ func TestRefusals(t *testing.T) {
 		head    string
 		body    func(net.Conn)
 		status  int
-		outcome notify.Outcome
+		outcome notify.Result
 	}{
 		{"a body that comes too slowly", "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", func(c net.Conn) { _, _ = c.Write([]byte(`{"id"`)) }, 408, notify.Incomplete},
 		{"a body that breaks off", "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", func(c net.Conn) {
@@ -208,7 +208,7 @@ func TestAFloodOfRefusalsIsLoggedInPart(t *testing.T) {
 	if lines := take(b.logs); len(lines) < 100 || len(lines) > 130 { // more where it took ten seconds
 		t.Errorf("%d lines", len(lines))
 	}
-	if n := b.count(notify.Outcome(payscore.BadSignature)); n != 150 {
+	if n := b.count(notify.Result(payscore.BadSignature)); n != 150 {
 		t.Errorf("counted %d", n)
 	}
 	// What is taken is still logged.

@@ -8,8 +8,8 @@ import (
 	"payscore-collector/internal/connlimit"
 )
 
-// NewServer returns a server for a Receiver, with a time-out for every phase: it
-// stands where anybody can reach it, and a proxy in front is advice, not certain.
+// NewServer returns a server for a Receiver, with a time-out for every phase: any
+// client can reach it, and a proxy in front is advice, not certain.
 // It speaks HTTP/1.1, and HTTP/2 without TLS for the proxies of a service mesh.
 func NewServer(r *Receiver) *http.Server {
 	s := &http.Server{
@@ -20,8 +20,8 @@ func NewServer(r *Receiver) *http.Server {
 		ReadTimeout: 5 * time.Second,
 		// From the end of the headers on, so that a slow body still gets its answer.
 		WriteTimeout: 15 * time.Second,
-		// Longer than proxies keep connections that they reuse (nginx: 60 s). Were
-		// it shorter, a notification could meet one that is just being closed.
+		// Longer than proxies keep connections that they reuse (nginx: 60 s), so that no
+		// notification meets one that is just being closed.
 		IdleTimeout:    75 * time.Second,
 		MaxHeaderBytes: 16 << 10,
 		ConnContext:    connlimit.Context,
@@ -37,5 +37,5 @@ func NewServer(r *Receiver) *http.Server {
 const maxConnections = 512
 
 // Limit bounds the connections that l accepts. A connection on which no whole
-// notification has come makes room for a new one.
+// notification has arrived makes room for a new one.
 func Limit(l net.Listener) net.Listener { return connlimit.Limit(l, maxConnections) }

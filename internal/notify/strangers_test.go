@@ -326,7 +326,7 @@ func (b *bench) wantNamed(r reply, why payscore.Refusal, says string) {
 	if log := b.logs.String(); !strings.Contains(log, `"outcome":"`+string(why)+`"`) || !strings.Contains(log, says) {
 		b.Errorf("the log: %s", log)
 	}
-	if b.count(notify.Outcome(why)) == 0 {
+	if b.count(notify.Result(why)) == 0 {
 		b.Error("not counted")
 	}
 }

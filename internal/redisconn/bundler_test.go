@@ -78,6 +78,7 @@ func urls(t *testing.T, test func(t *testing.T, url string)) {
 
 // Everybody gets the answer to the script that was called, whoever went with it.
 func TestBundler_answers(t *testing.T) {
+	t.Parallel()
 	urls(t, func(t *testing.T, url string) {
 		rdb := openBundled(t, url)
 		const callers, calls = 50, 40
@@ -116,6 +117,7 @@ func TestBundler_answers(t *testing.T) {
 // A caller's time is its own: it does not wait for a Redis that hangs, and what
 // it has left behind does not get into others' answers.
 func TestBundler_deadline(t *testing.T) {
+	t.Parallel()
 	redistest.NeedReal(t)
 	url := startRedis(t)
 	rdb, control := openBundled(t, url), open(t, url)
@@ -165,6 +167,7 @@ func TestBundler_deadline(t *testing.T) {
 // What Redis does not serve just then is asked again, in whatever place of its
 // bundle it is, and nothing else is.
 func TestBundler_demoted(t *testing.T) {
+	t.Parallel()
 	urls(t, func(t *testing.T, url string) {
 		rdb := openBundled(t, url)
 		if err := echo.Load(t.Context(), rdb).Err(); err != nil {
@@ -195,6 +198,7 @@ func TestBundler_demoted(t *testing.T) {
 
 // A connection that breaks within the answers to a bundle costs nobody an answer.
 func TestBundler_cut(t *testing.T) {
+	t.Parallel()
 	m := miniredis.RunT(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -246,6 +250,7 @@ func TestBundler_cut(t *testing.T) {
 
 // While Redis cannot serve, go-redis asks again, for what was bundled as well.
 func TestBundler_notNow(t *testing.T) {
+	t.Parallel()
 	for _, answer := range []string{"LOADING Redis is loading the dataset in memory", "READONLY You can't write against a read only replica."} {
 		m := miniredis.RunT(t)
 		rdb := openBundled(t, "redis://"+m.Addr()+"?max_retries=100&max_retry_backoff=10ms")
@@ -264,6 +269,7 @@ func TestBundler_notNow(t *testing.T) {
 // A Redis that goes away ends every call with an error, and serves them again
 // when it is back.
 func TestBundler_outage(t *testing.T) {
+	t.Parallel()
 	m := miniredis.RunT(t)
 	rdb := openBundled(t, "redis://"+m.Addr()+"?max_retries=-1")
 	call := func() error { return echo.Run(t.Context(), rdb, []string{"k"}, "a").Err() }
@@ -328,6 +334,7 @@ func TestBundler_close(t *testing.T) {
 
 // A Redis that hangs does not hold up the end.
 func TestBundler_closeSilent(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ func find(t *testing.T, r Report, subject string) Finding {
 }
 
 func TestCheck_realServer(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 
 	t.Run("a fit server has no problems and no warnings", func(t *testing.T) {
@@ -159,6 +160,7 @@ func TestCheck_embeddedRedis(t *testing.T) {
 }
 
 func TestCheck_nobodyThere(t *testing.T) {
+	t.Parallel()
 	r := Check(context.Background(), open(t, "redis://127.0.0.1:1?max_retries=-1"))
 	if len(r.Problems()) != 1 || r[0].Subject != "connection" || !strings.Contains(r.Err().Error(), "check REDIS_URL") {
 		t.Errorf("report is %v", r)
@@ -204,6 +206,7 @@ func TestInfo_check(t *testing.T) {
 }
 
 func TestWaitUp_realServer(t *testing.T) {
+	t.Parallel()
 	if err := (Options{}).WaitUp(context.Background(), open(t, startRedis(t)), zerolog.Nop(), time.Second); err != nil {
 		t.Error(err)
 	}

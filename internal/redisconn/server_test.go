@@ -19,6 +19,7 @@ import (
 // TestMain keeps go-redis from telling of the failures that the tests provoke.
 func TestMain(m *testing.M) {
 	RedirectLog(zerolog.Nop())
+	testkit.Parallel(4)
 	os.Exit(m.Run())
 }
 
@@ -64,6 +65,7 @@ func open(t *testing.T, url string) redis.UniversalClient {
 // TestOpen_sentinel is the whole way: data node and sentinel each with a
 // password of its own, and a database.
 func TestOpen_sentinel(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	port, sentinelPort := strconv.Itoa(testkit.FreePort(t)), strconv.Itoa(testkit.FreePort(t))
 	direct := open(t, strings.Replace(

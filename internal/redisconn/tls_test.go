@@ -111,6 +111,7 @@ func startTLS(t *testing.T, ca, cert, key string, args ...string) (addr string) 
 
 // What goes wrong with TLS is told with the setting that mends it.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	a, ca := newAuthority(t)
 	stranger, strangersCA := newAuthority(t)
 	cert, key := a.issue(t, "redis", net.IPv4(127, 0, 0, 1))
@@ -169,6 +170,7 @@ func TestTLS(t *testing.T) {
 // A client certificate that was renewed is used without a restart, and a half
 // written one does no harm.
 func TestOptions_WithTLS_renewal(t *testing.T) {
+	t.Parallel()
 	a, ca := newAuthority(t)
 	cert, key := a.issue(t, "client")
 	for _, url := range []string{"rediss://cache", "rediss-sentinel://cache?master=m", "rediss-cluster://cache"} {

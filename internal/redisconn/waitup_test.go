@@ -13,6 +13,7 @@ import (
 )
 
 func TestWaitUp(t *testing.T) {
+	t.Parallel()
 	down := errors.New("connection refused")
 
 	t.Run("says nothing where Redis answers at once", func(t *testing.T) {

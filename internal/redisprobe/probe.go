@@ -16,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/tasks"
 )
@@ -116,7 +117,7 @@ func probeQueue(ctx context.Context, rdb redis.UniversalClient, mchid string) er
 	// asynq's own keys have one word behind the queue.
 	own := queue + "probe:" + token + ":"
 	task, pending, names := own+"t:"+token, own+"pending", own+"names"
-	err := enqueueScript.Run(ctx, rdb, []string{task, pending, names, tasks.PendingKey(mchid)},
+	err := enqueueScript.Run(ctx, rdb, []string{task, pending, names, asynqx.KeysOf(tasks.QueueName(mchid)).Pending},
 		token, token, life.Milliseconds()).Err()
 	if err != nil {
 		return err

@@ -10,11 +10,13 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/tasks"
 )
 
 // Read returns a merchant's situation. full is what FullMemory returns, which is the
@@ -33,7 +35,7 @@ func Read(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, full
 		return fail("the workers", err)
 	}
 	inForce(&s, workers, now)
-	queue, err := collect.ReadQueue(ctx, rdb, l.MchID())
+	queue, err := asynqx.Read(ctx, rdb, tasks.QueueName(l.MchID()))
 	if err != nil {
 		return fail("the queue", err)
 	}

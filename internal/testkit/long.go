@@ -1,7 +1,9 @@
 package testkit
 
 import (
+	"flag"
 	"os"
+	"strconv"
 	"testing"
 )
 
@@ -20,6 +22,15 @@ func Form[T any](short, long T) T {
 		return long
 	}
 	return short
+}
+
+// Parallel lets n tests that call t.Parallel run at once, whatever the number of
+// processors. It suits packages whose tests wait for time to pass. A TestMain calls it.
+func Parallel(n int) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(n)); err != nil {
+		panic(err)
+	}
 }
 
 // NeedLong skips a test that has no short form. The same promise must have another

@@ -7,8 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
-	"payscore-collector/internal/collect"
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
 )
 
 // ledgerMetrics reads a merchant's counters, gate, due index and queue when
@@ -82,7 +83,7 @@ func (m *ledgerMetrics) Collect(ch chan<- prometheus.Metric) {
 			gauge(m.behind, r.Behind.Seconds(), r.Group)
 		}
 	}
-	if sizes, err := collect.QueueSizes(ctx, m.rdb, m.ledger.MchID()); err == nil {
+	if sizes, err := asynqx.Sizes(ctx, m.rdb, tasks.QueueName(m.ledger.MchID())); err == nil {
 		for state, n := range sizes {
 			gauge(m.tasks, float64(n), state)
 		}

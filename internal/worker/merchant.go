@@ -5,21 +5,17 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
-	"payscore-collector/internal/logging"
 	"payscore-collector/internal/payscore"
-	"payscore-collector/internal/redisconn"
 	"payscore-collector/tasks"
 )
 
@@ -38,11 +34,8 @@ type merchant struct {
 	stopSweep context.CancelFunc
 }
 
-// inFlight is how long steps under way may take to finish at the end.
-const inFlight = 30 * time.Second
-
 func newMerchant(cfg config.Worker, m config.Merchant, rdb, queue redis.UniversalClient, producer *tasks.Producer,
-	metrics *collect.Metrics, trouble *asynqTrouble, log zerolog.Logger,
+	metrics *collect.Metrics, complaints *asynqx.Complaints, log zerolog.Logger,
 ) (*merchant, error) {
 	client, err := NewClient(cfg.Work, m)
 	if err != nil {
@@ -67,11 +60,10 @@ func newMerchant(cfg config.Worker, m config.Merchant, rdb, queue redis.Universa
 		Retention:   cfg.Retention,
 		Concurrency: cfg.Concurrency,
 	}, l, client, producer, log, metrics)
-	log = log.With().Str(logging.FieldMchID, m.MchID).Logger()
 	started := &merchant{ledger: l, client: client, collector: c, sweeper: collect.NewSweeper(c, rdb), hands: newHands(cfg.Concurrency, c.Process)}
-	asynqLog := trouble.logger(log, m.MchID)
+	asynqLog := complaints.Logger(m.MchID)
 	for _, concurrency := range fetchers(cfg.Work) {
-		started.servers = append(started.servers, newServer(queue, c, m.MchID, concurrency, asynqLog))
+		started.servers = append(started.servers, asynqx.NewServer(queue, tasks.QueueName(m.MchID), concurrency, c, asynqLog))
 	}
 	return started, nil
 }
@@ -91,25 +83,6 @@ func fetchers(w config.Work) []int {
 		each[i] = (w.Concurrency + i) / len(each)
 	}
 	return each
-}
-
-func newServer(queue redis.UniversalClient, failed asynq.ErrorHandler, mchid string, concurrency int, log asynq.Logger) *asynq.Server {
-	return asynq.NewServerFromRedisClient(queue, asynq.Config{
-		Concurrency: concurrency,
-		Queues:      map[string]int{tasks.QueueName(mchid): 1},
-		// No BaseContext: were it the signal's, every queued task would be
-		// burnt at shutdown.
-		RetryDelayFunc: collect.RetryDelay,
-		IsFailure:      collect.IsFailure,
-		ErrorHandler:   failed,
-		Logger:         log,
-		LogLevel:       asynq.DebugLevel, // zerolog decides
-		// Half a second on average between enqueueing and working would be
-		// the default; these cost an idle worker ten polls a second.
-		TaskCheckInterval:        100 * time.Millisecond,
-		DelayedTaskCheckInterval: time.Second,
-		ShutdownTimeout:          inFlight,
-	})
 }
 
 // NewClient returns the client of a merchant.
@@ -153,68 +126,4 @@ func (m *merchant) shutdown() {
 	stopping.Wait()
 	m.hands.close()
 	m.client.Close()
-}
-
-// asynqTrouble counts what asynq complains of. Some of its faults, such as a
-// message that it cannot decode and that stops its recovery of lost tasks,
-// show nowhere else; the sweep goes round them.
-type asynqTrouble struct {
-	total   *prometheus.CounterVec
-	watch   *redisWatch
-	channel sync.Once // asynq's channel was spoken of
-}
-
-func newAsynqTrouble(reg prometheus.Registerer, watch *redisWatch) *asynqTrouble {
-	t := &asynqTrouble{watch: watch, total: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "payscore_asynq_complaints_total",
-		Help: "Warnings and errors of asynq; kind undecodable stops asynq's own recovery of lost tasks.",
-	}, []string{"mchid", "kind"})}
-	reg.MustRegister(t.total)
-	return t
-}
-
-// logger is for the asynq server of a merchant. While Redis does not serve, the
-// watch says so, and asynq's errors would only drown it.
-func (t *asynqTrouble) logger(log zerolog.Logger, mchid string) asynq.Logger {
-	return &withoutChannel{
-		Logger: logging.AsynqLogger(log, t.of(mchid), func() bool { return !t.watch.serves() }),
-		first:  &t.channel, log: t.watch.log,
-	}
-}
-
-// withoutChannel says once in a process that Redis refuses asynq's channel of
-// cancellations, which asynq says of each of its servers every five seconds.
-// Nothing is lost by it: no step is ever cancelled that way.
-type withoutChannel struct {
-	asynq.Logger
-	first *sync.Once
-	log   zerolog.Logger
-}
-
-// Error implements asynq.Logger.
-func (l *withoutChannel) Error(args ...any) {
-	text := fmt.Sprint(args...)
-	if _, said, ok := strings.Cut(text, "cannot subscribe to cancelation channel: "); ok {
-		refusal := redisconn.ExplainText(said)
-		if refusal != nil && (refusal.Kind == redisconn.Denied || refusal.Kind == redisconn.Unsupported || refusal.Kind == redisconn.Refused) {
-			l.first.Do(func() {
-				l.log.Warn().Str(logging.FieldEvent, "redis_channel_refused").Str(logging.FieldError, refusal.Said).
-					Msg("Redis refuses a subscription that work can do without: " + refusal.Remedy)
-			})
-			return
-		}
-	}
-	l.Logger.Error(args...)
-}
-
-func (t *asynqTrouble) of(mchid string) func(string) {
-	undecodable := t.total.WithLabelValues(mchid, "undecodable")
-	other := t.total.WithLabelValues(mchid, "other")
-	return func(msg string) {
-		if strings.Contains(msg, "cannot decode message") {
-			undecodable.Inc()
-			return
-		}
-		other.Inc()
-	}
 }

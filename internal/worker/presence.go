@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -75,18 +74,10 @@ func newPresence(cfg config.Worker, rdb redis.UniversalClient, serves func() boo
 func published(w config.Work) ledger.Settings {
 	return ledger.Settings{
 		Rate: w.Rate, CollectWindow: w.Window.String(), Timezone: w.Location.String(),
-		CollectSchedule: durations(w.CollectSchedule), ConfirmSchedule: durations(w.ConfirmSchedule),
+		CollectSchedule: w.CollectSchedule.String(), ConfirmSchedule: w.ConfirmSchedule.String(),
 		MinGap: w.MinGap.String(), GiveUpAfter: w.GiveUpAfter.String(), SweepEvery: w.SweepEvery.String(),
 		Webhooks: w.Webhook.On(),
 	}
-}
-
-func durations(list []time.Duration) string {
-	texts := make([]string, len(list))
-	for i, d := range list {
-		texts[i] = d.String()
-	}
-	return strings.Join(texts, ",")
 }
 
 // run reports and looks until ctx ends.

@@ -20,7 +20,7 @@ import (
 
 // redisWatch knows whether Redis does what work needs, says so once a while when
 // it does not, and warns before it is full. What asynq says meanwhile is left
-// out of the log, see asynqTrouble.
+// out of the log, see asynqx.Complaints.
 //
 // It asks with a PING each second, which costs nothing, and probes (redisprobe)
 // at the start, while Redis refuses, when work has met an error of Redis's, and

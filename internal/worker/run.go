@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/logging"
@@ -81,7 +82,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	background.Go(watch.run)
 
 	metrics := collect.NewMetrics(registry)
-	asynqTrouble := newAsynqTrouble(registry, watch)
+	complaints := asynqx.NewComplaints(registry, watch.serves, log)
 	producer := tasks.NewProducer(rdb)
 	var merchants []*merchant
 	shutdown := sync.OnceFunc(func() {
@@ -93,14 +94,14 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	})
 	defer shutdown()
 	for _, m := range cfg.Merchants {
-		started, err := newMerchant(cfg, m, rdb, queue, producer, metrics, asynqTrouble, log)
+		started, err := newMerchant(cfg, m, rdb, queue, producer, metrics, complaints, log)
 		if err != nil {
 			return fmt.Errorf("merchant %s: %w", m.MchID, err)
 		}
 		merchants = append(merchants, started)
 		registry.MustRegister(newLedgerMetrics(started.ledger, rdb))
 	}
-	hooks, err := startWebhooks(cfg, rdb, queue, registry, asynqTrouble, log)
+	hooks, err := startWebhooks(cfg, rdb, queue, registry, complaints, log)
 	if err != nil {
 		return err
 	}

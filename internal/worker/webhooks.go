@@ -4,14 +4,13 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
-	"payscore-collector/internal/collect"
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/eventstream/webhook"
 	"payscore-collector/internal/ledger"
@@ -43,7 +42,7 @@ func hookConnections(cfg config.Worker) int {
 }
 
 func startWebhooks(cfg config.Worker, rdb, queue redis.UniversalClient, reg prometheus.Registerer,
-	trouble *asynqTrouble, log zerolog.Logger,
+	complaints *asynqx.Complaints, log zerolog.Logger,
 ) (webhooks, error) {
 	if !cfg.Webhook.On() {
 		return nil, nil
@@ -51,7 +50,7 @@ func startWebhooks(cfg config.Worker, rdb, queue redis.UniversalClient, reg prom
 	metrics := webhook.NewMetrics(reg)
 	var all webhooks
 	for _, m := range cfg.Merchants {
-		h, err := startMerchantHooks(cfg, m.MchID, rdb, queue, reg, metrics, trouble, log)
+		h, err := startMerchantHooks(cfg, m.MchID, rdb, queue, reg, metrics, complaints, log)
 		if err != nil {
 			all.shutdown()
 			return nil, fmt.Errorf("webhooks of merchant %s: %w", m.MchID, err)
@@ -63,7 +62,7 @@ func startWebhooks(cfg config.Worker, rdb, queue redis.UniversalClient, reg prom
 }
 
 func startMerchantHooks(cfg config.Worker, mchid string, rdb, queue redis.UniversalClient, reg prometheus.Registerer,
-	metrics *webhook.Metrics, trouble *asynqTrouble, log zerolog.Logger,
+	metrics *webhook.Metrics, complaints *asynqx.Complaints, log zerolog.Logger,
 ) (*merchantHooks, error) {
 	l := ledger.New(rdb, mchid)
 	sender, err := webhook.New(webhook.Settings{
@@ -72,20 +71,9 @@ func startMerchantHooks(cfg config.Worker, mchid string, rdb, queue redis.Univer
 	if err != nil {
 		return nil, err
 	}
-	log = log.With().Str(logging.FieldMchID, mchid).Logger()
 	h := &merchantHooks{
 		sender: sender,
-		server: asynq.NewServerFromRedisClient(queue, asynq.Config{
-			Concurrency: webhook.Concurrency,
-			Queues:      map[string]int{tasks.WebhookQueueName(mchid): 1},
-			// The rest as for collecting, see newMerchant.
-			RetryDelayFunc:           collect.RetryDelay,
-			Logger:                   trouble.logger(log, mchid),
-			LogLevel:                 asynq.DebugLevel,
-			TaskCheckInterval:        100 * time.Millisecond,
-			DelayedTaskCheckInterval: time.Second,
-			ShutdownTimeout:          inFlight,
-		}),
+		server: asynqx.NewServer(queue, tasks.WebhookQueueName(mchid), webhook.Concurrency, nil, complaints.Logger(mchid)),
 	}
 	reg.MustRegister(newHookMetrics(l))
 	ctx, cancel := context.WithCancel(context.Background())

@@ -16,7 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"payscore-collector/internal/collect"
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/testkit"
@@ -348,7 +348,7 @@ func (w *world) describe() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	mchid := w.sim.Merchant().MchID
-	sizes, err := collect.QueueSizes(ctx, w.rdb, mchid)
+	sizes, err := asynqx.Sizes(ctx, w.rdb, tasks.QueueName(mchid))
 	gate, _ := w.ledger.Gate(ctx)
 	w.t.Logf("queue: %v %v; gate: %+v; paused: %v", sizes, err, gate, w.rdb.Get(ctx, w.queueKey("paused")).Val())
 	due, _ := w.rdb.ZRangeWithScores(ctx, tasks.KeysOf(mchid).Due(), 0, 4).Result()

@@ -1,41 +1,33 @@
 package webhook
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"payscore-collector/internal/metrics"
+)
 
 // The outcomes of Metrics.Total.
 const (
 	delivered = "delivered"
-	failed    = "failed"   // it is tried again
+	failed    = "failed"   // it is retried
 	givenUp   = "given_up" // billing was not told, and will not be
 )
 
-// Metrics are what the workers of this process count. How much is waiting is the
-// ledger's to say.
+// Metrics are what the workers of this process count. How much is waiting is read
+// from the ledger.
 type Metrics struct {
-	Total   *prometheus.CounterVec   // mchid, outcome
-	Seconds *prometheus.HistogramVec // mchid
+	set     *metrics.Set
+	Total   *prometheus.CounterVec
+	Seconds *prometheus.HistogramVec
 }
 
 // NewMetrics registers the metrics with reg.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
-	m := &Metrics{
-		Total: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "payscore_webhooks_total",
-			Help: "Webhooks by what became of them: delivered, failed (each time; they are tried again), given_up after RETENTION.",
-		}, []string{"mchid", "outcome"}),
-		Seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "payscore_webhook_seconds", Help: "Seconds from sending a webhook to its answer.",
-			Buckets: prometheus.ExponentialBuckets(0.005, 2, 12),
-		}, []string{"mchid"}),
-	}
-	reg.MustRegister(m.Total, m.Seconds)
-	return m
-}
-
-// introduce gives a merchant's counters their zeros: an alert on a rise cannot
-// see the first of a counter that was not there before.
-func (m *Metrics) introduce(mchid string) {
-	for _, outcome := range []string{delivered, failed, givenUp} {
-		m.Total.WithLabelValues(mchid, outcome)
+	set := metrics.New(reg)
+	return &Metrics{
+		set: set,
+		Total: set.Counter("payscore_webhooks_total", "Webhooks by outcome: delivered, failed (each time; they are retried), given_up after RETENTION.",
+			metrics.Known("outcome", delivered, failed, givenUp)),
+		Seconds: set.Histogram("payscore_webhook_seconds", "Seconds from sending a webhook to its answer.", 0.005, 2, 12),
 	}
 }

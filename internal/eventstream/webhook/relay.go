@@ -8,6 +8,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/tasks"
@@ -23,14 +24,6 @@ const (
 	// each at about 1 kB: a first start on a long stream, or a receiver that is
 	// away for days, is not to fill Redis.
 	mostWaiting = 50_000
-)
-
-// Limits of a task in asynq, which must only be out of the way: the ledger knows
-// what is due. A crash uses up a retry, and a task without any left would be
-// archived.
-const (
-	taskMaxRetry = 10_000
-	taskTimeout  = 10 * time.Minute
 )
 
 // job is the payload of a TypeWebhook task.
@@ -71,7 +64,7 @@ func (s *Sender) Run(ctx context.Context) {
 
 // Relay does one look, and reports whether there is more to do at once.
 func (s *Sender) Relay(ctx context.Context) (more bool, err error) {
-	pending, err := s.rdb.LLen(ctx, asynqKey(s.ledger.MchID(), "pending")).Result()
+	pending, err := s.rdb.LLen(ctx, asynqx.KeysOf(tasks.WebhookQueueName(s.ledger.MchID())).Pending).Result()
 	if err != nil {
 		return false, err
 	}
@@ -100,32 +93,22 @@ func (s *Sender) push(ctx context.Context, o ledger.DueHook) error {
 		return err
 	}
 	_, err = s.queue.EnqueueContext(ctx, asynq.NewTask(tasks.TypeWebhook, body),
-		asynq.Queue(tasks.WebhookQueueName(mchid)),
-		asynq.TaskID(tasks.WebhookTaskID(mchid, o.OutOrderNo, o.Round)),
-		asynq.MaxRetry(taskMaxRetry),
-		asynq.Timeout(taskTimeout),
-	)
-	if tasks.IsConflict(err) {
+		asynqx.Options(tasks.WebhookQueueName(mchid), tasks.WebhookTaskID(mchid, o.OutOrderNo, o.Round))...)
+	if asynqx.IsConflict(err) {
 		return nil // our own, whose answer was lost
 	}
 	return err
 }
 
-// asynqKey is a key of asynq's that is read here since its Inspector fails when a
-// single task is damaged. A test holds it against asynq itself.
-func asynqKey(mchid, name string) string {
-	return "asynq:{" + tasks.WebhookQueueName(mchid) + "}:" + name
-}
-
 // housekeeping sees to what asynq forgets: queues are not registered again after
 // Redis was lost, and a paused queue stays paused until somebody remembers.
 func (s *Sender) housekeeping(ctx context.Context) {
-	_ = s.rdb.SAdd(ctx, "asynq:queues", tasks.WebhookQueueName(s.ledger.MchID())).Err()
-	paused := asynqKey(s.ledger.MchID(), "paused")
-	since, err := s.rdb.Get(ctx, paused).Int64()
-	if err != nil {
-		return // there is no such key
+	queue := tasks.WebhookQueueName(s.ledger.MchID())
+	_ = asynqx.Register(ctx, s.rdb, queue)
+	state, err := asynqx.Read(ctx, s.rdb, queue)
+	if err != nil || state.PausedSince.IsZero() {
+		return
 	}
-	s.log.Warn().Time("paused_at", time.Unix(since, 0)).
-		Msg("the queue of webhooks is paused: billing is told nothing until somebody resumes it (redis-cli DEL '" + paused + "')")
+	s.log.Warn().Time("paused_at", state.PausedSince).
+		Msg("the queue of webhooks is paused: billing is told nothing until somebody resumes it (redis-cli DEL '" + state.PauseKey + "')")
 }

@@ -93,7 +93,7 @@ func New(s Settings, l *ledger.Ledger, rdb redis.UniversalClient, log zerolog.Lo
 	if err != nil {
 		return nil, errors.New("the webhooks' secret is not whsec_ and base64")
 	}
-	m.introduce(l.MchID())
+	m.set.Introduce(l.MchID())
 	log = log.With().Str(logging.FieldMchID, l.MchID()).Logger()
 	return &Sender{
 		Settings: s.withDefaults(), ledger: l, rdb: rdb, queue: asynq.NewClientFromRedisClient(rdb),

@@ -336,13 +336,13 @@ func (p place) with(value string) []string {
 // placesOf are the flags and arguments of all subcommands.
 func placesOf(t *testing.T, c Command) []place {
 	t.Helper()
-	k, err := kong.New(c.Grammar, kong.Name("command"))
+	model, err := config.Model(c.Grammar)
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaves := k.Model.Leaves(true)
+	leaves := model.Leaves(true)
 	if len(leaves) == 0 {
-		leaves = []*kong.Node{k.Model.Node}
+		leaves = []*kong.Node{model.Node}
 	}
 	settings := map[string]bool{}
 	for _, d := range config.AllDeclared() {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"os"
 	"strings"
 	"testing"
 )
@@ -68,7 +67,7 @@ func TestSettingsInFiles(t *testing.T) {
 		t.Errorf("%d settings name a file with another's text; %d are tested", twins, secrets)
 	}
 	for _, d := range AllDeclared() {
-		if _, ok := values[d.Name]; d.Secret() && !ok && d.Name != "DATABASE_URL" && d.Name != "BILLING_WEBHOOK_URL" {
+		if _, ok := values[d.Name]; d.Secret && !ok && d.Name != "DATABASE_URL" && d.Name != "BILLING_WEBHOOK_URL" {
 			t.Errorf("%s is a secret without a %s_FILE", d.Name, d.Name)
 		}
 	}
@@ -96,25 +95,28 @@ func TestSettingsInFiles(t *testing.T) {
 }
 
 func TestDatabaseFlags_Resolve(t *testing.T) {
-	resolve := func(f DatabaseFlags) (url string, err error) {
-		var c Collector
-		f.Resolve(&c, func(u string) error { url = u; return nil })
-		return url, c.Err()
-	}
 	const want = "postgres://user:hunter2@db/billing"
 	path := writeFile(t, t.TempDir(), "f", []byte(want+"\n"))
-	for _, f := range []DatabaseFlags{{DatabaseURL: want}, {DatabaseURLFile: path}} {
-		if url, err := resolve(f); err != nil || url != want {
-			t.Errorf("%q, error %v", url, err)
-		}
+	for _, tc := range []struct {
+		name    string
+		env     map[string]string
+		problem string // empty: the URL is want
+	}{
+		{"the URL", map[string]string{"DATABASE_URL": want}, ""},
+		{"its file", map[string]string{"DATABASE_URL_FILE": path}, ""},
+		{"neither", nil, "DATABASE_URL is missing: write where PostgreSQL is"},
+		{"both", map[string]string{"DATABASE_URL": want, "DATABASE_URL_FILE": path}, "DATABASE_URL is set, and so is DATABASE_URL_FILE"},
+		{"a missing file", map[string]string{"DATABASE_URL_FILE": "/nowhere/url"}, "DATABASE_URL_FILE names"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var s struct{ DatabaseFlags }
+			r, url := parse(t, &s, tc.env), ""
+			s.Resolve(r.found, func(u string) error { url = u; return nil })
+			if tc.problem != "" {
+				wantProblems(t, r.found.Err(), tc.problem)
+			} else if err := r.found.Err(); err != nil || url != want {
+				t.Errorf("URL %q, error %v; want %q", url, err, want)
+			}
+		})
 	}
-	_, err := resolve(DatabaseFlags{})
-	wantProblems(t, err, "DATABASE_URL is missing: write where PostgreSQL is")
-	_, err = resolve(DatabaseFlags{DatabaseURL: want, DatabaseURLFile: path})
-	wantProblems(t, err, "DATABASE_URL is set, and so is DATABASE_URL_FILE")
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	_, err = resolve(DatabaseFlags{DatabaseURLFile: path})
-	wantProblems(t, err, "DATABASE_URL_FILE names")
 }

@@ -1,4 +1,4 @@
-package collect
+package asynqx
 
 import (
 	"context"
@@ -11,17 +11,16 @@ import (
 	"github.com/hibiken/asynq"
 
 	"payscore-collector/internal/testkit/redistest"
-	"payscore-collector/tasks"
 )
 
 // The keys are asynq's own, which it does not promise to keep.
-func TestAsynqKeys(t *testing.T) {
+func TestKeys(t *testing.T) {
 	t.Parallel()
-	b := newFixture(t, redistest.Start(t))
-	mchid := b.mchid
-	queue, keys := tasks.QueueName(mchid), asynqKeys(mchid)
-	client := asynq.NewClientFromRedisClient(b.rdb)
-	inspector := asynq.NewInspectorFromRedisClient(b.rdb)
+	rdb := redistest.Start(t).Client
+	const queue = "collect:1900000001"
+	keys := KeysOf(queue)
+	client := asynq.NewClientFromRedisClient(rdb)
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
 	enqueue := func(kind string, n int, opts ...asynq.Option) {
 		t.Helper()
 		for i := range n {
@@ -31,12 +30,12 @@ func TestAsynqKeys(t *testing.T) {
 			}
 		}
 	}
-	// One task in work, two to be retried, three in the archive; then nobody
-	// fetches any more, and four are pending and five scheduled.
+	// One task in work, two to be retried, three in the archive; then the queue
+	// is paused, and four are pending and five scheduled.
 	release := make(chan struct{})
-	server := asynq.NewServerFromRedisClient(b.rdb, asynq.Config{
+	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: 4, Queues: map[string]int{queue: 1}, TaskCheckInterval: 10 * time.Millisecond,
-		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return hour }, LogLevel: asynq.FatalLevel,
+		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Hour }, LogLevel: asynq.FatalLevel,
 	})
 	failed := errors.New("failed")
 	err := server.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
@@ -58,9 +57,9 @@ func TestAsynqKeys(t *testing.T) {
 	enqueue("retry", 2)
 	enqueue("archive", 3)
 	want := map[string]int64{"active": 1, "retry": 2, "archived": 3}
-	deadline := time.Now().Add(20 * second)
+	deadline := time.Now().Add(20 * time.Second)
 	for {
-		sizes, err := QueueSizes(t.Context(), b.rdb, mchid)
+		sizes, err := Sizes(t.Context(), rdb, queue)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,13 +74,13 @@ func TestAsynqKeys(t *testing.T) {
 	if err := inspector.PauseQueue(queue); err != nil {
 		t.Fatal(err)
 	}
-	if since, err := b.rdb.Get(t.Context(), keys.paused).Int64(); err != nil || time.Since(time.Unix(since, 0)) > minute {
+	if since, err := rdb.Get(t.Context(), keys.Paused).Int64(); err != nil || time.Since(time.Unix(since, 0)) > time.Minute {
 		t.Errorf("paused at %d: %v", since, err)
 	}
 	enqueue("pending", 4)
-	enqueue("scheduled", 5, asynq.ProcessIn(hour))
+	enqueue("scheduled", 5, asynq.ProcessIn(time.Hour))
 
-	sizes, err := QueueSizes(t.Context(), b.rdb, mchid)
+	sizes, err := Sizes(t.Context(), rdb, queue)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,18 +98,18 @@ func TestAsynqKeys(t *testing.T) {
 	if sizes["active_unleased"] != 0 {
 		t.Errorf("%d active tasks without a lease", sizes["active_unleased"])
 	}
-	leased, err := b.rdb.ZScore(t.Context(), keys.lease, "work-0").Result()
-	if err != nil || time.Until(time.Unix(int64(leased), 0)) < second {
+	leased, err := rdb.ZScore(t.Context(), keys.Lease, "work-0").Result()
+	if err != nil || time.Until(time.Unix(int64(leased), 0)) < time.Second {
 		t.Errorf("the lease of the task in work: %v %v", leased, err)
 	}
-	if err := b.rdb.ZRem(t.Context(), keys.lease, "work-0").Err(); err != nil {
+	if err := rdb.ZRem(t.Context(), keys.Lease, "work-0").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if sizes, err := QueueSizes(t.Context(), b.rdb, mchid); err != nil || sizes["active_unleased"] != 1 {
+	if sizes, err := Sizes(t.Context(), rdb, queue); err != nil || sizes["active_unleased"] != 1 {
 		t.Errorf("a task that lost its lease: %v %v", sizes, err)
 	}
-	queues, err := b.rdb.SMembers(t.Context(), asynqQueues).Result()
-	if err != nil || !slices.Contains(queues, queue) {
-		t.Errorf("%s holds %v: %v", asynqQueues, queues, err)
+	all, err := rdb.SMembers(t.Context(), queues).Result()
+	if err != nil || !slices.Contains(all, queue) {
+		t.Errorf("%s holds %v, want %s in it: %v", queues, all, queue, err)
 	}
 }
