@@ -396,13 +396,13 @@ func TestFacts(t *testing.T) {
 // month and then called owed.
 func TestDoneOrderEndsWhateverItsAmounts(t *testing.T) {
 	t.Parallel()
-	for _, paid := range []int64{1, 900, 1000, 1100} {
+	for _, paid := range []payscore.Integer{1, 900, 1000, 1100} {
 		o := &payscore.Order{State: "DONE", OrderID: "1", Collection: &payscore.Collection{State: "USER_PAID", TotalAmount: 1000, PaidAmount: paid}}
 		r := queryReply("")
 		r.Order = o
 		r.Verdict, r.Reason = o.Judge()
 		s := testPolicy().Next(tried(), ledger.Recheck, r, noon)
-		if s.State != tasks.Paid || !s.Facts.Done || *s.Facts.Paid != paid || *s.Facts.Total != 1000 {
+		if s.State != tasks.Paid || !s.Facts.Done || *s.Facts.Paid != int64(paid) || *s.Facts.Total != 1000 {
 			t.Errorf("%d of 1000: %+v", paid, s)
 		}
 	}

@@ -10,15 +10,15 @@ import (
 
 // eitherKey verifies under the WeChat Pay public key, or under the platform
 // certificate that a message names. WeChat Pay signs with certificates while a
-// merchant moves to the public key, and again where the move was stopped.
+// merchant changes to the public key, and again if the change is stopped.
 type eitherKey struct {
 	public  auth.Verifier
 	certs   *platformCerts // nil without an APIv3 key
 	timeout time.Duration  // of a download
 }
 
-// errCertificateSigned: the message names a platform certificate, and without an
-// APIv3 key none can be downloaded.
+// errCertificateSigned: the message names a platform certificate, which cannot be
+// downloaded without an APIv3 key.
 var errCertificateSigned = errors.New("WeChat Pay signs with a platform certificate, which is downloaded with the APIv3 key: set WECHATPAY_API_V3_KEY")
 
 // Verify implements auth.Verifier. Certificates are downloaded when a message

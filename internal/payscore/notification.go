@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +22,7 @@ import (
 	"payscore-collector/internal/owner"
 )
 
-// EventUserPaid is the only event that tells of a payment; others reach the same
+// EventUserPaid is the only event that reports a payment. Others reach the same
 // URL (PAYSCORE.USER_CONFIRM, REFUND.*).
 const EventUserPaid = "PAYSCORE.USER_PAID"
 
@@ -32,55 +34,49 @@ type Notification struct {
 	EventType string
 	RequestID string // whole; the only part that no signature covers
 
-	// Order is what WeChat Pay says of the order, and Verdict and Reason what
-	// that comes to, as for a query. All are empty unless EventType is
-	// EventUserPaid.
+	// Order is the signed order, and Verdict and Reason are what it means, as for a
+	// query. All are empty unless EventType is EventUserPaid.
 	Order   *Order
 	Verdict Verdict
 	Reason  string
 
-	// Header is the name of the header that a refusal is about, where it is about
-	// one: MissingHeader, RenamedHeader, DoubledHeader.
+	// Header is the header that caused a MissingHeader, RenamedHeader or
+	// DoubledHeader.
 	Header string
 }
 
-// Refusal is why a notification was not taken. The set is closed, and the words
+// Refusal is why a notification was not accepted. The set is closed, and the words
 // are labels of a metric.
 type Refusal string
 
-// The refusals. The last two are ours, and no fault of who sent it.
+// The refusals. The last two are ours, and not the sender's fault.
 const (
-	// BadSignature: not WeChat Pay's, or none at all; also one of the
-	// deliberately wrong ones that it sends to see whether anybody checks.
+	// BadSignature: the signature is missing or not WeChat Pay's. It may be one of
+	// the deliberately wrong ones by which WeChat Pay tests that merchants verify.
 	BadSignature Refusal = "bad_signature"
 	// MissingHeader, RenamedHeader, DoubledHeader: a proxy, or another system that
 	// passes the notification on, has dropped, renamed or doubled a header without
-	// which nothing can be verified. Also a stranger's request that has none.
+	// which nothing can be verified. A stranger's request may also lack it.
 	MissingHeader Refusal = "missing_header"
 	RenamedHeader Refusal = "renamed_header"
 	DoubledHeader Refusal = "doubled_header"
 	// Compressed: the body has a Content-Encoding, or is gzip's.
 	Compressed Refusal = "compressed"
 	// OldTimestamp: signed five minutes ago or longer, or as far in the future.
-	// Whether the signature is good was not looked at.
+	// The signature was not checked.
 	OldTimestamp Refusal = "old_timestamp"
 	// Undecryptable: WeChat Pay's, and encrypted with another APIv3 key.
 	Undecryptable Refusal = "undecryptable"
-	// Unreadable: WeChat Pay's, and of no form that is known.
+	// Unreadable: WeChat Pay's, in an unknown form.
 	Unreadable Refusal = "unreadable"
-	// OtherMerchant: WeChat Pay's, and about another merchant's order, or nobody's.
+	// OtherMerchant: WeChat Pay's, about an order of another merchant, or of none.
 	OtherMerchant Refusal = "other_merchant"
-	// NoCertificates: it names a platform certificate that is not to be had just
-	// now, so nobody can tell whose it is.
+	// NoCertificates: it names a platform certificate that cannot be downloaded
+	// now, so the signature cannot be checked.
 	NoCertificates Refusal = "no_certificates"
 	// NoAPIV3Key: WeChat Pay's, and there is no key to decrypt it with.
 	NoAPIV3Key Refusal = "no_api_v3_key"
 )
-
-// Refusals lists every refusal.
-var Refusals = []Refusal{
-	BadSignature, MissingHeader, RenamedHeader, DoubledHeader, Compressed, OldTimestamp, Undecryptable, Unreadable, OtherMerchant, NoCertificates, NoAPIV3Key,
-}
 
 var refusalTexts = map[Refusal]string{
 	BadSignature:   "the signature is not WeChat Pay's",
@@ -96,19 +92,21 @@ var refusalTexts = map[Refusal]string{
 	NoAPIV3Key:     "there is no APIv3 key to decrypt it with",
 }
 
-// Error is one short sentence, of fixed words.
+// Refusals lists every refusal.
+var Refusals = slices.Sorted(maps.Keys(refusalTexts))
+
+// Error returns one short sentence of fixed words.
 func (r Refusal) Error() string { return refusalTexts[r] }
 
-// Notification verifies, decrypts and judges a notification as it came in: its
-// headers and its body. Any error is a Refusal. It makes no call, but for the
-// download of platform certificates where one is named that is not here: then it
-// waits for that, until ctx ends.
+// Notification verifies, decrypts and judges the headers and body of a notification.
+// Any error is a Refusal. Its only call is a download of platform certificates, when
+// an unknown one is named; it waits for that until ctx ends.
 func (c *Client) Notification(ctx context.Context, header http.Header, body []byte) (n Notification, err error) {
 	n.RequestID = word(header.Get(consts.RequestID))
 	w := witness{client: c}
 	defer func() {
-		// The SDK follows pointers that a strange body leaves nil, and its
-		// cipher panics at a nonce of another length than twelve bytes.
+		// The SDK dereferences pointers that an unexpected body leaves nil, and its
+		// cipher panics at a nonce that is not twelve bytes long.
 		if recover() != nil {
 			n.Order, err = nil, Unreadable
 			if !w.verified {
@@ -119,7 +117,7 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 	req := &http.Request{Header: header, Body: io.NopCloser(bytes.NewReader(body))}
 	handler, err := notify.NewRSANotifyHandler(c.apiV3Key, &w)
 	if err != nil {
-		// A key of no length that AES knows, so none.
+		// The key is not of a length that AES has, so there is none.
 		_ = validators.NewWechatPayNotifyValidator(&w).Validate(ctx, req)
 		if w.verified {
 			return n, NoAPIV3Key
@@ -128,7 +126,7 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 		return n, err
 	}
 	var plain json.RawMessage
-	// Its errors print the whole request: none of them may get out of here.
+	// Its errors print the whole request, so none of them may be returned.
 	said, err := handler.ParseNotifyRequest(ctx, req, &plain)
 	if !w.verified {
 		err = w.refuse(&n, header, body)
@@ -147,10 +145,10 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 	return c.judgeNotification(n, plain)
 }
 
-// ProveAPIV3Key finds out whether the APIv3 key is the merchant's, by the
+// ProveAPIV3Key checks that the APIv3 key is the merchant's, by downloading the
 // platform certificates, which are encrypted with it as notifications are. An
-// error says that it is not. proven is false, without an error, where there are
-// no certificates to be had: accounts that were opened with a public key have none.
+// error says that it is not. Without certificates proven is false and the error nil:
+// accounts that were opened with a public key have none.
 func (c *Client) ProveAPIV3Key(ctx context.Context) (proven bool, err error) {
 	if c.certs == nil {
 		return false, NoAPIV3Key
@@ -164,13 +162,13 @@ func (c *Client) ProveAPIV3Key(ctx context.Context) (proven bool, err error) {
 	return err == nil, nil
 }
 
-// judgeNotification decides what is behind the signature and the encryption.
+// judgeNotification decides what a verified and decrypted notification means.
 func (c *Client) judgeNotification(n Notification, plain []byte) (Notification, error) {
 	if n.EventType != EventUserPaid {
 		var about struct {
 			MchID string `json:"mchid"`
 		}
-		// Nothing more need be known of other events, nor of their form.
+		// Other events are not read any further.
 		if err := json.Unmarshal(plain, &about); err == nil && c.endpoint.owns(owner.Owner{MchID: about.MchID}, owner.Owner{}) == anotherMerchant {
 			return n, OtherMerchant
 		}
@@ -188,17 +186,17 @@ func (c *Client) judgeNotification(n Notification, plain []byte) (Notification, 
 	return n, nil
 }
 
-// witness verifies one notification, and remembers what came of it: the SDK's
-// errors do not say what went wrong but in words.
+// witness verifies one notification for the SDK and remembers the result, since the
+// SDK's errors are only text.
 type witness struct {
 	client   *Client
-	asked    bool // the headers are all there, and young enough
+	asked    bool // the SDK found all headers, and a recent timestamp
 	verified bool
 	err      error
 }
 
-// Verify implements auth.Verifier. No call has seen to the certificates before, as
-// for replies.
+// Verify implements auth.Verifier. It downloads certificates if need be, which calls do
+// before they are sent.
 func (w *witness) Verify(ctx context.Context, serial, message, signature string) error {
 	w.asked = true
 	c := w.client
@@ -221,11 +219,12 @@ func (w *witness) GetSerial(ctx context.Context) (string, error) {
 	return w.client.verifier.GetSerial(ctx)
 }
 
-// certificateSerial is the form of platform certificates' serial numbers. For
-// anything else nobody need be asked.
+// certificateSerial is the form of platform certificates' serial numbers. Nothing is
+// downloaded for any other serial.
 var certificateSerial = regexp.MustCompile(`^[0-9A-Fa-f]{8,64}$`)
 
-// refuse says why it was not verified, and notes the header in question.
+// refuse returns why the notification was not verified, and notes the header that
+// caused it.
 func (w *witness) refuse(n *Notification, header http.Header, body []byte) (why Refusal) {
 	switch {
 	case errors.Is(w.err, errNoCerts):
@@ -237,15 +236,14 @@ func (w *witness) refuse(n *Notification, header http.Header, body []byte) (why 
 	return why
 }
 
-// outdated reports whether a timestamp is there, and too far off for the SDK.
+// outdated reports whether there is a timestamp that is too far off for the SDK.
 func outdated(header http.Header) bool {
 	at, err := strconv.ParseInt(strings.TrimSpace(header.Get(consts.WechatPayTimestamp)), 10, 64)
 	return err == nil && math.Abs(float64(time.Now().Unix())-float64(at)) >= consts.FiveMinute
 }
 
-// word makes a string from outside fit for a log line: whoever sends it may have
-// put anything in. What no identifier has becomes a question mark, so that none
-// turns into another one.
+// word makes a string from outside safe for a log line. Bytes that no identifier has
+// become question marks, so that no identifier turns into another one.
 func word(s string) string {
 	const most = 96
 	if len(s) > most {

@@ -8,14 +8,14 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 )
 
-// signedHeaders are those without which no notification can be verified.
+// signedHeaders are needed to verify a notification.
 var signedHeaders = []string{consts.WechatPayTimestamp, consts.WechatPayNonce, consts.WechatPaySignature, consts.WechatPaySerial}
 
-// gzipMagic begins what gzip has compressed.
+// gzipMagic is how gzip's output begins.
 var gzipMagic = []byte{0x1f, 0x8b}
 
-// altered returns what a proxy has done to a notification that could not be
-// verified, with the header in question, or BadSignature where nothing shows.
+// altered returns how a proxy has changed a notification that could not be verified,
+// and the header that it changed; or BadSignature if no change is visible.
 func altered(header http.Header, body []byte) (Refusal, string) {
 	for _, name := range signedHeaders {
 		switch values := header.Values(name); {
@@ -34,8 +34,8 @@ func altered(header http.Header, body []byte) (Refusal, string) {
 	return BadSignature, ""
 }
 
-// renamed reports whether another header ends with the name, whatever stands
-// between its words: X-Wechatpay-Nonce, Wechatpay_Nonce.
+// renamed reports whether another header ends with the name, with any separators:
+// X-Wechatpay-Nonce, Wechatpay_Nonce.
 func renamed(header http.Header, name string) bool {
 	for other := range header {
 		if other != name && strings.HasSuffix(letters(other), letters(name)) {
@@ -45,7 +45,7 @@ func renamed(header http.Header, name string) bool {
 	return false
 }
 
-// letters is a header's name in lower case, without what stands between its words.
+// letters is a header's name in lower case, without separators.
 func letters(name string) string {
 	return strings.NewReplacer("-", "", "_", "", ".", "").Replace(strings.ToLower(name))
 }

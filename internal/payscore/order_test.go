@@ -16,7 +16,7 @@ import (
 // The three state fields together, and the amounts.
 func TestOrderJudge(t *testing.T) {
 	t.Parallel()
-	collection := func(state string, total, paying, paid int64) *payscore.Collection {
+	collection := func(state string, total, paying, paid payscore.Integer) *payscore.Collection {
 		return &payscore.Collection{State: state, TotalAmount: total, PayingAmount: paying, PaidAmount: paid}
 	}
 	for _, tt := range []struct {
@@ -65,7 +65,7 @@ func TestOrderJudge(t *testing.T) {
 // each, and of no other.
 func TestOrderJudgeEveryCombination(t *testing.T) {
 	t.Parallel()
-	amounts := [][3]int64{{100, 100, 0}, {100, 40, 60}, {100, 0, 60}, {100, 0, 100}, {100, 100, 100}, {0, 0, 100}, {0, 0, 0}}
+	amounts := [][3]payscore.Integer{{100, 100, 0}, {100, 40, 60}, {100, 0, 60}, {100, 0, 100}, {100, 100, 100}, {0, 0, 100}, {0, 0, 0}}
 	n := 0
 	for _, state := range []string{"", "CREATED", "DOING", "DONE", "REVOKED", "EXPIRED", "FROZEN"} {
 		for _, description := range []string{"", "USER_CONFIRM", "MCH_COMPLETE", "OTHER"} {

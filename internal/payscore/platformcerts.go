@@ -16,19 +16,19 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// platformCerts verifies with the platform's certificates, for merchants that
-// have no WeChat Pay public key yet. They rotate, so they are downloaded anew
-// now and then, and when a reply names one that is not known. What vouches for
-// a download is the APIv3 key that its certificates are encrypted with.
+// platformCerts verifies with the platform's certificates, for merchants without a
+// WeChat Pay public key. The certificates rotate, so they are downloaded again from
+// time to time, and when a reply names an unknown one. A download is authentic
+// because its certificates are encrypted with the APIv3 key.
 //
-// It uses the SDK's downloader, not its manager: that is one for the whole
-// process, with goroutines that nobody stops.
+// It uses the SDK's downloader, not its manager, which is a singleton of the process
+// with goroutines that cannot be stopped.
 type platformCerts struct {
 	signer     auth.Signer
 	httpClient *http.Client
 	apiV3Key   string
 
-	turn    chan struct{}      // whoever has put something in downloads
+	turn    chan struct{}      // a semaphore of one: its holder downloads
 	seeking singleflight.Group // the download that notifications wait for
 
 	mu       sync.Mutex // never held during a call
@@ -36,16 +36,17 @@ type platformCerts struct {
 	certs    *downloader.CertificateDownloader
 	fetched  time.Time // the last download that succeeded
 	tried    time.Time // the last download
-	stale    bool      // a reply named a certificate that is not known
+	stale    bool      // a reply named an unknown certificate
 	none     time.Time // when the platform last said that the merchant has none
 }
 
-// How old certificates may become, and how often at most they are asked for
-// anew while there are some to go on with.
 const (
-	certsFresh   = 12 * time.Hour
+	// certsFresh is the age at which certificates are downloaded again.
+	certsFresh = 12 * time.Hour
+	// certsAtLeast is the least time between two downloads, once there are
+	// certificates.
 	certsAtLeast = time.Minute
-	// certsNone is for how long it is believed that a merchant has no platform
+	// certsNone is how long the answer holds that a merchant has no platform
 	// certificates: accounts that were opened with a public key have none.
 	certsNone = time.Hour
 )
@@ -54,8 +55,7 @@ func newPlatformCerts(signer auth.Signer, httpClient *http.Client, apiV3Key stri
 	return &platformCerts{signer: signer, httpClient: httpClient, apiV3Key: apiV3Key, turn: make(chan struct{}, 1)}
 }
 
-// look reports whether there are certificates, and whether it is time to
-// download.
+// look reports whether there are certificates, and whether a download is due.
 func (p *platformCerts) look() (have, want bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,9 +65,9 @@ func (p *platformCerts) look() (have, want bool) {
 	return true, (p.stale || time.Since(p.fetched) > certsFresh) && time.Since(p.tried) > certsAtLeast
 }
 
-// prepare sees to certificates; the Reply says why there are none, or is nil.
-// One call at a time downloads; the others go on with the old certificates, or
-// wait where there are none.
+// prepare provides certificates; the Reply says why there are none, or is nil.
+// One call at a time downloads; the others use the old certificates, or wait if there
+// are none.
 func (p *platformCerts) prepare(ctx context.Context) *Reply {
 	have, want := p.look()
 	if !want {
@@ -87,7 +87,7 @@ func (p *platformCerts) prepare(ctx context.Context) *Reply {
 	}
 	defer func() { <-p.turn }()
 	if have, want = p.look(); !want {
-		return nil // the one before saw to it
+		return nil // the previous holder has downloaded them
 	}
 	var x exchange
 	d, err := p.download(x.with(ctx))
@@ -100,7 +100,7 @@ func (p *platformCerts) prepare(ctx context.Context) *Reply {
 		return nil
 	}
 	if have {
-		return nil // old certificates are better than none, and can only fail to verify
+		return nil // old certificates can only fail to verify
 	}
 	reply := noCerts(ctx)
 	switch {
@@ -121,7 +121,7 @@ func (p *platformCerts) prepare(ctx context.Context) *Reply {
 	return reply
 }
 
-// noCerts is the reply of a call that was not made for want of certificates.
+// noCerts is the reply of a call that was not made because there are no certificates.
 func noCerts(ctx context.Context) *Reply {
 	reply := &Reply{Verdict: Unavailable, Message: "the platform certificates could not be downloaded"}
 	if errors.Is(ctx.Err(), context.Canceled) {
@@ -130,19 +130,18 @@ func noCerts(ctx context.Context) *Reply {
 	return reply
 }
 
-var errNoCerts = errors.New("there are no platform certificates yet")
+var (
+	errNoCerts = errors.New("there are no platform certificates yet")
+	errNoSuch  = errors.New("the merchant has no platform certificates")
+	errDecrypt = errors.New("the platform certificates could not be decrypted: is WECHATPAY_API_V3_KEY this merchant's APIv3 key?")
+)
 
-// errNoSuch: the merchant has no platform certificates at all.
-var errNoSuch = errors.New("the merchant has no platform certificates")
-
-var errDecrypt = errors.New("the platform certificates could not be decrypted: is WECHATPAY_API_V3_KEY this merchant's APIv3 key?")
-
-// seek sees to the certificate that a notification names, and waits for that
-// until ctx ends. Anybody can send notifications that name anything: however many
-// come, there is a download a minute, and all wait for the same one. It outlives
-// ctx, within the given time, for the sake of the next delivery. The error is
-// errNoCerts where nobody can tell whether the certificate exists, and errNoSuch
-// where it does not, for there are none.
+// seek provides the certificate that a notification names, and waits for it until ctx
+// ends. A stranger can send notifications that name any certificate: however many
+// come, there is one download a minute, and all wait for the same one. It outlives
+// ctx, within the given time, so that the next delivery finds its result. The error is
+// errNoCerts if it is unknown whether the certificate exists, and errNoSuch if the
+// merchant has none.
 func (p *platformCerts) seek(ctx context.Context, serial string, within time.Duration) error {
 	if p.knows(ctx, serial) {
 		return nil
@@ -171,7 +170,7 @@ func (p *platformCerts) seek(ctx context.Context, serial string, within time.Dur
 	p.mu.Unlock()
 	switch {
 	case p.knows(ctx, serial) || complete:
-		return nil // and where it is not among them, it does not exist
+		return nil // if it is not among them, it does not exist
 	case p.hasNone():
 		return errNoSuch
 	}
@@ -196,7 +195,7 @@ func (p *platformCerts) knows(ctx context.Context, serial string) bool {
 
 func (p *platformCerts) download(ctx context.Context) (d *downloader.CertificateDownloader, err error) {
 	defer func() {
-		// The SDK follows pointers that a strange reply leaves nil.
+		// The SDK dereferences pointers that an unexpected reply leaves nil.
 		if recover() != nil {
 			err = errors.New("the platform's list of certificates is not readable")
 		}
@@ -208,15 +207,10 @@ func (p *platformCerts) download(ctx context.Context) (d *downloader.Certificate
 		return nil, err
 	}
 	d, err = downloader.NewCertificateDownloaderWithClient(ctx, client, p.apiV3Key)
-	if err != nil && isDecrypt(err) {
-		return nil, errDecrypt
+	if err != nil && strings.HasPrefix(err.Error(), "decrypt downloaded certificate failed") {
+		return nil, errDecrypt // the SDK's only sign of a wrong APIv3 key
 	}
 	return d, err
-}
-
-// isDecrypt tells the SDK's only sign of a wrong APIv3 key.
-func isDecrypt(err error) bool {
-	return strings.HasPrefix(err.Error(), "decrypt downloaded certificate failed")
 }
 
 // Verify implements auth.Verifier.
@@ -235,8 +229,8 @@ func (p *platformCerts) Verify(ctx context.Context, serial, message, signature s
 	return v.Verify(ctx, serial, message, signature)
 }
 
-// GetSerial implements auth.Verifier: the certificate that the platform is
-// asked to sign with.
+// GetSerial implements auth.Verifier. It returns the certificate that the platform
+// should sign with.
 func (p *platformCerts) GetSerial(ctx context.Context) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
