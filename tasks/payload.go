@@ -11,26 +11,6 @@ import (
 	"payscore-collector/internal/owner"
 )
 
-// TypeCollect is the asynq type of a collection task. It is written into
-// queues that outlive any one release, so it can never be renamed.
-const TypeCollect = "payscore:collect"
-
-// TypeSync is the asynq type of a task that tells WeChat Pay of a withdrawn
-// order that the user has paid elsewhere. It goes to the same queue, with the
-// same Payload and the same IDs, and can never be renamed either. What is to be
-// told stands in the ledger.
-const TypeSync = "payscore:sync"
-
-// TypeWebhook is the asynq type of a task that delivers an order's ends to
-// billing. It goes to WebhookQueueName(mchid), is made by workers alone, and can
-// never be renamed either. What is to be delivered stands in the ledger.
-const TypeWebhook = "payscore:webhook"
-
-// HeaderMadeAt is the header of a task that says when it was put into the queue,
-// in Unix milliseconds of whoever did. A task that outlived its order's record
-// (a queue that was paused for months) must not open the order anew.
-const HeaderMadeAt = "made_at"
-
 // MaxOutOrderNo is the longest out_order_no WeChat Pay takes, in characters
 // (WeChat Pay docs, merchant/4013394596).
 const MaxOutOrderNo = 32

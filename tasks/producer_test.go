@@ -137,7 +137,7 @@ func TestEnqueueAll(t *testing.T) {
 	if got := len(pending(t, rdb)); got != 1000 {
 		t.Errorf("%d tasks in the queue", got)
 	}
-	if got := rdb.ZCard(t.Context(), tasks.KeysOf(order("").MchID).Due()).Val(); got != n-1 {
+	if got := rdb.ZCard(t.Context(), ledger.KeysOf(order("").MchID).Due()).Val(); got != n-1 {
 		t.Errorf("%d orders in the due index", got)
 	}
 	t.Run("again", func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestEnqueueAll_AfterAFailureMidway(t *testing.T) {
 		}
 		return got
 	}
-	keys := tasks.KeysOf(order("A").MchID)
+	keys := ledger.KeysOf(order("A").MchID)
 	if err := rdb.Set(t.Context(), keys.Order("C"), "somebody's", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestEnqueueAll_TheSameNumberAgain(t *testing.T) {
 	if want := []tasks.Status{tasks.Accepted, tasks.Conflict, tasks.Duplicate, tasks.Accepted, tasks.Duplicate}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if n, err := rdb.HGet(t.Context(), tasks.KeysOf(withdrawn.MchID).Stats(), "queued").Int(); n != 2 || err != nil {
+	if n, err := rdb.HGet(t.Context(), ledger.KeysOf(withdrawn.MchID).Stats(), "queued").Int(); n != 2 || err != nil {
 		t.Errorf("%d orders are counted, want 2; %v", n, err)
 	}
 }

@@ -104,7 +104,7 @@ func (b *till) told(no string, state ledger.SyncState, reason string) {
 // events are those of an order: type, state and sync of each.
 func (b *till) events(no string) []string {
 	b.Helper()
-	entries, err := b.rdb.XRange(b.Context(), tasks.KeysOf(merchant).Outcomes(), "-", "+").Result()
+	entries, err := b.rdb.XRange(b.Context(), ledger.KeysOf(merchant).Outcomes(), "-", "+").Result()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func (b *till) events(no string) []string {
 // of the orders say the same.
 func (b *till) agrees(nos ...string) {
 	b.Helper()
-	k := tasks.KeysOf(merchant)
+	k := ledger.KeysOf(merchant)
 	want := map[tasks.State]int64{}
 	for _, state := range tasks.States {
 		want[state] = 0

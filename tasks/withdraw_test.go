@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/queue"
 	"payscore-collector/tasks"
 )
 
@@ -23,7 +24,7 @@ func TestProducer_Withdraw(t *testing.T) {
 			}
 		}
 		none := time.Time{}
-		k := tasks.KeysOf(merchant)
+		k := ledger.KeysOf(merchant)
 
 		want(b.withdraw("NOBODY", "waived", none), "absent")
 		want(b.withdraw("NOBODY", "paid", paidAt), "absent")
@@ -53,7 +54,7 @@ func TestProducer_Withdraw(t *testing.T) {
 		before := len(pending(t, b.rdb))
 		want(b.withdraw("PAID", "paid", paidAt), "accepted withdrawn")
 		infos := pending(t, b.rdb)
-		if last := infos[len(infos)-1]; len(infos) != before+1 || last.Type != tasks.TypeSync || last.ID != merchant+":PAID:2" ||
+		if last := infos[len(infos)-1]; len(infos) != before+1 || last.Type != queue.TypeSync || last.ID != merchant+":PAID:2" ||
 			string(last.Payload) != `{"mchid":"1900000001","out_order_no":"PAID","appid":"wx1","service_id":"500001"}` {
 			t.Errorf("%d tasks were queued, the last one is %s %s %s", len(infos)-before, last.Type, last.ID, last.Payload)
 		}

@@ -372,7 +372,7 @@ func TestFile_InterruptedPipe(t *testing.T) {
 	if answered := strings.Contains(stdout.String(), "A2 accepted\n"); answered != (err == nil) {
 		t.Errorf("A2 is answered: %v; in the ledger: %v", answered, err)
 	}
-	if n, err := server.Client.ZCard(t.Context(), tasks.KeysOf(mchid).Due()).Result(); n > 2 || err != nil {
+	if n, err := server.Client.ZCard(t.Context(), ledger.KeysOf(mchid).Due()).Result(); n > 2 || err != nil {
 		t.Errorf("%d orders are in the ledger, %v", n, err)
 	}
 }

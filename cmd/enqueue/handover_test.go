@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/intake"
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
@@ -162,7 +163,7 @@ func TestFile_RedisCrashesMidway(t *testing.T) {
 	if n := len(linesOf(stdout.String())); n != 2*half {
 		t.Errorf("%d answers, want %d", n, 2*half)
 	}
-	if n, err := server.Client.ZCard(t.Context(), tasks.KeysOf(mchid).Due()).Result(); n != 2*half || err != nil {
+	if n, err := server.Client.ZCard(t.Context(), ledger.KeysOf(mchid).Due()).Result(); n != 2*half || err != nil {
 		t.Errorf("%d orders are in the ledger, %v; want %d", n, err, 2*half)
 	}
 }

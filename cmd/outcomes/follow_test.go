@@ -29,7 +29,7 @@ func (s store) tell(mchid, no string, events int) {
 	for i := range events {
 		var err error
 		if i%2 == 0 {
-			err = p.Open(s.t.Context(), tasks.Order{Payload: tasks.Payload{MchID: mchid, OutOrderNo: no, AppID: "wx1", ServiceID: "s1"}, Reopen: i > 0})
+			_, err = ledger.New(s.rdb, mchid).Open(s.t.Context(), ledger.Opening{Owner: tasks.Owner{AppID: "wx1", ServiceID: "s1"}, OutOrderNo: no, Reopen: i > 0})
 		} else {
 			_, err = p.Withdraw(s.t.Context(), tasks.Withdrawal{MchID: mchid, OutOrderNo: no, Reason: "paid <in> cash & more"})
 		}
@@ -42,7 +42,7 @@ func (s store) tell(mchid, no string, events int) {
 // truth is everything in a merchant's stream.
 func (s store) truth(mchid string) []ledger.Event {
 	s.t.Helper()
-	entries, err := s.rdb.XRange(s.t.Context(), tasks.KeysOf(mchid).Outcomes(), "-", "+").Result()
+	entries, err := s.rdb.XRange(s.t.Context(), ledger.KeysOf(mchid).Outcomes(), "-", "+").Result()
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestFollow(t *testing.T) {
 		t.Cleanup(func() { _ = r.Close() })
 		f := start(t, map[string]string{"REDIS_URL": s.url}, w, "follow")
 		testkit.Eventually(t, "the events to be given to it", func() bool {
-			p, err := s.rdb.XPending(t.Context(), tasks.KeysOf(mchA).Outcomes(), followGroup).Result()
+			p, err := s.rdb.XPending(t.Context(), ledger.KeysOf(mchA).Outcomes(), followGroup).Result()
 			return err == nil && p.Count == 5
 		})
 		f.stop()

@@ -210,7 +210,7 @@ func TestList_Filters(t *testing.T) {
 	s := newStore(t)
 	const day = 24 * time.Hour
 	now := time.Now().Truncate(time.Second)
-	keys := tasks.KeysOf(mchA)
+	keys := ledger.KeysOf(mchA)
 	ended := func(no string, ago time.Duration) { // as if it had ended so long ago
 		s.settle(mchA, no, paid(1))
 		at := now.Add(-ago).UnixMilli()

@@ -78,7 +78,7 @@ func TestStats_OfAFullRedis(t *testing.T) {
 	s := store{t, server.URL, server.Client}
 	s.open(mchA, "A")
 	s.beat(mchA)
-	s.rdb.HSet(t.Context(), tasks.KeysOf(mchA).Workers(), "seen:w1", "1000 10000 0") // long ago
+	s.rdb.HSet(t.Context(), ledger.KeysOf(mchA).Workers(), "seen:w1", "1000 10000 0") // long ago
 	if err := s.rdb.ConfigSet(t.Context(), "maxmemory", "500kb").Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func TestWebhooksSurviveKilledWorkers(t *testing.T) {
 		n, _, err := r.Ledger.HooksWaiting(context.Background())
 		return err == nil && n == 0 && told(billing.Taken()) == 2*len(nos)
 	})
-	entries, err := r.Redis.Client.XRange(t.Context(), tasks.KeysOf(mchid).Outcomes(), "-", "+").Result()
+	entries, err := r.Redis.Client.XRange(t.Context(), ledger.KeysOf(mchid).Outcomes(), "-", "+").Result()
 	if err != nil {
 		t.Fatal(err)
 	}

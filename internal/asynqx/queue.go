@@ -5,12 +5,10 @@ package asynqx
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -115,17 +113,3 @@ func Read(ctx context.Context, rdb redis.UniversalClient, queue string) (State, 
 	}
 	return s, nil
 }
-
-// Options returns the options of a task. The ledger has the attempts and the due
-// times, so asynq's own limits are set high enough never to apply: a crash uses up a
-// retry, and a task without any left would be archived unseen. The timeout covers a
-// worker's wait while calls are held, and is in whole seconds: asynq turns fractions
-// into 30 minutes.
-func Options(queue, id string) []asynq.Option {
-	return []asynq.Option{
-		asynq.Queue(queue), asynq.TaskID(id), asynq.MaxRetry(10_000), asynq.Timeout(10 * time.Minute),
-	}
-}
-
-// IsConflict reports whether err says that asynq has a task of that ID.
-func IsConflict(err error) bool { return errors.Is(err, asynq.ErrTaskIDConflict) }

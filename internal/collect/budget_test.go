@@ -16,6 +16,7 @@ import (
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/queue"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -115,7 +116,7 @@ func TestRoundTripsOfAStep(t *testing.T) {
 		b.platform.collect = says(collectReply(payscore.Accepted))
 		count.made()
 		_ = b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), b.payload("C"), ledger.NoRound)
-		if got := count.made(); got != "claim script claim settle" {
+		if got := count.made(); got != "claim open claim settle" {
 			t.Errorf("the round trips were %q; an order is opened once, and opening it is one", got)
 		}
 	})
@@ -139,7 +140,7 @@ func TestRoundTripsOfAsynq(t *testing.T) {
 		return nil
 	})
 	for i := range orders + 1 {
-		if err := b.producer.Push(t.Context(), b.payload(fmt.Sprintf("T%d", i)), 1); err != nil {
+		if err := b.push(b.payload(fmt.Sprintf("T%d", i)), 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -237,7 +238,9 @@ func TestRoundTripsDoNotGrowWithTheLedger(t *testing.T) {
 		for i := range 10 {
 			b.makeDue(fmt.Sprintf("N%03d", i))
 		}
-		if err := b.producer.Push(t.Context(), b.payload("other"), 1); err != nil { // makes Redis know asynq's script
+		p := b.payload("other")
+		task := queue.Task{Type: queue.TypeCollect, MchID: p.MchID, OutOrderNo: p.OutOrderNo, Round: 1, Payload: p}
+		if err := sweeper.queue.Push(t.Context(), task); err != nil { // makes Redis know asynq's script
 			t.Fatal(err)
 		}
 		b.rdb.HDel(t.Context(), b.keys.Sweep(), "at")

@@ -43,6 +43,7 @@ import (
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/queue"
 	"payscore-collector/tasks"
 )
 
@@ -134,7 +135,7 @@ func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
 	round := int64(ledger.NoRound)
-	if n, ok := tasks.RoundOf(id, p); ok {
+	if n, ok := queue.RoundOf(id, p.MchID, p.OutOrderNo); ok {
 		round = n
 	}
 	err = c.process(ctx, t, p, round)
@@ -148,7 +149,7 @@ func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
 }
 
 func (c *Collector) decode(t *asynq.Task) (tasks.Payload, error) {
-	if t.Type() != tasks.TypeCollect && t.Type() != tasks.TypeSync {
+	if t.Type() != tasks.TypeCollect && t.Type() != queue.TypeSync {
 		return tasks.Payload{}, fmt.Errorf("task type %q is not known here", t.Type())
 	}
 	p, err := tasks.DecodePayload(t.Payload())
@@ -204,11 +205,11 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 			if opened {
 				return fmt.Errorf("the record of %s was opened and has disappeared", p.OutOrderNo)
 			}
-			if err := c.producer.Open(ctx, tasks.Order{Payload: p}); err != nil {
+			if _, err := c.ledger.Open(ctx, ledger.Opening{Owner: p.Owner(), OutOrderNo: p.OutOrderNo}); err != nil {
 				return err
 			}
 			round, opened = ledger.NoRound, true
-		case ledger.Closed:
+		case ledger.Held:
 			c.hold.hold(claim.Wait, asked)
 		case ledger.Paced:
 			pause(ctx, c.stop, claim.Wait)
@@ -236,7 +237,7 @@ func (c *Collector) lost(t *asynq.Task, no string) bool {
 	case c.outlived(t):
 		c.log.Error().Str(logging.FieldEvent, "task_outlived_order").Str(logging.FieldOutOrderNo, no).
 			Msg("task ignored: its order was removed after RETENTION; enqueue it again if it is still owed")
-	case t.Type() == tasks.TypeSync:
+	case t.Type() == queue.TypeSync:
 		c.log.Error().Str(logging.FieldEvent, "sync_order_missing").Str(logging.FieldOutOrderNo, no).
 			Msg("sync impossible: the ledger has no record of the withdrawn order; enqueue it and withdraw it again")
 	default:
@@ -248,7 +249,7 @@ func (c *Collector) lost(t *asynq.Task, no string) bool {
 // outlived reports whether a task of ours is so old that its order may have ended
 // and left the ledger since.
 func (c *Collector) outlived(t *asynq.Task) bool {
-	made, err := strconv.ParseInt(t.Headers()[tasks.HeaderMadeAt], 10, 64)
+	made, err := strconv.ParseInt(t.Headers()[queue.HeaderMadeAt], 10, 64)
 	return err == nil && c.settings.Retention > 0 && time.Since(time.UnixMilli(made)) >= c.settings.Retention
 }
 

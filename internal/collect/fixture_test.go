@@ -20,6 +20,7 @@ import (
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/queue"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
@@ -86,7 +87,7 @@ type fixture struct {
 	rdb      *redis.Client
 	platform *platform
 	faults   *redistest.Faults
-	keys     tasks.Keys
+	keys     ledger.Keys
 	logs     *testkit.LogBuffer
 }
 
@@ -106,7 +107,7 @@ func newFixture(t *testing.T, srv *redistest.Server, change ...func(*Settings)) 
 	b.rdb.AddHook(b.faults)
 	b.platform = &platform{collect: says(collectReply(payscore.Accepted)), query: says(queryReply(payscore.Owed)), sync: says(collectReply(payscore.Accepted))}
 	mchid := fmt.Sprintf("19%08d", lastMchID.Add(1))
-	b.keys = tasks.KeysOf(mchid)
+	b.keys = ledger.KeysOf(mchid)
 	s := Settings{
 		AppID: "wxdefault", ServiceID: "500default", Policy: testPolicy(),
 		Rate: 1000, CallTimeout: 15 * second, SweepEvery: second, Concurrency: 4,
@@ -123,11 +124,16 @@ func (b *fixture) payload(no string) tasks.Payload {
 	return tasks.Payload{MchID: b.mchid, OutOrderNo: no, AppID: "wx1", ServiceID: "500"}
 }
 
+// push enqueues the task of one round of an order.
+func (b *fixture) push(p tasks.Payload, round int64) error {
+	return queue.New(b.rdb).Push(b.t.Context(), queue.Task{Type: queue.TypeCollect, MchID: p.MchID, OutOrderNo: p.OutOrderNo, Round: round, Payload: p})
+}
+
 // open puts an order into the ledger, and not into the queue.
 func (b *fixture) open(no string) tasks.Payload {
 	b.t.Helper()
 	p := b.payload(no)
-	if err := b.producer.Open(b.t.Context(), tasks.Order{Payload: p}); err != nil {
+	if _, err := b.ledger.Open(b.t.Context(), ledger.Opening{Owner: p.Owner(), OutOrderNo: no}); err != nil {
 		b.t.Fatal(err)
 	}
 	return p
@@ -254,7 +260,7 @@ func (b *fixture) loadScripts() {
 func (b *fixture) task(no string, round int64) *asynq.TaskInfo {
 	b.t.Helper()
 	mchid := b.mchid
-	info, err := asynq.NewInspectorFromRedisClient(b.rdb).GetTaskInfo(tasks.QueueName(mchid), tasks.TaskID(mchid, no, round))
+	info, err := asynq.NewInspectorFromRedisClient(b.rdb).GetTaskInfo(tasks.QueueName(mchid), queue.TaskID(mchid, no, round))
 	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/logging"
+	"payscore-collector/internal/queue"
 	"payscore-collector/tasks"
 )
 
@@ -39,7 +40,7 @@ type foreignPlace struct {
 
 // isOurs reports whether a worker or a producer of this module made the task: its
 // record is in the ledger, and the sweep sees to it.
-func isOurs(headers map[string]string) bool { return headers[tasks.HeaderMadeAt] != "" }
+func isOurs(headers map[string]string) bool { return headers[queue.HeaderMadeAt] != "" }
 
 // HandleError is asynq's ErrorHandler. It enqueues the order of another client's
 // task that failed without having met the handler, and counts an unusable task

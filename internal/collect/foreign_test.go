@@ -13,6 +13,7 @@ import (
 
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/queue"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -96,7 +97,7 @@ func everyOption() [][]choice {
 			none,
 			{"task ID", func(_ *fixture, no string) []asynq.Option { return []asynq.Option{asynq.TaskID("id " + no)} }},
 			{"task ID like ours", func(b *fixture, no string) []asynq.Option {
-				return []asynq.Option{asynq.TaskID(tasks.TaskID(b.mchid, no, 1))}
+				return []asynq.Option{asynq.TaskID(queue.TaskID(b.mchid, no, 1))}
 			}},
 		},
 	}
@@ -287,7 +288,7 @@ func TestTakeUpForeign(t *testing.T) {
 		b := newFixture(t, srv)
 		b.openDue(1)
 		b.sweep()
-		id := tasks.TaskID(b.mchid, "A000", 1)
+		id := queue.TaskID(b.mchid, "A000", 1)
 		keys := asynqx.KeysOf(tasks.QueueName(b.mchid))
 		pipe := b.rdb.TxPipeline()
 		pipe.LRem(t.Context(), keys.Pending, 0, id)

@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
-	"payscore-collector/tasks"
 )
 
 // A reader of the stream is logged as far behind when its oldest unread event is
@@ -46,7 +46,7 @@ func (s *Sweeper) retain(ctx context.Context) {
 
 // remedy is what to do about a reader that is far behind.
 func remedy(mchid, group string) string {
-	keys := tasks.KeysOf(mchid)
+	keys := ledger.KeysOf(mchid)
 	if group == "webhooks" {
 		return "start a worker with BILLING_WEBHOOK_URL, or find out why billing does not take them; if webhooks are off for good, redis-cli HDEL '" + keys.Hooks() + "' cursor"
 	}

@@ -100,7 +100,7 @@ func (s *step) recollect(ctx context.Context, query payscore.Reply) error {
 		s.c.log.Warn().Str(logging.FieldEvent, "lease_lost").Str(logging.FieldOutOrderNo, o.OutOrderNo).
 			Msg("lease lost during a query; another worker has the order")
 		return nil
-	case ledger.Closed:
+	case ledger.Held:
 		return s.postpone(ctx, query, s.now().Add(faultAgain))
 	default: // postponed, paced; an order that has ended meanwhile ignores the settlement
 		due := permit.Now.Add(permit.Wait)

@@ -13,6 +13,7 @@ import (
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
+	"payscore-collector/internal/queue"
 	"payscore-collector/tasks"
 )
 
@@ -23,6 +24,7 @@ import (
 type Sweeper struct {
 	c         *Collector
 	rdb       redis.UniversalClient
+	queue     *queue.Client
 	inspector *asynq.Inspector
 
 	warnedBehind map[string]time.Time // by reader, when its lag was last logged
@@ -31,7 +33,7 @@ type Sweeper struct {
 
 // NewSweeper returns a sweeper for c's merchant.
 func NewSweeper(c *Collector, rdb redis.UniversalClient) *Sweeper {
-	return &Sweeper{c: c, rdb: rdb, inspector: asynq.NewInspectorFromRedisClient(rdb), warnedBehind: map[string]time.Time{}}
+	return &Sweeper{c: c, rdb: rdb, queue: queue.New(rdb), inspector: asynq.NewInspectorFromRedisClient(rdb), warnedBehind: map[string]time.Time{}}
 }
 
 // Sizes of a sweep.
@@ -135,12 +137,13 @@ func (s *Sweeper) push(ctx context.Context, orders []ledger.Due) error {
 }
 
 func (s *Sweeper) pushOne(ctx context.Context, o ledger.Due) error {
-	push := s.c.producer.Push
+	task := queue.Task{Type: queue.TypeCollect, MchID: o.MchID, OutOrderNo: o.OutOrderNo, Round: o.Round,
+		Payload: tasks.Payload{MchID: o.MchID, OutOrderNo: o.OutOrderNo, AppID: o.AppID, ServiceID: o.ServiceID}}
 	if o.Sync {
-		push = s.c.producer.PushSync
+		task.Type = queue.TypeSync
 	}
-	err := push(ctx, o.Payload, o.Round)
-	if asynqx.IsConflict(err) {
+	err := s.queue.Push(ctx, task)
+	if queue.IsConflict(err) {
 		if !s.stuck(ctx, o) {
 			return nil // a worker will take it
 		}
@@ -150,10 +153,11 @@ func (s *Sweeper) pushOne(ctx context.Context, o ledger.Due) error {
 		}
 		s.c.count(s.c.metrics.Stuck)
 		s.c.log.Warn().Str(logging.FieldEvent, "task_stuck").Str(logging.FieldOutOrderNo, o.OutOrderNo).
-			Str(logging.FieldTaskID, tasks.TaskID(o.MchID, o.OutOrderNo, o.Round)).
+			Str(logging.FieldTaskID, queue.TaskID(o.MchID, o.OutOrderNo, o.Round)).
 			Msg("the order's task was stuck in asynq; a new one was enqueued")
-		err = push(ctx, o.Payload, next)
-		if asynqx.IsConflict(err) {
+		task.Round = next
+		err = s.queue.Push(ctx, task)
+		if queue.IsConflict(err) {
 			return nil
 		}
 		return err
@@ -177,7 +181,7 @@ const (
 // never recovers. A false positive only costs one extra task: no worker has the
 // order's lease in the ledger, and a task of an earlier round is stale.
 func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
-	id, keys := tasks.TaskID(o.MchID, o.OutOrderNo, o.Round), asynqx.KeysOf(tasks.QueueName(o.MchID))
+	id, keys := queue.TaskID(o.MchID, o.OutOrderNo, o.Round), asynqx.KeysOf(tasks.QueueName(o.MchID))
 	// until is the score of the task in one of asynq's sets, as a time from now. A
 	// task that is missing there is stuck, which asynq's Inspector does not show.
 	until := func(key string) (d time.Duration, missing bool, err error) {
@@ -213,7 +217,7 @@ func (s *Sweeper) stuck(ctx context.Context, o ledger.Due) bool {
 // was lost, and measures whether it is paused. The worker's presence logs the pause.
 func (s *Sweeper) housekeeping(ctx context.Context, keys asynqx.Keys) {
 	mchid := s.c.mchid
-	if err := s.c.producer.Introduce(ctx, mchid); err != nil {
+	if err := ledger.Introduce(ctx, s.rdb, mchid); err != nil {
 		return // the sweep itself fails and logs it
 	}
 	_ = asynqx.Register(ctx, s.rdb, tasks.QueueName(mchid))

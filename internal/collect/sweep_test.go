@@ -14,6 +14,7 @@ import (
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/queue"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
@@ -221,7 +222,7 @@ func TestSweepStuckTasks(t *testing.T) {
 	// with a lease until a time, or without.
 	active := func(b *fixture, lease time.Time) {
 		mchid := b.mchid
-		k, id := asynqx.KeysOf(tasks.QueueName(mchid)), tasks.TaskID(mchid, "A000", 1)
+		k, id := asynqx.KeysOf(tasks.QueueName(mchid)), queue.TaskID(mchid, "A000", 1)
 		ctx := b.t.Context()
 		pipe := b.rdb.TxPipeline()
 		pipe.LRem(ctx, k.Pending, 0, id)
@@ -237,7 +238,7 @@ func TestSweepStuckTasks(t *testing.T) {
 	// waiting makes it one that waits for its time, by its record alone.
 	waiting := func(b *fixture, state string) {
 		mchid := b.mchid
-		id := tasks.TaskID(mchid, "A000", 1)
+		id := queue.TaskID(mchid, "A000", 1)
 		pipe := b.rdb.TxPipeline()
 		pipe.LRem(b.t.Context(), asynqx.KeysOf(tasks.QueueName(mchid)).Pending, 0, id)
 		pipe.HSet(b.t.Context(), "asynq:{"+tasks.QueueName(mchid)+"}:t:"+id, "state", state)
@@ -247,7 +248,7 @@ func TestSweepStuckTasks(t *testing.T) {
 	}
 	inspect := func(b *fixture) (*asynq.Inspector, string, string) {
 		mchid := b.mchid
-		return asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(mchid), tasks.TaskID(mchid, "A000", 1)
+		return asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(mchid), queue.TaskID(mchid, "A000", 1)
 	}
 	for _, tt := range []struct {
 		name  string
@@ -318,7 +319,7 @@ func TestSweepStuckTasks(t *testing.T) {
 		b := newFixture(t, srv)
 		b.openDue(1)
 		b.sweep()
-		k, id := asynqx.KeysOf(tasks.QueueName(b.mchid)), tasks.TaskID(b.mchid, "A000", 1)
+		k, id := asynqx.KeysOf(tasks.QueueName(b.mchid)), queue.TaskID(b.mchid, "A000", 1)
 		pipe := b.rdb.TxPipeline()
 		pipe.LRem(t.Context(), k.Pending, 0, id)
 		pipe.ZAdd(t.Context(), k.Retry, redis.Z{Score: float64(time.Now().Add(minute).Unix()), Member: id})
@@ -386,7 +387,7 @@ func TestSweepHousekeeping(t *testing.T) {
 		b.sweep()
 		mchid := b.mchid
 		if err := errors.Join(b.rdb.SRem(t.Context(), "asynq:queues", tasks.QueueName(mchid)).Err(),
-			b.rdb.SRem(t.Context(), tasks.MerchantsKey, mchid).Err()); err != nil {
+			b.rdb.SRem(t.Context(), ledger.MerchantsKey, mchid).Err()); err != nil {
 			t.Fatal(err)
 		}
 		b.nextSweep()

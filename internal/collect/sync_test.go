@@ -12,6 +12,7 @@ import (
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/queue"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -156,7 +157,7 @@ func TestSync(t *testing.T) {
 		b.withdraw("A")
 		round := b.num("A", "round")
 		info := b.task("A", round)
-		if info == nil || info.Type != tasks.TypeSync || !strings.Contains(string(info.Payload), `"appid":"wx1"`) {
+		if info == nil || info.Type != queue.TypeSync || !strings.Contains(string(info.Payload), `"appid":"wx1"`) {
 			t.Fatalf("%+v", info)
 		}
 		if err := b.rdb.Del(t.Context(), "asynq:{"+info.Queue+"}:pending", "asynq:{"+info.Queue+"}:t:"+info.ID).Err(); err != nil {
@@ -166,14 +167,14 @@ func TestSync(t *testing.T) {
 		if err := NewSweeper(b.Collector, b.rdb).Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if info := b.task("A", round); info == nil || info.Type != tasks.TypeSync {
+		if info := b.task("A", round); info == nil || info.Type != queue.TypeSync {
 			t.Errorf("%+v", info)
 		}
 	})
 	t.Run("of an order that the ledger has lost opens nothing", func(t *testing.T) {
 		t.Parallel()
 		b := newFixture(t, srv)
-		if err := b.process(t.Context(), asynq.NewTask(tasks.TypeSync, nil), b.payload("A"), 1); err != nil {
+		if err := b.process(t.Context(), asynq.NewTask(queue.TypeSync, nil), b.payload("A"), 1); err != nil {
 			t.Error(err)
 		}
 		if _, err := b.ledger.Get(t.Context(), "A"); err == nil {
@@ -188,7 +189,7 @@ func TestSync(t *testing.T) {
 		b := newFixture(t, srv, func(s *Settings) { s.Retention = time.Hour })
 		task := func(age time.Duration) *asynq.Task {
 			made := strconv.FormatInt(time.Now().Add(-age).UnixMilli(), 10)
-			return asynq.NewTaskWithHeaders(tasks.TypeCollect, nil, map[string]string{tasks.HeaderMadeAt: made})
+			return asynq.NewTaskWithHeaders(tasks.TypeCollect, nil, map[string]string{queue.HeaderMadeAt: made})
 		}
 		if err := b.process(t.Context(), task(time.Hour), b.payload("OLD"), 1); err != nil {
 			t.Error(err)
@@ -200,10 +201,10 @@ func TestSync(t *testing.T) {
 		if _, err := b.ledger.Get(t.Context(), "LOST"); err != nil {
 			t.Errorf("an order whose record was lost is taken up by its task: %v", err)
 		}
-		if err := b.producer.Push(t.Context(), b.payload("P"), 7); err != nil {
+		if err := b.push(b.payload("P"), 7); err != nil {
 			t.Fatal(err)
 		}
-		if info := b.task("P", 7); info.Headers[tasks.HeaderMadeAt] == "" {
+		if info := b.task("P", 7); info.Headers[queue.HeaderMadeAt] == "" {
 			t.Errorf("%+v", info)
 		}
 	})

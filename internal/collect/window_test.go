@@ -117,11 +117,11 @@ func TestWindowIsTheClockFace(t *testing.T) {
 // as the policy, whatever the time, and though the worker's clock is off.
 func TestWindowAheadAgreesWithTheLedger(t *testing.T) {
 	t.Parallel()
-	common, err := os.ReadFile("../ledger/common.lua")
+	common, err := os.ReadFile("../ledger/scripts/common.lua")
 	if err != nil {
 		t.Fatal(err)
 	}
-	pace, err := os.ReadFile("../ledger/pace.lua")
+	pace, err := os.ReadFile("../ledger/scripts/pace.lua")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func (r *rig) tell(mchid, no string, events int) {
 	for i := range events {
 		var err error
 		if i%2 == 0 {
-			err = p.Open(r.Context(), tasks.Order{Payload: tasks.Payload{MchID: mchid, OutOrderNo: no, AppID: "wx1", ServiceID: "s1"}, Reopen: i > 0})
+			_, err = ledger.New(r.rdb, mchid).Open(r.Context(), ledger.Opening{Owner: tasks.Owner{AppID: "wx1", ServiceID: "s1"}, OutOrderNo: no, Reopen: i > 0})
 		} else {
 			_, err = p.Withdraw(r.Context(), tasks.Withdrawal{MchID: mchid, OutOrderNo: no, Reason: "paid in cash"})
 		}
@@ -172,7 +172,7 @@ func (r *rig) until(what string, ok func() bool) {
 // holds gives a member so many events, which it does not acknowledge.
 func (r *rig) holds(mchid, member string, n int64) (ids []string) {
 	r.Helper()
-	key := tasks.KeysOf(mchid).Outcomes()
+	key := ledger.KeysOf(mchid).Outcomes()
 	if err := r.rdb.XGroupCreate(r.Context(), key, "g", "0").Err(); err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP") {
 		r.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func (r *rig) holds(mchid, member string, n int64) (ids []string) {
 // ids are those of all of a merchant's events.
 func (r *rig) ids(mchid string) (ids []string) {
 	r.Helper()
-	all, err := r.rdb.XRange(r.Context(), tasks.KeysOf(mchid).Outcomes(), "-", "+").Result()
+	all, err := r.rdb.XRange(r.Context(), ledger.KeysOf(mchid).Outcomes(), "-", "+").Result()
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func (r *rig) ids(mchid string) (ids []string) {
 // pending is what the group's members hold, by member.
 func (r *rig) pending(mchid string) map[string]int64 {
 	r.Helper()
-	p, err := r.rdb.XPending(r.Context(), tasks.KeysOf(mchid).Outcomes(), "g").Result()
+	p, err := r.rdb.XPending(r.Context(), ledger.KeysOf(mchid).Outcomes(), "g").Result()
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func (r *rig) pending(mchid string) map[string]int64 {
 // members are the group's.
 func (r *rig) members(mchid string) string {
 	r.Helper()
-	all, err := r.rdb.XInfoConsumers(r.Context(), tasks.KeysOf(mchid).Outcomes(), "g").Result()
+	all, err := r.rdb.XInfoConsumers(r.Context(), ledger.KeysOf(mchid).Outcomes(), "g").Result()
 	if err != nil && !strings.Contains(err.Error(), "NOGROUP") {
 		r.Fatal(err)
 	}

@@ -109,7 +109,7 @@ func (r *Reader) Run(ctx context.Context, handle Handler) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return r.find(gctx, func(mchid string) {
-			s := &stream{Reader: r, mchid: mchid, key: tasks.KeysOf(mchid).Outcomes(), handle: handle}
+			s := &stream{Reader: r, mchid: mchid, key: ledger.KeysOf(mchid).Outcomes(), handle: handle}
 			g.Go(func() error { return s.run(gctx) })
 		})
 	})
@@ -126,7 +126,7 @@ func (r *Reader) HasRead(ctx context.Context) (bool, error) {
 		}
 	}
 	for _, id := range ids {
-		groups, err := r.rdb.XInfoGroups(ctx, tasks.KeysOf(id).Outcomes()).Result()
+		groups, err := r.rdb.XInfoGroups(ctx, ledger.KeysOf(id).Outcomes()).Result()
 		if err != nil && !strings.Contains(err.Error(), "no such key") {
 			return false, err
 		}
@@ -162,7 +162,7 @@ func (r *Reader) find(ctx context.Context, start func(mchid string)) error {
 			}
 			known[id] = true
 			if err := tasks.ValidateMchID(id); err != nil {
-				r.log.Warn().Err(err).Msg(tasks.MerchantsKey + " names a merchant that cannot be one")
+				r.log.Warn().Err(err).Msg(ledger.MerchantsKey + " names a merchant that cannot be one")
 				continue
 			}
 			start(id)

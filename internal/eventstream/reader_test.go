@@ -12,7 +12,6 @@ import (
 
 	"payscore-collector/internal/eventstream"
 	"payscore-collector/internal/ledger"
-	"payscore-collector/tasks"
 )
 
 func TestReader(t *testing.T) {
@@ -148,7 +147,7 @@ func TestReader(t *testing.T) {
 		r.tell(mchA, "B", 2)
 		r.holds(mchA, "dead", 2)
 		held := r.holds(mchA, "alive", 1)
-		key := tasks.KeysOf(mchA).Outcomes()
+		key := ledger.KeysOf(mchA).Outcomes()
 		opt := options("a")
 		opt.Once, opt.Idle = true, 300*time.Millisecond
 		var got taken
@@ -202,7 +201,7 @@ func TestReader(t *testing.T) {
 	t.Run("what another has taken over is not given back in its place", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 2)
-		key := tasks.KeysOf(mchA).Outcomes()
+		key := ledger.KeysOf(mchA).Outcomes()
 		opt := options("slow")
 		opt.Idle = time.Hour
 		err := r.start(r.rdb, opt, func(_ context.Context, events []ledger.Event) error {
@@ -222,7 +221,7 @@ func TestReader(t *testing.T) {
 	t.Run("members that are gone and hold nothing are removed, and no others", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 1)
-		key := tasks.KeysOf(mchA).Outcomes()
+		key := ledger.KeysOf(mchA).Outcomes()
 		ctx := t.Context()
 		if err := r.rdb.XGroupCreate(ctx, key, "g", "0").Err(); err != nil {
 			t.Fatal(err)
@@ -252,7 +251,7 @@ func TestReader(t *testing.T) {
 		var got taken
 		run := r.start(r.rdb, options("a"), got.handle)
 		r.until("the events", func() bool { return got.count() == 3 })
-		if err := r.rdb.XGroupDestroy(t.Context(), tasks.KeysOf(mchA).Outcomes(), "g").Err(); err != nil {
+		if err := r.rdb.XGroupDestroy(t.Context(), ledger.KeysOf(mchA).Outcomes(), "g").Err(); err != nil {
 			t.Fatal(err)
 		}
 		r.until("the events again", func() bool { return got.count() == 6 })
@@ -263,7 +262,7 @@ func TestReader(t *testing.T) {
 	})
 	t.Run("what is no event is reported and acknowledged", func(t *testing.T) {
 		r := newRig(t)
-		key := tasks.KeysOf(mchA).Outcomes()
+		key := ledger.KeysOf(mchA).Outcomes()
 		for _, fields := range [][]any{{"type", "order.dreamt", "no", "A", "state", "queued"}, {"secret", "hunter2"}} {
 			if err := r.rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: key, Values: fields}).Err(); err != nil {
 				t.Fatal(err)
@@ -285,7 +284,7 @@ func TestReader(t *testing.T) {
 		if err := r.start(r.rdb, options("a"), dies).wait(t); !errors.Is(err, errDead) {
 			t.Fatal(err)
 		}
-		if err := r.rdb.XTrimMaxLen(t.Context(), tasks.KeysOf(mchA).Outcomes(), 1).Err(); err != nil {
+		if err := r.rdb.XTrimMaxLen(t.Context(), ledger.KeysOf(mchA).Outcomes(), 1).Err(); err != nil {
 			t.Fatal(err)
 		}
 		var got taken
@@ -299,7 +298,7 @@ func TestReader(t *testing.T) {
 	})
 	t.Run("names in the set of merchants that cannot be any are left alone", func(t *testing.T) {
 		r := newRig(t)
-		if err := r.rdb.SAdd(t.Context(), tasks.MerchantsKey, "no number").Err(); err != nil {
+		if err := r.rdb.SAdd(t.Context(), ledger.MerchantsKey, "no number").Err(); err != nil {
 			t.Fatal(err)
 		}
 		r.tell(mchA, "A", 1)
@@ -309,7 +308,7 @@ func TestReader(t *testing.T) {
 		if err := r.start(r.rdb, opt, got.handle).wait(t); err != nil {
 			t.Fatal(err)
 		}
-		if n := r.rdb.Exists(t.Context(), tasks.KeysOf("no number").Outcomes()).Val(); n != 0 || got.count() != 1 {
+		if n := r.rdb.Exists(t.Context(), ledger.KeysOf("no number").Outcomes()).Val(); n != 0 || got.count() != 1 {
 			t.Errorf("%d keys were made, %d events came", n, got.count())
 		}
 	})

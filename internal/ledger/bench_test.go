@@ -17,13 +17,13 @@ import (
 // included, in µs.
 func BenchmarkStep(b *testing.B) {
 	srv := redistest.StartReal(b, "--appendfsync", "everysec")
-	l, producer := ledger.New(srv.Client, mchid), tasks.NewProducer(srv.Client)
+	l := ledger.New(srv.Client, mchid)
 	orders := make([]tasks.Order, b.N)
 	for i := range orders {
 		orders[i] = tasks.Order{Payload: payload(fmt.Sprintf("BENCH20261124%013d", i))}
 	}
 	for _, o := range orders {
-		if err := producer.Open(b.Context(), o); err != nil {
+		if err := openOrder(b.Context(), l, o); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -180,8 +180,8 @@ func (p *platform) notify(t *rapid.T, n ledger.Notice) {
 // Query claims the order and asks for it.
 func (p *platform) Query(t *rapid.T) {
 	ctx := context.Background()
-	for _, no := range p.redis.Client.ZRange(ctx, tasks.KeysOf(p.mchid).Due(), 0, -1).Val() {
-		p.redis.Client.HSet(ctx, tasks.KeysOf(p.mchid).Order(no), "due", 1)
+	for _, no := range p.redis.Client.ZRange(ctx, ledger.KeysOf(p.mchid).Due(), 0, -1).Val() {
+		p.redis.Client.HSet(ctx, ledger.KeysOf(p.mchid).Order(no), "due", 1)
 	}
 	c, err := p.l.Claim(ctx, bookedNo, ledger.NewToken(), ledger.NoRound, limits())
 	if err != nil {
@@ -235,8 +235,8 @@ func (p *platform) settle(t *rapid.T, s underway) {
 }
 
 func (p *platform) Expire(t *rapid.T) {
-	p.redis.Client.HSet(context.Background(), tasks.KeysOf(p.mchid).Order(bookedNo), "lease", 1)
-	p.redis.Client.ZAddXX(context.Background(), tasks.KeysOf(p.mchid).Due(), zAt(1, bookedNo))
+	p.redis.Client.HSet(context.Background(), ledger.KeysOf(p.mchid).Order(bookedNo), "lease", 1)
+	p.redis.Client.ZAddXX(context.Background(), ledger.KeysOf(p.mchid).Due(), zAt(1, bookedNo))
 	if _, err := p.l.Sweep(context.Background(), ledger.SweepArgs{Limit: 10, Closed: 10, Grace: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestBookingFromEvents(t *testing.T) {
 
 		all, ends := book{}, book{}
 		state := tasks.State("")
-		for _, x := range srv.Client.XRange(ctx, tasks.KeysOf(p.mchid).Outcomes(), "-", "+").Val() {
+		for _, x := range srv.Client.XRange(ctx, ledger.KeysOf(p.mchid).Outcomes(), "-", "+").Val() {
 			e, err := ledger.DecodeEvent(p.mchid, x.ID, x.Values)
 			if err != nil {
 				t.Fatal(err)

@@ -44,7 +44,7 @@ func TestClaim(t *testing.T) {
 	})
 	t.Run("before the due time is early", func(t *testing.T) {
 		s := newSetup(t)
-		if err := s.producer.Open(t.Context(), tasks.Order{Payload: payload("A"), At: time.Now().Add(time.Hour)}); err != nil {
+		if err := openOrder(t.Context(), s.ledger, tasks.Order{Payload: payload("A"), At: time.Now().Add(time.Hour)}); err != nil {
 			t.Fatal(err)
 		}
 		if c := s.claim("A", limits()); c.Code != ledger.Early || c.Wait < 59*time.Minute || c.Wait > time.Hour {
@@ -169,7 +169,7 @@ func TestPermit(t *testing.T) {
 		set := back(b, ledger.Collect)
 		set.Gate, set.CalledAt = ledger.GateFault, b.Now
 		s.settle(b, set)
-		if p, err := s.ledger.Permit(t.Context(), c, limits()); err != nil || p.Code != ledger.Closed {
+		if p, err := s.ledger.Permit(t.Context(), c, limits()); err != nil || p.Code != ledger.Held {
 			t.Errorf("%+v %v", p, err)
 		}
 		c.Probe = true

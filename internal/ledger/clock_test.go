@@ -61,7 +61,7 @@ func TestAJumpBackLeavesTheGapAsItIs(t *testing.T) {
 	set.Collected = c.Now
 	s.settle(c, set)
 	s.pass(-8 * time.Hour)
-	s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
+	s.redis.Client.HSet(t.Context(), ledger.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
 	look := s.granted("A")
 	lim := limits()
 	lim.MinGap = 5 * time.Minute
@@ -81,7 +81,7 @@ func TestDueTimesAreMendedWhenTheClockWentBack(t *testing.T) {
 	wish := s.now.Add(10 * time.Hour)
 	open := func(no string, at time.Time) {
 		t.Helper()
-		if err := s.producer.Open(t.Context(), tasks.Order{Payload: payload(no), At: at}); err != nil {
+		if err := openOrder(t.Context(), s.ledger, tasks.Order{Payload: payload(no), At: at}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -154,7 +154,7 @@ func TestAgeCountsByTheClockThatIsRight(t *testing.T) {
 	s.pass(8 * time.Hour)
 	s.open("A")
 	s.pass(-8 * time.Hour)
-	s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
+	s.redis.Client.HSet(t.Context(), ledger.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
 	c := s.granted("A")
 	if !c.Order.Since.Equal(s.now) {
 		t.Errorf("its age counts from %s, want %s", c.Order.Since, s.now)
@@ -180,7 +180,7 @@ func TestALastCollectFromAClockThatWasAheadCountsAsNow(t *testing.T) {
 	set.Collected = c.Now
 	s.settle(c, set)
 	s.pass(-8 * time.Hour)
-	s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
+	s.redis.Client.HSet(t.Context(), ledger.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
 	if c := s.granted("A"); !c.Order.Collected.Equal(s.now) {
 		t.Errorf("it was collected at %s, want %s", c.Order.Collected, s.now)
 	}
@@ -191,7 +191,7 @@ func TestALastCollectFromAClockThatWasAheadCountsAsNow(t *testing.T) {
 func TestCollectedSinceItWasOpenedOutlivesJumps(t *testing.T) {
 	still := func(t *testing.T, s *timed) {
 		t.Helper()
-		s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
+		s.redis.Client.HSet(t.Context(), ledger.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
 		if o := s.granted("A").Order; o.Collected.Before(o.Since) {
 			t.Errorf("it was collected at %s, and seems to be opened after that, at %s", o.Collected, o.Since)
 		}
@@ -204,7 +204,7 @@ func TestCollectedSinceItWasOpenedOutlivesJumps(t *testing.T) {
 		set := back(c, ledger.Recheck)
 		set.Collected = c.Now
 		s.settle(c, set)
-		s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
+		s.redis.Client.HSet(t.Context(), ledger.KeysOf(mchid).Order("A"), "due", s.now.UnixMilli())
 		return s
 	}
 	t.Run("in a query's claim", func(t *testing.T) {
@@ -285,7 +285,7 @@ func TestJumpsAreWrittenDownOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if s.redis.Client.HExists(t.Context(), tasks.KeysOf(mchid).Sweep(), "mend").Val() {
+	if s.redis.Client.HExists(t.Context(), ledger.KeysOf(mchid).Sweep(), "mend").Val() {
 		t.Error("due times are to be mended once more, for the jump that was mended")
 	}
 	// A jump that only the worker can know: none has swept meanwhile.

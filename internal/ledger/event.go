@@ -3,27 +3,26 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"payscore-collector/tasks"
 )
 
 // Event is one thing that happened to an order, with all that was known of the
 // order after it: the newest event of an order is the order. Its JSON is part of
 // the interface: amounts in fen, times RFC 3339, absent fields left out.
 type Event struct {
-	ID         string      `json:"id"`   // unique; "<mchid>-<ms>-<n>", which is the order of a merchant's events
-	Type       string      `json:"type"` // see EventTypes
-	At         time.Time   `json:"at"`   // Redis's clock
-	MchID      string      `json:"mchid"`
-	OutOrderNo string      `json:"out_order_no"`
-	Seq        int64       `json:"seq,omitempty"` // of the order's events, from 1 on, without a gap; absent before 0.2
-	State      tasks.State `json:"state"`
-	Reason     string      `json:"reason,omitempty"`
+	ID         string    `json:"id"`   // unique; "<mchid>-<ms>-<n>", which is the order of a merchant's events
+	Type       string    `json:"type"` // see EventTypes
+	At         time.Time `json:"at"`   // Redis's clock
+	MchID      string    `json:"mchid"`
+	OutOrderNo string    `json:"out_order_no"`
+	Seq        int64     `json:"seq,omitempty"` // of the order's events, from 1 on, without a gap; absent before 0.2
+	State      State     `json:"state"`
+	Reason     string    `json:"reason,omitempty"`
 
 	AppID         string    `json:"appid,omitempty"`
 	ServiceID     string    `json:"service_id,omitempty"`
@@ -73,6 +72,12 @@ func (e Event) Position() (ms, n int64) {
 	return ms, n
 }
 
+// What an mchid and an out_order_no look like; package tasks says it to people.
+var (
+	mchidForm   = regexp.MustCompile(`^[0-9]{1,32}$`)
+	orderNoForm = regexp.MustCompile(`^[0-9A-Za-z_|*-]{1,32}$`)
+)
+
 // ErrEvent: an entry of the stream is not an event of ours.
 var ErrEvent = errors.New("the entry is not an event that this program wrote")
 
@@ -92,7 +97,7 @@ func DecodeEvent(mchid, entryID string, fields map[string]any) (Event, error) {
 	e := Event{
 		ID: mchid + "-" + entryID, Type: f.str("type"), At: time.UnixMilli(ms).UTC(),
 		MchID: mchid, OutOrderNo: f.str("no"), Seq: f.count("seq"),
-		State: tasks.State(f.str("state")), Reason: f.str("reason"),
+		State: State(f.str("state")), Reason: f.str("reason"),
 		AppID: f.str("appid"), ServiceID: f.str("service_id"),
 		OrderID: f.str("order_id"), TransactionID: f.str("transaction_id"), PaidType: f.str("paid_type"),
 		TotalAmount: f.num("total"), PaidAmount: f.num("paid"), Attempts: f.count("attempts"),
@@ -104,9 +109,9 @@ func DecodeEvent(mchid, entryID string, fields map[string]any) (Event, error) {
 	switch {
 	case f.bad:
 		return bad("one of its numbers is none")
-	case tasks.ValidateMchID(mchid) != nil:
+	case !mchidForm.MatchString(mchid):
 		return bad("its merchant cannot be one")
-	case tasks.ValidateOutOrderNo(e.OutOrderNo) != nil:
+	case !orderNoForm.MatchString(e.OutOrderNo):
 		return bad("its out_order_no cannot be one")
 	case !e.State.Valid():
 		return bad("its state is not known")

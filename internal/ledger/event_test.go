@@ -16,7 +16,7 @@ import (
 // stream decodes the whole stream.
 func (s *setup) stream() []ledger.Event {
 	s.Helper()
-	entries, err := s.redis.Client.XRange(s.Context(), tasks.KeysOf(mchid).Outcomes(), "-", "+").Result()
+	entries, err := s.redis.Client.XRange(s.Context(), ledger.KeysOf(mchid).Outcomes(), "-", "+").Result()
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestDecodeEvent(t *testing.T) {
 			last.LatePaymentAt.IsZero() || !last.LatePaymentAt.Equal(o.LatePaymentAt) {
 			t.Errorf("event %+v of the order %+v", last, o)
 		}
-		if err := s.producer.Open(s.Context(), tasks.Order{Payload: payload("A"), Reopen: true}); err != nil {
+		if err := openOrder(s.Context(), s.ledger, tasks.Order{Payload: payload("A"), Reopen: true}); err != nil {
 			t.Fatal(err)
 		}
 		events = s.stream()

@@ -83,13 +83,12 @@ func (w *holdWorld) begin(draw func(int, string) int) {
 	w.clock.Set(w.now)
 	w.offset = w.now.Sub(time.UnixMilli(0))
 	w.nos, w.tasks = nil, map[string]bool{}
-	producer := tasks.NewProducer(w.rdb)
 	services := 1 + draw(2, "services")
 	for i := range services * (1 + draw(3, "orders of a service")) {
 		p := payload(fmt.Sprintf("O%d", i))
 		p.ServiceID = fmt.Sprintf("s%d", 1+i%services)
 		w.nos = append(w.nos, p.OutOrderNo)
-		w.must(producer.Open(ctx, tasks.Order{Payload: p}))
+		w.must(openOrder(ctx, w.l, tasks.Order{Payload: p}))
 		w.tasks[p.OutOrderNo] = true
 	}
 }
@@ -143,7 +142,7 @@ func (w *holdWorld) claim(no string) {
 	case ledger.Granted:
 		w.calls = append(w.calls, openCall{c, w.real})
 		delete(w.tasks, no)
-	case ledger.Closed, ledger.Paced: // the worker asks again
+	case ledger.Held, ledger.Paced: // the worker asks again
 	default:
 		delete(w.tasks, no) // the sweep brings it
 	}
@@ -273,7 +272,7 @@ func (w *holdWorld) recover() string {
 }
 
 func (w *holdWorld) services() []string {
-	if len(w.nos) > 1 && w.rdb.HGet(context.Background(), tasks.KeysOf(mchid).Order("O1"), "svc").Val() == "s2" {
+	if len(w.nos) > 1 && w.rdb.HGet(context.Background(), ledger.KeysOf(mchid).Order("O1"), "svc").Val() == "s2" {
 		return []string{"s1", "s2"}
 	}
 	return []string{"s1"}
@@ -281,7 +280,7 @@ func (w *holdWorld) services() []string {
 
 // leased reports whether an order's lease is of a worker that is gone.
 func (w *holdWorld) leased(no string) bool {
-	return w.rdb.HExists(context.Background(), tasks.KeysOf(mchid).Order(no), "lease").Val()
+	return w.rdb.HExists(context.Background(), ledger.KeysOf(mchid).Order(no), "lease").Val()
 }
 
 // run is one merchant's story. It returns what is wrong with it.

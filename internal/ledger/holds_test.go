@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"payscore-collector/internal/ledger"
-	"payscore-collector/tasks"
 )
 
 func TestHoldsAreRead(t *testing.T) {
@@ -83,7 +82,7 @@ func TestWhatAProbesReplyDoesToTheHolds(t *testing.T) {
 				hold := func(kind ledger.HoldKind) string {
 					return fmt.Sprintf("%s %d %d 5000 0", kind, s.now.UnixMilli(), s.now.UnixMilli())
 				}
-				key := tasks.KeysOf(mchid).Hold()
+				key := ledger.KeysOf(mchid).Hold()
 				s.redis.Client.HSet(t.Context(), key, "merchant", hold(tt.merchant))
 				if both {
 					s.redis.Client.HSet(t.Context(), key, "service:wx1:s1", hold(service))

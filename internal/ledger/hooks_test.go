@@ -30,7 +30,7 @@ func (s *setup) withdrawFor(no, reason string) {
 
 func (s *setup) reopen(no string) {
 	s.Helper()
-	if err := s.producer.Open(s.Context(), tasks.Order{Payload: payload(no), Reopen: true}); err != nil {
+	if err := openOrder(s.Context(), s.ledger, tasks.Order{Payload: payload(no), Reopen: true}); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -197,14 +197,14 @@ func TestRelayHooks(t *testing.T) {
 		s.relay(all)
 		s.settleHook(done("TAKEN", "mine", s.claimHook("TAKEN", "mine", 1<<40)))
 		for _, cursor := range []any{"0-0", time.Now().Add(-time.Minute).UnixMilli()} {
-			if err := s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Hooks(), "cursor", cursor).Err(); err != nil {
+			if err := s.redis.Client.HSet(t.Context(), ledger.KeysOf(mchid).Hooks(), "cursor", cursor).Err(); err != nil {
 				t.Fatal(err)
 			}
 			if round := s.handedOut("TAKEN"); round == 0 {
 				t.Error("it was not taken again")
 			}
 			s.settleHook(done("TAKEN", "mine", s.claimHook("TAKEN", "mine", 1<<40)))
-			if n := s.redis.Client.LLen(t.Context(), tasks.KeysOf(mchid).Hook("WAITS")).Val(); n != 1 {
+			if n := s.redis.Client.LLen(t.Context(), ledger.KeysOf(mchid).Hook("WAITS")).Val(); n != 1 {
 				t.Errorf("%d times in the list", n)
 			}
 		}
@@ -230,7 +230,7 @@ func TestRelayHooks(t *testing.T) {
 		s := newSetup(t)
 		for _, no := range []string{"", "A B", strings.Repeat("X", 33)} {
 			if err := s.redis.Client.XAdd(t.Context(), &redis.XAddArgs{
-				Stream: tasks.KeysOf(mchid).Outcomes(), Values: []string{"type", "order.paid", "no", no},
+				Stream: ledger.KeysOf(mchid).Outcomes(), Values: []string{"type", "order.paid", "no", no},
 			}).Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -298,7 +298,7 @@ func TestClaimHook(t *testing.T) {
 		s.withdrawFor("A", reason)
 		c := s.claimHook("A", ledger.NewToken(), s.handedOut("A"))
 		s.wantHook(c, ledger.Granted, "order.withdrawn")
-		stream, err := s.redis.Client.XRange(t.Context(), tasks.KeysOf(mchid).Outcomes(), c.EntryID, c.EntryID).Result()
+		stream, err := s.redis.Client.XRange(t.Context(), ledger.KeysOf(mchid).Outcomes(), c.EntryID, c.EntryID).Result()
 		if err != nil || len(stream) != 1 {
 			t.Fatalf("%v %v", stream, err)
 		}
@@ -346,7 +346,7 @@ func TestClaimHook(t *testing.T) {
 	t.Run("says that an entry is no event", func(t *testing.T) {
 		s := newSetup(t)
 		if err := s.redis.Client.XAdd(t.Context(), &redis.XAddArgs{
-			Stream: tasks.KeysOf(mchid).Outcomes(), Values: []string{"type", "order.paid", "no", "A", "state", "unheard-of"},
+			Stream: ledger.KeysOf(mchid).Outcomes(), Values: []string{"type", "order.paid", "no", "A", "state", "unheard-of"},
 		}).Err(); err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"payscore-collector/internal/ledger"
-	"payscore-collector/tasks"
 )
 
 func TestSettleHook(t *testing.T) {
@@ -34,12 +33,12 @@ func TestSettleHook(t *testing.T) {
 		s.wantHook(next, ledger.Granted, "order.paid")
 		s.wantHook(s.claimHook("A", "other", 1<<40), ledger.Leased, "")
 		s.wantHook(s.settleHook(done("A", "mine", next)), ledger.Absent, "")
-		fields := s.redis.Client.HKeys(t.Context(), tasks.KeysOf(mchid).Hooks()).Val()
+		fields := s.redis.Client.HKeys(t.Context(), ledger.KeysOf(mchid).Hooks()).Val()
 		slices.Sort(fields)
 		if diff := cmp.Diff([]string{"cursor", "round"}, fields); diff != "" {
 			t.Error(diff)
 		}
-		k := tasks.KeysOf(mchid)
+		k := ledger.KeysOf(mchid)
 		if n := s.redis.Client.Exists(t.Context(), k.Hook("A"), k.HookDue(), k.HookWaiting()).Val(); n != 0 {
 			t.Errorf("%d keys are left", n)
 		}

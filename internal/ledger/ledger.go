@@ -9,12 +9,12 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/owner"
-	"payscore-collector/tasks"
 )
 
 // LogEntries is how many calls an order's log keeps, the newest ones.
@@ -24,12 +24,14 @@ const LogEntries = 50
 type Ledger struct {
 	rdb   redis.UniversalClient
 	mchid string
-	keys  tasks.Keys
+	keys  Keys
+
+	introduced atomic.Bool // the merchant is in the directory of ledgers
 }
 
 // New returns the ledger of a merchant. It does not own rdb.
 func New(rdb redis.UniversalClient, mchid string) *Ledger {
-	return &Ledger{rdb: rdb, mchid: mchid, keys: tasks.KeysOf(mchid)}
+	return &Ledger{rdb: rdb, mchid: mchid, keys: KeysOf(mchid)}
 }
 
 // MchID returns the merchant whose ledger this is.
@@ -91,7 +93,7 @@ const (
 	Early     Code = "early"
 	Stale     Code = "stale"
 	Postponed Code = "postponed"
-	Closed    Code = "closed"
+	Held      Code = "held"
 	Parked    Code = "parked"
 	Paced     Code = "paced"
 	Lost      Code = "lost"
@@ -117,7 +119,7 @@ type Claim struct {
 type Snapshot struct {
 	owner.Owner
 	OutOrderNo string
-	State      tasks.State
+	State      State
 	Round      int64
 	Collected  time.Time // when the last collect call before this claim was over, at the latest; zero for none
 	Attempts   int64     // collect calls that were answered about the order itself
@@ -211,7 +213,7 @@ func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim L
 	}
 	c.Token = token
 	c.Plan, c.Probe = Plan(r.str()), r.int() == 1
-	c.Order = Snapshot{OutOrderNo: no, State: tasks.State(r.str()), Round: atoi(r.str()), Owner: owner.Owner{MchID: l.mchid, AppID: r.str(), ServiceID: r.str()}}
+	c.Order = Snapshot{OutOrderNo: no, State: State(r.str()), Round: atoi(r.str()), Owner: owner.Owner{MchID: l.mchid, AppID: r.str(), ServiceID: r.str()}}
 	_ = r.str() // next: the plan says it
 	c.Order.Due = millis(r.str())
 	_, _, _ = r.str(), r.str(), r.str() // token, lease, doing: of the lease before

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -56,13 +57,21 @@ func (s *timed) pass(d time.Duration) {
 	s.clock.Set(s.now)
 }
 
+// openOrder opens an order and enqueues nothing.
+func openOrder(ctx context.Context, l *ledger.Ledger, o tasks.Order) error {
+	_, err := l.Open(ctx, ledger.Opening{
+		Owner: o.Owner(), OutOrderNo: o.OutOrderNo, At: o.At, Reopen: o.Reopen, Amount: o.Amount, OwedSince: o.OwedSince,
+	})
+	return err
+}
+
 func payload(no string) tasks.Payload {
 	return tasks.Payload{MchID: mchid, OutOrderNo: no, AppID: "wx1", ServiceID: "s1"}
 }
 
 func (s *setup) open(no string) {
 	s.Helper()
-	if err := s.producer.Open(s.Context(), tasks.Order{Payload: payload(no)}); err != nil {
+	if err := openOrder(s.Context(), s.ledger, tasks.Order{Payload: payload(no)}); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -204,7 +213,7 @@ func TestGetAndList(t *testing.T) {
 
 // Redis Cluster runs a script only where all its keys are in one slot.
 func TestAllKeysOfAMerchantShareOneHashTag(t *testing.T) {
-	k := tasks.KeysOf(mchid)
+	k := ledger.KeysOf(mchid)
 	for _, key := range []string{k.Order("A"), k.Log("A"), k.Due(), k.Ended(tasks.Paid), k.Outcomes(), k.Stats(), k.Gate(), k.Workers(), k.Hooks(), k.Hook("A"), k.HookDue(), k.HookWaiting()} {
 		open, end := strings.IndexByte(key, '{'), strings.IndexByte(key, '}')
 		if open < 0 || key[open+1:end] != mchid {

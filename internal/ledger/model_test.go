@@ -448,13 +448,13 @@ func (m *model) Expire(t *rapid.T) {
 	if o == nil || !o.live {
 		t.Skip("nobody works on it")
 	}
-	m.redis.Client.HSet(context.Background(), tasks.KeysOf(m.mchid).Order(no), "lease", 1)
+	m.redis.Client.HSet(context.Background(), ledger.KeysOf(m.mchid).Order(no), "lease", 1)
 	o.live = false
 }
 
 func (m *model) Sweep(t *rapid.T) {
 	m.t = t
-	ctx, key := context.Background(), tasks.KeysOf(m.mchid).Due()
+	ctx, key := context.Background(), ledger.KeysOf(m.mchid).Due()
 	for _, no := range m.redis.Client.ZRange(ctx, key, 0, -1).Val() {
 		m.redis.Client.ZAddXX(ctx, key, zAt(1, no))
 	}

@@ -17,7 +17,7 @@ import (
 // Check compares everything. It runs after every operation.
 func (m *model) Check(t *rapid.T) {
 	m.t = t
-	ctx, k := context.Background(), tasks.KeysOf(m.mchid)
+	ctx, k := context.Background(), ledger.KeysOf(m.mchid)
 	var paid int64
 	stats := map[tasks.State]int64{}
 	for _, no := range modelNos {

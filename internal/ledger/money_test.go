@@ -196,7 +196,7 @@ func TestPaymentsOfAnOlderRecord(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		s.withdraw("A")
-		if err := s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), fields...).Err(); err != nil {
+		if err := s.redis.Client.HSet(t.Context(), ledger.KeysOf(mchid).Order("A"), fields...).Err(); err != nil {
 			t.Fatal(err)
 		}
 		return s
@@ -220,7 +220,7 @@ func TestPaymentsOfAnOlderRecord(t *testing.T) {
 	t.Run("an order that goes on lists all", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
-		s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), "paid", 400, "tx", "4200001", "pt", "NEWTON", "total", 1250)
+		s.redis.Client.HSet(t.Context(), ledger.KeysOf(mchid).Order("A"), "paid", 400, "tx", "4200001", "pt", "NEWTON", "total", 1250)
 		if got := s.notice(saying("A", final(said(1250, part, rest)))); got != "paid" {
 			t.Errorf("%s", got)
 		}
@@ -569,7 +569,7 @@ func TestAmountDiffers(t *testing.T) {
 	t.Run("what the release before has written is read, and is new no more", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
-		s.redis.Client.HSet(t.Context(), tasks.KeysOf(mchid).Order("A"), "differs", "1700000000000 paid_amount 1000 1250")
+		s.redis.Client.HSet(t.Context(), ledger.KeysOf(mchid).Order("A"), "differs", "1700000000000 paid_amount 1000 1250")
 		if d := s.get("A").AmountDiffers; d == nil || d.Known != 1000 {
 			t.Errorf("%+v", d)
 		}
@@ -587,7 +587,7 @@ func TestAmountDiffers(t *testing.T) {
 		if d := s.get("A").AmountDiffers; d.Said != 20 {
 			t.Errorf("%+v", d)
 		}
-		if field := s.redis.Client.HGet(t.Context(), tasks.KeysOf(mchid).Order("A"), "differs").Val(); strings.Count(field, ";") != 4 {
+		if field := s.redis.Client.HGet(t.Context(), ledger.KeysOf(mchid).Order("A"), "differs").Val(); strings.Count(field, ";") != 4 {
 			t.Errorf("%s", field)
 		}
 	})
@@ -612,7 +612,7 @@ func TestAmountsAreExactOrRefused(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		c := s.granted("A")
-		before := s.redis.Client.HGetAll(t.Context(), tasks.KeysOf(mchid).Order("A")).Val()
+		before := s.redis.Client.HGetAll(t.Context(), ledger.KeysOf(mchid).Order("A")).Val()
 		for _, amount := range []int64{-1, tasks.MaxAmount + 1, 1<<53 + 1, 1e17, 1e18} {
 			for name, f := range map[string]ledger.Facts{
 				"total": {Total: &amount}, "paid": {Paid: &amount}, "payment": {Payments: []ledger.Payment{{Amount: amount}}},
@@ -625,7 +625,7 @@ func TestAmountsAreExactOrRefused(t *testing.T) {
 				}
 			}
 		}
-		if diff := cmp.Diff(before, s.redis.Client.HGetAll(t.Context(), tasks.KeysOf(mchid).Order("A")).Val()); diff != "" {
+		if diff := cmp.Diff(before, s.redis.Client.HGetAll(t.Context(), ledger.KeysOf(mchid).Order("A")).Val()); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -46,7 +46,7 @@ func TestASlotThatMovesBreaksNoScript(t *testing.T) {
 			seen[script] = true
 		}
 	}
-	for _, script := range []string{"claim", "permit", "settle", "sweep", "take", "list", "notice", "retain", "stream", "hooks", "hooktake", "hookclaim", "hooksettle", "mend", "jumped", "holds", "get", "open or withdraw"} {
+	for _, script := range []string{"claim", "permit", "settle", "sweep", "take", "list", "notice", "retain", "stream", "hooks", "hooktake", "hookclaim", "hooksettle", "mend", "jumped", "holds", "get", "open", "withdraw"} {
 		if !seen[script] {
 			t.Errorf("%s was never refused: the test does not try it", script)
 		}
@@ -77,7 +77,7 @@ func newMovingSlot(t *testing.T) *movingSlot {
 		bus = pairs["cluster-port"]
 	}
 	m.do(m.from, "cluster", "meet", "127.0.0.1", port, bus)
-	m.slot = m.do(m.from, "cluster", "keyslot", tasks.KeysOf(mchid).Due()).(int64)
+	m.slot = m.do(m.from, "cluster", "keyslot", ledger.KeysOf(mchid).Due()).(int64)
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		known := fmt.Sprint(m.do(m.from, "cluster", "info")) + fmt.Sprint(m.do(m.to, "cluster", "info"))
 		if strings.Count(known, "cluster_known_nodes:2") == 2 && strings.Count(known, "cluster_state:ok") == 2 {
@@ -153,9 +153,6 @@ func (m *movingSlot) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			return err
 		}
 		name := ledger.ScriptName(cmd.Args()[1].(string))
-		if name == "" {
-			name = "open or withdraw"
-		}
 		if text := err.Error(); !strings.HasPrefix(text, "TRYAGAIN") && !strings.HasPrefix(text, "ASK ") {
 			m.t.Errorf("%s is refused with %v", name, err)
 		}
@@ -184,7 +181,7 @@ func (m *movingSlot) operations() map[string]slotOperation {
 	// there makes keys that would be made only later: a script is refused for any
 	// key that a node which is losing the slot does not have.
 	there := func() {
-		k := tasks.KeysOf(mchid)
+		k := ledger.KeysOf(mchid)
 		m.redis.Client.HSet(ctx, k.Sweep(), "at", 0)
 		m.redis.Client.HSet(ctx, k.Hold(), "row", "1 A")
 		for _, state := range []tasks.State{tasks.Paid, tasks.Closed, tasks.Rejected, tasks.Exhausted} {
@@ -222,8 +219,8 @@ func (m *movingSlot) operations() map[string]slotOperation {
 		}
 	}
 	return map[string]slotOperation{
-		"opening":   {opened, func() error { return m.producer.Open(ctx, tasks.Order{Payload: payload("C")}) }},
-		"reopening": {withdrawn, func() error { return m.producer.Open(ctx, tasks.Order{Payload: payload("A"), Reopen: true}) }},
+		"opening":   {opened, func() error { return openOrder(ctx, m.ledger, tasks.Order{Payload: payload("C")}) }},
+		"reopening": {withdrawn, func() error { return openOrder(ctx, m.ledger, tasks.Order{Payload: payload("A"), Reopen: true}) }},
 		"withdrawal": {opened, func() error {
 			_, err := m.producer.Withdraw(ctx, tasks.Withdrawal{MchID: mchid, OutOrderNo: "A", Reason: "waived"})
 			return err
@@ -241,7 +238,7 @@ func (m *movingSlot) operations() map[string]slotOperation {
 		"sweep": {func() {
 			opened()
 			there()
-			m.redis.Client.ZAdd(ctx, tasks.KeysOf(mchid).Due(), zAt(1, "A"), zAt(1, "B"))
+			m.redis.Client.ZAdd(ctx, ledger.KeysOf(mchid).Due(), zAt(1, "A"), zAt(1, "B"))
 		}, func() error {
 			_, err := m.ledger.Sweep(ctx, ledger.SweepArgs{Interval: time.Second, Limit: 10, Grace: time.Minute})
 			return err

@@ -2,8 +2,6 @@ package ledger
 
 import (
 	"context"
-
-	"payscore-collector/tasks"
 )
 
 // Notice is what a notification said of an order, under WeChat Pay's signature.
@@ -50,7 +48,7 @@ func (l *Ledger) Notice(ctx context.Context, n Notice) (NoticeCode, []News, erro
 	money.Done = money.Done || n.Paid
 	reply, err := run(ctx, l.rdb, noticeScript, []string{
 		l.keys.Order(n.OutOrderNo), l.keys.Log(n.OutOrderNo), l.keys.Due(), l.keys.Outcomes(),
-		l.keys.Stats(), l.keys.Ended(tasks.Paid),
+		l.keys.Stats(), l.keys.Ended(Paid),
 	}, struct {
 		moneyArgs
 		No      string `json:"no"`

@@ -64,7 +64,7 @@ func (s *setup) withdraw(no string, paidAt ...string) {
 func (s *setup) events(no string) []string {
 	s.Helper()
 	var out []string
-	for i, m := range s.redis.Client.XRange(s.Context(), tasks.KeysOf(mchid).Outcomes(), "-", "+").Val() {
+	for i, m := range s.redis.Client.XRange(s.Context(), ledger.KeysOf(mchid).Outcomes(), "-", "+").Val() {
 		e, err := ledger.DecodeEvent(mchid, m.ID, m.Values)
 		if err != nil {
 			s.Fatalf("event %d: %v", i, err)
@@ -117,7 +117,7 @@ func TestNotice(t *testing.T) {
 		if diff := cmp.Diff(map[tasks.State]int64{tasks.Paid: 1}, s.stats()); diff != "" {
 			t.Error(diff)
 		}
-		ctx, k := t.Context(), tasks.KeysOf(mchid)
+		ctx, k := t.Context(), ledger.KeysOf(mchid)
 		if due, ended := s.redis.Client.ZCard(ctx, k.Due()).Val(), s.redis.Client.ZCard(ctx, k.Ended(tasks.Paid)).Val(); due != 0 || ended != 1 {
 			t.Errorf("%d due, %d ended", due, ended)
 		}

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"payscore-collector/tasks"
 )
 
 // Payment is one payment of an order, under WeChat Pay's signature. Its JSON is
@@ -40,7 +38,7 @@ func (p Payment) MarshalJSON() ([]byte, error) {
 const MaxPayments = 50
 
 // ErrAmount reports an amount that cannot be one. Nothing was written.
-var ErrAmount = fmt.Errorf("ledger: an amount is not from 0 to %d fen", int64(tasks.MaxAmount))
+var ErrAmount = fmt.Errorf("ledger: an amount is not from 0 to %d fen", int64(MaxAmount))
 
 // moneyArgs are facts as the scripts take them; see money.lua.
 type moneyArgs struct {
@@ -66,7 +64,7 @@ func (f Facts) args() (moneyArgs, error) {
 		if n == nil {
 			return ""
 		}
-		ok = ok && *n >= 0 && *n <= tasks.MaxAmount
+		ok = ok && *n >= 0 && *n <= MaxAmount
 		return strconv.FormatInt(*n, 10)
 	}
 	a.Total, a.Paid = digits(f.Total), digits(f.Paid)

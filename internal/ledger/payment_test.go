@@ -59,7 +59,7 @@ func TestPayments(t *testing.T) {
 		if o := s.get("A"); o.Payments != nil {
 			t.Errorf("%+v", o.Payments)
 		}
-		if ok, err := s.redis.Client.HExists(t.Context(), tasks.KeysOf(mchid).Order("A"), "pays").Result(); ok || err != nil {
+		if ok, err := s.redis.Client.HExists(t.Context(), ledger.KeysOf(mchid).Order("A"), "pays").Result(); ok || err != nil {
 			t.Errorf("an order without a payment has a field for them: %t %v", ok, err)
 		}
 		odd := ledger.Payment{Seq: 2, Amount: 600, PaidType: "半;|%\n", TransactionID: "4200|;% 01"}

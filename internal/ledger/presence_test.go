@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"payscore-collector/internal/testkit/redistest"
-	"payscore-collector/tasks"
 )
 
 func TestBeat(t *testing.T) {
@@ -48,7 +47,7 @@ func TestBeat(t *testing.T) {
 	}
 
 	t.Run("a report carries settings only where they are new", func(t *testing.T) {
-		key := tasks.KeysOf("1900000109").Workers()
+		key := KeysOf("1900000109").Workers()
 		s.Client.HSet(t.Context(), key, "set:a", `{"collect_rate":7}`)
 		beat("a", set, false)
 		list, _ := workers()
@@ -57,7 +56,7 @@ func TestBeat(t *testing.T) {
 		}
 	})
 	t.Run("one that is gone for a day is forgotten by the next report of another", func(t *testing.T) {
-		key := tasks.KeysOf("1900000109").Workers()
+		key := KeysOf("1900000109").Workers()
 		s.Client.HSet(t.Context(), key, "seen:b", "1000 10000 0")
 		beat("a", set, false)
 		if list, _ := workers(); len(list) != 1 || list[0].ID != "a" {
@@ -89,7 +88,7 @@ func TestWorker_Alive(t *testing.T) {
 func TestManyWorkersThatAreGoneAreForgotten(t *testing.T) {
 	s := redistest.Start(t)
 	l := New(s.Client, "1900000109")
-	key := tasks.KeysOf("1900000109").Workers()
+	key := KeysOf("1900000109").Workers()
 	var fields []any
 	for i := range 4500 {
 		fields = append(fields, fmt.Sprintf("seen:old/%d", i), "1000 10000 0", fmt.Sprintf("set:old/%d", i), "{}")

@@ -14,7 +14,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/owner"
-	"payscore-collector/tasks"
 )
 
 // ErrNotFound: the ledger has no such order.
@@ -23,25 +22,25 @@ var ErrNotFound = errors.New("there is no such order in the ledger")
 // Order is what the ledger knows of an order. Its JSON is part of the
 // interface: amounts in fen, times RFC 3339, absent fields left out.
 type Order struct {
-	MchID         string      `json:"mchid"`
-	OutOrderNo    string      `json:"out_order_no"`
-	AppID         string      `json:"appid"`
-	ServiceID     string      `json:"service_id"`
-	State         tasks.State `json:"state"`
-	Reason        string      `json:"reason,omitempty"`
-	OrderID       string      `json:"order_id,omitempty"`
-	TransactionID string      `json:"transaction_id,omitempty"`
-	PaidType      string      `json:"paid_type,omitempty"`
-	TotalAmount   *int64      `json:"total_amount,omitempty"`
-	PaidAmount    *int64      `json:"paid_amount,omitempty"`
-	Attempts      int64       `json:"attempts"`
-	CollectCalls  int64       `json:"collect_calls"`
-	QueryCalls    int64       `json:"query_calls"`
-	OpenedAt      time.Time   `json:"opened_at,omitzero"`
-	LastAttemptAt time.Time   `json:"last_attempt_at,omitzero"`
-	NextDueAt     time.Time   `json:"next_due_at,omitzero"`
-	EndedAt       time.Time   `json:"ended_at,omitzero"`
-	LastError     *LastError  `json:"last_error,omitempty"`
+	MchID         string     `json:"mchid"`
+	OutOrderNo    string     `json:"out_order_no"`
+	AppID         string     `json:"appid"`
+	ServiceID     string     `json:"service_id"`
+	State         State      `json:"state"`
+	Reason        string     `json:"reason,omitempty"`
+	OrderID       string     `json:"order_id,omitempty"`
+	TransactionID string     `json:"transaction_id,omitempty"`
+	PaidType      string     `json:"paid_type,omitempty"`
+	TotalAmount   *int64     `json:"total_amount,omitempty"`
+	PaidAmount    *int64     `json:"paid_amount,omitempty"`
+	Attempts      int64      `json:"attempts"`
+	CollectCalls  int64      `json:"collect_calls"`
+	QueryCalls    int64      `json:"query_calls"`
+	OpenedAt      time.Time  `json:"opened_at,omitzero"`
+	LastAttemptAt time.Time  `json:"last_attempt_at,omitzero"`
+	NextDueAt     time.Time  `json:"next_due_at,omitzero"`
+	EndedAt       time.Time  `json:"ended_at,omitzero"`
+	LastError     *LastError `json:"last_error,omitempty"`
 
 	// Payments are the payments that WeChat Pay has signed, by their seq: every one,
 	// merged over all its messages, whatever their order. They never become fewer.
@@ -83,10 +82,10 @@ func (o Order) Owner() owner.Owner {
 
 // PastEnd is an end that was undone by a reopening.
 type PastEnd struct {
-	State      tasks.State `json:"state"`
-	Reason     string      `json:"reason,omitempty"`
-	EndedAt    time.Time   `json:"ended_at,omitzero"`
-	ReopenedAt time.Time   `json:"reopened_at,omitzero"`
+	State      State     `json:"state"`
+	Reason     string    `json:"reason,omitempty"`
+	EndedAt    time.Time `json:"ended_at,omitzero"`
+	ReopenedAt time.Time `json:"reopened_at,omitzero"`
 }
 
 // Difference is two amounts, in fen, of WeChat Pay's that should be equal.
@@ -149,7 +148,7 @@ const lastErrorWithin = 10
 
 // Filter says which orders Select yields.
 type Filter struct {
-	State tasks.State
+	State State
 	// Since and Until are the first moment and the first one after the last: of the
 	// ends of ended orders, of the openings of open ones. Zero is no bound.
 	Since, Until time.Time
@@ -166,7 +165,7 @@ func (f Filter) matches(o Order) bool {
 }
 
 // List yields the orders in a state; see Select.
-func (l *Ledger) List(ctx context.Context, state tasks.State) iter.Seq2[Order, error] {
+func (l *Ledger) List(ctx context.Context, state State) iter.Seq2[Order, error] {
 	return l.Select(ctx, Filter{State: state})
 }
 
@@ -237,17 +236,17 @@ func (l *Ledger) Select(ctx context.Context, filter Filter) iter.Seq2[Order, err
 // Stats are a merchant's orders in the ledger by state, and the fen that the
 // paid ones among them brought. Orders that have left it are in PaidLeft alone.
 type Stats struct {
-	Orders     map[tasks.State]int64
+	Orders     map[State]int64
 	PaidAmount int64
 	PaidLeft   int64
 }
 
 // MarshalJSON writes {"queued":n,…,"paid_amount":fen}, states in the order of
-// tasks.States.
+// States.
 func (s Stats) MarshalJSON() ([]byte, error) {
 	var b strings.Builder
 	b.WriteByte('{')
-	for _, state := range tasks.States {
+	for _, state := range States {
 		b.WriteString(strconv.Quote(string(state)) + ":" + strconv.FormatInt(s.Orders[state], 10) + ",")
 	}
 	b.WriteString(`"paid_amount":` + strconv.FormatInt(s.PaidAmount, 10) + "}")
@@ -261,8 +260,8 @@ func (l *Ledger) Stats(ctx context.Context) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
-	s := Stats{Orders: make(map[tasks.State]int64, len(tasks.States)), PaidAmount: atoi(fields["paid_amount"]), PaidLeft: atoi(fields["paid_left"])}
-	for _, state := range tasks.States {
+	s := Stats{Orders: make(map[State]int64, len(States)), PaidAmount: atoi(fields["paid_amount"]), PaidLeft: atoi(fields["paid_left"])}
+	for _, state := range States {
 		s.Orders[state] = atoi(fields[string(state)])
 	}
 	return s, nil
@@ -291,7 +290,7 @@ func (l *Ledger) Gate(ctx context.Context) (GateStatus, error) {
 
 // Merchants returns every mchid that has a ledger in this Redis, sorted.
 func Merchants(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
-	ids, err := rdb.SMembers(ctx, tasks.MerchantsKey).Result()
+	ids, err := rdb.SMembers(ctx, MerchantsKey).Result()
 	slices.Sort(ids)
 	return ids, err
 }
@@ -305,7 +304,7 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 	}
 	o := Order{
 		MchID: l.mchid, OutOrderNo: no, AppID: f["appid"], ServiceID: f["svc"],
-		State: tasks.State(f["state"]), Reason: f["reason"],
+		State: State(f["state"]), Reason: f["reason"],
 		OrderID: f["oid"], TransactionID: f["tx"], PaidType: f["pt"],
 		TotalAmount: fen(f, "total"), PaidAmount: fen(f, "paid"),
 		Attempts: atoi(f["attempts"]), CollectCalls: atoi(f["collects"]), QueryCalls: atoi(f["queries"]),
@@ -314,7 +313,7 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 	}
 	if f["sync"] != "" {
 		o.Sync = &Sync{State: SyncState(f["sync"]), Reason: f["syncwhy"], Calls: atoi(f["syncs"])}
-		if t, err := time.ParseInLocation(tasks.PaidTime, f["paidat"], tasks.China); err == nil {
+		if t, err := time.ParseInLocation(PaidTime, f["paidat"], China); err == nil {
 			o.Sync.PaidAt = t.UTC()
 		}
 	}
@@ -378,7 +377,7 @@ func parsePast(s string) ([]PastEnd, error) {
 		return nil, nil
 	}
 	var raw []struct {
-		State           tasks.State
+		State           State
 		Reason          string
 		Ended, Reopened float64 // ms, as Lua writes numbers
 	}

@@ -3,8 +3,6 @@ package ledger
 import (
 	"context"
 	"time"
-
-	"payscore-collector/tasks"
 )
 
 // retainPage is how many orders one call of retain.lua looks at, and retainPages
@@ -19,7 +17,7 @@ const (
 // with their logs, and returns how many. Open ones stay, and those that could be
 // collected too soon if they were handed over again at once.
 func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration) (removed int64, err error) {
-	for _, state := range tasks.States {
+	for _, state := range States {
 		if state.Open() {
 			continue
 		}

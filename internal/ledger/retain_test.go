@@ -16,7 +16,7 @@ import (
 func (s *setup) age(state tasks.State, no string, by time.Duration) {
 	s.Helper()
 	at := float64(time.Now().Add(-by).UnixMilli())
-	if err := s.redis.Client.ZAdd(s.Context(), tasks.KeysOf(mchid).Ended(state), redis.Z{Score: at, Member: no}).Err(); err != nil {
+	if err := s.redis.Client.ZAdd(s.Context(), ledger.KeysOf(mchid).Ended(state), redis.Z{Score: at, Member: no}).Err(); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -43,7 +43,7 @@ func TestRetain(t *testing.T) {
 		if n := s.retain(90*day, time.Minute); n != 1 {
 			t.Errorf("%d", n)
 		}
-		ctx, k := t.Context(), tasks.KeysOf(mchid)
+		ctx, k := t.Context(), ledger.KeysOf(mchid)
 		if n := s.redis.Client.Exists(ctx, k.Order("OLD"), k.Log("OLD")).Val(); n != 0 {
 			t.Errorf("%d keys of it are left", n)
 		}
@@ -138,7 +138,7 @@ func TestRetain(t *testing.T) {
 func TestTrim(t *testing.T) {
 	tenOldEvents := func(t *testing.T) (*setup, string) {
 		s := newSetup(t)
-		key := tasks.KeysOf(mchid).Outcomes()
+		key := ledger.KeysOf(mchid).Outcomes()
 		// Ten events of long ago, and then one of now. Nodes of ten entries, since
 		// trimming takes whole nodes.
 		if s.redis.Real {
@@ -226,7 +226,7 @@ func TestTrim(t *testing.T) {
 		s, key := tenOldEvents(t)
 		ctx := t.Context()
 		s.redis.Client.XGroupCreate(ctx, key, "quick", "$")
-		s.redis.Client.HSet(ctx, tasks.KeysOf(mchid).Hooks(), "cursor", "0-0")
+		s.redis.Client.HSet(ctx, ledger.KeysOf(mchid).Hooks(), "cursor", "0-0")
 		r := trim(s, time.Hour)
 		if left(s, key) != 11 || len(r) != 2 {
 			t.Fatalf("%+v, %d left", r, left(s, key))
@@ -234,7 +234,7 @@ func TestTrim(t *testing.T) {
 		if diff := cmp.Diff([]string{"quick", "webhooks"}, []string{r[0].Group, r[1].Group}); diff != "" || r[0].Behind != 0 || r[1].Behind < 24*time.Hour {
 			t.Errorf("%+v", r)
 		}
-		s.redis.Client.HSet(ctx, tasks.KeysOf(mchid).Hooks(), "cursor", "10000-0")
+		s.redis.Client.HSet(ctx, ledger.KeysOf(mchid).Hooks(), "cursor", "10000-0")
 		trim(s, time.Hour)
 		if left(s, key) != 1 {
 			t.Errorf("%d left", left(s, key))

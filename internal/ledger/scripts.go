@@ -9,32 +9,32 @@ import (
 	"slices"
 
 	"github.com/redis/go-redis/v9"
-
-	"payscore-collector/tasks"
 )
 
-//go:embed *.lua
+//go:embed scripts/*.lua
 var sources embed.FS
 
 // The scripts, each in the file of its name, with tasks.EventScript, common.lua
 // and the named libraries before it.
 var (
-	claimScript  = load("claim", "pace", "hold")
-	permitScript = load("permit", "pace", "hold")
-	settleScript = load("settle", "pace", "hold", "money")
-	sweepScript  = load("sweep", "hold", "clock")
-	takeScript   = load("take", "pace")
-	jumpedScript = load("jumped", "hold", "clock")
-	mendScript   = load("mend", "pace")
-	holdsScript  = load("holds", "pace", "hold")
-	rewindScript = load("rewind")
-	getScript    = load("get")
-	listScript   = load("list")
-	lagScript    = load("lag")
-	noticeScript = load("notice", "money")
-	retainScript = load("retain")
-	agedScript   = load("aged")
-	streamScript = load("stream")
+	claimScript    = load("claim", "pace", "hold")
+	permitScript   = load("permit", "pace", "hold")
+	settleScript   = load("settle", "pace", "hold", "money")
+	sweepScript    = load("sweep", "hold", "clock")
+	takeScript     = load("take", "pace")
+	jumpedScript   = load("jumped", "hold", "clock")
+	mendScript     = load("mend", "pace")
+	holdsScript    = load("holds", "pace", "hold")
+	openScript     = load("open")
+	withdrawScript = load("withdraw")
+	rewindScript   = load("rewind")
+	getScript      = load("get")
+	listScript     = load("list")
+	lagScript      = load("lag")
+	noticeScript   = load("notice", "money")
+	retainScript   = load("retain")
+	agedScript     = load("aged")
+	streamScript   = load("stream")
 
 	beatScript    = load("beat")
 	workersScript = load("workers")
@@ -47,9 +47,9 @@ var (
 )
 
 func load(name string, libraries ...string) *redis.Script {
-	src := tasks.EventScript
-	for _, file := range slices.Concat([]string{"common"}, libraries, []string{name}) {
-		b, err := sources.ReadFile(file + ".lua")
+	src := ""
+	for _, file := range slices.Concat([]string{"event", "common"}, libraries, []string{name}) {
+		b, err := sources.ReadFile("scripts/" + file + ".lua")
 		if err != nil {
 			panic(err) // the files are embedded: they are there, or it did not build
 		}

@@ -15,7 +15,7 @@ import (
 // A range of ends costs what it holds, however many orders ended before and after it.
 func TestSelect_ReadsOnlyItsRange(t *testing.T) {
 	s := newSetup(t)
-	keys, now := tasks.KeysOf(mchid), time.Now().Truncate(time.Second)
+	keys, now := ledger.KeysOf(mchid), time.Now().Truncate(time.Second)
 	const orders = 1000 // one an hour, the newest first
 	pipe := s.redis.Client.Pipeline()
 	for i := range orders {

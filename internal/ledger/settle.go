@@ -4,8 +4,6 @@ import (
 	"context"
 	"strings"
 	"time"
-
-	"payscore-collector/tasks"
 )
 
 // Entry is one call to WeChat Pay in an order's log. At is filled by the
@@ -67,7 +65,7 @@ type Facts struct {
 
 // Settlement is what a step brings to the ledger. Counters are absolute.
 type Settlement struct {
-	State    tasks.State
+	State    State
 	Reason   string
 	Next     Plan
 	Due      time.Time
@@ -162,7 +160,7 @@ type SettleResult struct {
 	News        []News
 	// State is where the order stands. It is empty where the order is gone, and
 	// where First is Settled and there was nothing else to tell.
-	State tasks.State
+	State State
 }
 
 // Open reports whether the settlement leaves something to do.
@@ -181,41 +179,41 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	money.Fresh, money.Done = true, money.Done || s.VerifiedPaid
 	args := struct {
 		moneyArgs
-		No        string      `json:"no"`
-		Token     string      `json:"token"`
-		State     tasks.State `json:"state"`
-		Reason    string      `json:"reason"`
-		Next      Plan        `json:"next"`
-		Due       int64       `json:"due"`
-		Look      int64       `json:"look"`
-		Bump      bool        `json:"bump"`
-		Attempts  int64       `json:"attempts"`
-		Declines  int64       `json:"declines"`
-		Confirms  int64       `json:"confirms"`
-		Fails     int64       `json:"fails"`
-		Missing   int64       `json:"missing"`
-		Uncollect int         `json:"uncollect"`
-		Unquery   int         `json:"unquery"`
-		Unsync    int         `json:"unsync"`
-		Life      string      `json:"life"`
-		Sync      SyncState   `json:"sync,omitempty"`
-		SyncWhy   string      `json:"syncwhy,omitempty"`
-		VerPaid   bool        `json:"verified_paid"`
-		Call      string      `json:"call"`
-		Detail    string      `json:"detail"`
-		Collected *int64      `json:"collected,omitempty"`
-		Verdict   string      `json:"verdict"`
-		Code      string      `json:"code"`
-		Gate      GateSignal  `json:"gate"`
-		AppID     string      `json:"appid"`
-		ServiceID string      `json:"service_id"`
-		At        int64       `json:"at"`
-		CalledAt  int64       `json:"called_at"`
-		First     int64       `json:"first"`
-		Most      int64       `json:"most"`
-		Probe     bool        `json:"probe"`
-		Limit     int         `json:"limit"`
-		Keep      int         `json:"keep"`
+		No        string     `json:"no"`
+		Token     string     `json:"token"`
+		State     State      `json:"state"`
+		Reason    string     `json:"reason"`
+		Next      Plan       `json:"next"`
+		Due       int64      `json:"due"`
+		Look      int64      `json:"look"`
+		Bump      bool       `json:"bump"`
+		Attempts  int64      `json:"attempts"`
+		Declines  int64      `json:"declines"`
+		Confirms  int64      `json:"confirms"`
+		Fails     int64      `json:"fails"`
+		Missing   int64      `json:"missing"`
+		Uncollect int        `json:"uncollect"`
+		Unquery   int        `json:"unquery"`
+		Unsync    int        `json:"unsync"`
+		Life      string     `json:"life"`
+		Sync      SyncState  `json:"sync,omitempty"`
+		SyncWhy   string     `json:"syncwhy,omitempty"`
+		VerPaid   bool       `json:"verified_paid"`
+		Call      string     `json:"call"`
+		Detail    string     `json:"detail"`
+		Collected *int64     `json:"collected,omitempty"`
+		Verdict   string     `json:"verdict"`
+		Code      string     `json:"code"`
+		Gate      GateSignal `json:"gate"`
+		AppID     string     `json:"appid"`
+		ServiceID string     `json:"service_id"`
+		At        int64      `json:"at"`
+		CalledAt  int64      `json:"called_at"`
+		First     int64      `json:"first"`
+		Most      int64      `json:"most"`
+		Probe     bool       `json:"probe"`
+		Limit     int        `json:"limit"`
+		Keep      int        `json:"keep"`
 	}{
 		moneyArgs: money, No: no, Token: c.Token,
 		State: s.State, Reason: s.Reason, Next: s.Next, Bump: s.NewRound,
@@ -268,7 +266,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	}
 	r := reader{vals: reply}
 	res := SettleResult{Code: Code(r.str()), Now: time.UnixMilli(r.int())}
-	res.Gate, res.News, res.State, res.First = GateChange(r.str()), newsOf(r.str()), tasks.State(r.str()), Code(r.str())
+	res.Gate, res.News, res.State, res.First = GateChange(r.str()), newsOf(r.str()), State(r.str()), Code(r.str())
 	if res.Code == Repeat && res.First == "" {
 		res.First = Settled
 	}

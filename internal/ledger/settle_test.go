@@ -44,7 +44,7 @@ func TestSettle(t *testing.T) {
 		if diff := cmp.Diff(once, s.get("A")); diff != "" {
 			t.Error(diff)
 		}
-		if n := s.redis.Client.XLen(t.Context(), tasks.KeysOf(mchid).Outcomes()).Val(); n != 2 {
+		if n := s.redis.Client.XLen(t.Context(), ledger.KeysOf(mchid).Outcomes()).Val(); n != 2 {
 			t.Errorf("%d events", n)
 		}
 	})
@@ -73,7 +73,7 @@ func TestSettle(t *testing.T) {
 			State: tasks.Paid, AddAttempts: 1, Collected: c.Now, Log: []ledger.Entry{entry("query", "paid")},
 			Facts: ledger.Facts{OrderID: "1", TransactionID: "42", PaidType: "NEWTON", Total: &paid, Paid: &paid},
 		})
-		k := tasks.KeysOf(mchid)
+		k := ledger.KeysOf(mchid)
 		ctx := t.Context()
 		if n := s.redis.Client.ZCard(ctx, k.Due()).Val(); n != 0 {
 			t.Errorf("%d in the due index", n)
@@ -129,7 +129,7 @@ func TestGate(t *testing.T) {
 		if _, change := s.settle(c, set); change != ledger.GateClosed {
 			t.Errorf("change %q", change)
 		}
-		if c := s.claim("B", limits()); c.Code != ledger.Closed || c.Wait > 50*time.Millisecond {
+		if c := s.claim("B", limits()); c.Code != ledger.Held || c.Wait > 50*time.Millisecond {
 			t.Errorf("%+v", c)
 		}
 		var probe ledger.Claim
@@ -137,7 +137,7 @@ func TestGate(t *testing.T) {
 		if !probe.Probe {
 			t.Error("the grant does not say that it is a probe")
 		}
-		if c := s.claim("A", limits()); c.Code != ledger.Closed {
+		if c := s.claim("A", limits()); c.Code != ledger.Held {
 			t.Errorf("a second probe at once: %s", c.Code)
 		}
 		good := back(probe, ledger.Recheck)
@@ -170,7 +170,7 @@ func TestGate(t *testing.T) {
 				if signal == ledger.GateService {
 					want += time.Millisecond // a parked order has a slot of its own behind the probe
 				}
-				if c := s.claim(no, limits()); c.Wait != want || c.Code != ledger.Closed && c.Code != ledger.Parked {
+				if c := s.claim(no, limits()); c.Wait != want || c.Code != ledger.Held && c.Code != ledger.Parked {
 					t.Errorf("%s: %s, the next probe in %s, want %s", what, c.Code, c.Wait, want)
 				}
 			}
@@ -207,7 +207,7 @@ func TestGate(t *testing.T) {
 		s.open("B")
 		other := payload("OTHER")
 		other.ServiceID = "s2"
-		if err := s.producer.Open(t.Context(), tasks.Order{Payload: other}); err != nil {
+		if err := openOrder(t.Context(), s.ledger, tasks.Order{Payload: other}); err != nil {
 			t.Fatal(err)
 		}
 		c := s.granted("A")
@@ -252,7 +252,7 @@ func TestGate(t *testing.T) {
 			set := fault(c, kind)
 			set.Failures, set.Fails = 1, 1
 			s.settle(c, set)
-			if c := s.claim("A", limits()); c.Code != ledger.Closed || c.Wait > longest || c.Wait < longest-time.Second {
+			if c := s.claim("A", limits()); c.Code != ledger.Held || c.Wait > longest || c.Wait < longest-time.Second {
 				t.Errorf("%s: %s, probe in %s", kind, c.Code, c.Wait)
 			}
 		}

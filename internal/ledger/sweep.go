@@ -9,14 +9,15 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"payscore-collector/tasks"
+	"payscore-collector/internal/owner"
 )
 
 // Due is one order that a sweep took.
 type Due struct {
-	tasks.Payload
-	Round int64
-	Sync  bool // WeChat Pay is to be told of the order's withdrawal
+	owner.Owner
+	OutOrderNo string
+	Round      int64
+	Sync       bool // WeChat Pay must be notified of the order's withdrawal
 }
 
 // Sweep is what one call of Ledger.Sweep brought.
@@ -105,9 +106,10 @@ func (l *Ledger) take(ctx context.Context, nos []string, a SweepArgs) ([]Due, er
 	r := reader{vals: reply}
 	for len(r.vals) > 0 && !r.bad {
 		due = append(due, Due{
-			Payload: tasks.Payload{MchID: l.mchid, OutOrderNo: r.str(), AppID: r.str(), ServiceID: r.str()},
-			Round:   r.int(),
-			Sync:    r.str() == string(SyncPending),
+			OutOrderNo: r.str(),
+			Owner:      owner.Owner{MchID: l.mchid, AppID: r.str(), ServiceID: r.str()},
+			Round:      r.int(),
+			Sync:       r.str() == string(SyncPending),
 		})
 	}
 	return due, r.err()

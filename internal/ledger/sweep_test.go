@@ -17,11 +17,11 @@ func TestSweep(t *testing.T) {
 		// Opened for a time that has just come: no task was pushed for them.
 		at := time.Now().Add(50 * time.Millisecond)
 		for _, no := range []string{"A", "B"} {
-			if err := s.producer.Open(t.Context(), tasks.Order{Payload: payload(no), At: at}); err != nil {
+			if err := openOrder(t.Context(), s.ledger, tasks.Order{Payload: payload(no), At: at}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := s.producer.Open(t.Context(), tasks.Order{Payload: payload("LATER"), At: at.Add(time.Hour)}); err != nil {
+		if err := openOrder(t.Context(), s.ledger, tasks.Order{Payload: payload("LATER"), At: at.Add(time.Hour)}); err != nil {
 			t.Fatal(err)
 		}
 		args := ledger.SweepArgs{Limit: 10, Grace: time.Hour}

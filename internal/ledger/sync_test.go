@@ -51,7 +51,7 @@ func TestSync(t *testing.T) {
 		}
 		s.wantEvents("A", "opened queued", "withdrawn withdrawn sync pending",
 			"attempted withdrawn sync pending", "attempted withdrawn sync done")
-		if n := s.redis.Client.ZCard(t.Context(), tasks.KeysOf(mchid).Due()).Val(); n != 0 {
+		if n := s.redis.Client.ZCard(t.Context(), ledger.KeysOf(mchid).Due()).Val(); n != 0 {
 			t.Errorf("%d in the due index", n)
 		}
 	})

@@ -262,7 +262,7 @@ func (b *bench) get(no string) ledger.Order {
 func (b *bench) events(no string) string {
 	b.Helper()
 	var out []string
-	for _, m := range b.redis.Client.XRange(b.Context(), tasks.KeysOf(b.mchid).Outcomes(), "-", "+").Val() {
+	for _, m := range b.redis.Client.XRange(b.Context(), ledger.KeysOf(b.mchid).Outcomes(), "-", "+").Val() {
 		e, err := ledger.DecodeEvent(b.mchid, m.ID, m.Values)
 		if err != nil {
 			b.Fatal(err)

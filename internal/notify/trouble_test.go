@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/notify"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/simulator"
@@ -144,7 +145,7 @@ func TestLostAnswerOfTheLedger(t *testing.T) {
 // untold makes the answers that were kept of an order older than a delivery lasts.
 func (b *bench) untold(no string) {
 	b.Helper()
-	key := tasks.KeysOf(b.mchid).Order(no)
+	key := ledger.KeysOf(b.mchid).Order(no)
 	for field, kept := range b.redis.Client.HGetAll(b.Context(), key).Val() {
 		if !strings.HasPrefix(field, "n:") {
 			continue
@@ -159,7 +160,7 @@ func (b *bench) untold(no string) {
 // remembers reports whether the record of an order has an answer to a notification
 // that was not told.
 func (b *bench) remembers(no string) bool {
-	for field := range b.redis.Client.HGetAll(b.Context(), tasks.KeysOf(b.mchid).Order(no)).Val() {
+	for field := range b.redis.Client.HGetAll(b.Context(), ledger.KeysOf(b.mchid).Order(no)).Val() {
 		if strings.HasPrefix(field, "n:") {
 			return true
 		}

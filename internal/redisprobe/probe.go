@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/asynqx"
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/tasks"
 )
@@ -82,7 +83,7 @@ func probe(ctx context.Context, c Clients, mchid string) error {
 }
 
 func probeLedger(ctx context.Context, rdb redis.UniversalClient, mchid string) error {
-	token, k := rand.Text(), tasks.KeysOf(mchid)
+	token, k := rand.Text(), ledger.KeysOf(mchid)
 	own := strings.TrimSuffix(k.Due(), "due") + "probe:" + token
 	keys := []string{
 		own + ":hash", own + ":list", own + ":zset", own + ":stream",
@@ -106,16 +107,16 @@ func probeLedger(ctx context.Context, rdb redis.UniversalClient, mchid string) e
 	if err := rdb.LLen(ctx, keys[1]).Err(); err != nil {
 		return err
 	}
-	if err := rdb.Exists(ctx, tasks.MerchantsKey).Err(); err != nil {
+	if err := rdb.Exists(ctx, ledger.MerchantsKey).Err(); err != nil {
 		return err
 	}
 	return rdb.Del(ctx, keys[0]).Err()
 }
 
 func probeQueue(ctx context.Context, rdb redis.UniversalClient, mchid string) error {
-	token, queue := rand.Text(), "asynq:{"+tasks.QueueName(mchid)+"}:"
-	// asynq's own keys have one word behind the queue.
-	own := queue + "probe:" + token + ":"
+	token, prefix := rand.Text(), "asynq:{"+tasks.QueueName(mchid)+"}:"
+	// asynq's own keys have one word behind the prefix.
+	own := prefix + "probe:" + token + ":"
 	task, pending, names := own+"t:"+token, own+"pending", own+"names"
 	err := enqueueScript.Run(ctx, rdb, []string{task, pending, names, asynqx.KeysOf(tasks.QueueName(mchid)).Pending},
 		token, token, life.Milliseconds()).Err()

@@ -22,12 +22,12 @@ type setup struct {
 	*testing.T
 	rdb    *redis.Client
 	ledger *ledger.Ledger
-	keys   tasks.Keys
+	keys   ledger.Keys
 }
 
 func newSetup(t *testing.T) setup {
 	s := redistest.Start(t)
-	return setup{t, s.Client, ledger.New(s.Client, mchid), tasks.KeysOf(mchid)}
+	return setup{t, s.Client, ledger.New(s.Client, mchid), ledger.KeysOf(mchid)}
 }
 
 func (s setup) read() explain.Situation {

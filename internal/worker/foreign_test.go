@@ -7,6 +7,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
@@ -39,7 +40,7 @@ func TestTasksThatNoWorkerMeets(t *testing.T) {
 	r.Work()
 	for _, no := range []string{"GROUP", "DEADLINE", "ARCHIVED"} {
 		r.Until(30*time.Second, no+" to be paid", func() bool {
-			return r.Redis.Client.HGet(t.Context(), tasks.KeysOf(r.Sim.Merchant().MchID).Order(no), "state").Val() == string(tasks.Paid)
+			return r.Redis.Client.HGet(t.Context(), ledger.KeysOf(r.Sim.Merchant().MchID).Order(no), "state").Val() == string(tasks.Paid)
 		})
 		if log := r.Logs.String(); !strings.Contains(log, `"out_order_no":"`+no+`"`) {
 			t.Errorf("the log does not name %s", no)

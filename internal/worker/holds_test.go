@@ -79,7 +79,7 @@ func TestAClockThatWentBackHoldsNoCallBack(t *testing.T) {
 	r.Work()
 	r.Enqueue("BEFORE")
 	r.Until(10*time.Second, "the first order to be paid", func() bool { return r.Get("BEFORE").State == tasks.Paid })
-	k, ahead := tasks.KeysOf(r.Sim.Merchant().MchID), time.Now().Add(8*time.Hour)
+	k, ahead := ledger.KeysOf(r.Sim.Merchant().MchID), time.Now().Add(8*time.Hour)
 	r.Redis.Client.HSet(t.Context(), k.Gate(), "tat", ahead.UnixMicro(), "ticket", ahead.UnixMicro())
 	r.Redis.Client.HSet(t.Context(), k.Sweep(), "at", ahead.UnixMilli(), "last", ahead.UnixMilli())
 	r.Enqueue("AFTER")

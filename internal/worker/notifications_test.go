@@ -123,7 +123,7 @@ func TestNotificationsOfEveryKind(t *testing.T) {
 	r.Audit()
 
 	ends, seqs := map[string]int{}, map[string]int64{}
-	for _, m := range r.Redis.Client.XRange(t.Context(), tasks.KeysOf(r.Sim.Merchant().MchID).Outcomes(), "-", "+").Val() {
+	for _, m := range r.Redis.Client.XRange(t.Context(), ledger.KeysOf(r.Sim.Merchant().MchID).Outcomes(), "-", "+").Val() {
 		e, err := ledger.DecodeEvent(r.Sim.Merchant().MchID, m.ID, m.Values)
 		if err != nil {
 			t.Fatal(err)

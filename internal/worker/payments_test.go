@@ -20,7 +20,7 @@ import (
 func booked(t *testing.T, r *workertest.Rig) map[string][]ledger.Payment {
 	t.Helper()
 	m := r.Sim.Merchant().MchID
-	entries, err := r.Redis.Client.XRange(t.Context(), tasks.KeysOf(m).Outcomes(), "-", "+").Result()
+	entries, err := r.Redis.Client.XRange(t.Context(), ledger.KeysOf(m).Outcomes(), "-", "+").Result()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/queue"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
@@ -43,7 +44,7 @@ func TestPromiseOneAtATime(t *testing.T) {
 					t.Error(err)
 				}
 				// And tasks that know nothing of the ledger's rounds.
-				_ = r.Producer.Push(t.Context(), r.Order(no).Payload, 1)
+				_ = push(t, r, no, 1)
 			}
 		})
 	}
@@ -147,7 +148,7 @@ func TestPromiseEndsAreFinal(t *testing.T) {
 			t.Errorf("%s enqueued again: %+v %v", no, res, err)
 		}
 		for round := range int64(4) {
-			_ = r.Producer.Push(t.Context(), r.Order(no).Payload, round)
+			_ = push(t, r, no, round)
 		}
 	}
 	paid := r.Order("PAID")
@@ -300,4 +301,10 @@ func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
 			}
 		})
 	}
+}
+
+// push enqueues the task of one round of an order.
+func push(t *testing.T, r *workertest.Rig, no string, round int64) error {
+	p := r.Order(no).Payload
+	return queue.New(r.Redis.Client).Push(t.Context(), queue.Task{Type: queue.TypeCollect, MchID: p.MchID, OutOrderNo: no, Round: round, Payload: p})
 }

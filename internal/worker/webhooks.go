@@ -15,7 +15,7 @@ import (
 	"payscore-collector/internal/eventstream/webhook"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
-	"payscore-collector/tasks"
+	taskqueue "payscore-collector/internal/queue"
 )
 
 // webhooks are the process's part in telling billing of the ends of orders: for
@@ -73,7 +73,7 @@ func startMerchantHooks(cfg config.Worker, mchid string, rdb, queue redis.Univer
 	}
 	h := &merchantHooks{
 		sender: sender,
-		server: asynqx.NewServer(queue, tasks.WebhookQueueName(mchid), webhook.Concurrency, nil, complaints.Logger(mchid)),
+		server: asynqx.NewServer(queue, taskqueue.WebhookName(mchid), webhook.Concurrency, nil, complaints.Logger(mchid)),
 	}
 	reg.MustRegister(newHookMetrics(l))
 	ctx, cancel := context.WithCancel(context.Background())

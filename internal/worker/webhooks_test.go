@@ -24,7 +24,7 @@ import (
 func ends(t *testing.T, r *workertest.Rig) []ledger.Event {
 	t.Helper()
 	mchid := r.Sim.Merchant().MchID
-	entries, err := r.Redis.Client.XRange(t.Context(), tasks.KeysOf(mchid).Outcomes(), "-", "+").Result()
+	entries, err := r.Redis.Client.XRange(t.Context(), ledger.KeysOf(mchid).Outcomes(), "-", "+").Result()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestWithoutAURLThereAreNoWebhooks(t *testing.T) {
 	stop := r.Work()
 	r.AllEnded(20 * time.Second)
 	stop()
-	k := tasks.KeysOf(r.Sim.Merchant().MchID)
+	k := ledger.KeysOf(r.Sim.Merchant().MchID)
 	if n := r.Redis.Client.Exists(t.Context(), k.Hooks(), k.HookDue(), k.HookWaiting()).Val(); n != 0 {
 		t.Errorf("%d keys of webhooks", n)
 	}

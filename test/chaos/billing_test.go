@@ -10,6 +10,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"payscore-collector/internal/queue"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/tasks"
 )
@@ -216,7 +217,7 @@ func (w *world) order(no string) tasks.Order {
 // client that knows nothing of rounds.
 func (w *world) repeat(ctx context.Context) {
 	r := w.random("repeat")
-	queue := asynq.NewClientFromRedisClient(w.rdb)
+	foreign := asynq.NewClientFromRedisClient(w.rdb)
 	every := max(w.form.repeatEvery, time.Millisecond)
 	for ctx.Err() == nil {
 		<-time.After(every)
@@ -231,11 +232,11 @@ func (w *world) repeat(ctx context.Context) {
 		}
 		switch kind {
 		case 0:
-			_ = w.producer.Push(ctx, o.Payload, r.Int64N(4))
+			_ = queue.New(w.rdb).Push(ctx, queue.Task{Type: queue.TypeCollect, MchID: o.MchID, OutOrderNo: o.OutOrderNo, Round: r.Int64N(4), Payload: o.Payload})
 			continue
 		case 1:
 			if body, err := o.Encode(); err == nil {
-				_, _ = queue.EnqueueContext(ctx, asynq.NewTask(tasks.TypeCollect, body), asynq.Queue(tasks.QueueName(o.MchID)))
+				_, _ = foreign.EnqueueContext(ctx, asynq.NewTask(tasks.TypeCollect, body), asynq.Queue(tasks.QueueName(o.MchID)))
 			}
 			continue
 		}

@@ -98,7 +98,7 @@ func (w *world) lastEnd() (id string) {
 	mchid := w.sim.Merchant().MchID
 	w.insist("read the newest events", func(ctx context.Context) error {
 		for to := "+"; ; {
-			page, err := w.rdb.XRevRangeN(ctx, tasks.KeysOf(mchid).Outcomes(), to, "-", 100).Result()
+			page, err := w.rdb.XRevRangeN(ctx, ledger.KeysOf(mchid).Outcomes(), to, "-", 100).Result()
 			if err != nil || len(page) == 0 {
 				return err
 			}

@@ -11,8 +11,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit"
-	"payscore-collector/tasks"
 )
 
 // cluster is Redis Cluster of three masters with a replica each.
@@ -80,7 +80,7 @@ func (c *cluster) deeds(w *world) []deed {
 	mchid := w.sim.Merchant().MchID
 	deeds := failoverDeeds(c)
 	for _, m := range []struct{ what, key string }{
-		{"the slot of the merchant's ledger moved", tasks.KeysOf(mchid).Due()},
+		{"the slot of the merchant's ledger moved", ledger.KeysOf(mchid).Due()},
 		{"the slot of the merchant's queue moved", w.queueKey("pending")},
 	} {
 		deeds = append(deeds, deed{name: m.what, takes: 6 * time.Second, do: func(w *world, _ *rand.Rand, _ *worker) bool {

@@ -326,7 +326,7 @@ func (v *verdict) judgeEvents() {
 	mchid := w.sim.Merchant().MchID
 	newest, seq := map[string]ledger.Event{}, map[string]int64{}
 	for from := "-"; ; {
-		page, err := w.rdb.XRangeN(ctx, tasks.KeysOf(mchid).Outcomes(), from, "+", 2000).Result()
+		page, err := w.rdb.XRangeN(ctx, ledger.KeysOf(mchid).Outcomes(), from, "+", 2000).Result()
 		if err != nil {
 			v.breach(rowTrouble, "the stream of outcomes: %v", err)
 			return

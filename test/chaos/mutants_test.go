@@ -25,7 +25,7 @@ type mutant struct {
 var mutants = []mutant{
 	{
 		name: "without fencing",
-		file: "../../internal/ledger/settle.lua",
+		file: "../../internal/ledger/scripts/settle.lua",
 		old:  "if r.token ~= s.token then",
 		new:  "if false then",
 		form: overtakingForm, rows: promised,
@@ -39,14 +39,14 @@ var mutants = []mutant{
 	},
 	{
 		name: "without a probe where merchant and service are both held",
-		file: "../../internal/ledger/claim.lua",
+		file: "../../internal/ledger/scripts/claim.lua",
 		old:  "  if opens > now then\n",
 		new:  "  if opens > now or m and v then\n",
 		form: twoFaultsForm, rows: []string{rowOpen},
 	},
 	{
 		name: "without due times mended after a jump back",
-		file: "../../internal/ledger/clock.lua",
+		file: "../../internal/ledger/scripts/clock.lua",
 		old:  "    'mend', (by + num(left)) .. ' due ' .. now .. ' 0')",
 		new:  "    'left', num(left))",
 		form: jumpsForm, rows: []string{rowOpen},

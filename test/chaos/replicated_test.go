@@ -12,8 +12,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
-	"payscore-collector/tasks"
 )
 
 // replicated is Redis in a topology that survives the loss of a master, by
@@ -73,7 +73,7 @@ func failoverDeeds(s replicated) []deed {
 		return deed{name: name, takes: takes, do: func(w *world, _ *rand.Rand, _ *worker) bool {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
-			key := tasks.KeysOf(w.sim.Merchant().MchID).Due()
+			key := ledger.KeysOf(w.sim.Merchant().MchID).Due()
 			master, err := s.masterOf(ctx, key, nil)
 			if err != nil {
 				w.book.say("no master to strike: %v", err)

@@ -18,6 +18,7 @@ import (
 
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/queue"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/hooktest"
@@ -288,7 +289,7 @@ func (w *world) insist(what string, do func(context.Context) error) bool {
 func (w *world) open() (int64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return w.rdb.ZCard(ctx, tasks.KeysOf(w.sim.Merchant().MchID).Due()).Result()
+	return w.rdb.ZCard(ctx, ledger.KeysOf(w.sim.Merchant().MchID).Due()).Result()
 }
 
 func (w *world) awaitEnds() {
@@ -351,12 +352,12 @@ func (w *world) describe() {
 	sizes, err := asynqx.Sizes(ctx, w.rdb, tasks.QueueName(mchid))
 	gate, _ := w.ledger.Gate(ctx)
 	w.t.Logf("queue: %v %v; gate: %+v; paused: %v", sizes, err, gate, w.rdb.Get(ctx, w.queueKey("paused")).Val())
-	due, _ := w.rdb.ZRangeWithScores(ctx, tasks.KeysOf(mchid).Due(), 0, 4).Result()
+	due, _ := w.rdb.ZRangeWithScores(ctx, ledger.KeysOf(mchid).Due(), 0, 4).Result()
 	for _, z := range due {
 		no := z.Member.(string)
-		record := w.rdb.HGetAll(ctx, tasks.KeysOf(mchid).Order(no)).Val()
+		record := w.rdb.HGetAll(ctx, ledger.KeysOf(mchid).Order(no)).Val()
 		line := fmt.Sprintf("%s: looked at in %.1fs; %v", no, z.Score/1000-float64(time.Now().UnixMilli())/1000, record)
-		keys, _ := w.scan(ctx, w.queueKey("t:"+tasks.TaskID(mchid, no, 0)[:len(mchid)+1+len(no)+1]+"*"))
+		keys, _ := w.scan(ctx, w.queueKey("t:"+queue.TaskID(mchid, no, 0)[:len(mchid)+1+len(no)+1]+"*"))
 		for _, k := range keys {
 			f := w.rdb.HMGet(ctx, k, "state", "pending_since").Val()
 			id := k[len(w.queueKey("t:")):]

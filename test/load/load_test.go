@@ -22,6 +22,7 @@ import (
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/queue"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
@@ -165,7 +166,7 @@ func TestWhatASweepCostsDoesNotGrowWithTheLedger(t *testing.T) {
 		}
 		for _, o := range orders[:due] {
 			// Due by the index, which is all that the sweep reads.
-			if err := rdb.ZAdd(t.Context(), tasks.KeysOf(mchid).Due(), redis.Z{Score: 1, Member: o.OutOrderNo}).Err(); err != nil {
+			if err := rdb.ZAdd(t.Context(), ledger.KeysOf(mchid).Due(), redis.Z{Score: 1, Member: o.OutOrderNo}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -179,7 +180,7 @@ func TestWhatASweepCostsDoesNotGrowWithTheLedger(t *testing.T) {
 			t.Fatal(err)
 		}
 		read(t, led)
-		if n := rdb.LLen(t.Context(), tasks.PendingKey(mchid)).Val(); n != due {
+		if n := rdb.LLen(t.Context(), queue.PendingKey(mchid)).Val(); n != due {
 			t.Errorf("the sweep queued %d orders, want %d", n, due)
 		}
 		info, err := rdb.InfoMap(t.Context(), "commandstats").Result()

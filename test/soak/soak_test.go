@@ -427,7 +427,7 @@ func (w *world) judge(t *testing.T) {
 		HAVING min(seq) <> 1 OR max(seq) <> count(*)) AS broken`).Scan(&gaps); err != nil {
 		t.Fatal(err)
 	}
-	inStream := w.rdb.Client.XLen(ctx, tasks.KeysOf(w.sim.Merchant().MchID).Outcomes()).Val()
+	inStream := w.rdb.Client.XLen(ctx, ledger.KeysOf(w.sim.Merchant().MchID).Outcomes()).Val()
 	if events != inStream || duplicates != 0 || gaps != 0 {
 		t.Errorf("%d events in the books, %d in the stream, %d duplicates, %d orders with a gap", events, inStream, duplicates, gaps)
 	}

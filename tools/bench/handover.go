@@ -90,7 +90,7 @@ func (e *env) file(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	events, err := e.rdb.XLen(ctx, tasks.KeysOf(simulator.DefaultMchID).Outcomes()).Result()
+	events, err := e.rdb.XLen(ctx, ledger.KeysOf(simulator.DefaultMchID).Outcomes()).Result()
 	if err != nil {
 		return err
 	}

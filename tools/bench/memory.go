@@ -22,7 +22,7 @@ func memory(ctx context.Context, e *env) error {
 	if err := e.flush(ctx); err != nil {
 		return err
 	}
-	keys := tasks.KeysOf(simulator.DefaultMchID)
+	keys := ledger.KeysOf(simulator.DefaultMchID)
 	// These pay for what exists only once: the scripts, and the merchant's keys.
 	if err := e.decline(ctx, numbers("WARM", 10)); err != nil {
 		return err
@@ -71,12 +71,12 @@ func (e *env) usedMemory(ctx context.Context) (int64, error) {
 // decline opens orders and gives each three attempts, whose collects are
 // declined.
 func (e *env) decline(ctx context.Context, nos []string) error {
-	producer, led := tasks.NewProducer(e.rdb), ledger.New(e.rdb, simulator.DefaultMchID)
+	led := ledger.New(e.rdb, simulator.DefaultMchID)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(16)
 	for _, no := range nos {
 		g.Go(func() error {
-			if err := producer.Open(ctx, order(no)); err != nil {
+			if _, err := led.Open(ctx, ledger.Opening{Owner: order(no).Owner(), OutOrderNo: no}); err != nil {
 				return err
 			}
 			for n := range int64(3) {

@@ -46,9 +46,10 @@ func (w *world) tell(mchid, no string, events int) {
 	for i := range events {
 		testkit.Eventually(w.T, "Redis", func() bool {
 			if i%2 == 0 {
-				return p.Open(w.Context(), tasks.Order{
-					Payload: tasks.Payload{MchID: mchid, OutOrderNo: no, AppID: "wx1", ServiceID: "s1"}, Reopen: i > 0,
-				}) == nil
+				_, err := ledger.New(w.redis.Client, mchid).Open(w.Context(), ledger.Opening{
+					Owner: tasks.Owner{AppID: "wx1", ServiceID: "s1"}, OutOrderNo: no, Reopen: i > 0,
+				})
+				return err == nil
 			}
 			_, err := p.Withdraw(w.Context(), tasks.Withdrawal{MchID: mchid, OutOrderNo: no, Reason: "paid in cash"})
 			return err == nil
@@ -66,7 +67,7 @@ func (w *world) truth() []ledger.Event {
 	}
 	var all []ledger.Event
 	for _, id := range ids {
-		entries, err := w.redis.Client.XRange(w.Context(), tasks.KeysOf(id).Outcomes(), "-", "+").Result()
+		entries, err := w.redis.Client.XRange(w.Context(), ledger.KeysOf(id).Outcomes(), "-", "+").Result()
 		if err != nil {
 			w.Fatal(err)
 		}
@@ -177,7 +178,7 @@ func TestSinkExactlyOnceInEffect(t *testing.T) {
 		w := newWorld(t, redistest.Start(t))
 		once := eventstream.Options{Once: true}
 		w.tell(mchA, "A", 3)
-		if err := w.redis.Client.XAdd(t.Context(), &redis.XAddArgs{Stream: tasks.KeysOf(mchA).Outcomes(), Values: []any{"what", "ever"}}).Err(); err != nil {
+		if err := w.redis.Client.XAdd(t.Context(), &redis.XAddArgs{Stream: ledger.KeysOf(mchA).Outcomes(), Values: []any{"what", "ever"}}).Err(); err != nil {
 			t.Fatal(err)
 		}
 		first := w.start(once)

@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/queue"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/hooktest"
 	"payscore-collector/internal/testkit/redistest"
@@ -31,7 +32,7 @@ type bench struct {
 	producer *tasks.Producer
 	receiver *hooktest.Receiver
 	faults   *redistest.Faults
-	keys     tasks.Keys
+	keys     ledger.Keys
 	logs     *testkit.LogBuffer
 }
 
@@ -42,7 +43,7 @@ var lastMchID atomic.Int64
 func newBench(t *testing.T, srv *redistest.Server, change ...func(*Settings)) *bench {
 	t.Helper()
 	mchid := fmt.Sprintf("18%08d", lastMchID.Add(1))
-	b := &bench{t: t, url: srv.URL, receiver: hooktest.New(t), faults: &redistest.Faults{Name: ledger.ScriptName}, logs: &testkit.LogBuffer{}, keys: tasks.KeysOf(mchid)}
+	b := &bench{t: t, url: srv.URL, receiver: hooktest.New(t), faults: &redistest.Faults{Name: ledger.ScriptName}, logs: &testkit.LogBuffer{}, keys: ledger.KeysOf(mchid)}
 	b.rdb = b.connect()
 	b.loadScripts()
 	b.rdb.AddHook(b.faults)
@@ -93,7 +94,7 @@ func (b *bench) another(change ...func(*Settings)) (stop func()) {
 func (b *bench) run(s *Sender, rdb *redis.Client) (stop func()) {
 	b.t.Helper()
 	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
-		Concurrency: Concurrency, Queues: map[string]int{tasks.WebhookQueueName(s.ledger.MchID()): 1},
+		Concurrency: Concurrency, Queues: map[string]int{queue.WebhookName(s.ledger.MchID()): 1},
 		TaskCheckInterval: 20 * time.Millisecond, DelayedTaskCheckInterval: time.Second,
 		ShutdownTimeout: 20 * time.Second, LogLevel: asynq.FatalLevel,
 		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Second },
@@ -121,7 +122,7 @@ func (b *bench) task(no string, round int64) *asynq.Task {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return asynq.NewTask(tasks.TypeWebhook, body)
+	return asynq.NewTask(queue.TypeWebhook, body)
 }
 
 // relay takes what is new from the stream, without a queue.
@@ -155,7 +156,7 @@ func (b *bench) end(nos ...string) {
 	b.t.Helper()
 	for _, no := range nos {
 		p := tasks.Payload{MchID: b.ledger.MchID(), OutOrderNo: no, AppID: "wx1", ServiceID: "500"}
-		if err := b.producer.Open(b.t.Context(), tasks.Order{Payload: p, Reopen: true}); err != nil {
+		if _, err := b.ledger.Open(b.t.Context(), ledger.Opening{Owner: p.Owner(), OutOrderNo: no, Reopen: true}); err != nil {
 			b.t.Fatal(err)
 		}
 		res, err := b.producer.Withdraw(b.t.Context(), tasks.Withdrawal{MchID: p.MchID, OutOrderNo: no, Reason: "waived"})

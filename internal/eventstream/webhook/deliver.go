@@ -11,6 +11,7 @@ import (
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
+	"payscore-collector/internal/queue"
 	"payscore-collector/tasks"
 )
 
@@ -52,7 +53,7 @@ func (s *Sender) Process(ctx context.Context, t *asynq.Task) error {
 
 func (s *Sender) decode(t *asynq.Task) (job, error) {
 	var j job
-	if t.Type() != tasks.TypeWebhook {
+	if t.Type() != queue.TypeWebhook {
 		return j, fmt.Errorf("task type %.40q is not known here", t.Type())
 	}
 	if err := json.Unmarshal(t.Payload(), &j); err != nil {

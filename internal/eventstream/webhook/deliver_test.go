@@ -14,6 +14,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/queue"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -314,8 +315,8 @@ func TestProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, bad := range []*asynq.Task{
-			asynq.NewTask(tasks.TypeCollect, nil), asynq.NewTask(tasks.TypeWebhook, []byte("{")),
-			asynq.NewTask(tasks.TypeWebhook, other), b.task("A B", 1),
+			asynq.NewTask(tasks.TypeCollect, nil), asynq.NewTask(queue.TypeWebhook, []byte("{")),
+			asynq.NewTask(queue.TypeWebhook, other), b.task("A B", 1),
 		} {
 			if err := b.Process(t.Context(), bad); !errors.Is(err, asynq.SkipRetry) {
 				t.Errorf("%s: %v", bad.Payload(), err)

@@ -11,7 +11,7 @@ import (
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
-	"payscore-collector/tasks"
+	"payscore-collector/internal/queue"
 )
 
 // Sizes of a look.
@@ -64,7 +64,7 @@ func (s *Sender) Run(ctx context.Context) {
 
 // Relay does one look, and reports whether there is more to do at once.
 func (s *Sender) Relay(ctx context.Context) (more bool, err error) {
-	pending, err := s.rdb.LLen(ctx, asynqx.KeysOf(tasks.WebhookQueueName(s.ledger.MchID())).Pending).Result()
+	pending, err := s.rdb.LLen(ctx, asynqx.KeysOf(queue.WebhookName(s.ledger.MchID())).Pending).Result()
 	if err != nil {
 		return false, err
 	}
@@ -92,9 +92,9 @@ func (s *Sender) push(ctx context.Context, o ledger.DueHook) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.queue.EnqueueContext(ctx, asynq.NewTask(tasks.TypeWebhook, body),
-		asynqx.Options(tasks.WebhookQueueName(mchid), tasks.WebhookTaskID(mchid, o.OutOrderNo, o.Round))...)
-	if asynqx.IsConflict(err) {
+	_, err = s.queue.EnqueueContext(ctx, asynq.NewTask(queue.TypeWebhook, body),
+		queue.Options(queue.WebhookName(mchid), queue.WebhookTaskID(mchid, o.OutOrderNo, o.Round))...)
+	if queue.IsConflict(err) {
 		return nil // our own, whose answer was lost
 	}
 	return err
@@ -103,9 +103,9 @@ func (s *Sender) push(ctx context.Context, o ledger.DueHook) error {
 // housekeeping sees to what asynq forgets: queues are not registered again after
 // Redis was lost, and a paused queue stays paused until somebody remembers.
 func (s *Sender) housekeeping(ctx context.Context) {
-	queue := tasks.WebhookQueueName(s.ledger.MchID())
-	_ = asynqx.Register(ctx, s.rdb, queue)
-	state, err := asynqx.Read(ctx, s.rdb, queue)
+	name := queue.WebhookName(s.ledger.MchID())
+	_ = asynqx.Register(ctx, s.rdb, name)
+	state, err := asynqx.Read(ctx, s.rdb, name)
 	if err != nil || state.PausedSince.IsZero() {
 		return
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/hibiken/asynq"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/queue"
 	"payscore-collector/internal/testkit/redistest"
-	"payscore-collector/tasks"
 )
 
 func numbers(prefix string, n int) []string {
@@ -245,7 +245,7 @@ func TestRelay(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		queue := tasks.WebhookQueueName(b.ledger.MchID())
+		queue := queue.WebhookName(b.ledger.MchID())
 		info, err := asynq.NewInspectorFromRedisClient(b.rdb).GetQueueInfo(queue)
 		if err != nil || info.Pending != queued {
 			t.Errorf("%+v %v", info, err)
@@ -261,7 +261,7 @@ func TestRelay(t *testing.T) {
 		if _, err := b.Relay(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		list, err := asynq.NewInspectorFromRedisClient(b.rdb).ListPendingTasks(tasks.WebhookQueueName(b.ledger.MchID()))
+		list, err := asynq.NewInspectorFromRedisClient(b.rdb).ListPendingTasks(queue.WebhookName(b.ledger.MchID()))
 		if err != nil || len(list) != 1 || list[0].ID != "webhook:"+b.ledger.MchID()+":A:1" || list[0].Type != "payscore:webhook" {
 			t.Errorf("%+v %v", list, err)
 		}
@@ -283,7 +283,7 @@ func TestRelay(t *testing.T) {
 		if _, err := b.Relay(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		queue := tasks.WebhookQueueName(b.ledger.MchID())
+		queue := queue.WebhookName(b.ledger.MchID())
 		if err := asynq.NewInspectorFromRedisClient(b.rdb).PauseQueue(queue); err != nil {
 			t.Fatal(err)
 		}

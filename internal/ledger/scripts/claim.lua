@@ -26,7 +26,7 @@
 --   'early'     not due before wait
 --   'stale'     a task of an earlier round
 --   'postponed' no collect call is allowed before wait; the due time says so
---   'closed'    the merchant is held; the next probe is in wait
+--   'held'    the merchant is held; the next probe is in wait
 --   'parked'    the order's service is held; the due time is a slot of its own
 --   'paced'     too many wait for a slot; ask again in wait
 local a = cjson.decode(ARGV[1])
@@ -100,7 +100,7 @@ if held_by[1] or held_by[2] then
   m, v = held(held_by[1], now, longest), held(held_by[2], now, longest)
   local opens = opensat(m, v, num(r.fails))
   if opens > now then
-    if not v then return { 'closed', now, (opens - now) * 1000 } end
+    if not v then return { 'held', now, (opens - now) * 1000 } end
     -- Where only the merchant's probe is under way, its reply may come any moment.
     if v.probe <= now then opens = math.min(opens, now + AWHILE) end
     local at = park(v, KEYS[2], opens, math.ceil(a.interval / 1000))

@@ -15,7 +15,7 @@
 --   'lost'      the lease is another worker's
 --   'ended'     the order ended meanwhile, from another side
 --   'postponed' no collect call is allowed before wait
---   'closed'    a hold began meanwhile
+--   'held'    a hold began meanwhile
 --   'paced'     too many wait for a slot; ask again in wait
 local a = cjson.decode(ARGV[1])
 local now, now_us = clock()
@@ -29,7 +29,7 @@ if r[4] == act then -- the answer to this very question was lost
 end
 if a.probe ~= 1 then
   local h = redis.call('HMGET', KEYS[4], MERCHANT, service(r[6], r[7]))
-  if h[1] or h[2] then return { 'closed', now, 0 } end
+  if h[1] or h[2] then return { 'held', now, 0 } end
 end
 
 local wait, take, again = slot(redis.call('HMGET', KEYS[3], 'tat', 'ticket', 'slow', 'slowat'), now_us, a.interval, a.horizon)

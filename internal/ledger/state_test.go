@@ -1,29 +1,29 @@
-package tasks_test
+package ledger_test
 
 import (
 	"os"
 	"strings"
 	"testing"
 
-	"payscore-collector/tasks"
+	"payscore-collector/internal/ledger"
 )
 
 // The drawing of the states in docs/architecture.md is what people reason by at night.
 func TestArchitectureDrawsTheTransitions(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../docs/architecture.md")
+	text, err := os.ReadFile("../../docs/architecture.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	drawn := map[string]string{}
 	for line := range strings.Lines(string(text)) {
 		from, to, ok := strings.Cut(strings.TrimSpace(line), "→")
-		if from = strings.TrimSpace(from); !ok || !tasks.State(from).Valid() {
+		if from = strings.TrimSpace(from); !ok || !ledger.State(from).Valid() {
 			continue
 		}
 		drawn[from] = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(to), ", by --reopen"))
 	}
-	for _, s := range tasks.States {
+	for _, s := range ledger.States {
 		var next []string
 		for _, n := range s.Next() {
 			next = append(next, string(n))

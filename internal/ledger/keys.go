@@ -1,54 +1,7 @@
-package tasks
+package ledger
 
-import (
-	"strconv"
-	"strings"
-)
-
-// This file has every name that producers and workers must agree on. None can
-// be renamed: records and tasks written by one release are read by the next.
-
-// QueueName returns the asynq queue of a merchant. Each merchant has a queue
-// (and in the worker a server) of its own, so that one merchant's stuck
-// platform costs another nothing.
-func QueueName(mchid string) string { return "collect:" + mchid }
-
-// PendingKey is asynq's list of a merchant's tasks that wait for a worker. The
-// name is asynq's; a test of the worker holds it against asynq itself.
-func PendingKey(mchid string) string { return "asynq:{" + QueueName(mchid) + "}:pending" }
-
-// TaskID returns the asynq task ID of one round of an order. It carries the
-// mchid, because asynq renews leases by task ID alone: the same ID in two
-// queues of one process would starve one of them. It carries the round, so
-// that a round is never queued twice and a task that asynq has wedged never
-// blocks the next round.
-func TaskID(mchid, outOrderNo string, round int64) string {
-	return mchid + ":" + outOrderNo + ":" + strconv.FormatInt(round, 10)
-}
-
-// RoundOf returns the round in a task ID made by TaskID for this order, and
-// false for the ID of a task that somebody else made.
-func RoundOf(taskID string, p Payload) (round int64, ok bool) {
-	rest, ok := strings.CutPrefix(taskID, p.MchID+":"+p.OutOrderNo+":")
-	if !ok {
-		return 0, false
-	}
-	round, err := strconv.ParseInt(rest, 10, 64)
-	return round, err == nil
-}
-
-// WebhookQueueName returns the asynq queue of a merchant's webhooks to billing.
-// They have one of their own, so that a receiver in trouble holds no collecting
-// up.
-func WebhookQueueName(mchid string) string { return "webhook:" + mchid }
-
-// WebhookTaskID returns the asynq task ID of one look at an order's webhooks. It
-// begins with a word of its own, because asynq renews leases by task ID alone,
-// and an order has a collecting task of the same round in the same process. No
-// two looks have the same round, so a task that asynq has wedged blocks nothing.
-func WebhookTaskID(mchid, outOrderNo string, round int64) string {
-	return "webhook:" + TaskID(mchid, outOrderNo, round)
-}
+// No key and no name of a field can be renamed: records that one release wrote are
+// read by the next one, and by the one before where an upgrade is undone.
 
 // MerchantsKey is a set of every mchid that has a ledger. It is the only key
 // outside a merchant's hash tag, and only a directory: it is written again by
