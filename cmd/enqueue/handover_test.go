@@ -195,7 +195,7 @@ func TestFile_RedisGoneForGood(t *testing.T) {
 			t.Errorf("standard error lacks %q:\n%s", want, stderr.String())
 		}
 	}
-	if !strings.Contains(stdout.String(), "A2 failed line 502: the order was not handed over: ") {
+	if !strings.Contains(stdout.String(), "A2 failed line 502: the order was not enqueued: ") {
 		t.Errorf("the last answers are %q", linesOf(stdout.String())[500:])
 	}
 }
