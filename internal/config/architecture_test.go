@@ -11,7 +11,6 @@ import (
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
-	"payscore-collector/tasks"
 )
 
 // section returns the text of a document under a heading of the second level.
@@ -63,7 +62,7 @@ func TestArchitecture(t *testing.T) {
 
 	t.Run("states", func(t *testing.T) {
 		want, got := map[string]string{}, map[string]string{}
-		for _, from := range tasks.States {
+		for _, from := range ledger.States {
 			for _, to := range from.Next() {
 				label := ""
 				if !from.Open() {
@@ -116,8 +115,8 @@ func TestArchitecture(t *testing.T) {
 	})
 
 	t.Run("keys", func(t *testing.T) {
-		want := []string{tasks.MerchantsKey}
-		keys := reflect.ValueOf(tasks.KeysOf("<mchid>"))
+		want := []string{ledger.MerchantsKey}
+		keys := reflect.ValueOf(ledger.KeysOf("<mchid>"))
 		for i := range keys.NumMethod() {
 			method := keys.Method(i)
 			var in []reflect.Value
