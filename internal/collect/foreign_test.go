@@ -14,6 +14,7 @@ import (
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/queue"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -118,8 +119,15 @@ func TestForeignTasksWithAnyOptions(t *testing.T) {
 		}
 		combinations = longer
 	}
+	if len(combinations) != 3*3*2*3*2*2*3*3 {
+		t.Fatalf("%d combinations", len(combinations))
+	}
 	names := map[string]string{}
 	for i, choices := range combinations {
+		// The short form takes every seventh, which has every pair of choices.
+		if i%testkit.Form(7, 1) != 0 {
+			continue
+		}
 		no := fmt.Sprintf("F%04d", i)
 		var opts []asynq.Option
 		for _, c := range choices {
@@ -127,9 +135,6 @@ func TestForeignTasksWithAnyOptions(t *testing.T) {
 			names[no] = strings.Trim(names[no]+", "+c.name, ", ")
 		}
 		b.enqueueForeign(b.body(no), opts...)
-	}
-	if len(names) != 3*3*2*3*2*2*3*3 {
-		t.Fatalf("%d combinations", len(names))
 	}
 	if sizes := b.sizes(); sizes["aggregating"] == 0 {
 		t.Errorf("no task waits in a group: %v", sizes)
