@@ -12,8 +12,7 @@ import (
 	"payscore-collector/internal/config"
 )
 
-// Whoever reaches ADMIN_ADDR cannot keep a probe of health waiting by connections
-// that do nothing.
+// Idle connections of other clients do not keep a health probe waiting.
 func TestIdleConnectionsDoNotSilenceHealth(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
@@ -24,7 +23,7 @@ func TestIdleConnectionsDoNotSilenceHealth(t *testing.T) {
 	}
 	defer a.close()
 	for range adminConnections {
-		c, err := net.Dial("tcp", a.addr())
+		c, err := net.Dial("tcp", a.address())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,7 +31,7 @@ func TestIdleConnectionsDoNotSilenceHealth(t *testing.T) {
 	}
 	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for range 10 {
-		resp, err := client.Get("http://" + a.addr() + "/healthz")
+		resp, err := client.Get("http://" + a.address() + "/healthz")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,7 +22,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// checklist prints findings, a line each, and remembers whether one is bad.
+// checklist prints one line for each finding, and remembers whether one is a problem.
 type checklist struct {
 	w   io.Writer
 	bad bool
@@ -41,11 +41,10 @@ func (c *checklist) line(level, what, format string, args ...any) {
 	fmt.Fprintf(c.w, "%-8s %s: %s\n", level, what, textsafe.Clean(fmt.Sprintf(format, args...)))
 }
 
-// Check prints what it finds of every setting, Redis, the keys and a signed
-// call, whatever else is wrong, and returns the exit status: 2 where the
-// configuration has problems, 1 where Redis or WeChat Pay do, else 0. It
-// changes nothing: the call asks for an order that nobody has, and what it
-// writes into Redis is beside the orders and gone again.
+// Check examines every setting, Redis, the keys and a signed call, prints what it finds,
+// and returns the exit status: 2 if the configuration has problems, 1 if Redis or WeChat
+// Pay have, else 0. It changes nothing: the call asks for an order that does not exist,
+// and what it writes into Redis is apart from the orders, and removed.
 func Check(ctx context.Context, cfg config.Worker, loadErr error, w io.Writer) int {
 	c := &checklist{w: w}
 	var problems config.Problems
@@ -60,7 +59,7 @@ func Check(ctx context.Context, cfg config.Worker, loadErr error, w io.Writer) i
 			c.ok(s.Name, "%s", s.Value)
 		}
 	}
-	for _, text := range append(doubts(cfg), cfg.Warnings...) {
+	for _, text := range append(trialSettings(cfg), cfg.Warnings...) {
 		c.warn("setting", "%s", text)
 	}
 	checkRedis(ctx, cfg, c)
@@ -83,14 +82,14 @@ func Check(ctx context.Context, cfg config.Worker, loadErr error, w io.Writer) i
 	return config.ExitOK
 }
 
-// checkRedisWithin is the time for what Redis is asked at the start.
+// checkRedisWithin is the time for the questions to Redis at the start.
 const checkRedisWithin = 10 * time.Second
 
 func checkRedis(ctx context.Context, cfg config.Worker, c *checklist) {
 	if cfg.Redis.IsZero() {
-		return // REDIS_URL has been named already
+		return // the settings have named REDIS_URL
 	}
-	redisconn.RedirectLog(zerolog.Nop()) // what is wrong is in the findings
+	redisconn.RedirectLog(zerolog.Nop()) // the findings say what is wrong
 	conns := openRedis(cfg, 2, nil)
 	defer conns.close()
 	asking, cancel := context.WithTimeout(ctx, checkRedisWithin)
@@ -113,7 +112,7 @@ func checkRedis(ctx context.Context, cfg config.Worker, c *checklist) {
 	}
 	for _, m := range cfg.Merchants {
 		if tasks.ValidateMchID(m.MchID) != nil {
-			continue // it has been named already
+			continue // the settings have named it
 		}
 		probing, cancel := context.WithTimeout(ctx, probeTimeout)
 		if refusal := redisprobe.Run(probing, conns.Clients, m.MchID); refusal != nil {
@@ -125,12 +124,12 @@ func checkRedis(ctx context.Context, cfg config.Worker, c *checklist) {
 		cancel()
 	}
 	if refusal := redisprobe.Channel(asking, conns.Clients); refusal != nil {
-		c.warn("redis", "channel: asynq cannot subscribe to its cancellations (%s); nothing is lost by that. To be rid of this line: %s", refusal.Said, refusal.Remedy)
+		c.warn("redis", "channel: asynq cannot subscribe to its cancellations (%s); nothing is lost by that. To get rid of this line: %s", refusal.Said, refusal.Remedy)
 	}
 }
 
-// checkHolds names what the ledger knows to slow or stop a merchant's calls, and a
-// recent jump of Redis's clock.
+// checkHolds prints what slows or stops a merchant's calls according to the ledger, and
+// a recent jump of Redis's clock.
 func checkHolds(ctx context.Context, cfg config.Worker, l *ledger.Ledger, c *checklist) {
 	holds, err := l.Holds(ctx)
 	if err != nil {
@@ -143,7 +142,7 @@ func checkHolds(ctx context.Context, cfg config.Worker, l *ledger.Ledger, c *che
 	}
 }
 
-// checkMerchant makes one signed call and says what it proves.
+// checkMerchant makes one signed call and prints what it proves.
 func checkMerchant(ctx context.Context, work config.Work, m config.Merchant, c *checklist) {
 	what := "wechatpay " + m.MchID
 	client, err := NewClient(work, m)
@@ -176,30 +175,27 @@ func checkMerchant(ctx context.Context, work config.Work, m config.Merchant, c *
 			c.warn(what, "its reply was an error without a signature that could be verified, so WECHATPAY_PUBLIC_KEY_FILE is not proven; the first order will")
 		}
 	case payscore.MerchantFault:
-		c.problem(what, "%s%s", closedHint(r), id)
+		c.problem(what, "%s%s", holdHint(r), id)
 	case payscore.Throttled:
 		c.warn(what, "WeChat Pay throttles this merchant just now%s; try again", id)
-	case payscore.Unknown, payscore.Unavailable:
+	default:
 		if r.HTTPStatus == 0 {
 			c.problem(what, "cannot reach WeChat Pay at %s: %s; check WECHATPAY_BASE_URL, HTTPS_PROXY and the network", m.BaseURL, r.Message)
 			return
 		}
-		fallthrough
-	default:
 		c.problem(what, "the call came to %s: %s %s%s", r.Verdict, r.Code, r.Message, id)
 	}
 }
 
-// checkNotifications says whether a merchant's notifications can be decrypted. A
-// wrong key would show in nothing else where replies are verified with a public
-// key.
+// checkNotifications prints whether a merchant's notifications can be decrypted. Where
+// replies are verified with a public key, nothing else would show a wrong key.
 func checkNotifications(ctx context.Context, work config.Work, m config.Merchant, c *checklist) {
 	if !m.APIV3Key.IsSet() {
-		return // the warnings have said what that means
+		return // the warnings say what that means
 	}
 	client, err := NewClient(work, m)
 	if err != nil {
-		return // so has checkMerchant
+		return // checkMerchant has printed the error
 	}
 	defer client.Close()
 	what := "notifications " + m.MchID
@@ -214,7 +210,8 @@ func checkNotifications(ctx context.Context, work config.Work, m config.Merchant
 	}
 }
 
-func closedHint(r payscore.Reply) string {
+// holdHint explains a verdict that would hold the merchant's calls.
+func holdHint(r payscore.Reply) string {
 	if r.Scope == payscore.ScopeService {
 		return fmt.Sprintf("WeChat Pay refuses the call: mchid, appid and service_id are not bound together, or PayScore is not open (%s %s)", r.Code, r.Message)
 	}

@@ -8,14 +8,14 @@ import (
 	"payscore-collector/internal/redisprobe"
 )
 
-// connections are the clients of a worker.
+// connections are the Redis clients of a worker.
 type connections struct {
 	redisprobe.Clients
 	bundler *redisconn.Bundler // nil in a cluster
 }
 
-// openRedis opens them, with up to size connections each; hook sees their
-// commands. Close them.
+// openRedis opens the clients, with up to size connections each; hook, where it is not
+// nil, sees their commands. The caller must close them.
 func openRedis(cfg config.Worker, size int, hook redis.Hook) connections {
 	c := connections{Clients: redisprobe.Clients{
 		Ledger: cfg.Redis.Open(redisconn.Pool{Size: size, Name: "payscore-worker"}),
@@ -25,11 +25,11 @@ func openRedis(cfg config.Worker, size int, hook redis.Hook) connections {
 		c.Ledger.AddHook(hook)
 		c.Queue.AddHook(hook)
 	}
-	c.Queue.AddHook(slowDown{})
+	c.Queue.AddHook(commandHook(slowDown))
 	if _, cluster := c.Ledger.(*redis.ClusterClient); !cluster {
 		c.bundler = redisconn.NewBundler(cfg.Redis, "payscore-worker-scripts")
 		c.Ledger.AddHook(c.bundler)
-		c.Queue.AddHook(c.bundler) // behind slowDown: that sees what comes of it
+		c.Queue.AddHook(c.bundler) // behind slowDown, which sees the result
 	}
 	return c
 }
@@ -40,4 +40,18 @@ func (c connections) close() {
 	}
 	_ = c.Queue.Close()
 	_ = c.Ledger.Close()
+}
+
+// commandHook is a redis.Hook for commands outside pipelines.
+type commandHook func(next redis.ProcessHook) redis.ProcessHook
+
+// DialHook implements redis.Hook.
+func (commandHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessHook implements redis.Hook.
+func (h commandHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return h(next) }
+
+// ProcessPipelineHook implements redis.Hook.
+func (commandHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }

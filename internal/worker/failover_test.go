@@ -42,7 +42,7 @@ func TestRedisWatch_await(t *testing.T) {
 			var log bytes.Buffer
 			w := newRedisWatch(cfg, zerolog.New(&log), prometheus.NewRegistry())
 			defer w.stop()
-			w.conns = openRedis(cfg, 2, w)
+			w.conns = openRedis(cfg, 2, commandHook(w.notice))
 			defer w.conns.close()
 			ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 			defer cancel()

@@ -8,40 +8,53 @@ import (
 	"sync"
 
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/eventstream/webhook"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/tasks"
 )
 
-// merchant is one merchant's part of the process. Each has asynq servers of its
-// own: a server asks its queues in turn, so that on a shared one a merchant would
-// pay for another's empty queue, and wait for another's stuck platform.
+// merchant is one merchant's part of the process. Each has asynq servers of its own: a
+// server asks its queues in turn, so that on a shared one a merchant would pay for
+// another's empty queue, and wait while another's calls hang.
 type merchant struct {
 	ledger    *ledger.Ledger
 	client    *payscore.Client
 	collector *collect.Collector
 	sweeper   *collect.Sweeper
+	pool      *pool
 	servers   []*asynq.Server
-	hands     *hands
+	hooks     *hooks // nil without BILLING_WEBHOOK_URL
 
 	sweeping  sync.WaitGroup
-	stopSweep context.CancelFunc
+	stopSweep context.CancelFunc // nil before start
 }
 
-func newMerchant(cfg config.Worker, m config.Merchant, rdb, queue redis.UniversalClient, producer *tasks.Producer,
-	metrics *collect.Metrics, complaints *asynqx.Complaints, log zerolog.Logger,
-) (*merchant, error) {
+// dependencies are what the merchants of a process share.
+type dependencies struct {
+	conns       connections
+	producer    *tasks.Producer
+	metrics     *collect.Metrics
+	hookMetrics *webhook.Metrics // nil without BILLING_WEBHOOK_URL
+	complaints  *asynqx.Complaints
+	log         zerolog.Logger
+}
+
+func newMerchant(cfg config.Worker, m config.Merchant, deps dependencies) (*merchant, error) {
+	l := ledger.New(deps.conns.Ledger, m.MchID)
+	hooks, err := newHooks(cfg, l, deps)
+	if err != nil {
+		return nil, fmt.Errorf("webhooks: %w", err)
+	}
 	client, err := NewClient(cfg.Work, m)
 	if err != nil {
 		return nil, err
 	}
-	l := ledger.New(rdb, m.MchID)
 	c := collect.New(collect.Settings{
 		AppID: m.AppID, ServiceID: m.ServiceID, BaseURL: m.BaseURL,
 		Policy: collect.Policy{
@@ -59,23 +72,24 @@ func newMerchant(cfg config.Worker, m config.Merchant, rdb, queue redis.Universa
 		SweepEvery:  cfg.SweepEvery,
 		Retention:   cfg.Retention,
 		Concurrency: cfg.Concurrency,
-	}, l, client, producer, log, metrics)
-	started := &merchant{ledger: l, client: client, collector: c, sweeper: collect.NewSweeper(c, rdb), hands: newHands(cfg.Concurrency, c.Process)}
-	asynqLog := complaints.Logger(m.MchID)
-	for _, concurrency := range fetchers(cfg.Work) {
-		started.servers = append(started.servers, asynqx.NewServer(queue, tasks.QueueName(m.MchID), concurrency, c, asynqLog))
+	}, l, client, deps.producer, deps.log, deps.metrics)
+	made := &merchant{
+		ledger: l, client: client, collector: c, sweeper: collect.NewSweeper(c, deps.conns.Ledger),
+		pool: newPool(cfg.Concurrency, c.Process), hooks: hooks,
 	}
-	return started, nil
+	for _, concurrency := range fetchers(cfg.Work) {
+		made.servers = append(made.servers,
+			asynqx.NewServer(deps.conns.Queue, tasks.QueueName(m.MchID), concurrency, c, deps.complaints.Logger(m.MchID)))
+	}
+	return made, nil
 }
 
-// perFetcher is how many calls a second one asynq server is there for. It fetches
-// a task a round trip, one after the other, and stops at 376 a second with a
-// Redis that is 2 ms away.
+// perFetcher is how many calls a second justify an asynq server. A server fetches one
+// task in each round trip, at most 376 a second from a Redis that is 2 ms away.
 const perFetcher = 200
 
-// fetchers returns the concurrency of each asynq server that a merchant has.
-// One is enough at the default COLLECT_RATE, and each costs an idle Redis ten
-// polls a second.
+// fetchers returns the concurrency of each asynq server of a merchant. One server is
+// enough at the default COLLECT_RATE, and each costs an idle Redis ten polls a second.
 func fetchers(w config.Work) []int {
 	n := min(int(math.Ceil(w.Rate/perFetcher)), w.Concurrency, 8)
 	each := make([]int, max(1, n))
@@ -104,26 +118,27 @@ func (m *merchant) start() error {
 	m.stopSweep = cancel
 	m.sweeping.Go(func() { m.sweeper.Run(ctx) })
 	for _, server := range m.servers {
-		if err := server.Start(m.hands); err != nil {
+		if err := server.Start(m.pool); err != nil {
 			return fmt.Errorf("start the queue's server: %w", err)
 		}
 	}
-	return nil
+	return m.hooks.start()
 }
 
-// shutdown lets steps under way finish. It is also for a merchant that was not
-// started, or could not be.
+// shutdown lets steps and deliveries under way finish. It also ends a merchant that was
+// not started, or only in part.
 func (m *merchant) shutdown() {
+	var stopping sync.WaitGroup
+	stopping.Go(m.hooks.shutdown)
 	if m.stopSweep != nil {
 		m.stopSweep()
 	}
 	m.sweeping.Wait()
 	m.collector.Stop()
-	var stopping sync.WaitGroup
 	for _, server := range m.servers {
 		stopping.Go(server.Shutdown)
 	}
 	stopping.Wait()
-	m.hands.close()
+	m.pool.close()
 	m.client.Close()
 }

@@ -201,7 +201,7 @@ func TestNotificationsFromStartToStop(t *testing.T) {
 	if status := workertest.PostTo(url, n); status != 0 {
 		t.Errorf("after the stop: %d", status)
 	}
-	if log := r.Logs.String(); strings.Contains(log, "not served any more") {
+	if log := r.Logs.String(); strings.Contains(log, "notifications_failed") {
 		t.Errorf("%s", log)
 	}
 }

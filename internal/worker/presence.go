@@ -17,12 +17,13 @@ import (
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
+	"payscore-collector/internal/metrics"
 	"payscore-collector/internal/status"
 )
 
 // presence reports to the ledger that this process works for its merchants, and by
-// which settings, so that other commands can tell; and it finds out why a merchant's
-// orders are not collected, for the log, readiness and metrics.
+// which settings, so that other commands can show it. It also finds out why a
+// merchant's orders are not collected, for the log, readiness and the metrics.
 type presence struct {
 	id       string
 	every    time.Duration
@@ -32,14 +33,18 @@ type presence struct {
 	teller   explain.Teller
 	log      zerolog.Logger
 
+	ledgers   []*ledger.Ledger
+	reporting sync.WaitGroup
+	cancel    context.CancelFunc // nil before start
+
 	mu     sync.Mutex
-	causes map[string][]explain.Cause // of each merchant, as of the last look
+	causes map[string][]explain.Cause // of each merchant, as read last
 
 	stopped, limit, rate, window *prometheus.GaugeVec
 }
 
-// Bounds of the time between two reports and looks. At most so much later than a worker's
-// death it is known, by a few reports that are missing.
+// Bounds of the time between two reports. Another command notices a worker's death
+// after a few missing reports.
 const (
 	reportAtLeast = time.Second
 	reportAtMost  = 10 * time.Second
@@ -47,30 +52,25 @@ const (
 
 func newPresence(cfg config.Worker, rdb redis.UniversalClient, serves func() bool, log zerolog.Logger, reg prometheus.Registerer) *presence {
 	host, _ := os.Hostname()
-	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
-		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "payscore_" + name, Help: help}, append([]string{"mchid"}, labels...))
-		reg.MustRegister(v)
-		return v
-	}
+	zeros, shown := metrics.New(reg), metrics.New(reg)
 	p := &presence{
 		id:    fmt.Sprintf("%s/%d/%s", host, os.Getpid(), ledger.NewToken()),
 		every: min(max(cfg.SweepEvery, reportAtLeast), reportAtMost), settings: published(cfg.Work),
 		rdb: rdb, serves: serves, teller: explain.Teller{Zone: cfg.Location}, log: log,
-		causes:  map[string][]explain.Cause{},
-		stopped: gauge("collecting_stopped", "1 while the cause keeps the merchant's orders, or some of them, from being collected as they should.", "cause"),
-		limit:   gauge("rate_limit", "Calls a second that COLLECT_RATE allows the merchant."),
-		rate:    gauge("rate_now", "Calls a second that the merchant has now; less than payscore_rate_limit while WeChat Pay throttles."),
-		window:  gauge("window_open", "1 while collect calls are allowed by COLLECT_WINDOW."),
+		causes: map[string][]explain.Cause{},
+		stopped: zeros.Gauge("payscore_collecting_stopped", "1 while the cause keeps the merchant's orders, or some of them, from being collected as they should.",
+			metrics.Known("cause", explain.Codes...)),
+		limit:  shown.Gauge("payscore_rate_limit", "Calls a second that COLLECT_RATE allows the merchant."),
+		rate:   shown.Gauge("payscore_rate_now", "Calls a second that the merchant has now; less than payscore_rate_limit while WeChat Pay throttles."),
+		window: shown.Gauge("payscore_window_open", "1 while collect calls are allowed by COLLECT_WINDOW."),
 	}
 	for _, m := range cfg.Merchants {
-		for _, code := range explain.Codes {
-			p.stopped.WithLabelValues(m.MchID, string(code))
-		}
+		zeros.Introduce(m.MchID)
 	}
 	return p
 }
 
-// published are the settings that other commands tell.
+// published returns the settings that other commands show.
 func published(w config.Work) ledger.Settings {
 	return ledger.Settings{
 		Rate: w.Rate, CollectWindow: w.Window.String(), Timezone: w.Location.String(),
@@ -80,23 +80,48 @@ func published(w config.Work) ledger.Settings {
 	}
 }
 
-// run reports and looks until ctx ends.
-func (p *presence) run(ctx context.Context, l *ledger.Ledger) {
-	tick := time.NewTicker(p.every)
-	defer tick.Stop()
-	for {
-		p.once(ctx, l)
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+// start begins to report for the merchants of the ledgers.
+func (p *presence) start(ledgers []*ledger.Ledger) {
+	var ctx context.Context
+	ctx, p.cancel = context.WithCancel(context.Background())
+	p.ledgers = ledgers
+	for _, l := range ledgers {
+		p.reporting.Go(func() {
+			tick := time.NewTicker(p.every)
+			defer tick.Stop()
+			for {
+				p.report(ctx, l)
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+			}
+		})
 	}
 }
 
-// once makes one report and one look. What fails is tried again by the next one:
-// whatever makes Redis fail is told elsewhere.
-func (p *presence) once(ctx context.Context, l *ledger.Ledger) {
+// leaveWithin is the time for the last reports of all merchants.
+const leaveWithin = 2 * time.Second
+
+// stop reports that this process stops working for its merchants. If Redis does not
+// take that, the reports are missing later.
+func (p *presence) stop() {
+	if p.cancel == nil {
+		return
+	}
+	p.cancel()
+	p.reporting.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+	defer cancel()
+	for _, l := range p.ledgers {
+		_ = l.Beat(ctx, p.id, p.every, p.settings, true)
+	}
+}
+
+// report reports once, and reads the merchant's situation. The next report retries
+// what fails; the cause of the failure is logged elsewhere.
+func (p *presence) report(ctx context.Context, l *ledger.Ledger) {
 	ctx, cancel := context.WithTimeout(ctx, p.every)
 	defer cancel()
 	if !p.serves() {
@@ -112,8 +137,7 @@ func (p *presence) once(ctx context.Context, l *ledger.Ledger) {
 	p.show(s)
 }
 
-// show takes over a situation: into the metrics, for readiness, and where a cause has
-// begun or ended, into the log.
+// show updates readiness and the metrics, and logs the causes that have begun or ended.
 func (p *presence) show(s explain.Situation) {
 	now := p.teller.Why(s)
 	p.mu.Lock()
@@ -130,30 +154,29 @@ func (p *presence) show(s explain.Situation) {
 
 	log := p.log.With().Str(logging.FieldMchID, s.MchID).Logger()
 	for _, c := range unlike(now, before) {
-		event := "collecting_stopped"
+		event, line := "collecting_stopped", log.Warn()
 		if !c.Stops {
 			event = "merchant_trouble_began"
 		}
-		line := log.Warn()
 		if c.Code == explain.OutsideWindow {
-			line = log.Info() // as every night
+			line = log.Info() // every night
 		}
 		line.Str(logging.FieldEvent, event).Str(logging.FieldCause, string(c.Code)).Msg(p.teller.Nothing(c))
 	}
 	for _, c := range unlike(before, now) {
-		event, msg := "collecting_resumed", "the cause has ended, and orders are collected again"
+		event, msg := "collecting_resumed", "cause ended; orders are collected again"
 		switch {
 		case !c.Stops:
-			event, msg = "merchant_trouble_ended", "the cause has ended"
+			event, msg = "merchant_trouble_ended", "cause ended"
 		case slices.ContainsFunc(now, func(c explain.Cause) bool { return c.Stops && c.Code != explain.NotDue }):
-			msg = "the cause has ended; orders are not collected for another one"
+			msg = "cause ended; another one still stops collecting"
 		}
 		log.Info().Str(logging.FieldEvent, event).Str(logging.FieldCause, string(c.Code)).Msg(msg)
 	}
 }
 
-// unlike are the causes of a that b has not. That no order is due comes and goes all
-// the time, and is left out.
+// unlike returns the causes of a that b lacks, without the cause that no order is due,
+// which begins and ends all the time.
 func unlike(a, b []explain.Cause) (list []explain.Cause) {
 	for _, c := range a {
 		same := func(other explain.Cause) bool { return c.Code == other.Code && c.Service == other.Service }
@@ -164,22 +187,7 @@ func unlike(a, b []explain.Cause) (list []explain.Cause) {
 	return list
 }
 
-func gaugeOf(is bool) float64 {
-	if is {
-		return 1
-	}
-	return 0
-}
-
-// leaveWithin is the time for the last reports of all merchants.
-const leaveWithin = 2 * time.Second
-
-// leave reports that this process stops working for a merchant.
-func (p *presence) leave(ctx context.Context, l *ledger.Ledger) {
-	_ = l.Beat(ctx, p.id, p.every, p.settings, true) // else its reports stop coming
-}
-
-// lines are what readiness tells beside "ok": every cause of every merchant.
+// lines returns the lines of readiness behind "ok": every cause of every merchant.
 func (p *presence) lines() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,12 +1,8 @@
 package worker
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,16 +13,15 @@ import (
 	"payscore-collector/internal/notify"
 )
 
-// public serves WeChat Pay's notifications on PUBLIC_ADDR. It answers from the
-// start on, 503 until Redis is up and can be trusted.
+// public serves WeChat Pay's notifications on PUBLIC_ADDR. It answers from the start
+// on, 503 until Redis is up and can be trusted.
 type public struct {
-	receiver *notify.Receiver
-	server   *http.Server
-	done     chan struct{}
+	receiver *notify.Receiver // nil without PUBLIC_ADDR
+	*httpServer
 }
 
-// lastAnswers is how long notifications may take that are on their way when the
-// worker stops: longer than one takes.
+// lastAnswers is how long notifications under way may take when the worker stops:
+// longer than one takes.
 const lastAnswers = 3 * time.Second
 
 func servePublic(cfg config.Worker, reg *prometheus.Registry, log zerolog.Logger) (*public, error) {
@@ -35,35 +30,23 @@ func servePublic(cfg config.Worker, reg *prometheus.Registry, log zerolog.Logger
 	}
 	l, err := net.Listen("tcp", cfg.PublicAddr)
 	if err != nil {
-		return nil, fmt.Errorf("PUBLIC_ADDR %s cannot be listened on: %w; %s, or set none to do without notifications", cfg.PublicAddr, err, otherAddr(err))
+		return &public{}, fmt.Errorf("PUBLIC_ADDR %s cannot be listened on: %w; %s, or set none to do without notifications", cfg.PublicAddr, err, otherAddr(err))
 	}
 	var mchids []string
 	for _, m := range cfg.Merchants {
 		mchids = append(mchids, m.MchID)
 	}
-	p := &public{receiver: notify.New(mchids, notify.NewMetrics(reg), log), done: make(chan struct{})}
-	p.server = notify.NewServer(p.receiver)
-	log.Info().Str(logging.FieldAddr, l.Addr().String()).Msg("listening for notifications")
-	go func() {
-		defer close(p.done)
-		if err := p.server.Serve(notify.Limit(l)); !errors.Is(err, http.ErrServerClosed) {
-			log.Error().Err(err).Msg("notifications are not served any more")
-		}
-	}()
+	p := &public{receiver: notify.New(mchids, notify.NewMetrics(reg), log)}
+	log.Info().Str(logging.FieldEvent, "notifications_listening").Str(logging.FieldAddr, l.Addr().String()).Msg("listening for notifications")
+	p.httpServer = serveHTTP(notify.NewServer(p.receiver), notify.Limit(l), lastAnswers, func(err error) {
+		log.Error().Str(logging.FieldEvent, "notifications_failed").Err(err).Msg("notifications are no longer received")
+	})
 	return p, nil
 }
 
-// otherAddr says what to change of an address that cannot be listened on.
-func otherAddr(err error) string {
-	if errors.Is(err, syscall.EADDRNOTAVAIL) {
-		return "the host is not an address of this machine: write one that is, or :PORT for all of them"
-	}
-	return "choose another port"
-}
-
-// open begins to take notifications.
+// open starts to take notifications.
 func (p *public) open(merchants []*merchant) error {
-	if p.server == nil {
+	if p.receiver == nil {
 		return nil
 	}
 	all := map[string]notify.Merchant{}
@@ -71,17 +54,4 @@ func (p *public) open(merchants []*merchant) error {
 		all[m.ledger.MchID()] = notify.Merchant{Opener: m.client, Ledger: m.ledger, Teller: m.collector}
 	}
 	return p.receiver.Open(all)
-}
-
-// close stops listening, and lets those finish that have come. It can be called
-// again.
-func (p *public) close() {
-	if p.server == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), lastAnswers)
-	defer cancel()
-	_ = p.server.Shutdown(ctx)
-	_ = p.server.Close()
-	<-p.done
 }

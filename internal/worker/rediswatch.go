@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"net"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,13 +17,13 @@ import (
 	"payscore-collector/internal/redisprobe"
 )
 
-// redisWatch knows whether Redis does what work needs, says so once a while when
-// it does not, and warns before it is full. What asynq says meanwhile is left
-// out of the log, see asynqx.Complaints.
+// redisWatch knows whether Redis serves, logs from time to time that it does not, and
+// warns before its memory is full. Meanwhile asynq's complaints are not shown, see
+// asynqx.Complaints.
 //
-// It asks with a PING each second, which costs nothing, and probes (redisprobe)
-// at the start, while Redis refuses, when work has met an error of Redis's, and
-// otherwise one merchant every probeEvery.
+// It sends a PING each second, and probes (redisprobe) at the start, while Redis
+// refuses, after an error of Redis in the worker's commands, and otherwise one merchant
+// every probeEvery.
 type redisWatch struct {
 	redis     redisconn.Options
 	merchants []string
@@ -33,12 +32,12 @@ type redisWatch struct {
 	conns   connections
 	next    int         // which merchant is probed next
 	probed  time.Time   // when one was probed last
-	suspect atomic.Bool // work has met an error of Redis's since then
+	suspect atomic.Bool // the worker's commands have met an error of Redis since then
 
 	refusal atomic.Pointer[redisconn.Refusal] // nil while Redis serves
 	ready   atomic.Bool                       // the worker has started and is not stopping
 	since   time.Time                         // of the refusal
-	said    time.Time                         // when it was said last
+	logged  time.Time                         // when it was logged last
 
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -51,7 +50,7 @@ func newRedisWatch(cfg config.Worker, log zerolog.Logger, reg prometheus.Registe
 	w := &redisWatch{
 		redis: cfg.Redis, log: log,
 		memory: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "payscore_redis_memory_bytes", Help: "Redis's memory: used, and the limit (0 for none).",
+			Name: "payscore_redis_memory_bytes", Help: "Memory of Redis: used, and the limit (0 for none).",
 		}, []string{"kind"}),
 		upness: prometheus.NewGauge(prometheus.GaugeOpts{Name: "payscore_redis_up", Help: "1 while Redis answers."}),
 		refused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -79,15 +78,15 @@ const (
 	probeEvery = 10 * time.Second
 	// probeAgain is the least time between probes for a reason.
 	probeAgain = 2 * time.Second
-	// probeTimeout is for one merchant's. A Redis that takes longer for a dozen
-	// small commands does not serve.
+	// probeTimeout is for one merchant. A Redis that takes longer for a dozen small
+	// commands does not serve.
 	probeTimeout = 6 * time.Second
 )
 
-// await returns nil when Redis can be trusted and serves every merchant, ctx's
-// error where ctx ends before, and a *RefusedError where Redis would lose what it
-// is given. A refusal is waited for, whatever it is: it is mended outside, and
-// leaving would only be a restart loop.
+// await returns nil when Redis can be trusted and serves every merchant, ctx's error if
+// ctx ends before, and a *RefusedError if Redis would lose what it is given. It waits
+// while Redis refuses anything else: the operator mends that outside of the worker, and
+// to exit would only cause a restart loop.
 func (w *redisWatch) await(ctx context.Context) error {
 	for {
 		refusal, err := w.examine(ctx)
@@ -97,7 +96,7 @@ func (w *redisWatch) await(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
-		w.note(ctx, refusal)
+		w.keep(ctx, refusal)
 		if refusal == nil {
 			return nil
 		}
@@ -109,7 +108,7 @@ func (w *redisWatch) await(ctx context.Context) error {
 	}
 }
 
-// examine looks at all that matters at the start.
+// examine checks everything that matters at the start.
 func (w *redisWatch) examine(ctx context.Context) (*redisconn.Refusal, error) {
 	if err := w.ping(ctx); err != nil {
 		return redisconn.Explain(err), nil
@@ -127,7 +126,7 @@ func (w *redisWatch) examine(ctx context.Context) (*redisconn.Refusal, error) {
 		return refusal, nil
 	}
 	for _, f := range report.Warnings() {
-		w.log.Warn().Msg("redis " + f.String())
+		w.log.Warn().Str(logging.FieldEvent, "redis_warning").Msg("redis " + f.String())
 	}
 	return nil, nil
 }
@@ -138,8 +137,8 @@ func (w *redisWatch) ping(ctx context.Context) error {
 	return w.conns.Ledger.Ping(ctx).Err()
 }
 
-// probe probes n merchants, those whose turn it is, up to the first refusal. That
-// one is the next to be asked.
+// probe probes the next n merchants, up to the first refusal. The next probe begins with
+// that merchant.
 func (w *redisWatch) probe(ctx context.Context, n int) *redisconn.Refusal {
 	for range n {
 		probing, cancel := context.WithTimeout(ctx, probeTimeout)
@@ -161,14 +160,14 @@ func (w *redisWatch) probe(ctx context.Context, n int) *redisconn.Refusal {
 func (w *redisWatch) run() {
 	var remembered time.Time
 	for {
-		refusal := w.look(w.ctx)
+		refusal := w.ask(w.ctx)
 		if w.ctx.Err() != nil {
 			return
 		}
-		w.note(w.ctx, refusal)
+		w.keep(w.ctx, refusal)
 		if refusal == nil && time.Since(remembered) > memoryEvery {
 			remembered = time.Now()
-			w.lookAtMemory()
+			w.checkMemory()
 		}
 		select {
 		case <-w.ctx.Done():
@@ -178,8 +177,8 @@ func (w *redisWatch) run() {
 	}
 }
 
-// look asks Redis whether it is there, and probes where that is due.
-func (w *redisWatch) look(ctx context.Context) *redisconn.Refusal {
+// ask sends a PING, and probes where that is due.
+func (w *redisWatch) ask(ctx context.Context) *redisconn.Refusal {
 	if err := w.ping(ctx); err != nil {
 		return redisconn.Explain(err)
 	}
@@ -196,20 +195,20 @@ func (w *redisWatch) look(ctx context.Context) *redisconn.Refusal {
 	return w.probe(ctx, n)
 }
 
-// note keeps what was found, and says so: at once when it begins or changes, then
-// every sayEvery, and when it is over.
-func (w *redisWatch) note(ctx context.Context, refusal *redisconn.Refusal) {
+// keep stores what was found, and logs it: at once when a refusal begins or changes,
+// then every logEvery, and when it ends.
+func (w *redisWatch) keep(ctx context.Context, refusal *redisconn.Refusal) {
 	before := w.refusal.Load()
 	if refusal != nil && refusal.Kind == redisconn.Away {
 		switch {
-		case before == nil || time.Since(w.said) >= sayEvery:
+		case before == nil || time.Since(w.logged) >= logEvery:
 			refusal = w.redis.Explain(ctx, refusal)
 		case before.Kind == redisconn.TLS:
-			refusal = before // that was found out by Explain
+			refusal = before // Explain found that out
 		}
 	}
 	w.refusal.Store(refusal)
-	w.show(refusal)
+	w.count(refusal)
 	if refusal == nil {
 		if before != nil {
 			w.log.Info().Str(logging.FieldEvent, "redis_up").
@@ -220,10 +219,10 @@ func (w *redisWatch) note(ctx context.Context, refusal *redisconn.Refusal) {
 	if before == nil {
 		w.since = time.Now()
 	}
-	if before != nil && before.Kind == refusal.Kind && time.Since(w.said) < sayEvery {
+	if before != nil && before.Kind == refusal.Kind && time.Since(w.logged) < logEvery {
 		return
 	}
-	w.said = time.Now()
+	w.logged = time.Now()
 	line := w.log.Warn().Str(logging.FieldEvent, "redis_away")
 	msg := "Redis does not answer; waiting for it: check REDIS_URL, and that Redis runs"
 	if refusal.Kind != redisconn.Away {
@@ -238,55 +237,46 @@ func (w *redisWatch) note(ctx context.Context, refusal *redisconn.Refusal) {
 		Int64(logging.FieldElapsedMS, time.Since(w.since).Milliseconds()).Msg(msg)
 }
 
-func (w *redisWatch) show(refusal *redisconn.Refusal) {
-	number := map[bool]float64{true: 1}
+func (w *redisWatch) count(refusal *redisconn.Refusal) {
 	for _, kind := range redisconn.Kinds {
 		if kind.Answers() {
-			w.refused.WithLabelValues(string(kind)).Set(number[refusal != nil && refusal.Kind == kind])
+			w.refused.WithLabelValues(string(kind)).Set(gaugeOf(refusal != nil && refusal.Kind == kind))
 		}
 	}
-	w.upness.Set(number[refusal == nil || refusal.Kind.Answers()])
+	w.upness.Set(gaugeOf(refusal == nil || refusal.Kind.Answers()))
 }
 
 // serves reports whether Redis does what work needs, as far as is known.
 func (w *redisWatch) serves() bool { return w.refusal.Load() == nil }
 
-// DialHook is for redis.Hook.
-func (w *redisWatch) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
-
-// ProcessHook is for redis.Hook.
-func (w *redisWatch) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+// notice is a commandHook: it makes the next look a probe if the error of a command
+// tells that Redis may not serve.
+func (w *redisWatch) notice(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		if err != nil && !errors.Is(err, redis.Nil) && !errors.Is(err, context.Canceled) && !strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			switch cmd.Name() {
-			case "client", "hello", "info", "ping": // comforts, and what the watch asks itself
-			default:
-				// A script's own errors are of no kind that is known.
-				if redisconn.Explain(err).Kind != redisconn.Refused {
-					w.suspect.Store(true)
-				}
+		if err == nil || errors.Is(err, redis.Nil) || errors.Is(err, context.Canceled) || strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			return err
+		}
+		switch cmd.Name() {
+		case "client", "hello", "info", "ping": // not needed for work, or sent by the watch
+		default:
+			// The errors of a script itself are of kind Refused.
+			if redisconn.Explain(err).Kind != redisconn.Refused {
+				w.suspect.Store(true)
 			}
 		}
 		return err
 	}
 }
 
-// ProcessPipelineHook is for redis.Hook.
-func (w *redisWatch) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error { return next(ctx, cmds) }
-}
-
-// full is the part of its memory from which on Redis is warned about. At the
-// limit it refuses every write: nothing is lost, and nothing goes on.
+// full is the share of its memory from which on the worker warns. At the limit Redis
+// refuses every write: nothing is lost, and nothing is collected.
 const full = 0.6
 
-func (w *redisWatch) lookAtMemory() {
+func (w *redisWatch) checkMemory() {
 	used, limit, err := redisconn.Memory(w.ctx, w.conns.Ledger)
 	if err != nil {
-		return // a Redis that forbids INFO was warned about at the start
+		return // the worker has warned at its start of a Redis that forbids INFO
 	}
 	w.memory.WithLabelValues("used").Set(float64(used))
 	w.memory.WithLabelValues("limit").Set(float64(limit))

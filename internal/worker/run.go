@@ -1,7 +1,7 @@
-// Package worker puts the collection together: for each merchant a client, a
-// ledger, a collector, an asynq server and a sweep; beside them Redis is
-// watched, and notifications, health and metrics are served. The worker command,
-// the demo and the tests all run it.
+// Package worker puts the collection together: for each merchant a client, a ledger,
+// a collector, asynq servers, a sweep and webhooks; beside them it watches Redis,
+// receives notifications, and serves health and metrics. The worker command, the demo
+// and the tests all run it.
 package worker
 
 import (
@@ -12,153 +12,31 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/eventstream/webhook"
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/version"
 	"payscore-collector/tasks"
 )
 
-// RefusedError says that Redis is not to be trusted with what is owed. It is
-// the operator's to mend, not a restart's.
+// RefusedError says that Redis would lose what it is given. The operator must change
+// its settings: a restart of the worker does not help.
 type RefusedError struct{ Problems error }
 
 func (e *RefusedError) Error() string {
 	return "this Redis is refused:\n" + e.Problems.Error()
 }
 
-// ExitCode is the process's.
+// ExitCode returns the exit status of the process.
 func (e *RefusedError) ExitCode() int { return config.ExitUsage }
 
-// How often things are said while they last, and looked at.
-const (
-	sayEvery    = 10 * time.Second
-	memoryEvery = time.Minute
-)
-
-// Run collects until ctx ends; then steps under way finish, and everything
-// else stays queued. It returns nil after an orderly end, and an error where
-// it could not start. While Redis is away it waits.
-func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
-	for _, w := range cfg.Warnings {
-		log.Warn().Str(logging.FieldEvent, "setting_doubtful").Msg(w)
-	}
-	redisconn.RedirectLog(log)
-	// A connection for each step under way and each fetcher, and some for asynq's
-	// and our own background work: so many where scripts do not go together.
-	size := len(cfg.Merchants)*(cfg.Concurrency+len(fetchers(cfg.Work))) + hookConnections(cfg) + 16
-	build := version.Read()
-	registry := newRegistry(build)
-	watch := newRedisWatch(cfg, log, registry)
-	watch.conns = openRedis(cfg, size, watch)
-	defer watch.conns.close()
-	rdb, queue := watch.conns.Ledger, watch.conns.Queue
-	presence := newPresence(cfg, rdb, watch.serves, log, registry)
-	admin, err := serveAdmin(cfg, registry, watch, presence, log)
-	if err != nil {
-		return err
-	}
-	defer admin.close()
-	public, err := servePublic(cfg, registry, log)
-	if err != nil {
-		return err
-	}
-	defer public.close()
-
-	if err := watch.await(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
-	var background sync.WaitGroup
-	defer background.Wait()
-	defer watch.stop()
-	background.Go(watch.run)
-
-	metrics := collect.NewMetrics(registry)
-	complaints := asynqx.NewComplaints(registry, watch.serves, log)
-	producer := tasks.NewProducer(rdb)
-	var merchants []*merchant
-	shutdown := sync.OnceFunc(func() {
-		var stopping sync.WaitGroup
-		for _, m := range merchants {
-			stopping.Go(m.shutdown)
-		}
-		stopping.Wait()
-	})
-	defer shutdown()
-	for _, m := range cfg.Merchants {
-		started, err := newMerchant(cfg, m, rdb, queue, producer, metrics, complaints, log)
-		if err != nil {
-			return fmt.Errorf("merchant %s: %w", m.MchID, err)
-		}
-		merchants = append(merchants, started)
-		registry.MustRegister(newLedgerMetrics(started.ledger, rdb))
-	}
-	hooks, err := startWebhooks(cfg, rdb, queue, registry, complaints, log)
-	if err != nil {
-		return err
-	}
-	stopHooks := sync.OnceFunc(hooks.shutdown)
-	defer stopHooks()
-	for _, m := range merchants {
-		if err := m.start(); err != nil {
-			return fmt.Errorf("merchant %s: %w", m.ledger.MchID(), err)
-		}
-	}
-	reporting, stopReporting := context.WithCancel(context.Background())
-	var reports sync.WaitGroup
-	for _, m := range merchants {
-		reports.Go(func() { presence.run(reporting, m.ledger) })
-	}
-	leave := sync.OnceFunc(func() {
-		stopReporting()
-		reports.Wait()
-		ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
-		defer cancel()
-		for _, m := range merchants {
-			presence.leave(ctx, m.ledger)
-		}
-	})
-	defer leave()
-	if err := public.open(merchants); err != nil {
-		return err
-	}
-	watch.ready.Store(true)
-	log.Info().Int("merchants", len(merchants)).Int("concurrency", cfg.Concurrency).
-		Str("admin", admin.addr()).Str(logging.FieldVersion, build.Version).Str(logging.FieldRevision, build.Revision).
-		Str(logging.FieldEvent, "worker_started").Msg("collecting")
-
-	<-ctx.Done()
-	log.Info().Msg("stopping: steps under way finish, the rest stays queued")
-	watch.ready.Store(false)
-	var stopping sync.WaitGroup
-	stopping.Go(public.close)
-	stopping.Go(shutdown)
-	stopping.Go(stopHooks)
-	stopping.Wait()
-	leave()
-	log.Info().Msg("stopped")
-	return nil
-}
-
-func newRegistry(build version.Info) *prometheus.Registry {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "payscore_build_info", Help: "Always 1; the labels say which build this worker is.",
-		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "goversion": build.Go},
-	}, func() float64 { return 1 }))
-	return r
-}
-
-// ExitCode is the exit status that an error of this package or of the
+// ExitCode returns the exit status that an error of this package or of the
 // configuration asks for.
 func ExitCode(err error) int {
 	var coded interface{ ExitCode() int }
@@ -170,3 +48,147 @@ func ExitCode(err error) int {
 	}
 	return 1
 }
+
+// Run collects until ctx ends; then steps under way finish, and everything else stays
+// queued. It returns nil after an orderly end, and an error if it could not start.
+// While Redis does not serve, it waits.
+func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
+	for _, w := range cfg.Warnings {
+		log.Warn().Str(logging.FieldEvent, "setting_doubtful").Msg(w)
+	}
+	redisconn.RedirectLog(log)
+	build := version.Read()
+	w := newWorker(cfg, newRegistry(build), log)
+	defer w.close()
+	if err := w.listen(); err != nil {
+		return err
+	}
+	if err := w.watch.await(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	if err := w.start(); err != nil {
+		return err
+	}
+	log.Info().Int("merchants", len(w.merchants)).Int("concurrency", cfg.Concurrency).
+		Str("admin", w.admin.address()).Str(logging.FieldVersion, build.Version).Str(logging.FieldRevision, build.Revision).
+		Str(logging.FieldEvent, "worker_started").Msg("worker started")
+
+	<-ctx.Done()
+	log.Info().Str(logging.FieldEvent, "worker_stopping").Msg("worker stopping: steps under way finish, the rest stays queued")
+	w.stop()
+	log.Info().Str(logging.FieldEvent, "worker_stopped").Msg("worker stopped")
+	return nil
+}
+
+// worker is everything that one process runs.
+type worker struct {
+	cfg      config.Worker
+	log      zerolog.Logger
+	registry *prometheus.Registry
+
+	conns     connections
+	watch     *redisWatch
+	presence  *presence
+	admin     *httpServer // health and metrics
+	public    *public
+	merchants []*merchant
+
+	stop     func() // ends all work, once
+	watching sync.WaitGroup
+}
+
+// newWorker opens the connections to Redis. close ends what it and the methods
+// started.
+func newWorker(cfg config.Worker, registry *prometheus.Registry, log zerolog.Logger) *worker {
+	w := &worker{cfg: cfg, log: log, registry: registry, public: &public{}}
+	w.watch = newRedisWatch(cfg, log, registry)
+	w.conns = openRedis(cfg, poolSize(cfg), commandHook(w.watch.notice))
+	w.watch.conns = w.conns
+	w.presence = newPresence(cfg, w.conns.Ledger, w.watch.serves, log, registry)
+	w.stop = sync.OnceFunc(w.stopWork)
+	return w
+}
+
+// poolSize is a connection for each step under way, each fetcher and each webhook,
+// and some for the background work of asynq and of this package. So many are in use
+// where scripts are not sent in bundles.
+func poolSize(cfg config.Worker) int {
+	each := cfg.Concurrency + len(fetchers(cfg.Work))
+	if cfg.Webhook.On() {
+		each += webhook.Concurrency
+	}
+	return len(cfg.Merchants)*each + 16
+}
+
+// listen serves health, metrics and notifications. Until start has succeeded, health
+// and notifications are answered 503.
+func (w *worker) listen() (err error) {
+	if w.admin, err = serveAdmin(w.cfg, w.registry, w.watch, w.presence, w.log); err != nil {
+		return err
+	}
+	w.public, err = servePublic(w.cfg, w.registry, w.log)
+	return err
+}
+
+// start begins to work for every merchant.
+func (w *worker) start() error {
+	w.watching.Go(w.watch.run)
+	deps := dependencies{
+		conns: w.conns, producer: tasks.NewProducer(w.conns.Ledger), log: w.log,
+		metrics: collect.NewMetrics(w.registry), complaints: asynqx.NewComplaints(w.registry, w.watch.serves, w.log),
+	}
+	if w.cfg.Webhook.On() {
+		deps.hookMetrics = webhook.NewMetrics(w.registry)
+		w.log.Info().Str(logging.FieldEvent, "webhooks_enabled").Str(logging.FieldAddr, w.cfg.Webhook.Host).Msg("webhooks enabled")
+	}
+	for _, m := range w.cfg.Merchants {
+		made, err := newMerchant(w.cfg, m, deps)
+		if err != nil {
+			return fmt.Errorf("merchant %s: %w", m.MchID, err)
+		}
+		w.merchants = append(w.merchants, made)
+		w.registry.MustRegister(newLedgerMetrics(made.ledger, w.conns.Ledger, w.cfg.Webhook.On()))
+	}
+	var ledgers []*ledger.Ledger
+	for _, m := range w.merchants {
+		if err := m.start(); err != nil {
+			return fmt.Errorf("merchant %s: %w", m.ledger.MchID(), err)
+		}
+		ledgers = append(ledgers, m.ledger)
+	}
+	w.presence.start(ledgers)
+	if err := w.public.open(w.merchants); err != nil {
+		return err
+	}
+	w.watch.ready.Store(true)
+	return nil
+}
+
+// stopWork lets steps, deliveries and notifications under way finish.
+func (w *worker) stopWork() {
+	w.watch.ready.Store(false)
+	var stopping sync.WaitGroup
+	stopping.Go(w.public.close)
+	for _, m := range w.merchants {
+		stopping.Go(m.shutdown)
+	}
+	stopping.Wait()
+	w.presence.stop()
+}
+
+func (w *worker) close() {
+	w.stop()
+	w.watch.stop()
+	w.watching.Wait()
+	w.admin.close()
+	w.conns.close()
+}
+
+// How often lasting trouble is logged, and how often the memory of Redis is checked.
+const (
+	logEvery    = 10 * time.Second
+	memoryEvery = time.Minute
+)

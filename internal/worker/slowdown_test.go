@@ -14,14 +14,14 @@ func TestSlowDown(t *testing.T) {
 	srv := redistest.Start(t)
 	rdb := redis.NewClient(srv.Client.Options())
 	defer rdb.Close()
-	rdb.AddHook(slowDown{})
+	rdb.AddHook(commandHook(slowDown))
 	for _, tt := range []struct {
 		name, script string
 		slow         bool
 	}{
 		{"an answer", `return 1`, false},
 		{"nothing", `return nil`, false},
-		{"asynq's word for a task that is gone", `return redis.error_reply("NOT FOUND")`, false},
+		{"asynq's error for a missing task", `return redis.error_reply("NOT FOUND")`, false},
 		{"Redis in trouble", `return redis.error_reply("OOM command not allowed")`, true},
 	} {
 		start := time.Now()

@@ -3,38 +3,34 @@ package workertest
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"payscore-collector/internal/simulator"
 )
 
-// Listen makes workers that are started from now on take notifications, each on
-// a port of its own.
+// Listen makes workers that are started from now on receive notifications, each on a
+// port of its own.
 func (r *Rig) Listen() { r.Cfg.PublicAddr = "127.0.0.1:0" }
 
-// NotifyURLs are where the workers that listen so far take the merchant's
-// notifications; there is one at least.
+// NotifyURLs returns the URLs of the merchant's notifications, one for each worker that
+// listens so far, and waits for the first.
 func (r *Rig) NotifyURLs() []string {
 	r.t.Helper()
 	var urls []string
 	r.Until(20*time.Second, "a worker to listen for notifications", func() bool {
 		urls = nil
-		for line := range strings.Lines(r.Logs.String()) {
-			var said struct{ Message, Addr string }
-			if json.Unmarshal([]byte(line), &said) == nil && said.Message == "listening for notifications" {
-				urls = append(urls, "http://"+said.Addr+"/notify/"+r.Sim.Merchant().MchID)
-			}
+		for _, line := range r.Logs.Events("notifications_listening") {
+			urls = append(urls, fmt.Sprintf("http://%s/notify/%s", line["addr"], r.Sim.Merchant().MchID))
 		}
 		return len(urls) > 0
 	})
 	return urls
 }
 
-// Notify lets the platform tell the worker that was started first of every
-// payment, as n says.
+// Notify makes the platform notify the worker that was started first of every payment,
+// as n says.
 func (r *Rig) Notify(n simulator.Notifications) {
 	r.t.Helper()
 	n.URL = r.NotifyURLs()[0]

@@ -8,7 +8,7 @@ import (
 	"payscore-collector/internal/simulator"
 )
 
-func TestDoubts(t *testing.T) {
+func TestTrialSettings(t *testing.T) {
 	if simulatorMchID != simulator.DefaultMchID {
 		t.Errorf("the simulator's merchant is %s", simulator.DefaultMchID)
 	}
@@ -30,13 +30,13 @@ func TestDoubts(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := config.Worker{Merchants: []config.Merchant{{MchID: tc.mchid, BaseURL: tc.url}}}
 			cfg.Window.Always = tc.always
-			got := doubts(cfg)
+			got := trialSettings(cfg)
 			if len(got) != len(tc.want) {
-				t.Fatalf("doubts are %q", got)
+				t.Fatalf("got %q, want %q", got, tc.want)
 			}
 			for i := range got {
 				if !strings.HasPrefix(got[i], tc.want[i]) {
-					t.Errorf("doubt %q, want %q", got[i], tc.want[i])
+					t.Errorf("got %q, want a sentence that begins with %q", got[i], tc.want[i])
 				}
 			}
 		})

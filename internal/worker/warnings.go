@@ -9,14 +9,12 @@ import (
 	"payscore-collector/internal/config"
 )
 
-// simulatorMchID is the number of the simulator's merchant, unless it was given
-// another.
+// simulatorMchID is the default number of the simulator's merchant.
 const simulatorMchID = "1900000109"
 
-// doubts are sentences about settings that are right for a trial, and hardly for a
-// merchant whose users are charged: they stand where someone copied the settings of
-// a trial and put real keys beside them.
-func doubts(cfg config.Worker) []string {
+// trialSettings returns a sentence for each setting that is right for a trial, and
+// hardly for a merchant whose users are charged: it may have been copied from a trial.
+func trialSettings(cfg config.Worker) []string {
 	var all []string
 	night := false
 	for _, m := range cfg.Merchants {
