@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// asText is what keeps Excel from taking numbers for quantities.
+// asText keeps Excel from taking numbers for quantities.
 const asText = "format the column as text and export again"
 
 // scientific is how Excel writes a long number in a column that is not formatted
@@ -18,11 +18,10 @@ var scientific = regexp.MustCompile(`^-?\d([.,]\d+)?E\+\d{1,3}$`)
 // excelTrace names what a spreadsheet has left in a number or a name. The error
 // continues where the field's name ends.
 func excelTrace(value string) error {
-	if value == "" {
-		return nil
-	}
 	shown := shorten(value, 40)
 	switch {
+	case value == "":
+		return nil
 	case scientific.MatchString(strings.ToUpper(value)):
 		return fmt.Errorf("is %q: Excel has turned the number into this, and its last digits are lost; %s", shown, asText)
 	case value[0] == '#':
@@ -40,7 +39,7 @@ func excelTrace(value string) error {
 			return fmt.Errorf("is %q, with the full-width %q in it; write %q", shown, r, r-'！'+'!')
 		case r == '\u3000':
 			return fmt.Errorf("is %q, with a full-width space in it; remove it", shown)
-		case r == '\u200b' || r == '\u200c' || r == '\u200d' || r == '\u2060' || r == '\ufeff' || r == '\u00a0':
+		case strings.ContainsRune("\u200b\u200c\u200d\u2060\ufeff\u00a0", r):
 			return fmt.Errorf("is %q, with a character in it that cannot be seen; remove it", shown)
 		}
 	}
@@ -48,13 +47,13 @@ func excelTrace(value string) error {
 }
 
 // errGBK is the error of a line in the encoding of a Chinese Windows. The remedy,
-// toUTF8, is for the whole file, and is said once.
+// toUTF8, concerns the whole file and is said once.
 var errGBK = errors.New("is not valid UTF-8, but probably GBK")
 
 const toUTF8 = `save the file as "CSV UTF-8", or convert it by "iconv -f GB18030 -t UTF-8"`
 
 // looksLikeGBK reports whether all of the text that is not ASCII has the form of
-// GBK: pairs of bytes, of which the second can be an ASCII letter.
+// GBK: pairs of bytes, the second of which can be an ASCII letter.
 func looksLikeGBK(text string) bool {
 	pairs := 0
 	for i := 0; i < len(text); i++ {
@@ -72,22 +71,10 @@ func looksLikeGBK(text string) bool {
 	return pairs > 0
 }
 
-// farAhead is how far away a start may be before it is taken for a mistake.
-const farAhead = 10 * 365 * 24 * time.Hour
-
-// FarAhead returns a warning where an order is to start so far in the future
-// that the year is probably wrong, else "".
-func FarAhead(at, now time.Time) string {
-	if at.Sub(now) <= farAhead {
-		return ""
-	}
-	return fmt.Sprintf("%s is more than ten years from now: check the year", at.In(shanghai()).Format("2006-01-02 15:04"))
-}
-
 // signs are what only many rows together show.
 type signs struct {
 	gbk        int64 // rows
-	long       int64 // order numbers of digits alone, more than Excel keeps
+	long       int64 // order numbers of more digits than Excel keeps, and nothing else
 	rounded    int64 // those of them that end in zeros where Excel stops
 	zeros      int64 // how many zeros these end in
 	far        int64 // rows that start far ahead
@@ -116,8 +103,8 @@ func (s *signs) see(row Row, format Format, now time.Time) {
 	}
 }
 
-// enoughZeros makes chance improbable: one file in a thousand whose numbers are
-// right would have as many.
+// enoughZeros makes chance improbable: one file in a thousand with correct numbers
+// would have as many.
 const enoughZeros = 3
 
 func (s *signs) warnings() []string {

@@ -45,7 +45,7 @@ func readObject(ln line) Row {
 	return row
 }
 
-// stringValue takes null for a member that is not there.
+// stringValue is "" for null, as for a member that is not there.
 func stringValue(m member) (string, error) {
 	switch c := m.value[0]; {
 	case c == '"':

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -20,39 +21,35 @@ const (
 	colOwedSince  = "owed_since"
 )
 
-// The names that Rejects adds. They are passed over when read, so that a
-// mended file of rejects can be fed in as it is.
+// The names that Rejects adds. A Reader ignores them, so that a corrected file of
+// rejects can be read as it is.
 const (
 	colLine   = "line"
 	colReason = "reason"
 	colRaw    = "raw"
 )
 
-func isOrderColumn(name string) bool {
-	switch name {
-	case colMchID, colOutOrderNo, colAppID, colServiceID, colAt, colAmount, colOwedSince:
-		return true
-	}
-	return false
-}
+var (
+	orderColumns   = []string{colMchID, colOutOrderNo, colAppID, colServiceID, colAt, colAmount, colOwedSince}
+	rejectsColumns = []string{colLine, colReason, colRaw}
+)
 
-func isRejectsColumn(name string) bool {
-	return name == colLine || name == colReason || name == colRaw
-}
+func isOrderColumn(name string) bool   { return slices.Contains(orderColumns, name) }
+func isRejectsColumn(name string) bool { return slices.Contains(rejectsColumns, name) }
 
-// Row is one row of a file.
+// Row is one row of a file. The zero Row stands for an order that comes from no file.
 type Row struct {
 	Line int64 // where the row starts, from 1
 
-	// What the row says, empty where it says nothing. The numbers and names are
-	// not judged, except for what Excel leaves in them.
+	// What the row says, empty where it says nothing. Numbers and names are checked
+	// only for what Excel leaves in them.
 	MchID, OutOrderNo, AppID, ServiceID string
 	At                                  time.Time
 	Amount                              int64 // fen; 0 where the row has none
 	OwedSince                           time.Time
 
-	// Err is why the row cannot be an order; it goes on where "line N:" ends.
-	// The fields above then hold what could be understood.
+	// Err is why the row cannot be an order; it continues where "line N:" ends. The
+	// fields above then hold what could be understood.
 	Err error
 
 	// The row for Rejects: the fields of a CSV row, or else its text.
@@ -60,60 +57,61 @@ type Row struct {
 	raw    string
 }
 
-// set gives the row one of the values an order is made of.
+// set gives the row one of an order's values. The error begins with the name.
 func (r *Row) set(name, value string) error {
-	switch name {
-	case colMchID, colOutOrderNo, colAppID, colServiceID:
-		if err := excelTrace(value); err != nil {
-			return fmt.Errorf("%s %w", name, err)
-		}
-	}
+	var target *string
+	var err error
 	switch name {
 	case colMchID:
-		r.MchID = value
+		target = &r.MchID
 	case colOutOrderNo:
-		r.OutOrderNo = value
+		target = &r.OutOrderNo
 	case colAppID:
-		r.AppID = value
+		target = &r.AppID
 	case colServiceID:
-		r.ServiceID = value
+		target = &r.ServiceID
 	case colAt:
-		return parseInto(&r.At, name, value, ParseTime)
+		r.At, err = parsed(value, ParseTime)
 	case colOwedSince:
-		return parseInto(&r.OwedSince, name, value, ParseTime)
+		r.OwedSince, err = parsed(value, ParseTime)
 	case colAmount:
-		return parseInto(&r.Amount, name, value, ParseAmount)
+		r.Amount, err = parsed(value, ParseAmount)
 	}
-	return nil
-}
-
-// parseInto sets target where there is a value. Its error begins with the name.
-func parseInto[T any](target *T, name, value string, parse func(string) (T, error)) error {
-	if value == "" {
-		return nil
+	if target != nil {
+		if err = excelTrace(value); err == nil {
+			*target = value
+		}
 	}
-	v, err := parse(value)
 	if err != nil {
 		return fmt.Errorf("%s %w", name, err)
 	}
-	*target = v
 	return nil
 }
 
-// Reader reads the rows of one file. It is not for several goroutines at once.
-type Reader struct {
-	lines  *lines
-	format Format
-	csv    header // of a CSV file
-	signs  signs
+// parsed is the zero value where the row has none.
+func parsed[T any](value string, parse func(string) (T, error)) (T, error) {
+	if value == "" {
+		var zero T
+		return zero, nil
+	}
+	return parse(value)
 }
 
-// NewReader begins to read a file, as far as a CSV file's header row. Without a
-// format it is guessed: JSONL where the first thing in the file is a brace.
-// The error is a FormatError, or one of reading.
+// Reader reads the rows of one file. It is not safe for concurrent use.
+type Reader struct {
+	lines    *lines
+	format   Format
+	columns  []string // of a CSV file
+	splitter splitter
+	signs    signs
+}
+
+// NewReader starts to read a file, including a CSV file's header row. Without a format
+// it is guessed: JSONL where the file begins with a brace. The error is a FormatError,
+// or one of reading.
 func NewReader(r io.Reader, format Format) (*Reader, error) {
 	in := &Reader{lines: newLines(r), format: format}
-	if err := in.begin(); err != nil {
+	if err := in.skipMark(); err != nil {
 		return nil, err
 	}
 	first, err := in.lines.nextFilled()
@@ -150,13 +148,15 @@ func NewReader(r io.Reader, format Format) (*Reader, error) {
 			return nil, err
 		}
 	}
-	in.csv, err = in.readHeader(first)
-	return in, err
+	if err := in.readHeader(first); err != nil {
+		return nil, err
+	}
+	return in, nil
 }
 
 const inUTF16 = `is in UTF-16: save it as "CSV UTF-8", or convert it by "iconv -f UTF-16 -t UTF-8"`
 
-// marks are how files begin that are no text in UTF-8.
+// marks are the beginnings of files that are no text in UTF-8.
 var marks = []struct{ bytes, problem string }{
 	{"\xff\xfe", inUTF16},
 	{"\xfe\xff", inUTF16},
@@ -164,17 +164,16 @@ var marks = []struct{ bytes, problem string }{
 	{"PK\x03\x04", "is a ZIP archive or an Excel workbook: save the sheet as CSV UTF-8"},
 }
 
-const utf8BOM = "\xef\xbb\xbf"
-
-// begin passes over a byte order mark.
-func (in *Reader) begin() error {
+// skipMark skips the byte order mark of UTF-8, and refuses those of other encodings.
+func (in *Reader) skipMark() error {
+	const utf8BOM = "\xef\xbb\xbf"
 	r := in.lines.r
-	// Of a file that is shorter, Peek returns what there is.
+	// Of a shorter file, Peek returns what there is.
 	start, err := r.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	// Of ASCII text, UTF-16 without a mark has every second byte 0.
+	// In UTF-16 without a mark, every second byte of ASCII text is 0.
 	if len(start) == 4 && (start[0] == 0 && start[2] == 0 || start[1] == 0 && start[3] == 0) {
 		return &FormatError{inUTF16}
 	}
@@ -197,24 +196,16 @@ func (in *Reader) Format() Format { return in.format }
 // Offset returns how many bytes have been read so far.
 func (in *Reader) Offset() int64 { return in.lines.offset }
 
-// Has reports whether rows can have a value of that name: in CSV only where
-// there is a column of it.
+// Has reports whether rows can have a value of that name: in CSV only where there is a
+// column of it.
 func (in *Reader) Has(name string) bool {
-	if in.format == JSONL {
-		return true
-	}
-	for _, column := range in.csv.columns {
-		if column == name {
-			return true
-		}
-	}
-	return false
+	return in.format == JSONL || slices.Contains(in.columns, name)
 }
 
-// Ignored returns the columns of a CSV file that mean nothing here.
+// Ignored returns the columns of a CSV file that have no meaning here.
 func (in *Reader) Ignored() []string {
 	var ignored []string
-	for _, name := range in.csv.columns {
+	for _, name := range in.columns {
 		if !isOrderColumn(name) && !isRejectsColumn(name) {
 			ignored = append(ignored, name)
 		}
@@ -222,9 +213,8 @@ func (in *Reader) Ignored() []string {
 	return ignored
 }
 
-// Next returns the next row, or io.EOF, or the error of reading, after which
-// there is nothing more. A row with something wrong is not an error but a Row
-// with Err. Empty lines are passed over.
+// Next returns the next row, or io.EOF, or the error of reading, which ends the file. A
+// row that is wrong is not an error but a Row with Err. Blank lines are skipped.
 func (in *Reader) Next() (Row, error) {
 	first, err := in.lines.nextFilled()
 	if err != nil {
@@ -233,34 +223,31 @@ func (in *Reader) Next() (Row, error) {
 	if first.over {
 		return badLine(first, errTooLong), nil
 	}
-	var row Row
+	read := in.readRecord
 	if in.format == JSONL {
-		row = readObject(first)
-	} else {
-		row = in.readRecord(first)
+		read = readObject
 	}
+	row := read(first)
 	in.signs.see(row, in.format, time.Now())
 	return row, nil
 }
 
-// Warnings returns what the rows read so far have in common that the
-// operator should know, a sentence each. Call it
-// when Next has returned io.EOF.
+// Warnings returns what the rows have in common that the operator should know, a
+// sentence each. Call it when Next has returned io.EOF.
 func (in *Reader) Warnings() []string { return in.signs.warnings() }
 
 var errTooLong = fmt.Errorf("is longer than %d KiB", MaxRow>>10)
 
-// badLine is a row that could not even be taken apart.
+// badLine is a row that could not even be split.
 func badLine(ln line, err error) Row {
 	return Row{Line: ln.no, Err: err, raw: ln.text}
 }
 
-// checkText finds what no row may have in it, quoted or not.
+// checkText finds what no row may contain, quoted or not.
 func checkText(text string) error {
-	if strings.IndexByte(text, 0) >= 0 {
-		return errors.New("has a NUL byte in it")
-	}
 	switch {
+	case strings.IndexByte(text, 0) >= 0:
+		return errors.New("has a NUL byte in it")
 	case utf8.ValidString(text):
 		return nil
 	case looksLikeGBK(text):

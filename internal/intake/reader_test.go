@@ -128,7 +128,7 @@ func TestReader_FailureWhileLookingForAQuote(t *testing.T) {
 		}
 		rows = append(rows, row)
 	}
-	wantRows(t, rows, "2 ! has a quote in column note that is not closed", "3 A2")
+	wantRows(t, rows, "2 ! has a quote in column note that is not closed…", "3 A2")
 }
 
 func TestReader_OffsetReachesTheSize(t *testing.T) {
