@@ -8,7 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/intake"
@@ -20,7 +21,7 @@ type fileCommand struct {
 
 	Path    string `arg:"" name:"path" help:"The file, or - for standard input."`
 	Format  string `enum:"csv,jsonl," default:"" placeholder:"csv|jsonl" help:"How the file holds its rows (default: by its name's ending, else by how it begins)."`
-	Rejects string `placeholder:"FILE" help:"Where refused rows go, with line and reason, to be mended and fed in again. Made only where there are any, and then from scratch."`
+	Rejects string `placeholder:"FILE" help:"Where refused rows go, with line and reason, to be corrected and enqueued again. Made only where there are any, and then from scratch."`
 	DryRun  bool   `help:"Only check every row: valid or invalid. Redis is not asked."`
 }
 
@@ -32,93 +33,85 @@ func (fileCommand) Help() string {
     enqueue file orders.csv --dry-run
     billing-export | enqueue file - --format jsonl --json
 
-Bad rows are reported with their line, and the good ones go in. A file of any length is read in little memory; orders are handed over 500 at a time. An interrupted command is completed by running it again: what is in already is a duplicate.
+Bad rows are reported with their line, and the good ones go in. A file of any length is read in little memory; orders are enqueued 500 at a time. An interrupted command is completed by running it again: what is in already is a duplicate.
 
-The rejects file has the rows as they were, with line and reason added (and raw, for rows that could not be taken apart); mended, it is fed in as it is.`
+The rejects file has the rows as they were, with line and reason added (and raw, for rows that could not be split); corrected, it is enqueued as it is.`
 }
 
-func (c fileCommand) run(ctx context.Context, p process, s config.ClientSettings) int {
-	cfg, err := p.load(s, !c.DryRun)
+func (c fileCommand) run(ctx context.Context, p process, load loader) (int, error) {
+	cfg, err := load(!c.DryRun)
 	if err != nil {
-		return p.complain(config.ExitUsage, err)
+		return config.ExitUsage, err
 	}
-	d, err := c.defaults(cfg.Order)
+	owner, err := c.owner(cfg.Order)
 	if err != nil {
-		return p.complain(config.ExitUsage, err)
+		return config.ExitUsage, err
 	}
 	src, err := openSource(ctx, c.Path, p.Stdin)
 	if err != nil {
-		return p.complain(exitFailed, err)
+		return exitFailed, err
 	}
 	defer src.close()
 	if c.Rejects != "" && src.is(c.Rejects) {
-		return p.complain(config.ExitUsage, fmt.Errorf("--rejects %s is the file that is read: name another one", c.Rejects))
+		return config.ExitUsage, fmt.Errorf("--rejects %s is the file that is read: name another one", c.Rejects)
 	}
 	in, err := intake.NewReader(src.r, c.formatOf())
 	if err != nil && ctx.Err() != nil {
-		return p.complain(exitFailed, errors.New("interrupted: nothing was handed over"))
+		return exitFailed, errors.New("interrupted: nothing was enqueued")
+	}
+	if wrong := (*intake.FormatError)(nil); errors.As(err, &wrong) {
+		return config.ExitUsage, fmt.Errorf("%s %w", src.name, err)
 	}
 	if err != nil {
-		return p.complain(statusOf(err), fmt.Errorf("%s %w", src.name, readable(err)))
+		return exitFailed, unreadable(src.name, err)
 	}
-	if names := missing(d, in.Has); len(names) > 0 {
-		return p.complain(config.ExitUsage, fmt.Errorf("missing: %s; or give %s a column of that name", strings.Join(names, ", "), src.name))
+	if err := missing(owner, in.Has); err != nil {
+		return config.ExitUsage, fmt.Errorf("%w; or give %s a column of that name", err, src.name)
 	}
-
 	r := newReporter(p, c.JSON)
-	r.file = src.name
+	r.file, r.size = src.name, src.size
 	if c.Rejects != "" {
 		r.rejects = intake.NewRejects(c.Rejects, in)
 		if err := r.rejects.Check(); err != nil {
-			return p.complain(exitFailed, fmt.Errorf("%w; nothing was handed over", err))
+			return exitFailed, fmt.Errorf("%w; nothing was enqueued", err)
 		}
 	}
-	var to sender = checker{}
+	var client redis.UniversalClient // nil: a dry run
 	if !c.DryRun {
-		client, err := connect(ctx, p, cfg, "handed over")
-		if err != nil {
-			return p.complain(exitFailed, err)
+		if client, err = connect(ctx, p, cfg); err != nil {
+			return exitFailed, fmt.Errorf("%w; nothing was enqueued", err)
 		}
 		defer client.Close()
-		to = tasks.NewProducer(client)
 	}
 	if ignored := in.Ignored(); len(ignored) > 0 {
 		r.say("%s: ignored columns: %s", src.name, strings.Join(ignored, ", "))
 	}
-	if p.StderrTerminal {
-		r.bar = newProgress(p.Stderr, src.size)
-	}
-	return c.handOver(ctx, r, in, handover{to: to, patience: p.patience, say: r.say, pause: r.flush}, d)
+	return c.submit(ctx, r, in, p.submitter(client, r.say), owner), nil
 }
 
-// handOver reads all of the file and says how it went.
-func (c fileCommand) handOver(ctx context.Context, r *reporter, in *intake.Reader, h handover, d config.Order) int {
-	start := time.Now()
-	var lastLine int64
-	h.report = func(it item, res tasks.Result) {
-		r.result(it, res)
-		lastLine = it.row.Line
-		if r.bar != nil {
-			r.bar.update(in.Offset(), r.rows)
-		}
-	}
+// submit reads the whole file, enqueues its orders and reports the result. It returns
+// the exit status.
+func (c fileCommand) submit(ctx context.Context, r *reporter, in *intake.Reader, s intake.Submitter, owner tasks.Owner) int {
 	var end error // why reading ended
-	h.run(ctx, func(yield func(item) bool) {
+	items := func(yield func(intake.Item) bool) {
 		for {
+			r.flush() // more rows may be long in coming
 			var row intake.Row
 			if row, end = in.Next(); end != nil {
 				return
 			}
-			if !yield(c.item(row, d)) {
+			it := row.Item(owner)
+			it.Order.Reopen = c.Reopen
+			if !yield(it) {
 				return
 			}
 		}
-	})
-	r.flush()
-	if r.bar != nil {
-		r.bar.clear()
-		r.bar = nil
 	}
+	for it, res := range s.Submit(ctx, items) {
+		r.result(it, res)
+		r.progress(in.Offset())
+	}
+	r.flush()
 	for _, warning := range in.Warnings() {
 		r.say("%s: warning: %s", r.file, warning)
 	}
@@ -128,74 +121,85 @@ func (c fileCommand) handOver(ctx context.Context, r *reporter, in *intake.Reade
 			r.say("no row was refused; %s is from an earlier run", c.Rejects)
 		}
 	}
-	r.summary(time.Since(start))
-	switch trouble := h.trouble(); {
-	case trouble != nil:
-		r.say("%v", trouble)
+	r.summary()
+	switch stopped := r.stopped(); {
+	case stopped != nil:
+		r.say("%v", stopped)
 	case errors.Is(end, io.EOF):
 		return r.status()
 	case ctx.Err() != nil:
-		r.say("interrupted after line %d: run the same command again, and what is in already is answered with duplicate", lastLine)
+		r.say("interrupted after line %d: run the same command again, and what is in already is answered with duplicate", r.last.Row.Line)
 	default:
-		r.say("%s %v, after line %d", r.file, readable(end), lastLine)
+		r.say("%v, after line %d", unreadable(r.file, end), r.last.Row.Line)
 	}
 	return exitFailed
 }
 
-func (c fileCommand) item(row intake.Row, d config.Order) item {
-	it := item{row: row, order: tasks.Order{
-		Payload: tasks.Payload{
-			MchID:      or(row.MchID, d.MchID),
-			OutOrderNo: row.OutOrderNo,
-			AppID:      or(row.AppID, d.AppID),
-			ServiceID:  or(row.ServiceID, d.ServiceID),
-		},
-		At:        row.At,
-		Reopen:    c.Reopen,
-		Amount:    row.Amount,
-		OwedSince: row.OwedSince,
-	}}
-	return it
-}
-
-func or(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
-}
-
-// formatOf is the format that the command line tells, or none.
+// formatOf returns the format that the command line names, or "".
 func (c fileCommand) formatOf() intake.Format {
-	if c.Format != "" {
+	switch ext := strings.ToLower(filepath.Ext(c.Path)); {
+	case c.Format != "":
 		return intake.Format(c.Format)
-	}
-	switch strings.ToLower(filepath.Ext(c.Path)) {
-	case ".csv":
+	case ext == ".csv":
 		return intake.CSV
-	case ".jsonl", ".ndjson":
+	case ext == ".jsonl" || ext == ".ndjson":
 		return intake.JSONL
 	}
 	return ""
 }
 
-// statusOf tells a file of the wrong kind from one that cannot be read.
-func statusOf(err error) int {
-	var wrong *intake.FormatError
-	if errors.As(err, &wrong) {
-		return config.ExitUsage
-	}
-	return exitFailed
-}
-
-// readable words an error so that it goes on where the file's name ends.
-func readable(err error) error {
-	if statusOf(err) == config.ExitUsage {
-		return err
-	}
-	var path *os.PathError // which would name the file once more
-	if errors.As(err, &path) {
+// unreadable words an error of reading a file, whose name the error may hold as well.
+func unreadable(name string, err error) error {
+	if path := (*os.PathError)(nil); errors.As(err, &path) {
 		err = path.Err
 	}
-	return fmt.Errorf("cannot be read: %w", err)
+	return fmt.Errorf("%s cannot be read: %w", name, err)
+}
+
+// source is what a file of orders is read from.
+type source struct {
+	r     io.Reader
+	name  string      // for messages
+	size  int64       // in bytes; 0 where it is not known
+	info  os.FileInfo // nil: not a file
+	close func()
+}
+
+// openSource opens a file, or standard input for "-". Reading a pipe ends with ctx.
+func openSource(ctx context.Context, path string, stdin io.Reader) (source, error) {
+	src := source{r: stdin, name: "standard input", close: func() {}}
+	file, isFile := stdin.(*os.File)
+	if path != "-" {
+		var err error
+		if file, err = os.Open(path); err != nil {
+			return src, unreadable(path, err)
+		}
+		isFile = true
+		src.r, src.name, src.close = file, path, func() { _ = file.Close() }
+	}
+	if isFile {
+		if info, err := file.Stat(); err == nil {
+			src.info = info
+			if info.Mode().IsRegular() {
+				src.size = info.Size()
+				return src, nil
+			}
+		}
+	}
+	// A read that never returns cannot be interrupted, and is left behind.
+	out, in := io.Pipe()
+	context.AfterFunc(ctx, func() { _ = in.CloseWithError(ctx.Err()) })
+	from := src.r
+	go func() {
+		_, err := io.Copy(in, from)
+		_ = in.CloseWithError(err) // nil: io.EOF
+	}()
+	src.r = out
+	return src, nil
+}
+
+// is reports whether path names this very file.
+func (s source) is(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && s.info != nil && os.SameFile(info, s.info)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
@@ -20,7 +21,7 @@ func TestFile_CSV(t *testing.T) {
 	pr, server := newProgram(t)
 	pr.run(t.Context(), "order", "OLD", "DONE", "OTHER")
 	endOrder(t, server, "DONE", tasks.Paid, "")
-	path := writeFile(t, "orders.csv", "price,out_order_no,appid,at\n"+
+	path := testkit.WriteFile(t, "orders.csv", "price,out_order_no,appid,at\n"+
 		"1,A1,,\n"+
 		"2,A2,wx2,2099-12-24 10:00\n"+
 		"3,A.3,,\n"+
@@ -64,7 +65,7 @@ func TestFile_AmountAndOwedSince(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			pr, server := newProgram(t)
-			got := pr.run(t.Context(), "file", writeFile(t, name, text))
+			got := pr.run(t.Context(), "file", testkit.WriteFile(t, name, text))
 			if got.status != 3 {
 				t.Errorf("status %d", got.status)
 			}
@@ -93,7 +94,7 @@ func TestFile_Warnings(t *testing.T) {
 	}
 	pr, _ := newProgram(t)
 	for _, flags := range [][]string{{"--dry-run"}, nil} {
-		got := pr.run(t.Context(), append([]string{"file", writeFile(t, "orders.csv", text)}, flags...)...)
+		got := pr.run(t.Context(), append([]string{"file", testkit.WriteFile(t, "orders.csv", text)}, flags...)...)
 		if got.status != 3 {
 			t.Errorf("%v: status %d", flags, got.status)
 		}
@@ -107,7 +108,7 @@ func TestFile_Warnings(t *testing.T) {
 
 func TestFile_JSON(t *testing.T) {
 	pr, _ := newProgram(t)
-	path := writeFile(t, "orders.ndjson", `{"out_order_no":"A1"}`+"\n\n"+`{"out_order_no":2}`+"\n"+`{"out_order_no":"A1","appid":"wx2"}`+"\n"+`{"mchid":"42","out_order_no":"A1"}`)
+	path := testkit.WriteFile(t, "orders.ndjson", `{"out_order_no":"A1"}`+"\n\n"+`{"out_order_no":2}`+"\n"+`{"out_order_no":"A1","appid":"wx2"}`+"\n"+`{"mchid":"42","out_order_no":"A1"}`)
 	got := pr.run(t.Context(), "file", "--json", path)
 	if got.status != 3 {
 		t.Errorf("status %d", got.status)
@@ -144,7 +145,7 @@ func TestFile_StandardInput(t *testing.T) {
 
 func TestFile_FormatIsToldByTheName(t *testing.T) {
 	pr, _ := newProgram(t)
-	path := writeFile(t, "orders.CSV", `{"out_order_no":"A1"}`)
+	path := testkit.WriteFile(t, "orders.CSV", `{"out_order_no":"A1"}`)
 	wantRun(t, pr.run(t.Context(), "file", path), 2, nil, "has no column out_order_no")
 	wantRun(t, pr.run(t.Context(), "file", path, "--format", "jsonl"), 0, []string{"A1 accepted"}, "1 accepted")
 }
@@ -153,7 +154,7 @@ func TestFile_Reopen(t *testing.T) {
 	pr, server := newProgram(t)
 	pr.run(t.Context(), "order", "A1")
 	endOrder(t, server, "A1", tasks.Exhausted, "")
-	path := writeFile(t, "orders.csv", "out_order_no\nA1\n")
+	path := testkit.WriteFile(t, "orders.csv", "out_order_no\nA1\n")
 	wantRun(t, pr.run(t.Context(), "file", path), 3, []string{"A1 ended exhausted"}, "1 ended")
 	wantRun(t, pr.run(t.Context(), "file", path, "--reopen"), 0, []string{"A1 accepted"}, "1 accepted")
 }
@@ -174,16 +175,16 @@ func TestFile_Refused(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			pr, _ := newProgram(t)
-			path := writeFile(t, "orders.csv", tc.text)
+			path := testkit.WriteFile(t, "orders.csv", tc.text)
 			wantRun(t, pr.run(t.Context(), append([]string{"file", path}, strings.Fields(tc.flags)...)...), tc.status, nil, tc.want)
 		})
 	}
 	t.Run("what nobody names", func(t *testing.T) {
 		pr, _ := newProgram(t)
 		pr.env["PAYSCORE_APPID"] = ""
-		wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", "out_order_no\nA1\n")), 2, nil,
+		wantRun(t, pr.run(t.Context(), "file", testkit.WriteFile(t, "orders.csv", "out_order_no\nA1\n")), 2, nil,
 			"missing: appid (--appid or PAYSCORE_APPID); or give ", "orders.csv a column of that name")
-		wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", "out_order_no,appid\nA1,wx\nA2,\n")), 3,
+		wantRun(t, pr.run(t.Context(), "file", testkit.WriteFile(t, "orders.csv", "out_order_no,appid\nA1,wx\nA2,\n")), 3,
 			[]string{"A1 accepted", "A2 invalid line 3: appid is missing; name it, or set PAYSCORE_APPID"}, "1 accepted, 1 invalid")
 	})
 	t.Run("no such file", func(t *testing.T) {
@@ -196,7 +197,7 @@ func TestFile_Refused(t *testing.T) {
 	})
 	t.Run("the rejects would overwrite it", func(t *testing.T) {
 		pr, _ := newProgram(t)
-		path := writeFile(t, "orders.csv", "out_order_no\nA.1\n")
+		path := testkit.WriteFile(t, "orders.csv", "out_order_no\nA.1\n")
 		wantRun(t, pr.run(t.Context(), "file", path, "--rejects", path), 2, nil, "is the file that is read")
 	})
 }
@@ -212,7 +213,7 @@ func TestFile_RejectsAreMendedAndFedInAgain(t *testing.T) {
 			pr.run(t.Context(), "order", "DONE")
 			endOrder(t, server, "DONE", tasks.Withdrawn, "")
 			rejects := filepath.Join(t.TempDir(), "rejects"+filepath.Ext(tc.name))
-			if got := pr.run(t.Context(), "file", writeFile(t, tc.name, tc.text), "--rejects", rejects); got.status != 3 {
+			if got := pr.run(t.Context(), "file", testkit.WriteFile(t, tc.name, tc.text), "--rejects", rejects); got.status != 3 {
 				t.Fatalf("status %d:\n%s", got.status, got.stderr)
 			}
 
@@ -227,7 +228,7 @@ func TestFile_RejectsAreMendedAndFedInAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			mended := strings.NewReplacer("A.2", "A2", tc.mend, tc.mended).Replace(string(text))
-			wantRun(t, pr.run(t.Context(), "file", writeFile(t, tc.name, mended), "--reopen"), 0,
+			wantRun(t, pr.run(t.Context(), "file", testkit.WriteFile(t, tc.name, mended), "--reopen"), 0,
 				[]string{"A2 accepted", "A3 accepted", "DONE accepted"}, "3 accepted")
 		})
 	}
@@ -238,21 +239,21 @@ func TestFile_Rejects(t *testing.T) {
 	t.Run("none, no file", func(t *testing.T) {
 		pr, _ := newProgram(t)
 		rejects := filepath.Join(t.TempDir(), "rejects.csv")
-		wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", good), "--rejects", rejects), 0, []string{"A1 accepted"}, "1 accepted")
+		wantRun(t, pr.run(t.Context(), "file", testkit.WriteFile(t, "orders.csv", good), "--rejects", rejects), 0, []string{"A1 accepted"}, "1 accepted")
 		if _, err := os.Stat(rejects); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("there is one: %v", err)
 		}
 	})
 	t.Run("none, but a file from an earlier run", func(t *testing.T) {
 		pr, _ := newProgram(t)
-		wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", good), "--rejects", writeFile(t, "rejects.csv", "x")), 0,
+		wantRun(t, pr.run(t.Context(), "file", testkit.WriteFile(t, "orders.csv", good), "--rejects", testkit.WriteFile(t, "rejects.csv", "x")), 0,
 			[]string{"A1 accepted"}, "no row was refused; ", "rejects.csv is from an earlier run")
 	})
 	t.Run("a path that cannot be written is noticed before the first row", func(t *testing.T) {
 		pr, server := newProgram(t)
 		for _, path := range []string{"/no/such/rejects.csv", t.TempDir()} {
-			wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", good), "--rejects", path), 1, nil,
-				"write the rejects file: ", path, "; nothing was handed over\n")
+			wantRun(t, pr.run(t.Context(), "file", testkit.WriteFile(t, "orders.csv", good), "--rejects", path), 1, nil,
+				"write the rejects file: ", path, "; nothing was enqueued\n")
 		}
 		if n, err := server.Client.DBSize(t.Context()).Result(); n != 0 || err != nil {
 			t.Errorf("%d keys, %v", n, err)
@@ -260,7 +261,7 @@ func TestFile_Rejects(t *testing.T) {
 	})
 	t.Run("a full disk costs the rejects, not the orders", func(t *testing.T) {
 		pr, _ := newProgram(t)
-		got := pr.run(t.Context(), "file", writeFile(t, "orders.csv", "out_order_no\nA.1\nA.2\nA1\n"), "--rejects", "/dev/full")
+		got := pr.run(t.Context(), "file", testkit.WriteFile(t, "orders.csv", "out_order_no\nA.1\nA.2\nA1\n"), "--rejects", "/dev/full")
 		if got.status != 1 || !strings.Contains(got.stdout, "A1 accepted") || strings.Count(got.stderr, "write the rejects file: ") != 1 {
 			t.Errorf("status %d\n%s%s", got.status, got.stdout, got.stderr)
 		}
@@ -269,7 +270,7 @@ func TestFile_Rejects(t *testing.T) {
 
 func TestFile_DryRun(t *testing.T) {
 	pr := programOn("") // no REDIS_URL
-	path := writeFile(t, "orders.csv", "out_order_no\nA1\nA.2\n")
+	path := testkit.WriteFile(t, "orders.csv", "out_order_no\nA1\nA.2\n")
 	rejects := filepath.Join(t.TempDir(), "rejects.csv")
 	wantRun(t, pr.run(t.Context(), "file", path, "--dry-run", "--rejects", rejects), 3,
 		[]string{"A1 valid", "A.2 invalid line 3: out_order_no has '.' at position 2; only digits, letters and _ | * - are allowed"},
@@ -277,7 +278,7 @@ func TestFile_DryRun(t *testing.T) {
 	if _, err := os.Stat(rejects); err != nil {
 		t.Error(err)
 	}
-	wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", "out_order_no\nA1\n"), "--dry-run"), 0, []string{"A1 valid"}, "1 valid")
+	wantRun(t, pr.run(t.Context(), "file", testkit.WriteFile(t, "orders.csv", "out_order_no\nA1\n"), "--dry-run"), 0, []string{"A1 valid"}, "1 valid")
 
 	t.Run("touches no Redis", func(t *testing.T) {
 		pr, server := newProgram(t)
@@ -292,7 +293,7 @@ func TestFile_DryRun(t *testing.T) {
 }
 
 func TestFile_ManyBadRows(t *testing.T) {
-	path := writeFile(t, "orders.csv", "out_order_no\n"+strings.Repeat("A.1\n", 50)+"A1\n")
+	path := testkit.WriteFile(t, "orders.csv", "out_order_no\n"+strings.Repeat("A.1\n", 50)+"A1\n")
 	pr, _ := newProgram(t)
 	got := pr.run(t.Context(), "file", path)
 	if n := strings.Count(got.stderr, ": invalid"); n != 20 {
@@ -308,7 +309,7 @@ func TestFile_ManyBadRows(t *testing.T) {
 }
 
 func TestFile_Terminal(t *testing.T) {
-	path := writeFile(t, "orders.csv", "out_order_no\nA1\nA.2\nA3\n")
+	path := testkit.WriteFile(t, "orders.csv", "out_order_no\nA1\nA.2\nA3\n")
 	t.Run("a person sees what needs attention, once", func(t *testing.T) {
 		pr, _ := newProgram(t)
 		pr.stdoutTerminal, pr.stderrTerminal = true, true
@@ -327,20 +328,29 @@ func TestFile_Terminal(t *testing.T) {
 			t.Errorf("standard output %q", got.stdout)
 		}
 	})
-	t.Run("a bar shows how far and how fast", func(t *testing.T) {
-		pr, _ := newProgram(t)
-		pr.stderrTerminal = true
-		got := pr.run(t.Context(), "file", path)
-		if len(linesOf(got.stdout)) != 3 || !strings.Contains(got.stderr, "1 rows, ") || !strings.Contains(got.stderr, "/s") {
-			t.Errorf("standard output %q, standard error %q", got.stdout, got.stderr)
-		}
-	})
+}
+
+func TestReporter_Progress(t *testing.T) {
+	var stderr testkit.LogBuffer
+	p := process{Process: config.Process{Name: "enqueue", Stdout: io.Discard, Stderr: &stderr}}
+	r := newReporter(p, false)
+	r.file, r.size = "orders.csv", 1000
+	r.progress(10) // too early
+	for _, size := range []int64{1000, 0} {
+		r.size, r.rows, r.start, r.told = size, 300, time.Now().Add(-20*time.Second), time.Now().Add(-progressEvery)
+		r.progress(310)
+		r.progress(320) // too early again
+	}
+	want := "enqueue: orders.csv: 300 rows so far (15 rows/s), 31 % of the file\nenqueue: orders.csv: 300 rows so far (15 rows/s)\n"
+	if got := stderr.String(); got != want {
+		t.Errorf("standard error %q, want %q", got, want)
+	}
 }
 
 func TestFile_RedisDown(t *testing.T) {
 	pr := programOn("redis://127.0.0.1:1/0")
-	wantRun(t, pr.run(t.Context(), "file", writeFile(t, "orders.csv", "out_order_no\nA1\n")), 1, nil,
-		"cannot use Redis at redis://127.0.0.1:1/0", "nothing was handed over")
+	wantRun(t, pr.run(t.Context(), "file", testkit.WriteFile(t, "orders.csv", "out_order_no\nA1\n")), 1, nil,
+		"cannot use Redis at redis://127.0.0.1:1/0", "nothing was enqueued")
 }
 
 // What was read before the signal is handed over; the half of a row that a
@@ -384,7 +394,7 @@ func TestFile_InterruptedBeforehand(t *testing.T) {
 	out, in := io.Pipe()
 	defer in.Close()
 	pr.stdin = out
-	wantRun(t, pr.run(ctx, "file", "-"), 1, nil, "interrupted: nothing was handed over")
+	wantRun(t, pr.run(ctx, "file", "-"), 1, nil, "interrupted: nothing was enqueued")
 }
 
 func TestFile_UnreadableMidway(t *testing.T) {
@@ -406,7 +416,7 @@ func TestFile_ManyRows(t *testing.T) {
 		fmt.Fprintf(&text, "A%d,x\n", i)
 	}
 	pr, server := newProgram(t)
-	path := writeFile(t, "orders.csv", text.String())
+	path := testkit.WriteFile(t, "orders.csv", text.String())
 	for _, want := range []string{"5000 accepted", "5000 duplicate"} {
 		got := pr.run(t.Context(), "file", path)
 		if got.status != 0 || !strings.Contains(got.stderr, want+"\n") {

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/intake"
-	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
 
@@ -34,112 +34,105 @@ func (orderCommand) Help() string {
     enqueue order --reopen BIKE-1001
     enqueue order BIKE-1002 -- -ODD-NUMBER
 
-With --wait, a second line an order says how it ended, such as "BIKE-1001 paid" or "BIKE-1001 rejected REASON". Orders that are still open when the time is up are named, and the exit status is 1; they go on being collected. The status says nothing of how orders ended.`
+With --wait, a second line an order says how it ended, such as "BIKE-1001 paid" or "BIKE-1001 rejected REASON". Orders that are still open when the time is up are named, and the exit status is 1; their collection continues. The status says nothing about how orders ended.`
 }
 
-func (c orderCommand) run(ctx context.Context, p process, s config.ClientSettings) int {
-	if len(c.Numbers) == 0 {
-		return p.complain(config.ExitUsage, errors.New("write at least one order number: enqueue order NO …"))
-	}
-	cfg, err := p.load(s, true)
+func (c orderCommand) run(ctx context.Context, p process, load loader) (int, error) {
+	cfg, order, err := c.parse(load, time.Now())
 	if err != nil {
-		return p.complain(config.ExitUsage, err)
+		return config.ExitUsage, err
 	}
-	d, err := c.defaults(cfg.Order)
-	if err != nil {
-		return p.complain(config.ExitUsage, err)
-	}
-	if names := missing(d, func(string) bool { return false }); len(names) > 0 {
-		return p.complain(config.ExitUsage, fmt.Errorf("missing: %s", strings.Join(names, ", ")))
-	}
-	if no := c.strayTimeout(); no != "" {
-		return p.complain(config.ExitUsage, fmt.Errorf("%s would be an order number here: write --wait=%[1]s for the time-out", no))
-	}
-	at, err := parseAt(c.At, time.Now())
-	if err != nil {
-		return p.complain(config.ExitUsage, err)
-	}
-
-	said, err := c.billing()
-	if err != nil {
-		return p.complain(config.ExitUsage, err)
-	}
-	items := make([]item, len(c.Numbers))
-	for i, no := range c.Numbers {
-		items[i] = item{order: said}
-		items[i].order.Payload = tasks.Payload{MchID: d.MchID, OutOrderNo: no, AppID: d.AppID, ServiceID: d.ServiceID}
-		items[i].order.At = at
-	}
-
 	r := newReporter(p, c.JSON)
-	if warning := intake.FarAhead(at, time.Now()); warning != "" {
+	if warning := intake.FarAhead(order.At, time.Now()); warning != "" {
 		r.say("warning: --at: %s", warning)
 	}
-	client, err := connect(ctx, p, cfg, "handed over")
+	client, err := connect(ctx, p, cfg)
 	if err != nil {
-		return r.unreachable(items, err)
+		return r.unreachable(c.Numbers, order.Payload, fmt.Errorf("%w; nothing was enqueued", err))
 	}
 	defer client.Close()
 	var wait []tasks.Payload
-	if !r.handOverAll(ctx, tasks.NewProducer(client), items, func(it item, res tasks.Result) {
-		if res.Status == tasks.Accepted || res.Status == tasks.Duplicate || res.Status == tasks.Ended {
-			wait = append(wait, it.order.Payload)
+	items := func(yield func(intake.Item) bool) {
+		for _, no := range c.Numbers {
+			order.OutOrderNo = no
+			if !yield(intake.Item{Order: order}) {
+				return
+			}
 		}
-	}) {
-		return exitFailed
 	}
-	status := r.status()
+	for it, res := range p.submitter(client, r.say).Submit(ctx, items) {
+		r.result(it, res)
+		waits := res.Status == tasks.Accepted || res.Status == tasks.Duplicate || res.Status == tasks.Ended
+		if waits && !slices.Contains(wait, it.Order.Payload) {
+			wait = append(wait, it.Order.Payload)
+		}
+	}
+	status, whole := r.end(len(c.Numbers))
+	if !whole {
+		return exitFailed, nil
+	}
 	if c.Wait.on {
-		w := waiter{r: r, limit: c.Wait.limit, get: func(ctx context.Context, pl tasks.Payload) (ledger.Order, error) {
-			return ledger.New(client, pl.MchID).Get(ctx, pl.OutOrderNo)
-		}, situation: situationIn(client)}
+		w := newWaiter(r, c.Wait.limit, client)
 		if !w.run(ctx, wait) {
 			status = exitFailed
 		}
 	}
-	return status
+	return status, nil
 }
 
-// billing is an order with what the flags say of every order, number and start
-// aside.
-func (c orderCommand) billing() (tasks.Order, error) {
+// parse checks the command line and the settings. The order has everything but its
+// number.
+func (c orderCommand) parse(load loader, now time.Time) (config.Client, tasks.Order, error) {
 	o := tasks.Order{Reopen: c.Reopen}
-	var err error
+	if len(c.Numbers) == 0 {
+		return config.Client{}, o, errors.New("write at least one order number: enqueue order NO …")
+	}
+	cfg, err := load(true)
+	if err != nil {
+		return cfg, o, err
+	}
+	owner, err := c.owner(cfg.Order)
+	if err != nil {
+		return cfg, o, err
+	}
+	if err := missing(owner, func(string) bool { return false }); err != nil {
+		return cfg, o, err
+	}
+	o.MchID, o.AppID, o.ServiceID = owner.MchID, owner.AppID, owner.ServiceID
+	if no := c.strayTimeout(); no != "" {
+		return cfg, o, fmt.Errorf("%s would be an order number here: write --wait=%[1]s for the time-out", no)
+	}
+	if o.At, err = parseAt(c.At, now); err != nil {
+		return cfg, o, err
+	}
 	if c.Amount != nil {
 		if o.Amount, err = intake.ParseAmount(strings.TrimSpace(*c.Amount)); err != nil {
-			return o, fmt.Errorf("--amount %w", err)
+			return cfg, o, fmt.Errorf("--amount %w", err)
 		}
 	}
 	if c.OwedSince != nil {
 		if o.OwedSince, err = intake.ParseTime(strings.TrimSpace(*c.OwedSince)); err != nil {
-			return o, fmt.Errorf("--owed-since %w", err)
+			return cfg, o, fmt.Errorf("--owed-since %w", err)
 		}
 	}
-	// A fault of the flags is reported once, and not for each number.
-	check := o
-	check.Payload = tasks.Payload{MchID: "1", OutOrderNo: "1", AppID: "a", ServiceID: "s"}
-	if field := (*tasks.FieldError)(nil); errors.As(check.Validate(), &field) {
-		return o, fmt.Errorf("--%s %s", strings.ReplaceAll(field.Field, "_", "-"), field.Problem)
-	}
-	return o, nil
+	return cfg, o, flagError(tasks.Order{Payload: sample("", "", ""), Amount: o.Amount, OwedSince: o.OwedSince}.Validate())
 }
 
-// strayTimeout finds the time-out of somebody who wrote "--wait 30s".
+// strayTimeout finds the timeout of a user who wrote "--wait 30s".
 func (c orderCommand) strayTimeout() string {
-	if !c.Wait.on || c.Wait.limit > 0 {
-		return ""
-	}
-	for _, no := range c.Numbers {
-		if d, err := time.ParseDuration(no); err == nil && d > 0 {
-			return no
+	if c.Wait.on && c.Wait.limit == 0 {
+		for _, no := range c.Numbers {
+			if d, err := time.ParseDuration(no); err == nil && d > 0 {
+				return no
+			}
 		}
 	}
 	return ""
 }
 
-// parseAt reads --at: a point in time, or a duration from now on. Without the
-// flag it is the zero time, at once. An empty one is a mistake, as of a script
-// whose variable is not set, and not to be paid for by a user at night.
+// parseAt reads --at: a point in time, or a duration from now on. Without the flag it
+// is the zero time, at once. An empty one usually means an unset shell variable;
+// refuse it rather than collect immediately.
 func parseAt(flag *string, now time.Time) (time.Time, error) {
 	if flag == nil {
 		return time.Time{}, nil

@@ -173,7 +173,7 @@ func TestOrder_RedisDown(t *testing.T) {
 	start := time.Now()
 	got := pr.run(t.Context(), "order", "A1", "A2")
 	wantRun(t, got, 1, []string{"A1 failed cannot use Redis", "A2 failed cannot use Redis"},
-		"cannot use Redis at redis://127.0.0.1:1/0", "connection refused", "nothing was handed over")
+		"cannot use Redis at redis://127.0.0.1:1/0", "connection refused", "nothing was enqueued")
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("it took %v", took)
 	}
@@ -192,7 +192,7 @@ func TestOrder_RedisSilent(t *testing.T) {
 	pr := programOn("redis://" + listener.Addr().String())
 	pr.patience.start = 100 * time.Millisecond
 	start := time.Now()
-	wantRun(t, pr.run(t.Context(), "order", "A1"), 1, []string{"A1 failed cannot use Redis"}, "cannot use Redis at", "nothing was handed over")
+	wantRun(t, pr.run(t.Context(), "order", "A1"), 1, []string{"A1 failed cannot use Redis"}, "cannot use Redis at", "nothing was enqueued")
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %v instead of 100ms", took)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,30 +15,40 @@ import (
 	"payscore-collector/tasks"
 )
 
-// mostListed is how many bad rows are spelt out on standard error.
-const mostListed = 20
+const (
+	// mostListed is how many bad rows standard error lists.
+	mostListed = 20
+	// progressEvery is the time between two lines that say how far a file is.
+	progressEvery = 10 * time.Second
+)
 
-// reporter tells what became of each order, and keeps count.
+// reporter tells what became of each order, and counts.
 type reporter struct {
 	p      process
 	out    *bufio.Writer
 	asJSON bool
 
-	// Of a file: its name, where its refused rows go (may be nil), and the
-	// progress bar (may be nil).
+	// Of a file: its name, its size (0: not known), and where its refused rows go (may
+	// be nil).
 	file    string
+	size    int64
 	rejects *intake.Rejects
-	bar     *progress
 
+	start    time.Time
+	told     time.Time // when progress was last told
 	counts   map[tasks.Status]int64
 	rows     int64
+	last     intake.Item
 	listed   int64
 	unlisted int64
-	broken   error // standard output or the rejects file cannot be written
+	failed   *intake.Item // the first order that Redis failed for good; nil: none
+	why      error        // what Redis said about it
+	broken   error        // standard output or the rejects file cannot be written
 }
 
 func newReporter(p process, asJSON bool) *reporter {
-	return &reporter{p: p, out: bufio.NewWriter(p.Stdout), asJSON: asJSON, counts: map[tasks.Status]int64{}}
+	now := time.Now()
+	return &reporter{p: p, out: bufio.NewWriter(p.Stdout), asJSON: asJSON, counts: map[tasks.Status]int64{}, start: now, told: now}
 }
 
 // answer is an order's result as JSON. The names are part of the interface.
@@ -51,61 +62,49 @@ type answer struct {
 }
 
 // result reports one order.
-func (r *reporter) result(it item, res tasks.Result) {
+func (r *reporter) result(it intake.Item, res tasks.Result) {
 	r.rows++
+	r.last = it
 	r.counts[res.Status]++
-	good := res.Status == tasks.Accepted || res.Status == tasks.Duplicate || res.Status == statusValid
-	why := reason(res)
+	if res.Status == tasks.Failed && r.failed == nil {
+		r.failed, r.why = &it, res.Err
+	}
+	good := res.Status == tasks.Accepted || res.Status == tasks.Duplicate || res.Status == intake.Valid
+	why, line := intake.Detail(res), it.Row.Line
 	switch {
 	case r.asJSON:
-		r.json(answer{it.order.MchID, it.order.OutOrderNo, res.Status, res.State, why, it.row.Line})
+		r.json(answer{it.Order.MchID, it.Order.OutOrderNo, res.Status, res.State, why, line})
 	case !good || !r.brief():
-		r.line("%s %s", label(it.order.OutOrderNo), words(res, why, it.row.Line))
+		r.line("%s %s", label(it.Order.OutOrderNo), words(res, why, line))
 	}
-	if good || it.row.Line == 0 {
+	if good || line == 0 {
 		return
 	}
-	if res.Status != tasks.Failed { // the row is not to blame; see handover.trouble
-		r.list(it.row.Line, words(res, why, 0))
+	text := words(res, why, 0)
+	if res.Status != tasks.Failed { // the row is not to blame; see stopped
+		r.list(line, text)
 	}
 	if r.rejects != nil {
-		text := words(res, why, 0)
 		if res.Status == tasks.Invalid {
 			text = why
 		}
-		r.note(r.rejects.Write(it.row, text))
+		r.note(r.rejects.Write(it.Row, text))
 	}
 }
 
-// brief: a person at a terminal is shown what needs attention, and for the
-// rest the bar.
+// brief reports whether a person at a terminal is shown only what needs attention.
 func (r *reporter) brief() bool { return r.file != "" && r.p.StdoutTerminal && !r.asJSON }
 
-// list spells a bad row out on standard error, unless the same person has just
-// been shown it.
+// list writes a bad row to standard error, unless the same person has just seen it.
 func (r *reporter) list(line int64, text string) {
-	if r.brief() && r.p.StderrTerminal {
-		return
-	}
-	if r.listed == mostListed {
-		r.unlisted++
-		return
-	}
-	r.listed++
-	r.say("%s: line %d: %s", r.file, line, text)
-}
-
-// reason says why, in one line.
-func reason(res tasks.Result) string {
 	switch {
-	case res.Status == tasks.Failed && refusal(res.Err) != nil:
-		return refusal(res.Err).Advice()
-	case res.Err != nil:
-		return strings.ReplaceAll(res.Err.Error(), "\n", "; ")
-	case res.Status == tasks.Conflict:
-		return "open already under another appid or service_id"
+	case r.brief() && r.p.StderrTerminal:
+	case r.listed == mostListed:
+		r.unlisted++
+	default:
+		r.listed++
+		r.say("%s: line %d: %s", r.file, line, text)
 	}
-	return ""
 }
 
 // words is a result as a line of text has it behind the order number.
@@ -123,8 +122,8 @@ func words(res tasks.Result, why string, line int64) string {
 	}
 }
 
-// label is an order number as the first word of a line. What cannot be an
-// order number may be anything at all, and is quoted; none at all is "?".
+// label is an order number as the first word of a line. What cannot be an order number
+// may be any text, and is quoted; an empty one is "?".
 func label(no string) string {
 	switch {
 	case no == "":
@@ -152,9 +151,6 @@ func (r *reporter) json(v any) {
 }
 
 func (r *reporter) line(format string, args ...any) {
-	if r.bar != nil && r.p.StdoutTerminal {
-		r.bar.clear()
-	}
 	_, err := fmt.Fprintln(r.out, textsafe.Clean(fmt.Sprintf(format, args...)))
 	r.note(err)
 	if r.p.StdoutTerminal {
@@ -162,19 +158,14 @@ func (r *reporter) line(format string, args ...any) {
 	}
 }
 
-// flush brings out what standard output has been told.
+// flush writes out what standard output has buffered.
 func (r *reporter) flush() { r.note(r.out.Flush()) }
 
 // say tells the person, on standard error.
-func (r *reporter) say(format string, args ...any) {
-	if r.bar != nil {
-		r.bar.clear()
-	}
-	r.p.Say(fmt.Sprintf(format, args...))
-}
+func (r *reporter) say(format string, args ...any) { r.p.Say(fmt.Sprintf(format, args...)) }
 
-// note keeps the first failure of writing, and says it at once: the orders go
-// in all the same.
+// note keeps the first failure of writing, and tells it at once: the orders are
+// enqueued all the same.
 func (r *reporter) note(err error) {
 	if err != nil && r.broken == nil {
 		r.broken = err
@@ -182,8 +173,64 @@ func (r *reporter) note(err error) {
 	}
 }
 
+// unreachable reports orders whose Redis could not be used.
+func (r *reporter) unreachable(nos []string, of tasks.Payload, err error) (int, error) {
+	for _, no := range nos {
+		of.OutOrderNo = no
+		r.result(intake.Item{Order: tasks.Order{Payload: of}}, tasks.Result{Status: tasks.Failed, Err: errors.New("cannot use Redis")})
+	}
+	r.flush()
+	return exitFailed, err
+}
+
+// end ends the report of a command line's orders, and reports whether no signal cut it
+// short.
+func (r *reporter) end(orders int) (status int, whole bool) {
+	r.flush()
+	if err := r.stopped(); err != nil {
+		r.say("%v", err)
+	} else if r.rows < int64(orders) {
+		r.say("interrupted: run the same command again")
+		return exitFailed, false
+	}
+	return r.status(), true
+}
+
+// stopped says where Redis failed for good, and what to do; nil where it did not.
+func (r *reporter) stopped() error {
+	const again = "run the same command again: what was done already is answered with duplicate"
+	if r.failed == nil {
+		return nil
+	}
+	where := "order " + label(r.failed.Order.OutOrderNo)
+	if r.failed.Row.Line > 0 {
+		where = fmt.Sprintf("line %d", r.failed.Row.Line)
+	}
+	if refusal := intake.Refusal(r.why); refusal != nil {
+		return fmt.Errorf("stopped at %s, because Redis refuses it: %s. Then %s", where, refusal.Advice(), again)
+	}
+	return fmt.Errorf("stopped at %s, because Redis failed (%v). When Redis is back, %s", where, r.why, again)
+}
+
+// progress says now and then how far a file is. Offset is how much of it has been read.
+func (r *reporter) progress(offset int64) {
+	if time.Since(r.told) < progressEvery {
+		return
+	}
+	r.told = time.Now()
+	part := ""
+	if r.size > 0 {
+		part = fmt.Sprintf(", %d %% of the file", 100*offset/r.size)
+	}
+	r.say("%s: %d rows so far (%.0f rows/s)%s", r.file, r.rows, r.rate(), part)
+}
+
+func (r *reporter) rate() float64 {
+	return float64(r.rows) / max(time.Since(r.start).Seconds(), 1e-3)
+}
+
 // summary says what became of a file.
-func (r *reporter) summary(elapsed time.Duration) {
+func (r *reporter) summary() {
 	if r.unlisted > 0 {
 		lists := "--rejects FILE lists them all"
 		if r.rejects != nil {
@@ -196,16 +243,15 @@ func (r *reporter) summary(elapsed time.Duration) {
 		return
 	}
 	var parts []string
-	for _, s := range []tasks.Status{statusValid, tasks.Accepted, tasks.Duplicate, tasks.Conflict, tasks.Ended, tasks.Invalid, tasks.Failed} {
+	for _, s := range []tasks.Status{intake.Valid, tasks.Accepted, tasks.Duplicate, tasks.Conflict, tasks.Ended, tasks.Invalid, tasks.Failed} {
 		if n := r.counts[s]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, s))
 		}
 	}
-	rate := float64(r.rows) / max(elapsed.Seconds(), 1e-3)
-	r.say("%s: %d rows in %.1fs (%.0f rows/s): %s", r.file, r.rows, elapsed.Seconds(), rate, strings.Join(parts, ", "))
+	r.say("%s: %d rows in %.1fs (%.0f rows/s): %s", r.file, r.rows, time.Since(r.start).Seconds(), r.rate(), strings.Join(parts, ", "))
 }
 
-// status is the exit status that the answers make.
+// status is the exit status that the results make.
 func (r *reporter) status() int {
 	switch {
 	case r.broken != nil || r.counts[tasks.Failed] > 0:

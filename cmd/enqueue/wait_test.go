@@ -51,7 +51,7 @@ func TestOrder_WaitJSON(t *testing.T) {
 func TestOrder_WaitTimesOut(t *testing.T) {
 	pr, _ := newProgram(t)
 	wantRun(t, pr.run(t.Context(), "order", "A1", "A2", "--wait=10ms"), 1, []string{"A1 accepted", "A2 accepted"},
-		"the 10ms are over, and still open: A1, A2 (they go on being collected)")
+		"timed out after 10ms; still open: A1, A2 (their collection continues)")
 }
 
 func TestOrder_WaitInterrupted(t *testing.T) {
@@ -62,7 +62,7 @@ func TestOrder_WaitInterrupted(t *testing.T) {
 	go func() { done <- pr.runInto(ctx, &stdout, &stderr, "order", "--wait", "A1") }()
 	testkit.Eventually(t, "the answer", func() bool { return strings.Contains(stdout.String(), "A1 accepted") })
 	cancel()
-	wantRun(t, ran{<-done, stdout.String(), stderr.String()}, 1, []string{"A1 accepted"}, "interrupted, and still open: A1")
+	wantRun(t, ran{<-done, stdout.String(), stderr.String()}, 1, []string{"A1 accepted"}, "interrupted; still open: A1")
 }
 
 func TestWaiter(t *testing.T) {
@@ -78,14 +78,15 @@ func TestWaiter(t *testing.T) {
 		var stdout, stderr testkit.LogBuffer
 		p := process{}
 		p.Name, p.Stdout, p.Stderr = "enqueue", &stdout, &stderr
-		w := waiter{r: newReporter(p, false), get: func(context.Context, tasks.Payload) (ledger.Order, error) {
+		w := newWaiter(newReporter(p, false), 0, nil)
+		w.get = func(context.Context, tasks.Payload) (ledger.Order, error) {
 			l := looks[0]
 			if len(looks) > 1 {
 				looks = looks[1:]
 			}
 			return ledger.Order{MchID: mchid, OutOrderNo: "A1", State: l.state}, l.err
-		}}
-		ok = w.run(t.Context(), []tasks.Payload{a1, a1})
+		}
+		ok = w.run(t.Context(), []tasks.Payload{a1})
 		return ok, ran{0, stdout.String(), stderr.String()}
 	}
 	t.Run("bears with a Redis that fails", func(t *testing.T) {
@@ -142,7 +143,8 @@ func TestWaiter_TellsEachReasonOnce(t *testing.T) {
 	var stderr testkit.LogBuffer
 	p := process{}
 	p.Name, p.Stdout, p.Stderr = "enqueue", &testkit.LogBuffer{}, &stderr
-	w := waiter{r: newReporter(p, false), situation: func(context.Context, string) (explain.Situation, error) { return situation, nil }}
+	w := newWaiter(newReporter(p, false), 0, nil)
+	w.situation = func(context.Context, string) (explain.Situation, error) { return situation, nil }
 	tell := func(orders ...ledger.Order) string {
 		before := len(stderr.String())
 		w.tellWhy(t.Context(), orders)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"strings"
 	"time"
 
@@ -18,7 +17,7 @@ type withdrawCommand struct {
 	JSON  bool   `name:"json" help:"One JSON object a line on standard output."`
 
 	Numbers numbers `arg:"" optional:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
-	Reason  string  `required:"" placeholder:"TEXT" help:"Why, in your own words, for whoever asks later; at most 200 characters."`
+	Reason  string  `required:"" placeholder:"TEXT" help:"Why, in your own words, for those who ask later; at most 200 characters."`
 	PaidAt  *string `placeholder:"TIME" help:"The user has paid elsewhere, at this time, and WeChat Pay is to be told: 2006-01-02T15:04:05+08:00, or \"2006-01-02 15:04\" (Asia/Shanghai)."`
 }
 
@@ -40,102 +39,85 @@ With --paid-at WeChat Pay is told by a worker, and stops deducting; outcomes get
 A withdrawn order can be taken up again: enqueue order NO --reopen.`
 }
 
-// untold is what billing must know of orders that were withdrawn without
-// --paid-at.
+// untold is what billing must know about orders that were withdrawn without --paid-at.
 const untold = "WeChat Pay has not been told: it goes on deducting by itself, and the user can still pay. " +
 	"Where the user has paid elsewhere, run the same command with --paid-at TIME as well: that tells it"
 
 // reopenFirst is for exhausted orders, which cannot be withdrawn as they are.
 const reopenFirst = "an exhausted order that was paid elsewhere: first enqueue order NO --reopen --at 1h, then withdraw it"
 
-func (c withdrawCommand) run(ctx context.Context, p process, s config.ClientSettings) int {
-	if len(c.Numbers) == 0 {
-		return p.complain(config.ExitUsage, errors.New("write at least one order number: enqueue withdraw NO … --reason TEXT"))
-	}
-	cfg, err := p.load(s, true)
+func (c withdrawCommand) run(ctx context.Context, p process, load loader) (int, error) {
+	cfg, w, err := c.parse(load)
 	if err != nil {
-		return p.complain(config.ExitUsage, err)
+		return config.ExitUsage, err
 	}
-	d, err := commonFlags{MchID: c.MchID}.defaults(cfg.Order)
-	if err != nil {
-		return p.complain(config.ExitUsage, err)
-	}
-	if names := missing(d, func(name string) bool { return name != "mchid" }); len(names) > 0 {
-		return p.complain(config.ExitUsage, fmt.Errorf("missing: %s", strings.Join(names, ", ")))
-	}
-	w, err := c.withdrawal()
-	if err != nil {
-		return p.complain(config.ExitUsage, err)
-	}
-	items := make([]item, len(c.Numbers))
-	for i, no := range c.Numbers {
-		items[i] = item{order: tasks.Order{Payload: tasks.Payload{MchID: d.MchID, OutOrderNo: no}}}
-	}
-
 	r := newReporter(p, c.JSON)
-	client, err := connect(ctx, p, cfg, "withdrawn")
+	client, err := connect(ctx, p, cfg)
 	if err != nil {
-		return r.unreachable(items, err)
+		return r.unreachable(c.Numbers, tasks.Payload{MchID: w.MchID}, fmt.Errorf("%w; nothing was withdrawn", err))
 	}
 	defer client.Close()
+	return c.withdraw(ctx, r, p.submitter(client, r.say), w), nil
+}
+
+// withdraw withdraws the orders one by one, and returns the exit status.
+func (c withdrawCommand) withdraw(ctx context.Context, r *reporter, s intake.Submitter, w tasks.Withdrawal) int {
 	exhausted := false
-	whole := r.handOverAll(ctx, withdrawer{tasks.NewProducer(client), w}, items, func(_ item, res tasks.Result) {
+	for _, no := range c.Numbers {
+		if ctx.Err() != nil || r.failed != nil {
+			break
+		}
+		w.OutOrderNo = no
+		res := s.Do(ctx, func(ctx context.Context) (tasks.Result, error) { return s.Producer.Withdraw(ctx, w) })
+		if res.Status == tasks.Absent {
+			res = tasks.Result{Status: tasks.Invalid, Err: fmt.Errorf(
+				"there is no such order in the ledger of merchant %s; --mchid names another merchant", w.MchID)}
+		}
 		exhausted = exhausted || res.Status == tasks.Ended && res.State == tasks.Exhausted
-	})
+		r.result(intake.Item{Order: tasks.Order{Payload: tasks.Payload{MchID: w.MchID, OutOrderNo: no}}}, res)
+	}
+	status, _ := r.end(len(c.Numbers))
 	if exhausted {
 		r.say("%s", reopenFirst)
 	}
 	if w.PaidAt.IsZero() && r.counts[tasks.Accepted] > 0 {
 		r.say("%s", untold)
 	}
-	if !whole {
-		return exitFailed
-	}
-	return r.status()
+	return status
 }
 
-// withdrawal is what all orders of the command line have in common, judged.
-func (c withdrawCommand) withdrawal() (tasks.Withdrawal, error) {
-	// A merchant and an order that are in order leave only what is asked here.
-	w := tasks.Withdrawal{MchID: "1", OutOrderNo: "1", Reason: c.Reason}
+// parse checks the command line and the settings. The withdrawal has everything but
+// the order's number.
+func (c withdrawCommand) parse(load loader) (config.Client, tasks.Withdrawal, error) {
+	w := tasks.Withdrawal{Reason: c.Reason}
+	if len(c.Numbers) == 0 {
+		return config.Client{}, w, errors.New("write at least one order number: enqueue withdraw NO … --reason TEXT")
+	}
+	cfg, err := load(true)
+	if err != nil {
+		return cfg, w, err
+	}
+	owner, err := commonFlags{MchID: c.MchID}.owner(cfg.Order)
+	if err != nil {
+		return cfg, w, err
+	}
+	if err := missing(owner, func(name string) bool { return name != "mchid" }); err != nil {
+		return cfg, w, err
+	}
+	w.MchID = owner.MchID
 	if c.PaidAt != nil {
 		text := strings.TrimSpace(*c.PaidAt)
 		if text == "" {
-			return w, errors.New("--paid-at is empty: leave it out where WeChat Pay is not to be told")
+			return cfg, w, errors.New("--paid-at is empty: leave it out where WeChat Pay is not to be told")
 		}
-		at, err := intake.ParseTime(text)
-		if err != nil {
-			return w, fmt.Errorf("--paid-at %w", err)
+		if w.PaidAt, err = intake.ParseTime(text); err != nil {
+			return cfg, w, fmt.Errorf("--paid-at %w", err)
 		}
-		if at.IsZero() { // which would stand for none
-			at = at.Add(time.Second)
+		if w.PaidAt.IsZero() { // which would stand for no time
+			w.PaidAt = w.PaidAt.Add(time.Second)
 		}
-		w.PaidAt = at
 	}
-	var field *tasks.FieldError
-	if errors.As(w.Validate(), &field) {
-		return w, fmt.Errorf("--%s %s", strings.ReplaceAll(field.Field, "_", "-"), field.Problem)
-	}
-	return w, nil
-}
-
-// withdrawer withdraws the orders that it is handed.
-type withdrawer struct {
-	producer *tasks.Producer
-	common   tasks.Withdrawal
-}
-
-func (w withdrawer) Enqueue(ctx context.Context, o tasks.Order) (tasks.Result, error) {
-	all := w.common
-	all.MchID, all.OutOrderNo = o.MchID, o.OutOrderNo
-	res, err := w.producer.Withdraw(ctx, all)
-	if res.Status == tasks.Absent {
-		res = tasks.Result{Status: tasks.Invalid, Err: fmt.Errorf(
-			"there is no such order in the ledger of merchant %s; --mchid names another merchant", o.MchID)}
-	}
-	return res, err
-}
-
-func (w withdrawer) EnqueueAll(ctx context.Context, orders iter.Seq[tasks.Order]) iter.Seq2[tasks.Order, tasks.Result] {
-	return oneByOne(ctx, w, orders)
+	check := w
+	check.OutOrderNo = sample("", "", "").OutOrderNo
+	return cfg, w, flagError(check.Validate())
 }

@@ -150,33 +150,30 @@ func TestWithdraw_RedisDown(t *testing.T) {
 	}
 }
 
-// A Redis that goes away midway is borne with as for a hand-over.
+// A withdrawal endures an outage as an enqueued order does.
 func TestWithdraw_RedisGoneForGood(t *testing.T) {
 	server := redistest.StartReal(t)
 	pr := programOn(server.URL)
 	pr.run(t.Context(), "order", "A1", "A2")
 	var stdout, stderr testkit.LogBuffer
-	r := newReporter(process{}, false)
-	r.p.Name, r.p.Stderr, r.p.patience = "enqueue", &stderr, patience{retry: 100 * time.Millisecond, grace: time.Second}
-	r.out.Reset(&stdout)
-	w := withdrawer{tasks.NewProducer(server.Client), tasks.Withdrawal{Reason: "x"}}
-	items := make([]item, 3)
-	for i, no := range []string{"A1", "A2", "A3"} {
-		items[i].order.MchID, items[i].order.OutOrderNo = mchid, no
+	p := process{patience: patience{retry: 100 * time.Millisecond, grace: time.Second}}
+	p.Name, p.Stdout, p.Stderr = "enqueue", &stdout, &stderr
+	r := newReporter(p, false)
+	s := p.submitter(server.Client, r.say)
+	withdraw := func(nos ...string) int {
+		return withdrawCommand{Numbers: nos}.withdraw(t.Context(), r, s, tasks.Withdrawal{MchID: mchid, Reason: "x"})
 	}
-	whole := r.handOverAll(t.Context(), w, items, func(it item, _ tasks.Result) {
-		if it.order.OutOrderNo == "A1" {
-			server.Kill()
-		}
-	})
-	r.flush()
-	lines := linesOf(stdout.String())
-	if !whole || r.status() != 1 || len(lines) != 2 || lines[0] != "A1 accepted" || !strings.HasPrefix(lines[1], "A2 failed the order was not withdrawn: ") {
-		t.Errorf("status %d, answers %q", r.status(), lines)
+	if status := withdraw("A1"); status != 0 {
+		t.Errorf("status %d before the outage, want 0", status)
+	}
+	server.Kill()
+	status, lines := withdraw("A2", "A3"), stdout.Lines()
+	if status != 1 || len(lines) != 2 || lines[0] != "A1 accepted" || !strings.HasPrefix(lines[1], "A2 failed the order was not withdrawn: ") {
+		t.Errorf("status %d, answers %q", status, lines)
 	}
 	for _, want := range []string{"trying again for 100ms", "stopped at order A2, because Redis failed", "run the same command again: what was done already is answered with duplicate"} {
-		if !strings.Contains(stderr.String(), want) {
-			t.Errorf("standard error lacks %q:\n%s", want, stderr.String())
+		if !stderr.Has(want) {
+			t.Errorf("standard error lacks %q:\n%s", want, &stderr)
 		}
 	}
 }

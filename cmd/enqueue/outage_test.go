@@ -1,131 +1,16 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"strings"
 	"testing"
 	"time"
 
-	"payscore-collector/internal/intake"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
-	"payscore-collector/tasks"
 )
-
-// fakeSender fails as it is told, a batch of three at a time.
-type fakeSender struct {
-	batchFails bool // every order of every batch
-	failures   int  // of the tries after that; -1: all
-	tries      int
-}
-
-func (f *fakeSender) Enqueue(context.Context, tasks.Order) (tasks.Result, error) {
-	f.tries++
-	if f.failures < 0 || f.tries <= f.failures {
-		err := fmt.Errorf("no answer %d", f.tries)
-		return tasks.Result{Status: tasks.Failed, Err: err}, err
-	}
-	return tasks.Result{Status: tasks.Accepted}, nil
-}
-
-func (f *fakeSender) EnqueueAll(_ context.Context, orders iter.Seq[tasks.Order]) iter.Seq2[tasks.Order, tasks.Result] {
-	return func(yield func(tasks.Order, tasks.Result) bool) {
-		var batch []tasks.Order
-		flush := func() {
-			for _, o := range batch {
-				res := tasks.Result{Status: tasks.Accepted}
-				switch {
-				case o.OutOrderNo == "":
-					res = tasks.Result{Status: tasks.Invalid, Err: errors.New("the sender's own word")}
-				case f.batchFails:
-					res = tasks.Result{Status: tasks.Failed, Err: errors.New("no answer")}
-				}
-				if !yield(o, res) {
-					return
-				}
-			}
-			batch = nil
-		}
-		for o := range orders {
-			if batch = append(batch, o); len(batch) == 3 {
-				flush()
-			}
-		}
-		flush()
-	}
-}
-
-// handOver runs a handover of n rows, of which the second is bad.
-func handOver(ctx context.Context, f *fakeSender, n int, pat patience) (h handover, read int, answers, said string) {
-	var a, s strings.Builder
-	h = handover{
-		to: f, patience: pat, pause: func() { a.WriteString("| ") },
-		say:    func(format string, args ...any) { fmt.Fprintf(&s, format+"\n", args...) },
-		report: func(it item, res tasks.Result) { fmt.Fprintf(&a, "%d %s ", it.row.Line, res.Status) },
-	}
-	h.run(ctx, func(yield func(item) bool) {
-		for i := range n {
-			read++
-			it := item{row: intake.Row{Line: int64(i + 2)}, order: tasks.Order{Payload: tasks.Payload{OutOrderNo: fmt.Sprint("A", i)}}}
-			if i == 1 {
-				it.row.Err = errors.New("is bad")
-			}
-			if !yield(it) {
-				return
-			}
-		}
-	})
-	return h, read, a.String(), s.String()
-}
-
-func TestHandover(t *testing.T) {
-	pat := patience{retry: 10 * time.Second, grace: time.Second}
-	t.Run("answers in the order of the rows", func(t *testing.T) {
-		h, _, answers, said := handOver(t.Context(), &fakeSender{}, 4, pat)
-		if want := "2 accepted 3 invalid 4 accepted | 5 accepted | "; answers != want || said != "" || h.trouble() != nil {
-			t.Errorf("answers %q, want %q; said %q", answers, want, said)
-		}
-	})
-	t.Run("a failure that is over is not even mentioned", func(t *testing.T) {
-		h, _, answers, said := handOver(t.Context(), &fakeSender{batchFails: true}, 4, pat)
-		if want := "2 accepted 3 invalid 4 accepted | 5 accepted | "; answers != want || said != "" || h.trouble() != nil {
-			t.Errorf("answers %q, want %q; said %q", answers, want, said)
-		}
-	})
-	t.Run("a longer one is said once, and borne with", func(t *testing.T) {
-		h, _, answers, said := handOver(t.Context(), &fakeSender{batchFails: true, failures: 3}, 4, pat)
-		if want := "2 accepted 3 invalid 4 accepted | 5 accepted | "; answers != want || h.trouble() != nil {
-			t.Errorf("answers %q, want %q", answers, want)
-		}
-		if want := "Redis fails (no answer 1); trying again for 10s\nRedis is back\n"; said != want {
-			t.Errorf("said %q, want %q", said, want)
-		}
-	})
-	t.Run("one without an end stops the reading", func(t *testing.T) {
-		h, read, answers, _ := handOver(t.Context(), &fakeSender{batchFails: true, failures: -1}, 100, patience{retry: 60 * time.Millisecond, grace: time.Second})
-		if want := "2 failed 3 invalid 4 failed | "; answers != want || read > 4 {
-			t.Errorf("answers %q, want %q; %d rows read", answers, want, read)
-		}
-		if err := h.trouble(); err == nil || !strings.Contains(err.Error(), "stopped at line 2, because Redis failed (no answer") {
-			t.Errorf("trouble %v", err)
-		}
-	})
-	t.Run("a signal ends the trying", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		f := &fakeSender{batchFails: true, failures: -1}
-		time.AfterFunc(20*time.Millisecond, cancel)
-		start := time.Now()
-		h, _, _, _ := handOver(ctx, f, 100, patience{retry: time.Minute, grace: time.Minute})
-		if h.trouble() == nil || time.Since(start) > 20*time.Second {
-			t.Errorf("it went on for %v, trouble %v", time.Since(start), h.trouble())
-		}
-	})
-}
 
 // A Redis that crashes midway and comes back costs no order, and none twice.
 func TestFile_RedisCrashesMidway(t *testing.T) {
