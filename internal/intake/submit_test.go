@@ -103,7 +103,7 @@ func TestSubmitter(t *testing.T) {
 		"results in the order of the rows":        {0, submitted{4, "2 accepted, 3 invalid is bad, 4 accepted, 5 accepted", ""}},
 		"a failure that is over is not mentioned": {1, submitted{4, "2 accepted, 3 invalid is bad, 4 accepted, 5 accepted", ""}},
 		"an outage is said once": {4, submitted{4, "2 accepted, 3 invalid is bad, 4 accepted, 5 accepted",
-			"Redis fails (the order was not handed over: no answer); trying again for 10s\nRedis is back\n"}},
+			"Redis fails (the order was not enqueued: no answer); trying again for 10s\nRedis is back\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := submit(t, t.Context(), c.fails, 4, 10*time.Second); got != c.want {
@@ -113,7 +113,7 @@ func TestSubmitter(t *testing.T) {
 	}
 	t.Run("an outage without end stops the reading", func(t *testing.T) {
 		got := submit(t, t.Context(), -1, 2000, 60*time.Millisecond)
-		if !strings.HasPrefix(got.results, "2 failed the order was not handed over: no answer, 3 invalid is bad, 4 failed") || got.read > 501 {
+		if !strings.HasPrefix(got.results, "2 failed the order was not enqueued: no answer, 3 invalid is bad, 4 failed") || got.read > 501 {
 			t.Errorf("%d rows were read, want one batch; results %.200s", got.read, got.results)
 		}
 	})
