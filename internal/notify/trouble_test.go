@@ -42,6 +42,7 @@ func (b *bench) wantTrouble(replies []reply) {
 func TestRedisHangs(t *testing.T) {
 	for name, used := range map[string]bool{"on a connection that is there": true, "before any connection was made": false} {
 		t.Run(name+": 503 within a second, and afterwards the same notification takes", func(t *testing.T) {
+			t.Parallel()
 			b := newBench(t)
 			b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250}, simulator.Order{OutOrderNo: "B", TotalAmount: 1})
 			if used {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Many clients at once, each with orders of its own, while somebody reads the
@@ -42,7 +43,7 @@ func TestConcurrentUse(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-time.After(time.Millisecond):
 					look(n)
 				}
 			}

@@ -35,7 +35,8 @@ import (
 // their concurrency, each batch of the healthy merchant's orders would wait for
 // the other's CALL_TIMEOUT of two seconds, again and again.
 func TestDueOrdersAreCalledInTimeBesideAHangingMerchant(t *testing.T) {
-	const perSecond, seconds = 40, 4
+	const perSecond = 40
+	seconds := testkit.Form(2, 4)
 	neighbour, err := simulator.New(simulator.Options{MchID: "1900000110"})
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +96,8 @@ func TestDueOrdersAreCalledInTimeBesideAHangingMerchant(t *testing.T) {
 
 // Workers share a merchant's rate about equally, and none is left out.
 func TestWorkersShareAMerchantsRate(t *testing.T) {
-	const workers, rate, calls = 4, 80, 320
+	const workers, rate = 4, 80
+	calls := testkit.Form(160, 320)
 	r := workertest.New(t, func(c *config.Worker) { c.Rate, c.Concurrency = rate, 8 })
 	nos := workertest.Numbers("SHARE", 3*calls)
 	for _, no := range nos {
@@ -113,15 +115,17 @@ func TestWorkersShareAMerchantsRate(t *testing.T) {
 		admin = append(admin, addr)
 	}
 	r.Enqueue(nos...)
-	testkit.Eventually(t, fmt.Sprintf("%d calls", calls), func() bool { return r.Sim.Report().Calls >= calls }, r.Logs)
+	testkit.Eventually(t, fmt.Sprintf("%d calls", calls), func() bool { return r.Sim.Report().Calls >= int64(calls) }, r.Logs)
 	for _, addr := range admin {
 		n, err := callsOf(addr)
 		if want := float64(calls) / workers / 2; err != nil || n < want {
 			t.Errorf("the worker on %s made %.0f of %d calls (%v), want %.0f at least", addr, n, calls, err, want)
 		}
 	}
-	if most := r.Sim.Report().MostCallsInASecond; most > rate {
-		t.Errorf("%d calls in a second, want %d at most", most, rate)
+	// On a busy machine calls that leave late meet those of the next second;
+	// TestPromisePolite is exact about that.
+	if most := r.Sim.Report().MostCallsInASecond; most > rate*11/10 {
+		t.Errorf("%d calls in a second, want %d at most", most, rate*11/10)
 	}
 }
 
