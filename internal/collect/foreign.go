@@ -38,8 +38,8 @@ type foreignPlace struct {
 	groups          uint64 // cursor of SSCAN
 }
 
-// isOurs reports whether a worker or a producer of this module made the task: its
-// record is in the ledger, and the sweep sees to it.
+// isOurs reports whether a worker or a producer of this module made the task. Its
+// order is in the ledger then, and the sweep takes care of it.
 func isOurs(headers map[string]string) bool { return headers[queue.HeaderMadeAt] != "" }
 
 // HandleError is asynq's ErrorHandler. It enqueues the order of another client's
@@ -104,7 +104,7 @@ func (c *Collector) tookUp(id string, p tasks.Payload, res tasks.Result, why str
 		Str(logging.FieldReason, why).Msg("another client's task did not meet a worker; its order was enqueued")
 }
 
-// takeUpForeign looks through the archive, the retries and the groups of the
+// takeUpForeign searches the archive, the retries and the groups of the
 // merchant's queue for tasks that no worker meets. The ledger lets one worker an
 // interval do it.
 func (s *Sweeper) takeUpForeign(ctx context.Context, keys asynqx.Keys) {
@@ -216,7 +216,7 @@ func (s *Sweeper) takeUp(ctx context.Context, infos []*asynq.TaskInfo) (left int
 		s.c.tookUp(info.ID, o.Payload, res, info.State.String())
 		// An error means that a worker has it by now, or that it has gone.
 		if s.inspector.DeleteTask(info.Queue, info.ID) == nil {
-			s.c.metrics.Foreign.WithLabelValues(s.c.mchid, info.State.String()).Inc()
+			s.c.count(s.c.metrics.Foreign, info.State.String())
 			left++
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/payscore"
@@ -149,9 +148,9 @@ func TestForeignTasksWithAnyOptions(t *testing.T) {
 			t.Errorf("%s: the order was not collected, it is %s", name, o.State)
 		}
 	}
-	// asynq says "Retry exhausted for task id=…"; ours names the order.
-	if log := b.logs.String(); !strings.Contains(log, `"event":"foreign_task_taken_up"`) || !strings.Contains(log, `"out_order_no":"F`) {
-		t.Errorf("the log names no order: %.500s", log)
+	// asynq logs "Retry exhausted for task id=…"; ours names the order.
+	if lines := b.logs.Events("foreign_task_taken_up"); len(lines) == 0 || lines[0]["out_order_no"] == nil {
+		t.Errorf("the log names no order: %v", lines)
 	}
 	if n := b.count(b.metrics.Foreign, "aggregating"); n == 0 {
 		t.Error("no task of a group was counted")
@@ -194,7 +193,7 @@ func TestForeignTasksThatAreUnusable(t *testing.T) {
 	if n := b.count(b.metrics.Unusable); n != float64(want) {
 		t.Errorf("%v unusable tasks counted, want %d", n, want)
 	}
-	if n := strings.Count(b.logs.String(), `"event":"task_unusable"`); n != want || b.logs.String() != before {
+	if n := len(b.logs.Events("task_unusable")); n != want || b.logs.String() != before {
 		t.Errorf("%d lines for %d tasks; the later sweeps logged %q", n, want, strings.TrimPrefix(b.logs.String(), before))
 	}
 	if n := b.sizes()["archived"]; n != int64(want) || b.countKeys("order:") != 0 {
@@ -269,8 +268,8 @@ func TestTakeUpForeign(t *testing.T) {
 		if n := b.sizes()["archived"]; n != 0 || b.countKeys("order:") != 0 {
 			t.Errorf("%d tasks are in the archive, and %d records in the ledger", n, b.countKeys("order:"))
 		}
-		if log := b.logs.String(); !strings.Contains(log, `"event":"task_outlived_order"`) || !strings.Contains(log, `"out_order_no":"OLD"`) {
-			t.Errorf("the log says %s", log)
+		if !b.logs.HasEvent("task_outlived_order", "out_order_no", "OLD") {
+			t.Errorf("the log: %s", b.logs)
 		}
 	})
 	t.Run("a task of ours in the archive goes back to a worker", func(t *testing.T) {
@@ -293,15 +292,7 @@ func TestTakeUpForeign(t *testing.T) {
 		b := newFixture(t, srv)
 		b.openDue(1)
 		b.sweep()
-		id := queue.TaskID(b.mchid, "A000", 1)
-		keys := asynqx.KeysOf(tasks.QueueName(b.mchid))
-		pipe := b.rdb.TxPipeline()
-		pipe.LRem(t.Context(), keys.Pending, 0, id)
-		pipe.ZAdd(t.Context(), keys.Retry, redis.Z{Score: float64(time.Now().Add(20 * second).Unix()), Member: id})
-		pipe.HSet(t.Context(), strings.TrimSuffix(keys.Retry, "retry")+"t:"+id, "state", "retry")
-		if _, err := pipe.Exec(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		b.moveTask("retry", time.Now().Add(20*second))
 		b.nextSweep()
 		b.sweep()
 		if info := b.task("A000", 1); info == nil || info.State != asynq.TaskStateRetry {
@@ -315,7 +306,7 @@ func TestTakeUpForeign(t *testing.T) {
 		b.faults.Fail("asynq", 100)
 		b.sweep()
 		b.faults.Mend()
-		if !strings.Contains(b.logs.String(), `"event":"foreign_tasks_unread"`) || b.sizes()["aggregating"] != 1 {
+		if !b.logs.HasEvent("foreign_tasks_unread") || b.sizes()["aggregating"] != 1 {
 			t.Fatalf("%v, %s", b.sizes(), b.logs)
 		}
 		b.nextSweep()

@@ -214,67 +214,57 @@ func TestSweep(t *testing.T) {
 	})
 }
 
+// moveTask makes the pending task of A000 one of another state: in its record, and,
+// unless until is zero, in the sorted set of that state.
+func (b *fixture) moveTask(state string, until time.Time) {
+	b.t.Helper()
+	k, id, ctx := asynqx.KeysOf(tasks.QueueName(b.mchid)), queue.TaskID(b.mchid, "A000", 1), b.t.Context()
+	pipe := b.rdb.TxPipeline()
+	pipe.LRem(ctx, k.Pending, 0, id)
+	if state == "active" {
+		pipe.LPush(ctx, k.Active, id)
+	}
+	pipe.HSet(ctx, strings.TrimSuffix(k.Retry, "retry")+"t:"+id, "state", state)
+	if !until.IsZero() {
+		set := map[string]string{"active": k.Lease, "retry": k.Retry, "scheduled": k.Scheduled}[state]
+		pipe.ZAdd(ctx, set, redis.Z{Score: float64(until.Unix()), Member: id})
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // A task that asynq holds and never runs keeps its ID. Its order gets another.
 func TestSweepStuckTasks(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
-	// active makes the pending task of A000 an active one, as a dequeue does,
-	// with a lease until a time, or without.
-	active := func(b *fixture, lease time.Time) {
-		mchid := b.mchid
-		k, id := asynqx.KeysOf(tasks.QueueName(mchid)), queue.TaskID(mchid, "A000", 1)
-		ctx := b.t.Context()
-		pipe := b.rdb.TxPipeline()
-		pipe.LRem(ctx, k.Pending, 0, id)
-		pipe.LPush(ctx, k.Active, id)
-		pipe.HSet(ctx, "asynq:{"+tasks.QueueName(mchid)+"}:t:"+id, "state", "active")
-		if !lease.IsZero() {
-			pipe.ZAdd(ctx, k.Lease, redis.Z{Score: float64(lease.Unix()), Member: id})
-		}
-		if _, err := pipe.Exec(ctx); err != nil {
+	inspect := func(b *fixture, do func(i *asynq.Inspector, queue, id string) error) {
+		err := do(asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(b.mchid), queue.TaskID(b.mchid, "A000", 1))
+		if err != nil {
 			b.t.Fatal(err)
 		}
 	}
-	// waiting makes it one that waits for its time, by its record alone.
-	waiting := func(b *fixture, state string) {
-		mchid := b.mchid
-		id := queue.TaskID(mchid, "A000", 1)
-		pipe := b.rdb.TxPipeline()
-		pipe.LRem(b.t.Context(), asynqx.KeysOf(tasks.QueueName(mchid)).Pending, 0, id)
-		pipe.HSet(b.t.Context(), "asynq:{"+tasks.QueueName(mchid)+"}:t:"+id, "state", state)
-		if _, err := pipe.Exec(b.t.Context()); err != nil {
-			b.t.Fatal(err)
-		}
+	moved := func(state string, until time.Time) func(*fixture) {
+		return func(b *fixture) { b.moveTask(state, until) }
 	}
-	inspect := func(b *fixture) (*asynq.Inspector, string, string) {
-		mchid := b.mchid
-		return asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(mchid), queue.TaskID(mchid, "A000", 1)
-	}
+	now := time.Now()
 	for _, tt := range []struct {
 		name  string
-		wedge func(*testing.T, *fixture)
+		wedge func(*fixture)
 		stuck bool
 	}{
-		{"pending: on its way", func(*testing.T, *fixture) {}, false},
-		{"archived", func(t *testing.T, b *fixture) {
-			i, queue, id := inspect(b)
-			if err := i.ArchiveTask(queue, id); err != nil {
-				t.Fatal(err)
-			}
-		}, true},
-		{"active under a lease: on its way", func(_ *testing.T, b *fixture) { active(b, time.Now().Add(asynqLease)) }, false},
-		{"active, its lease renewed a beat ago", func(_ *testing.T, b *fixture) { active(b, time.Now().Add(asynqLease-5*second)) }, false},
-		{"active, its lease not renewed for two beats and more: its worker is gone", func(_ *testing.T, b *fixture) { active(b, time.Now().Add(asynqLease-unrenewed-2*second)) }, true},
-		{"active, its lease long over", func(_ *testing.T, b *fixture) { active(b, time.Now().Add(-hour)) }, true},
-		{"active without a lease: asynq never takes it back", func(_ *testing.T, b *fixture) { active(b, time.Time{}) }, true},
-		{"waiting for a retry, and lost from those that wait", func(_ *testing.T, b *fixture) { waiting(b, "retry") }, true},
-		{"scheduled, and lost from those that wait", func(_ *testing.T, b *fixture) { waiting(b, "scheduled") }, true},
-		{"gone meanwhile", func(t *testing.T, b *fixture) {
-			i, queue, id := inspect(b)
-			if err := i.DeleteTask(queue, id); err != nil {
-				t.Fatal(err)
-			}
-		}, false},
+		{"pending: a worker will take it", func(*fixture) {}, false},
+		{"archived", func(b *fixture) { inspect(b, (*asynq.Inspector).ArchiveTask) }, true},
+		{"deleted meanwhile", func(b *fixture) { inspect(b, (*asynq.Inspector).DeleteTask) }, false},
+		{"active under a lease", moved("active", now.Add(asynqLease)), false},
+		{"active, its lease renewed a beat ago", moved("active", now.Add(asynqLease-5*second)), false},
+		{"active, its lease not renewed for more than two beats: its worker died", moved("active", now.Add(asynqLease-unrenewed-2*second)), true},
+		{"active, its lease long expired", moved("active", now.Add(-hour)), true},
+		{"active without a lease: asynq never takes it back", moved("active", time.Time{}), true},
+		{"waiting for a retry", moved("retry", now.Add(minute)), false},
+		{"waiting for a retry that is far away", moved("retry", now.Add(hour)), true},
+		{"waiting for a retry, and missing from asynq's set", moved("retry", time.Time{}), true},
+		{"scheduled, and missing from asynq's set", moved("scheduled", time.Time{}), true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -284,7 +274,7 @@ func TestSweepStuckTasks(t *testing.T) {
 			if b.task("A000", 1) == nil {
 				t.Fatal("no task")
 			}
-			tt.wedge(t, b)
+			tt.wedge(b)
 			b.makeDue("A000")
 			b.nextSweep()
 			b.sweep()
@@ -314,26 +304,6 @@ func TestSweepStuckTasks(t *testing.T) {
 			b.wants("A000", tasks.Awaiting, ledger.Confirm, "collect")
 		})
 	}
-	t.Run("waiting for a retry: on its way", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.openDue(1)
-		b.sweep()
-		k, id := asynqx.KeysOf(tasks.QueueName(b.mchid)), queue.TaskID(b.mchid, "A000", 1)
-		pipe := b.rdb.TxPipeline()
-		pipe.LRem(t.Context(), k.Pending, 0, id)
-		pipe.ZAdd(t.Context(), k.Retry, redis.Z{Score: float64(time.Now().Add(minute).Unix()), Member: id})
-		pipe.HSet(t.Context(), "asynq:{"+tasks.QueueName(b.mchid)+"}:t:"+id, "state", "retry")
-		if _, err := pipe.Exec(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		b.makeDue("A000")
-		b.nextSweep()
-		b.sweep()
-		if round := b.num("A000", "round"); round != 1 {
-			t.Errorf("round %d", round)
-		}
-	})
 	t.Run("an order that moved on is not given a new round", func(t *testing.T) {
 		t.Parallel()
 		b := newFixture(t, srv)

@@ -9,13 +9,13 @@ type Window struct {
 	Location *time.Location
 }
 
-// skew is how far the clock that Ahead is asked with may be ahead of Redis's
-// without the window of the moment being missed.
+// skew is how far now in Ahead may be ahead of Redis's clock without the current
+// window being missed.
 const skew = 24 * time.Hour
 
-// Ahead returns the collection windows around and after now, from and to in
-// turn, as the ledger's scripts take them; none where any time will do. They
-// are instants, so whoever asks may have a clock that is a little off.
+// Ahead returns the collection windows around and after now, from and to in turn, as
+// the ledger's scripts take them; none if collecting is always allowed. They are
+// instants, so the caller's clock may be a little off.
 func (w Window) Ahead(now time.Time) []time.Time {
 	if w.Always {
 		return nil
@@ -31,13 +31,13 @@ func (w Window) Ahead(now time.Time) []time.Time {
 	return out
 }
 
-// windowsAhead is how many windows are handed out, the last one that has closed
-// among them. Past the last one a claim is judged by newer ones.
+// windowsAhead is how many windows Ahead returns, including one that has closed. No
+// claim lasts longer than they do.
 const windowsAhead = 5
 
-// on returns the window that begins on a day. It is made from the clock face,
-// not by adding to midnight: a day may have 23 or 25 hours. A time in the hour
-// that a day leaves out is the end of that hour, so a window inside it is empty.
+// on returns the window that begins on a day. It uses clock times and does not add to
+// midnight, since a day may have 23 or 25 hours. A time in the hour that a day skips is
+// the end of that hour, so a window inside it is empty.
 func (w Window) on(y int, m time.Month, d int) (from, to time.Time) {
 	at := func(day int, t time.Duration) time.Time {
 		h, rest := t/time.Hour, t%time.Hour
@@ -50,8 +50,8 @@ func (w Window) on(y int, m time.Month, d int) (from, to time.Time) {
 	return at(d, w.From), at(end, w.To)
 }
 
-// onClock is time.Date, except for a time that a day leaves out: there time.Date
-// returns one that the clock does not show, before or after the hour in question.
+// onClock is time.Date, except for a time that a day skips: there time.Date returns a
+// time before or after the skipped hour.
 func onClock(y int, m time.Month, d, hour, minute, second int, loc *time.Location) time.Time {
 	t := time.Date(y, m, d, hour, minute, second, 0, loc)
 	wanted := time.Date(y, m, d, hour, minute, second, 0, time.UTC)

@@ -1,8 +1,8 @@
-// Package faultpoint marks the instants of a step at which a crash or a freeze
-// tests a promise hardest. In every build but those with the tag chaos, Reach is
-// an empty function that the compiler inlines to nothing. With the tag, a
-// process writes down each point that it reaches, and kills or stops itself at
-// the one that it was told to; test/chaos builds and drives such workers.
+// Package faultpoint marks the instants of a step at which a crash or a freeze is most
+// dangerous. In every build without the tag chaos, Reach is an empty function that the
+// compiler inlines to nothing. With the tag, a process records each point that it
+// reaches, and kills or stops itself at the one that it was ordered to; test/chaos
+// builds and drives such workers.
 package faultpoint
 
 // Point is one such instant.
@@ -13,21 +13,21 @@ type Point string
 const (
 	// Claimed: the lease is taken, and nothing was done under it yet.
 	Claimed Point = "claimed"
-	// Permitted: a look found the order owed, and it may be collected.
+	// Permitted: a query found the order owed, and it may be collected.
 	Permitted Point = "permitted"
-	// Sending: behind the last look at the deadline, and before the request is
-	// written. A freeze here is the one that no check can see.
+	// Sending: after the last check of the deadline, before the request is
+	// written. No check can notice a freeze here.
 	Sending Point = "sending"
-	// Answered: the platform has acted, and its reply is not yet read.
+	// Answered: the platform has acted, and its reply is not read yet.
 	Answered Point = "answered"
-	// Settling: the reply is decided, and nothing of it is written down.
+	// Settling: the reply is decided, and nothing of it is recorded.
 	Settling Point = "settling"
-	// Settled: it is written down, and asynq has not been told.
+	// Settled: it is recorded, and asynq does not know yet.
 	Settled Point = "settled"
 )
 
-// Granted and Slot are no points in a step. Their lines say when Redis has granted
-// the step a call, and when that call is to leave, by Redis's clock.
+// Granted and Slot are not points in a step. Their lines say when Redis granted the
+// step a call, and the slot of that call, by Redis's clock.
 const (
 	Granted Point = "granted"
 	Slot    Point = "slot"

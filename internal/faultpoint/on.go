@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// Fault points are driven through two files that the process inherits: it
-// reads orders of the form "kill POINT", "stop POINT" and "off" from the first,
-// a line each, and writes "UNIX-MICROSECONDS POINT OUT_ORDER_NO" to the second
-// for each point that it reaches; the one at which it obeys an order has the
-// order's verb behind it. What was written outlives a SIGKILL.
+// Fault points are driven through two files that the process inherits. It reads
+// orders of the form "kill POINT", "stop POINT" and "off" from the first, one a line,
+// and writes "UNIX-MICROSECONDS POINT OUT_ORDER_NO" to the second for each point that
+// it reaches, followed by the order's verb where it obeys one. What was written
+// survives a SIGKILL.
 const (
 	ordersFD = 3
 	traceFD  = 4
@@ -77,8 +77,8 @@ func Reach(p Point, outOrderNo string) {
 		signal = syscall.SIGKILL
 	}
 	_ = syscall.Kill(os.Getpid(), signal)
-	// The signal stops the threads one after the other. This one goes no further
-	// before it was stopped as well.
+	// The signal stops the threads one after the other. This one waits until it is
+	// stopped as well.
 	time.Sleep(20 * time.Millisecond)
 }
 
@@ -92,8 +92,8 @@ func write(at time.Time, p Point, outOrderNo, verb string) {
 	_, _ = trace.Write(append(line, '\n')) // one write: lines do not mix
 }
 
-// Grant says when the order's step was granted a call, by Redis's clock, and how
-// long that is to wait.
+// Grant records when the order's step was granted a call, by Redis's clock, and the
+// call's slot.
 func Grant(at time.Time, wait time.Duration, outOrderNo string) {
 	if on {
 		write(at, Granted, outOrderNo, "")

@@ -55,8 +55,8 @@ func newPlatformCerts(signer auth.Signer, httpClient *http.Client, apiV3Key stri
 	return &platformCerts{signer: signer, httpClient: httpClient, apiV3Key: apiV3Key, turn: make(chan struct{}, 1)}
 }
 
-// look reports whether there are certificates, and whether a download is due.
-func (p *platformCerts) look() (have, want bool) {
+// state reports whether there are certificates, and whether a download is due.
+func (p *platformCerts) state() (have, want bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.verifier == nil {
@@ -69,7 +69,7 @@ func (p *platformCerts) look() (have, want bool) {
 // One call at a time downloads; the others use the old certificates, or wait if there
 // are none.
 func (p *platformCerts) prepare(ctx context.Context) *Reply {
-	have, want := p.look()
+	have, want := p.state()
 	if !want {
 		return nil
 	}
@@ -86,7 +86,7 @@ func (p *platformCerts) prepare(ctx context.Context) *Reply {
 		}
 	}
 	defer func() { <-p.turn }()
-	if have, want = p.look(); !want {
+	if have, want = p.state(); !want {
 		return nil // the previous holder has downloaded them
 	}
 	var x exchange

@@ -42,8 +42,8 @@ const (
 	Unknown Verdict = "unknown"
 )
 
-// traits are what a verdict implies wherever it is looked at. What follows for the
-// order is collect.Policy's to decide.
+// traits are what a verdict implies in every context. collect.Policy decides what
+// follows for the order.
 type traits struct {
 	// attempt: given to a collect call, it uses up one of the order's attempts,
 	// since it is about the order itself.

@@ -116,7 +116,7 @@ func (w *wire) send(req *http.Request, host *url.URL) (*http.Response, error) {
 	out.Host = ""
 	// net/http silently repeats some requests when a kept connection breaks. A
 	// signed request must not be repeated: its nonce is used up, and the repeat
-	// would be refused as SIGN_ERROR, which looks like the merchant's fault. A
+	// would be refused as SIGN_ERROR, which would be taken for the merchant's fault. A
 	// body without GetBody prevents the repeat.
 	out.GetBody = nil
 	if out.Body == nil || out.Body == http.NoBody {
