@@ -292,7 +292,7 @@ func TestTakeUpForeign(t *testing.T) {
 		b := newFixture(t, srv)
 		b.openDue(1)
 		b.sweep()
-		b.moveTask("retry", time.Now().Add(20*second))
+		b.moveTask("retry", 20*second)
 		b.nextSweep()
 		b.sweep()
 		if info := b.task("A000", 1); info == nil || info.State != asynq.TaskStateRetry {

@@ -215,8 +215,8 @@ func TestSweep(t *testing.T) {
 }
 
 // moveTask makes the pending task of A000 one of another state: in its record, and,
-// unless until is zero, in the sorted set of that state.
-func (b *fixture) moveTask(state string, until time.Time) {
+// unless in is zero, so far from now in the sorted set of that state.
+func (b *fixture) moveTask(state string, in time.Duration) {
 	b.t.Helper()
 	k, id, ctx := asynqx.KeysOf(tasks.QueueName(b.mchid)), queue.TaskID(b.mchid, "A000", 1), b.t.Context()
 	pipe := b.rdb.TxPipeline()
@@ -225,9 +225,9 @@ func (b *fixture) moveTask(state string, until time.Time) {
 		pipe.LPush(ctx, k.Active, id)
 	}
 	pipe.HSet(ctx, strings.TrimSuffix(k.Retry, "retry")+"t:"+id, "state", state)
-	if !until.IsZero() {
+	if in != 0 {
 		set := map[string]string{"active": k.Lease, "retry": k.Retry, "scheduled": k.Scheduled}[state]
-		pipe.ZAdd(ctx, set, redis.Z{Score: float64(until.Unix()), Member: id})
+		pipe.ZAdd(ctx, set, redis.Z{Score: float64(time.Now().Add(in).Unix()), Member: id})
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		b.t.Fatal(err)
@@ -244,10 +244,9 @@ func TestSweepStuckTasks(t *testing.T) {
 			b.t.Fatal(err)
 		}
 	}
-	moved := func(state string, until time.Time) func(*fixture) {
-		return func(b *fixture) { b.moveTask(state, until) }
+	moved := func(state string, in time.Duration) func(*fixture) {
+		return func(b *fixture) { b.moveTask(state, in) }
 	}
-	now := time.Now()
 	for _, tt := range []struct {
 		name  string
 		wedge func(*fixture)
@@ -256,15 +255,15 @@ func TestSweepStuckTasks(t *testing.T) {
 		{"pending: a worker will take it", func(*fixture) {}, false},
 		{"archived", func(b *fixture) { inspect(b, (*asynq.Inspector).ArchiveTask) }, true},
 		{"deleted meanwhile", func(b *fixture) { inspect(b, (*asynq.Inspector).DeleteTask) }, false},
-		{"active under a lease", moved("active", now.Add(asynqLease)), false},
-		{"active, its lease renewed a beat ago", moved("active", now.Add(asynqLease-5*second)), false},
-		{"active, its lease not renewed for more than two beats: its worker died", moved("active", now.Add(asynqLease-unrenewed-2*second)), true},
-		{"active, its lease long expired", moved("active", now.Add(-hour)), true},
-		{"active without a lease: asynq never takes it back", moved("active", time.Time{}), true},
-		{"waiting for a retry", moved("retry", now.Add(minute)), false},
-		{"waiting for a retry that is far away", moved("retry", now.Add(hour)), true},
-		{"waiting for a retry, and missing from asynq's set", moved("retry", time.Time{}), true},
-		{"scheduled, and missing from asynq's set", moved("scheduled", time.Time{}), true},
+		{"active under a lease", moved("active", asynqLease), false},
+		{"active, its lease renewed a beat ago", moved("active", asynqLease-5*second), false},
+		{"active, its lease not renewed for more than two beats: its worker died", moved("active", asynqLease-unrenewed-2*second), true},
+		{"active, its lease long expired", moved("active", -hour), true},
+		{"active without a lease: asynq never takes it back", moved("active", 0), true},
+		{"waiting for a retry", moved("retry", minute), false},
+		{"waiting for a retry that is far away", moved("retry", hour), true},
+		{"waiting for a retry, and missing from asynq's set", moved("retry", 0), true},
+		{"scheduled, and missing from asynq's set", moved("scheduled", 0), true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -8,110 +8,78 @@ import (
 	"payscore-collector/internal/simulator"
 )
 
-// A merchant who has the public key, and whose replies WeChat Pay signs with a
-// platform certificate all the same: the move to the public key was stopped.
+// A merchant who has the public key, and whose replies WeChat Pay still signs with a
+// platform certificate: the change to the public key was stopped.
 func TestRepliesSignedByCertificateDespiteAPublicKey(t *testing.T) {
 	t.Parallel()
-	setUp := func(t *testing.T, faults simulator.Faults) *certPlatform {
-		t.Helper()
+	start := func(t *testing.T, faults simulator.Faults, change ...func(*Config)) (*certPlatform, *Client) {
+		t.Parallel()
 		p := newCertPlatform(t)
-		zero := simulator.Duration(0)
-		faults.OrderGap = &zero
+		faults.SignByCertificate, faults.OrderGap = true, new(simulator.Duration)
 		if err := p.SetFaults(faults); err != nil {
 			t.Fatal(err)
 		}
-		return p
+		return p, p.client(t, true, change...)
 	}
-	withPublicKey := func(p *certPlatform) func(*Config) {
-		return func(c *Config) { c.PublicKeyID, c.PublicKey = p.Merchant().PublicKeyID, p.Merchant().PublicKey }
+	missing := func(p *certPlatform) Request {
+		r := p.request()
+		r.OutOrderNo = "NONE"
+		return r
 	}
-	withoutAPIV3Key := func(c *Config) { c.APIV3Key = "" }
-	byCertificate := simulator.Faults{SignByCertificate: true}
 
 	t.Run("are verified with the certificate, which is downloaded once", func(t *testing.T) {
-		t.Parallel()
-		p := setUp(t, byCertificate)
-		client := p.client(t, withPublicKey(p))
-		if n := p.downloads.Load(); n != 0 {
-			t.Errorf("%d downloads before it was named", n)
-		}
+		p, client := start(t, simulator.Faults{})
+		p.wantDownloads(t, 0)
 		var all sync.WaitGroup
 		for range 20 {
-			all.Go(func() {
-				if r := client.Query(t.Context(), p.request()); r.Verdict != Owed || !r.Verified {
-					t.Errorf("query: %+v", r)
-				}
-			})
+			all.Go(func() { p.wantQuery(t, client, Owed) })
 		}
 		all.Wait()
 		if r := client.Collect(t.Context(), p.request()); r.Verdict != Accepted || !r.Verified {
-			t.Errorf("collect: %+v", r)
+			t.Errorf("the collect came to %s (verified: %t), want accepted, verified", r.Verdict, r.Verified)
 		}
-		if r := client.Query(t.Context(), p.request()); r.Verdict != Paid || !r.Verified {
-			t.Errorf("query of a paid order: %+v", r)
+		p.wantQuery(t, client, Paid)
+		if r := client.Query(t.Context(), missing(p)); r.Verdict != NotFound || !r.Verified || r.Forged {
+			t.Errorf("a signed error: %+v, want not_found, verified", r)
 		}
-		unknown := p.request()
-		unknown.OutOrderNo = "NONE"
-		if r := client.Query(t.Context(), unknown); r.Verdict != NotFound || !r.Verified || r.Forged {
-			t.Errorf("a signed error: %+v", r)
-		}
-		if n := p.downloads.Load(); n != 1 {
-			t.Errorf("%d downloads", n)
-		}
+		p.wantDownloads(t, 1)
 		if err := p.SetFaults(simulator.Faults{}); err != nil {
 			t.Fatal(err)
 		}
-		if r := client.Query(t.Context(), p.request()); r.Verdict != Paid || !r.Verified {
-			t.Errorf("under the public key again: %+v", r)
-		}
+		p.wantQuery(t, client, Paid) // under the public key again
 	})
 	t.Run("a wrong signature under the certificate's name is refused", func(t *testing.T) {
-		t.Parallel()
-		p := setUp(t, simulator.Faults{SignByCertificate: true, WrongSignature: 1})
-		if r := p.client(t, withPublicKey(p)).Query(t.Context(), p.request()); r.Verdict != Unknown || r.Verified || !r.Forged || r.NeedsAPIV3Key {
-			t.Errorf("%+v", r)
+		p, client := start(t, simulator.Faults{WrongSignature: 1})
+		if r := client.Query(t.Context(), p.request()); r.Verdict != Unknown || r.Verified || !r.Forged || r.NeedsAPIV3Key {
+			t.Errorf("%+v, want unknown, forged", r)
 		}
 	})
-	t.Run("without an APIv3 key nothing is believed, and the key is asked for", func(t *testing.T) {
-		t.Parallel()
-		p := setUp(t, byCertificate)
-		client := p.client(t, withPublicKey(p), withoutAPIV3Key)
+	t.Run("without an APIv3 key nothing is believed, and the reply says that the key is missing", func(t *testing.T) {
+		p, client := start(t, simulator.Faults{}, func(c *Config) { c.APIV3Key = "" })
 		r := client.Query(t.Context(), p.request())
 		if r.Verdict != Unknown || r.Verified || r.Order != nil || !r.NeedsAPIV3Key || !strings.Contains(r.Message, "set WECHATPAY_API_V3_KEY") {
-			t.Errorf("%+v", r)
+			t.Errorf("%+v, want unknown, and that WECHATPAY_API_V3_KEY must be set", r)
 		}
-		unknown := p.request()
-		unknown.OutOrderNo = "NONE"
-		if r := client.Query(t.Context(), unknown); r.Verified || !r.NeedsAPIV3Key {
-			t.Errorf("a signed error: %+v", r)
+		if r := client.Query(t.Context(), missing(p)); r.Verified || !r.NeedsAPIV3Key {
+			t.Errorf("a signed error: %+v, want NeedsAPIV3Key", r)
 		}
 	})
-	t.Run("a certificate that cannot be downloaded is said, and asked for once a minute", func(t *testing.T) {
-		t.Parallel()
-		p := setUp(t, byCertificate)
-		p.deny.Store(true)
-		client := p.client(t, withPublicKey(p))
-		for range 5 {
-			if r := client.Query(t.Context(), p.request()); r.Verdict != Unknown || r.Verified || !strings.Contains(r.Message, "could not be downloaded") {
-				t.Errorf("%+v", r)
+	for name, tt := range map[string]struct {
+		answer  *certAnswer
+		message string
+	}{
+		"a certificate that cannot be downloaded is named, and tried once a minute": {denied, "could not be downloaded"},
+		"a name that no certificate has is refused":                                 {none, ""}, // an account that was opened with a public key
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, client := start(t, simulator.Faults{})
+			p.answer.Store(tt.answer)
+			for range 5 {
+				if r := client.Query(t.Context(), p.request()); r.Verdict != Unknown || r.Verified || !strings.Contains(r.Message, tt.message) {
+					t.Errorf("%+v, want unknown: %s", r, tt.message)
+				}
 			}
-		}
-		if n := p.downloads.Load(); n != 1 {
-			t.Errorf("%d downloads", n)
-		}
-	})
-	t.Run("a name that no certificate has is refused", func(t *testing.T) {
-		t.Parallel()
-		p := setUp(t, byCertificate)
-		p.none.Store(true) // an account that was opened with a public key
-		client := p.client(t, withPublicKey(p))
-		for range 5 {
-			if r := client.Query(t.Context(), p.request()); r.Verdict != Unknown || r.Verified {
-				t.Errorf("%+v", r)
-			}
-		}
-		if n := p.downloads.Load(); n != 1 {
-			t.Errorf("%d downloads", n)
-		}
-	})
+			p.wantDownloads(t, 1)
+		})
+	}
 }

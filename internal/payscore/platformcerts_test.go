@@ -15,18 +15,28 @@ import (
 	"payscore-collector/internal/simulator"
 )
 
-// certPlatform is a simulator whose certificates can be counted, held up and
-// denied.
+// certPlatform is a simulator whose downloads of certificates are counted, and can be
+// delayed and spoilt.
 type certPlatform struct {
 	*simulator.Simulator
 	url       string
 	downloads atomic.Int64
-	deny      atomic.Bool   // answer 503
-	instead   atomic.Value  // string: answer this, 200
-	none      atomic.Bool   // answer that the merchant has none, 404
-	entered   chan struct{} // hears of each download while hold is set
-	hold      chan struct{} // closed to let downloads go; nil for none
+	answer    atomic.Pointer[certAnswer] // instead of the certificates; nil for none
+	entered   chan struct{}              // receives each download while hold is set
+	hold      chan struct{}              // closed to let downloads continue; nil for no delay
 }
+
+type certAnswer struct {
+	status int
+	body   string
+}
+
+var (
+	denied = &certAnswer{http.StatusServiceUnavailable, ""}
+	none   = &certAnswer{http.StatusNotFound, `{"code":"RESOURCE_NOT_EXISTS","message":"无可用的平台证书"}`}
+)
+
+func listed(body string) *certAnswer { return &certAnswer{http.StatusOK, body} }
 
 func newCertPlatform(t *testing.T) *certPlatform {
 	t.Helper()
@@ -40,21 +50,13 @@ func newCertPlatform(t *testing.T) *certPlatform {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v3/certificates" {
 			p.downloads.Add(1)
-			if p.hold != nil && p.downloads.Load() > 1 {
+			if p.hold != nil {
 				p.entered <- struct{}{}
 				<-p.hold
 			}
-			if p.deny.Load() {
-				w.WriteHeader(http.StatusServiceUnavailable)
-				return
-			}
-			if p.none.Load() {
-				w.WriteHeader(http.StatusNotFound)
-				_, _ = w.Write([]byte(`{"code":"RESOURCE_NOT_EXISTS","message":"无可用的平台证书"}`))
-				return
-			}
-			if body, ok := p.instead.Load().(string); ok {
-				_, _ = w.Write([]byte(body))
+			if a := p.answer.Load(); a != nil {
+				w.WriteHeader(a.status)
+				_, _ = w.Write([]byte(a.body))
 				return
 			}
 		}
@@ -68,13 +70,17 @@ func newCertPlatform(t *testing.T) *certPlatform {
 	return p
 }
 
-// client verifies with platform certificates.
-func (p *certPlatform) client(t *testing.T, change ...func(*Config)) *Client {
+// client verifies with platform certificates, and under the public key as well if
+// publicKey is set.
+func (p *certPlatform) client(t *testing.T, publicKey bool, change ...func(*Config)) *Client {
 	t.Helper()
 	m := p.Merchant()
 	cfg := Config{
 		MchID: m.MchID, SerialNo: m.SerialNo, PrivateKey: m.PrivateKey, APIV3Key: m.APIv3Key,
 		BaseURL: p.url, Timeout: 20 * time.Second, Connections: 8,
+	}
+	if publicKey {
+		cfg.PublicKeyID, cfg.PublicKey = m.PublicKeyID, m.PublicKey
 	}
 	for _, f := range change {
 		f(&cfg)
@@ -89,191 +95,165 @@ func (p *certPlatform) client(t *testing.T, change ...func(*Config)) *Client {
 
 func (p *certPlatform) request() Request {
 	m := p.Merchant()
-	return Request{Owner: owner.Owner{AppID: m.AppID, ServiceID: m.ServiceID}, OutOrderNo: "ORDER"}
+	return Request{Owner: owner.Owner{MchID: m.MchID, AppID: m.AppID, ServiceID: m.ServiceID}, OutOrderNo: "ORDER"}
 }
 
-// collects is how many collect calls arrived.
-func (p *certPlatform) collects() int64 { return p.Report().CollectCalls }
+// wantDownloads checks how many downloads there were so far.
+func (p *certPlatform) wantDownloads(t *testing.T, want int64) {
+	t.Helper()
+	if n := p.downloads.Load(); n != want {
+		t.Errorf("%d downloads, want %d", n, want)
+	}
+}
+
+// wantQuery checks the verdict of a query.
+func (p *certPlatform) wantQuery(t *testing.T, c *Client, want Verdict) {
+	t.Helper()
+	if r := c.Query(t.Context(), p.request()); r.Verdict != want || r.Verified == (want == Unknown) || (r.Order != nil) != r.Verified {
+		t.Errorf("the query came to %s (verified: %t), want %s: %s", r.Verdict, r.Verified, want, r.Message)
+	}
+}
+
+// age makes the last download, and the last attempt at one, so much older.
+func age(c *Client, d time.Duration) {
+	c.certs.mu.Lock()
+	defer c.certs.mu.Unlock()
+	for _, at := range []*time.Time{&c.certs.fetched, &c.certs.tried} {
+		if !at.IsZero() {
+			*at = at.Add(-d)
+		}
+	}
+}
 
 func TestPlatformCertificates(t *testing.T) {
 	t.Parallel()
-	t.Run("are downloaded once, and calls are verified with them", func(t *testing.T) {
-		t.Parallel()
-		p := newCertPlatform(t)
-		client := p.client(t)
-		var all sync.WaitGroup
-		for range 20 {
-			all.Go(func() {
-				if r := client.Query(t.Context(), p.request()); r.Verdict != Owed || !r.Verified {
-					t.Errorf("query: %+v", r)
-				}
-			})
-		}
-		all.Wait()
-		if r := client.Collect(t.Context(), p.request()); r.Verdict != Accepted || !r.Verified {
-			t.Errorf("collect: %+v", r)
-		}
-		if r := client.Query(t.Context(), p.request()); r.Verdict != Paid {
-			t.Errorf("query: %+v", r)
-		}
-		if n := p.downloads.Load(); n != 1 {
-			t.Errorf("%d downloads", n)
-		}
-	})
-	t.Run("do not let a forgery through", func(t *testing.T) {
-		t.Parallel()
-		p := newCertPlatform(t)
-		client := p.client(t)
-		for _, f := range []simulator.Faults{{WrongSignature: 1}, {MissingSignature: 1}} {
-			if err := p.SetFaults(f); err != nil {
-				t.Fatal(err)
-			}
-			if r := client.Query(t.Context(), p.request()); r.Verdict != Unknown || r.Reason != "unverified" || r.Order != nil {
-				t.Errorf("%+v", r)
-			}
-		}
-	})
-	t.Run("a wrong APIv3 key is the merchant's fault, and says so", func(t *testing.T) {
-		t.Parallel()
-		p := newCertPlatform(t)
-		for _, key := range []string{strings.Repeat("0", 32), "too short"} {
-			r := p.client(t, func(c *Config) { c.APIV3Key = key }).Collect(t.Context(), p.request())
-			if r.Verdict != MerchantFault || r.Scope != ScopeMerchant || !strings.Contains(r.Message, "WECHATPAY_API_V3_KEY") || r.Call != CallCollect {
-				t.Errorf("%+v", r)
-			}
-			if strings.Contains(r.Message, key) {
-				t.Errorf("the message has the key: %s", r.Message)
-			}
-		}
-		if p.collects() != 0 {
-			t.Error("the call was made, though its reply could not be verified")
-		}
-	})
-	t.Run("a signature that is refused is the merchant's fault", func(t *testing.T) {
-		t.Parallel()
-		p := newCertPlatform(t)
-		if err := p.SetFaults(simulator.Faults{SignError: true}); err != nil {
+	p := newCertPlatform(t)
+	client := p.client(t, false)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { p.wantQuery(t, client, Owed) })
+	}
+	all.Wait()
+	for _, f := range []simulator.Faults{{WrongSignature: 1}, {MissingSignature: 1}} {
+		if err := p.SetFaults(f); err != nil {
 			t.Fatal(err)
 		}
-		r := p.client(t).Collect(t.Context(), p.request())
-		if r.Verdict != MerchantFault || r.Scope != ScopeMerchant || r.Code != "SIGN_ERROR" || r.HTTPStatus != 401 || r.DetailCode != "270924332" {
-			t.Errorf("%+v", r)
-		}
-		if p.collects() != 0 {
-			t.Error("the call was made")
-		}
-	})
+		p.wantQuery(t, client, Unknown)
+	}
+	if err := p.SetFaults(simulator.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	if r := client.Collect(t.Context(), p.request()); r.Verdict != Accepted || !r.Verified {
+		t.Errorf("the collect came to %s (verified: %t), want accepted, verified", r.Verdict, r.Verified)
+	}
+	p.wantQuery(t, client, Paid)
+	p.wantDownloads(t, 1)
+}
+
+// Without certificates the reply could not be verified, so no call is made.
+func TestWithoutPlatformCertificates(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
-		name  string
-		spoil func(*certPlatform)
+		name    string
+		answer  *certAnswer
+		faults  simulator.Faults
+		key     string // "" for the merchant's
+		want    Verdict
+		scope   Scope
+		status  int
+		code    string
+		message string
 	}{
-		{"a 503", func(p *certPlatform) { p.deny.Store(true) }},
-		{"a proxy's page", func(p *certPlatform) { _ = p.SetFaults(simulator.Faults{Down: true}) }},
-		{"no JSON", func(p *certPlatform) { p.instead.Store("OK") }},
-		{"an empty list", func(p *certPlatform) { p.instead.Store(`{"data":[]}`) }},
-		{"a list of nothing", func(p *certPlatform) { p.instead.Store(`{"data":[{}]}`) }},
-		{"a list of null", func(p *certPlatform) { p.instead.Store(`{"data":[null]}`) }},
+		{name: "another APIv3 key", key: strings.Repeat("0", 32), want: MerchantFault, scope: ScopeMerchant, message: "WECHATPAY_API_V3_KEY"},
+		{name: "a short APIv3 key", key: "too short", want: MerchantFault, scope: ScopeMerchant, message: "WECHATPAY_API_V3_KEY"},
+		{name: "our signature is refused", faults: simulator.Faults{SignError: true}, want: MerchantFault, scope: ScopeMerchant, status: 401, code: "SIGN_ERROR"},
+		{name: "a 503", answer: denied, want: Unavailable, status: 503},
+		{name: "a proxy's page", faults: simulator.Faults{Down: true}, want: Unavailable, status: 502},
+		{name: "not JSON", answer: listed("OK"), want: Unavailable},
+		{name: "an empty list", answer: listed(`{"data":[]}`), want: Unavailable},
+		{name: "a list of nothing", answer: listed(`{"data":[{}]}`), want: Unavailable},
+		{name: "a list of null", answer: listed(`{"data":[null]}`), want: Unavailable},
 	} {
-		t.Run("cannot be had, "+tt.name+": unavailable, the call is not made, and later it is", func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			p := newCertPlatform(t)
-			tt.spoil(p)
-			client := p.client(t)
-			r := client.Collect(t.Context(), p.request())
-			if r.Verdict != Unavailable || r.Sent || r.Call != CallCollect || r.Message == "" || r.Verified {
-				t.Errorf("%+v", r)
+			p.answer.Store(tt.answer)
+			if err := p.SetFaults(tt.faults); err != nil {
+				t.Fatal(err)
 			}
-			if p.collects() != 0 {
+			client := p.client(t, false, func(c *Config) {
+				if tt.key != "" {
+					c.APIV3Key = tt.key
+				}
+			})
+			r := client.Collect(t.Context(), p.request())
+			if r.Call != CallCollect || r.Verdict != tt.want || r.Scope != tt.scope || r.HTTPStatus != tt.status || r.Code != tt.code {
+				t.Errorf("got %s %s %q %d %q, want collect %s %q %d %q", r.Call, r.Verdict, r.Scope, r.HTTPStatus, r.Code, tt.want, tt.scope, tt.status, tt.code)
+			}
+			if r.Sent || r.Verified || r.Message == "" || !strings.Contains(r.Message, tt.message) || tt.key != "" && strings.Contains(r.Message, tt.key) {
+				t.Errorf("sent %t, verified %t, message %q", r.Sent, r.Verified, r.Message)
+			}
+			if n := p.Report().CollectCalls; n != 0 {
 				t.Error("the call was made")
 			}
-			if tt.name == "a 503" && r.HTTPStatus != 503 {
-				t.Errorf("status %d", r.HTTPStatus)
+			if tt.key != "" {
+				return
 			}
-			p.deny.Store(false)
-			_ = p.SetFaults(simulator.Faults{})
-			if p.instead.Load() != nil {
-				return // it cannot be taken back
+			p.answer.Store(nil)
+			if err := p.SetFaults(simulator.Faults{}); err != nil {
+				t.Fatal(err)
 			}
 			if r := client.Collect(t.Context(), p.request()); r.Verdict != Accepted {
-				t.Errorf("afterwards: %+v", r)
+				t.Errorf("afterwards: %s, want accepted", r.Verdict)
 			}
 		})
 	}
 }
 
-// age makes the client's certificates old, and its last try too.
-func age(c *Client) *platformCerts {
-	p := c.verifier.(*platformCerts)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.fetched = time.Now().Add(-certsFresh - time.Minute)
-	p.tried = p.fetched
-	return p
-}
-
 func TestOldPlatformCertificates(t *testing.T) {
 	t.Parallel()
-	t.Run("are used while no new ones can be had, which is tried once a minute", func(t *testing.T) {
+	start := func(t *testing.T) (*certPlatform, *Client) {
 		t.Parallel()
 		p := newCertPlatform(t)
-		client := p.client(t)
-		client.Query(t.Context(), p.request())
-		age(client).stale = true
-		p.deny.Store(true)
+		client := p.client(t, false)
+		p.wantQuery(t, client, Owed)
+		return p, client
+	}
+	t.Run("are used while no new ones can be downloaded, which is tried once a minute", func(t *testing.T) {
+		p, client := start(t)
+		age(client, certsFresh+time.Minute)
+		p.answer.Store(denied)
 		for range 5 {
-			if r := client.Query(t.Context(), p.request()); r.Verdict != Owed {
-				t.Errorf("%+v", r)
-			}
+			p.wantQuery(t, client, Owed)
 		}
-		if n := p.downloads.Load(); n != 2 {
-			t.Errorf("%d downloads, want the first and one more", n)
-		}
+		p.wantDownloads(t, 2)
 	})
-	t.Run("are used by other calls while one downloads", func(t *testing.T) {
-		t.Parallel()
-		p := newCertPlatform(t)
+	t.Run("are used by other calls during a download", func(t *testing.T) {
+		p, client := start(t)
 		p.hold = make(chan struct{})
-		client := p.client(t)
-		client.Query(t.Context(), p.request())
-		age(client)
+		age(client, certsFresh+time.Minute)
 		var slow sync.WaitGroup
-		slow.Go(func() {
-			if r := client.Query(t.Context(), p.request()); r.Verdict != Owed {
-				t.Errorf("the call that downloads: %+v", r)
-			}
-		})
+		slow.Go(func() { p.wantQuery(t, client, Owed) })
 		<-p.entered
-		if r := client.Query(t.Context(), p.request()); r.Verdict != Owed {
-			t.Errorf("another call meanwhile: %+v", r)
-		}
+		p.wantQuery(t, client, Owed)
 		close(p.hold)
 		slow.Wait()
 	})
-	t.Run("a reply under an unknown serial makes for a download", func(t *testing.T) {
-		t.Parallel()
-		p := newCertPlatform(t)
-		client := p.client(t)
-		client.Query(t.Context(), p.request())
-		certs := client.verifier.(*platformCerts)
-		if err := certs.Verify(t.Context(), "ROTATED", "message", "c2ln"); err == nil {
+	t.Run("are downloaded again after a reply under an unknown serial, once a minute", func(t *testing.T) {
+		p, client := start(t)
+		if err := client.certs.Verify(t.Context(), "ROTATED", "message", "c2ln"); err == nil {
 			t.Fatal("an unknown certificate verifies")
 		}
-		client.Query(t.Context(), p.request())
-		if n := p.downloads.Load(); n != 1 {
-			t.Errorf("%d downloads within a minute", n)
-		}
-		certs.mu.Lock()
-		certs.tried = certs.tried.Add(-certsAtLeast)
-		certs.mu.Unlock()
-		client.Query(t.Context(), p.request())
-		client.Query(t.Context(), p.request())
-		if n := p.downloads.Load(); n != 2 {
-			t.Errorf("%d downloads after a minute, want a second one", n)
-		}
+		p.wantQuery(t, client, Owed)
+		p.wantDownloads(t, 1)
+		age(client, certsAtLeast)
+		p.wantQuery(t, client, Owed)
+		p.wantQuery(t, client, Owed)
+		p.wantDownloads(t, 2)
 	})
 }
 
-// Who waits for another's first download does not wait past his own deadline.
+// A call that waits for another's first download does not wait past its own deadline.
 func TestFirstPlatformCertificatesAreWaitedFor(t *testing.T) {
 	t.Parallel()
 	certs := newPlatformCerts(nil, nil, "")
@@ -281,183 +261,119 @@ func TestFirstPlatformCertificatesAreWaitedFor(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if r := certs.prepare(ctx); r == nil || r.Verdict != Unavailable || r.Reason != ReasonGivenUp {
-		t.Errorf("given up: %+v", r)
+		t.Errorf("given up: %+v, want unavailable, given up", r)
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if r := certs.prepare(ctx); r == nil || r.Verdict != Unavailable || r.Reason != "" {
-		t.Errorf("out of time: %+v", r)
+		t.Errorf("out of time: %+v, want unavailable", r)
 	}
 }
 
-// Anybody can send notifications that name anything.
+// A stranger can send notifications that name any certificate.
 func TestPlatformCertificatesForNotifications(t *testing.T) {
 	t.Parallel()
-	raw := func(t *testing.T, p *certPlatform, opts simulator.NotificationOptions) simulator.RawNotification {
-		t.Helper()
-		if opts.Serial == "" {
-			opts.Serial = p.Merchant().CertificateSerialNo
-		}
-		n, err := p.Notification("ORDER", opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	unknown := simulator.NotificationOptions{Serial: strings.Repeat("A", 40)}
-	// ago makes the last download, and the last try, longer ago.
-	ago := func(c *Client, d time.Duration) {
-		c.certs.mu.Lock()
-		defer c.certs.mu.Unlock()
-		c.certs.fetched, c.certs.tried = c.certs.fetched.Add(-d), c.certs.tried.Add(-d)
-	}
-	withPublicKey := func(p *certPlatform) func(*Config) {
-		return func(c *Config) { c.PublicKeyID, c.PublicKey = p.Merchant().PublicKeyID, p.Merchant().PublicKey }
-	}
+	const known = "known" // stands for the serial of the platform's certificate
+	type act struct {
+		age    time.Duration
+		answer *certAnswer // of downloads from now on
 
-	t.Run("are downloaded once for all that wait, and kept", func(t *testing.T) {
-		t.Parallel()
-		p := newCertPlatform(t)
-		client := p.client(t)
-		var all sync.WaitGroup
-		for range 50 {
-			all.Go(func() {
-				n := raw(t, p, simulator.NotificationOptions{})
-				if _, err := client.Notification(t.Context(), n.Header, n.Body); err != nil {
-					t.Error(err)
+		notify    simulator.NotificationOptions
+		times     int // at once
+		want      error
+		downloads int64 // so far
+	}
+	good := simulator.NotificationOptions{Serial: known}
+	unknown := simulator.NotificationOptions{Serial: strings.Repeat("A", 40)}
+	named := func(serial string) act {
+		return act{notify: simulator.NotificationOptions{Serial: serial}, times: 1, want: BadSignature}
+	}
+	const both = "both" // clients with and without a public key
+	for _, tt := range []struct {
+		name   string
+		client string // "", "public key" or both
+		acts   []act
+	}{
+		{"are downloaded once for all that wait, and kept", "", []act{
+			{notify: good, times: 50, downloads: 1},
+			{notify: good, times: 50, downloads: 1},
+		}},
+		{"an unknown name causes a download a minute at most", "", []act{
+			{notify: unknown, times: 100, want: BadSignature, downloads: 1},
+			{age: 2 * certsAtLeast, notify: unknown, times: 100, want: BadSignature, downloads: 2},
+			{notify: good, times: 100, downloads: 2},
+		}},
+		{"a failed download is ours to mend, and tried once a minute", both, []act{
+			{answer: denied, notify: good, times: 10, want: NoCertificates, downloads: 1},
+			{answer: denied, notify: unknown, times: 10, want: NoCertificates, downloads: 1},
+			{age: 2 * certsAtLeast, notify: good, times: 1, downloads: 2},
+		}},
+		{"a merchant without certificates has no signature under one, and is not asked again", "public key", []act{
+			{answer: none, notify: unknown, times: 1, want: BadSignature, downloads: 1},
+			{answer: none, notify: simulator.NotificationOptions{Serial: known, WrongSignature: true}, times: 1, want: BadSignature, downloads: 1},
+			{answer: none, notify: good, times: 1, want: BadSignature, downloads: 1},
+			{answer: none, notify: simulator.NotificationOptions{}, times: 1, downloads: 1}, // under the public key
+		}},
+		{"a failed renewal leaves a new name undecided, and known ones good", "", []act{
+			{notify: good, times: 1, downloads: 1},
+			{age: 2 * certsAtLeast, answer: denied, notify: unknown, times: 1, want: NoCertificates, downloads: 2},
+			{answer: denied, notify: good, times: 1, downloads: 2},
+		}},
+		{"are not downloaded for the name of a public key", both, []act{named("PUB_KEY_ID_0"), named("no-serial"), named("X")}},
+	} {
+		for _, publicKey := range []bool{false, true} {
+			if tt.client != both && publicKey != (tt.client != "") {
+				continue
+			}
+			name := tt.name
+			if publicKey {
+				name += ", with a public key"
+			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				p := newCertPlatform(t)
+				client := p.client(t, publicKey)
+				for i, a := range tt.acts {
+					age(client, a.age)
+					p.answer.Store(a.answer)
+					if a.notify.Serial == known {
+						a.notify.Serial = p.Merchant().CertificateSerialNo
+					}
+					n, err := p.Notification("ORDER", a.notify)
+					if err != nil {
+						t.Fatal(err)
+					}
+					var all sync.WaitGroup
+					for range a.times {
+						all.Go(func() {
+							if _, err := client.Notification(t.Context(), n.Header, n.Body); !errors.Is(err, a.want) {
+								t.Errorf("notification %d: %v, want %v", i, err, a.want)
+							}
+						})
+					}
+					all.Wait()
+					p.wantDownloads(t, a.downloads)
 				}
 			})
 		}
-		all.Wait()
-		if r := client.Query(t.Context(), p.request()); r.Verdict != Owed {
-			t.Errorf("%+v", r)
-		}
-		if n := p.downloads.Load(); n != 1 {
-			t.Errorf("%d downloads", n)
-		}
-	})
-	t.Run("a name that is not known makes for a download a minute at the most", func(t *testing.T) {
-		t.Parallel()
-		p := newCertPlatform(t)
-		client := p.client(t)
-		good, bad := raw(t, p, simulator.NotificationOptions{}), raw(t, p, unknown)
-		for i := range 100 {
-			if _, err := client.Notification(t.Context(), bad.Header, bad.Body); !errors.Is(err, BadSignature) {
-				t.Fatalf("%d: %v", i, err)
-			}
-		}
-		if n := p.downloads.Load(); n != 1 {
-			t.Errorf("%d downloads", n)
-		}
-		ago(client, 2*certsAtLeast)
-		for range 100 {
-			_, _ = client.Notification(t.Context(), bad.Header, bad.Body)
-			if _, err := client.Notification(t.Context(), good.Header, good.Body); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if n := p.downloads.Load(); n != 2 {
-			t.Errorf("%d downloads a minute later", n)
-		}
-	})
-	t.Run("that cannot be had are ours to mend, and asked for once a minute", func(t *testing.T) {
-		t.Parallel()
-		for name, change := range map[string]func(*certPlatform) func(*Config){
-			"only certificates": func(*certPlatform) func(*Config) { return func(*Config) {} },
-			"a public key":      withPublicKey,
-		} {
-			p := newCertPlatform(t)
-			p.deny.Store(true)
-			client := p.client(t, change(p))
-			for _, n := range []simulator.RawNotification{raw(t, p, simulator.NotificationOptions{}), raw(t, p, unknown)} {
-				for range 10 {
-					if _, err := client.Notification(t.Context(), n.Header, n.Body); !errors.Is(err, NoCertificates) {
-						t.Fatalf("%s: %v", name, err)
-					}
-				}
-			}
-			if n := p.downloads.Load(); n != 1 {
-				t.Errorf("%s: %d downloads", name, n)
-			}
-			p.deny.Store(false)
-			client.certs.mu.Lock()
-			client.certs.tried = client.certs.tried.Add(-2 * certsAtLeast)
-			client.certs.mu.Unlock()
-			n := raw(t, p, simulator.NotificationOptions{})
-			if _, err := client.Notification(t.Context(), n.Header, n.Body); err != nil {
-				t.Errorf("%s: when they can be had again: %v", name, err)
-			}
-		}
-	})
-	t.Run("that the merchant does not have are nobody's signature, and not asked for again", func(t *testing.T) {
-		t.Parallel()
-		p := newCertPlatform(t)
-		p.none.Store(true)
-		client := p.client(t, withPublicKey(p))
-		for _, opts := range []simulator.NotificationOptions{unknown, {WrongSignature: true}, {}} {
-			n := raw(t, p, opts)
-			if _, err := client.Notification(t.Context(), n.Header, n.Body); !errors.Is(err, BadSignature) {
-				t.Errorf("%+v: %v", opts, err)
-			}
-		}
-		good, err := p.Notification("ORDER", simulator.NotificationOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := client.Notification(t.Context(), good.Header, good.Body); err != nil {
-			t.Errorf("under the public key: %v", err)
-		}
-		if n := p.downloads.Load(); n != 1 {
-			t.Errorf("%d downloads", n)
-		}
-	})
-	t.Run("that cannot be renewed leave a new name undecided, and known ones good", func(t *testing.T) {
-		t.Parallel()
-		p := newCertPlatform(t)
-		client := p.client(t)
-		good, bad := raw(t, p, simulator.NotificationOptions{}), raw(t, p, unknown)
-		if _, err := client.Notification(t.Context(), good.Header, good.Body); err != nil {
-			t.Fatal(err)
-		}
-		ago(client, 2*certsAtLeast)
-		p.deny.Store(true)
-		if _, err := client.Notification(t.Context(), bad.Header, bad.Body); !errors.Is(err, NoCertificates) {
-			t.Errorf("%v", err)
-		}
-		if _, err := client.Notification(t.Context(), good.Header, good.Body); err != nil {
-			t.Error(err)
-		}
-	})
+	}
 	t.Run("that come too late are there for the next delivery", func(t *testing.T) {
 		t.Parallel()
 		p := newCertPlatform(t)
-		client := p.client(t)
-		p.downloads.Store(1) // so that the first is held up
+		client := p.client(t, false)
 		p.hold = make(chan struct{})
 		ctx, cancel := context.WithCancel(t.Context())
-		n := raw(t, p, simulator.NotificationOptions{})
+		n, err := p.Notification("ORDER", simulator.NotificationOptions{Serial: p.Merchant().CertificateSerialNo})
+		if err != nil {
+			t.Fatal(err)
+		}
 		go func() { <-p.entered; cancel() }()
 		if _, err := client.Notification(ctx, n.Header, n.Body); !errors.Is(err, NoCertificates) {
-			t.Errorf("%v", err)
+			t.Errorf("%v, want %v", err, NoCertificates)
 		}
 		close(p.hold)
 		if _, err := client.Notification(t.Context(), n.Header, n.Body); err != nil {
-			t.Errorf("the next: %v", err)
-		}
-	})
-	t.Run("are nobody's to ask for who names a public key", func(t *testing.T) {
-		t.Parallel()
-		p := newCertPlatform(t)
-		for _, client := range []*Client{p.client(t), p.client(t, withPublicKey(p))} {
-			for _, serial := range []string{"PUB_KEY_ID_0", "no-serial", "X"} {
-				n := raw(t, p, simulator.NotificationOptions{Serial: serial})
-				if _, err := client.Notification(t.Context(), n.Header, n.Body); !errors.Is(err, BadSignature) {
-					t.Errorf("%s: %v", serial, err)
-				}
-			}
-		}
-		if n := p.downloads.Load(); n != 0 {
-			t.Errorf("%d downloads", n)
+			t.Errorf("the next delivery: %v", err)
 		}
 	})
 }
