@@ -47,7 +47,7 @@ func TestStoppedReadersLeaveNothingBehind(t *testing.T) {
 	t.Run("sink postgres", func(t *testing.T) {
 		url := pgtest.Start(t).Database(t, "leak")
 		stopped(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}, func(_, stderr *lines) bool {
-			return strings.Contains(stderr.String(), "from now on") && count(t, url, "select count(*) from events") == 4
+			return stderr.HasEvent("sink_started") && count(t, url, "select count(*) from events") == 4
 		}, "sink", "postgres")
 		testkit.Eventually(t, "PostgreSQL to have no connection left", func() bool {
 			return count(t, url, "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()") == 0

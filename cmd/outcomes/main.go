@@ -6,10 +6,10 @@
 //	outcomes follow                    what happens to them, event by event
 //	outcomes sink postgres             the same events, into PostgreSQL
 //
-// Without --mchid (WECHATPAY_MCHID) it looks at every merchant that has a ledger
-// in this Redis. It changes no order; follow and sink keep in Redis how far they
-// have come. Exit status: 0 done, or told to stop; 1 failed; 2 wrong usage or
-// configuration; 4 no such order.
+// Without --mchid (WECHATPAY_MCHID) it reads the ledger of every merchant in this Redis.
+// It changes no order; follow and sink keep their place in the stream in Redis. Exit
+// status: 0 done, or told to stop; 1 failed; 2 wrong usage or configuration; 4 no such
+// order.
 package main
 
 import (
@@ -41,12 +41,12 @@ const (
 	exitNoOrder = 4
 )
 
-// patience is how long Redis may take to show that it is there: whoever asks
-// about an order is a person, or a script with a person behind it.
-const patience = 8 * time.Second
-
-// sayEvery is how often the commands that wait for Redis say so.
-const sayEvery = 30 * time.Second
+const (
+	// patience is how long Redis may take to answer first: a person is waiting.
+	patience = 8 * time.Second
+	// sayEvery is how often the commands that wait for Redis say so.
+	sayEvery = 30 * time.Second
+)
 
 type commandLine struct {
 	config.RedisFlags
@@ -57,7 +57,7 @@ type commandLine struct {
 	Get    getCommand    `cmd:"" help:"One order and its story. Exit status 4 where there is no such order."`
 	List   listCommand   `cmd:"" help:"The orders in one state: ended ones newest first, open ones by when they are due."`
 	Stats  statsCommand  `cmd:"" help:"How many orders are in each state, and what the paid ones among them have paid."`
-	Follow followCommand `cmd:"" help:"What happens to orders, one JSON object a line, from where it stopped last time on. Ctrl-C ends it."`
+	Follow followCommand `cmd:"" help:"What happens to orders, one JSON object a line, from where it stopped last time. Ctrl-C ends it."`
 	Sink   struct {
 		Postgres postgresCommand `cmd:"" help:"The same events into PostgreSQL: tables events and orders, which it makes itself. SIGTERM ends it."`
 	} `cmd:"" help:"What happens to orders, into a database."`
@@ -70,18 +70,11 @@ type command interface {
 	run(context.Context, *session) error
 }
 
-// reading is a command that reads the stream of outcomes. It ends in order when
-// it is told to.
+// reading is a command that reads the stream of outcomes until it is told to stop.
 type reading interface {
 	command
-	// stays: it goes on until it is told to stop, and waits for what is away.
-	stays() bool
-}
-
-func (cli *commandLine) command(name string) command {
-	return map[string]command{
-		"get": &cli.Get, "list": &cli.List, "stats": &cli.Stats, "follow": &cli.Follow, "postgres": &cli.Sink.Postgres,
-	}[name]
+	// waits reports whether it waits for a Redis that is away.
+	waits() bool
 }
 
 func main() {
@@ -89,11 +82,11 @@ func main() {
 	os.Exit(p.run(context.Background()))
 }
 
-// program is what the command is given from outside.
+// program is the command and what it depends on.
 type program struct {
 	config.Process
 	now      func() time.Time
-	zone     *time.Location // of the times that people read
+	zone     *time.Location // of times for people, unless a merchant's is known
 	patience time.Duration
 }
 
@@ -104,17 +97,19 @@ func (p program) run(ctx context.Context) int {
 	if !ok {
 		return status
 	}
-	cmd := cli.command(kctx.Selected().Name)
+	cmd := kctx.Selected().Target.Addr().Interface().(command)
 
 	c := kctx.Collector
 	options := cli.RedisFlags.Resolve(c)
 	cmd.judge(c)
-	if err := c.Err(); err != nil {
-		return p.refuse(err)
+	err := c.Err()
+	var log zerolog.Logger
+	if err == nil {
+		log, err = logging.New(cli.Level, cli.Format, p.Stderr)
 	}
-	log, err := logging.New(cli.Level, cli.Format, p.Stderr)
 	if err != nil {
-		return p.refuse(err)
+		p.Complain(err)
+		return config.ExitUsage
 	}
 	redisconn.RedirectLog(log)
 	rdb := options.Open(redisconn.Pool{Size: eventstream.Connections, Name: "payscore-outcomes"})
@@ -124,8 +119,8 @@ func (p program) run(ctx context.Context) int {
 		var stop context.CancelFunc
 		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
-		if r.stays() {
+		context.AfterFunc(ctx, stop) // a second Ctrl-C kills the process
+		if r.waits() {
 			reach = func() error { return options.WaitUp(ctx, rdb, log, sayEvery) }
 		}
 	}
@@ -150,13 +145,7 @@ func (p program) run(ctx context.Context) int {
 	return config.ExitOK
 }
 
-// refuse says what is wrong with the command line or the settings, a line each.
-func (p program) refuse(err error) int {
-	p.Complain(err)
-	return config.ExitUsage
-}
-
-// fail says what went wrong and returns its exit status.
+// fail prints an error and returns its exit status.
 func (p program) fail(err error) int {
 	// A script's own errors, which are of Kind Refused, need another remedy.
 	if r := redisconn.Explain(err); r.Kind.Answers() && r.Kind != redisconn.Refused && !errors.Is(err, r) {
@@ -191,14 +180,14 @@ func (p program) reach(ctx context.Context, rdb redis.UniversalClient, options r
 type session struct {
 	rdb    redis.UniversalClient
 	mchid  string        // empty: every merchant
-	out    *bufio.Writer // flushed when the command is over
-	stdout io.Writer     // the same, for those who flush themselves
+	out    *bufio.Writer // flushed when the command ends
+	stdout io.Writer     // the same without a buffer
 	errOut io.Writer
-	log    zerolog.Logger // on errOut
+	log    zerolog.Logger // to errOut
 	people explain.Teller
 }
 
-// ledgers are those of the merchant asked for, or of all, by number.
+// ledgers returns that of the merchant asked for, or all, by number.
 func (s *session) ledgers(ctx context.Context) ([]*ledger.Ledger, error) {
 	ids := []string{s.mchid}
 	if s.mchid == "" {
@@ -214,7 +203,7 @@ func (s *session) ledgers(ctx context.Context) ([]*ledger.Ledger, error) {
 	return ledgers, nil
 }
 
-// situations are those of merchants, in the same order.
+// situations returns those of the ledgers' merchants, in the same order.
 func (s *session) situations(ctx context.Context, ledgers ...*ledger.Ledger) ([]explain.Situation, error) {
 	full := status.FullMemory(ctx, s.rdb)
 	list := make([]explain.Situation, len(ledgers))
@@ -227,8 +216,8 @@ func (s *session) situations(ctx context.Context, ledgers ...*ledger.Ledger) ([]
 	return list, nil
 }
 
-// teller tells what is asked for, as of now, by the time zone of the merchants'
-// collection windows; where that is not known, or they differ, by this machine's.
+// teller returns one for now, by the time zone of the merchants' collection windows;
+// where that is not known, or they differ, by this machine's.
 func (s *session) teller(of []explain.Situation) explain.Teller {
 	t := s.people
 	for i, situation := range of {
@@ -241,8 +230,8 @@ func (s *session) teller(of []explain.Situation) explain.Teller {
 	return t
 }
 
-// why writes a line for each cause that a merchant's orders are not collected, and what
-// else an operator must know: without it the numbers would only stand still.
+// why writes a line for each cause for which a merchant's orders are not collected, and
+// for what else an operator must know.
 func why(w io.Writer, t explain.Teller, situations []explain.Situation) {
 	for _, s := range situations {
 		for _, c := range t.Why(s) {

@@ -113,7 +113,7 @@ func TestSinkProcesses(t *testing.T) {
 		t.Errorf("exit status %d after SIGTERM\n%s", status, stopped.Log)
 	}
 	last := startProcess(t, env, nil, "sink", "postgres")
-	testkit.Eventually(t, "it to work", func() bool { return strings.Contains(last.Log.String(), "from now on") })
+	testkit.Eventually(t, "it to work", func() bool { return last.Log.HasEvent("sink_started") })
 	testkit.Eventually(t, "all events", func() bool { return count(t, url, "select count(*) from events") == orders*4+2 })
 	if status := last.Stop(os.Interrupt); status != 0 {
 		t.Errorf("exit status %d after Ctrl-C\n%s", status, last.Log)
@@ -133,5 +133,5 @@ func TestSinkProcesses(t *testing.T) {
 			t.Errorf("stderr has the password: %s", p.Log)
 		}
 	}
-	wantContains(t, "stderr", stopped.Log.String(), "events go into PostgreSQL from now on", "this is the end")
+	wantContains(t, "stderr", stopped.Log.String(), `"event":"sink_started"`, `"event":"sink_stopped"`)
 }

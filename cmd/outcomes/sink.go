@@ -16,7 +16,7 @@ import (
 
 type postgresCommand struct {
 	config.DatabaseFlags
-	Group string `name:"group" default:"postgres" placeholder:"NAME" help:"Whose place in the stream to go on from. Instances that write into one database use one name, and share the work; a new name begins with the oldest event (default ${default})."`
+	Group string `name:"group" default:"postgres" placeholder:"NAME" help:"Whose place in the stream to continue from. Instances that write into one database use one name, and share the work; a new name begins with the oldest event (default ${default})."`
 	Once  bool   `name:"once" help:"Write what is there, and end; fail where Redis or PostgreSQL is away. For cron."`
 
 	db pgsink.Database
@@ -30,15 +30,15 @@ func (pc *postgresCommand) judge(c *config.Collector) {
 	})
 }
 
-func (pc *postgresCommand) stays() bool { return !pc.Once }
+func (pc *postgresCommand) waits() bool { return !pc.Once }
 
-// progressEvery is how often the sink says what it has done, if it has done
+// progressEvery is how often the sink logs what it has written, if it has written
 // anything.
 const progressEvery = time.Minute
 
 func (pc *postgresCommand) run(ctx context.Context, s *session) error {
 	log := s.log.With().Str(logging.FieldDatabase, pc.db.String()).Logger()
-	if s.mchid != "" { // easily set without a thought, in the environment
+	if s.mchid != "" { // the environment may set it, unnoticed
 		log = log.With().Str(logging.FieldMchID, s.mchid).Logger()
 	}
 	sink, err := pgsink.New(ctx, pc.db, log)
@@ -63,36 +63,32 @@ func (pc *postgresCommand) run(ctx context.Context, s *session) error {
 	}, log)
 	if fresh {
 		if had, err := reader.HasRead(ctx); err == nil && had {
-			log.Warn().Str(logging.FieldGroup, pc.Group).
-				Msg("the tables are new, but the group has read before, and what it has read does not come again: to have all that Redis still holds, start with another --group")
+			log.Warn().Str(logging.FieldEvent, "sink_tables_lack_events").Str(logging.FieldGroup, pc.Group).
+				Msg("the tables are new, and the group has read events before: to write all that Redis still holds, start with another --group")
 		}
 	}
-	log.Info().Str(logging.FieldGroup, pc.Group).Str(logging.FieldConsumer, consumer).Msg("events go into PostgreSQL from now on")
-	stop := tellProgress(ctx, log, sink)
+	log.Info().Str(logging.FieldEvent, "sink_started").Str(logging.FieldGroup, pc.Group).Str(logging.FieldConsumer, consumer).Msg("sink started")
+	stop := logProgress(ctx, log, sink)
 	err = reader.Run(ctx, sink.Write)
 	stop()
 	done := sink.Totals()
 	switch {
 	case err == nil && pc.Once && done.LeftOut > 0:
-		err = fmt.Errorf("the tables lack %d events, which they refuse; the lines EVENT LEFT OUT name them", done.LeftOut)
+		err = fmt.Errorf("the tables lack %d events, which they refuse: the log lines with the event sink_event_left_out name them", done.LeftOut)
 	case err == nil && pc.Once && ctx.Err() != nil:
 		err = errors.New("stopped before every event was written")
 	}
-	message := "events have gone into PostgreSQL; this is the end"
-	if err != nil {
-		message = "not every event has gone into PostgreSQL"
-	}
-	totals(log.Info(), done).Msg(message)
+	log.Info().Str(logging.FieldEvent, "sink_stopped").EmbedObject(totals(done)).Msg("sink stopped")
 	return err
 }
 
-// tellProgress logs what the sink has done, now and then, until ctx ends or stop
-// is called.
-func tellProgress(ctx context.Context, log zerolog.Logger, sink *pgsink.Sink) (stop func()) {
+// logProgress logs what the sink has written, now and then, until ctx ends or stop is
+// called.
+func logProgress(ctx context.Context, log zerolog.Logger, sink *pgsink.Sink) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	over := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
-		defer close(over)
+		defer close(ended)
 		var said pgsink.Totals
 		for {
 			eventstream.Pause(ctx, progressEvery)
@@ -100,18 +96,21 @@ func tellProgress(ctx context.Context, log zerolog.Logger, sink *pgsink.Sink) (s
 				return
 			}
 			if now := sink.Totals(); now != said {
-				totals(log.Info(), now).Msg("events go into PostgreSQL")
+				log.Info().Str(logging.FieldEvent, "sink_progress").EmbedObject(totals(now)).Msg("events written")
 				said = now
 			}
 		}
 	}()
 	return func() {
 		cancel()
-		<-over
+		<-ended
 	}
 }
 
-func totals(e *zerolog.Event, t pgsink.Totals) *zerolog.Event {
-	return e.Int64(logging.FieldEvents, t.Events).Int64(logging.FieldKnown, t.Known).
+type totals pgsink.Totals
+
+// MarshalZerologObject implements zerolog.LogObjectMarshaler.
+func (t totals) MarshalZerologObject(e *zerolog.Event) {
+	e.Int64(logging.FieldEvents, t.Events).Int64(logging.FieldKnown, t.Known).
 		Int64(logging.FieldOrders, t.Orders).Int64(logging.FieldLeftOut, t.LeftOut)
 }
