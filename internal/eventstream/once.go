@@ -6,10 +6,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// neverTwice keeps go-redis from sending an XREADGROUP again whose answer was
-// lost. Redis has given those events to us, and would give the next ones to the
-// second try: the later events of an order would come before the earlier ones.
-// After such a failure the stream is begun anew, with what we hold.
+// neverTwice stops go-redis from repeating an XREADGROUP whose reply was lost. Redis has
+// given those events to this member, and would give the next ones to the repetition: the
+// later events of an order would be delivered before the earlier ones. After such a
+// failure the stream is read from the start of what this member holds.
 type neverTwice struct{}
 
 func (neverTwice) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -27,8 +27,7 @@ func (neverTwice) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// once is a command with the flag that go-redis keeps for those that must not be
-// repeated.
+// once is a command that go-redis must not repeat.
 type once struct{ redis.Cmder }
 
 func (once) NoRetry() bool { return true }

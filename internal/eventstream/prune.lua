@@ -1,9 +1,9 @@
--- prune: removes members from a consumer group, but none that still holds an
--- event: removing it would leave that event to nobody.
+-- prune: removes members from a consumer group, except those that still hold an
+-- event: that event would be lost to the group.
 --
 -- KEYS[1] outcomes (stream)
 -- ARGV[1] the group's name
--- ARGV[2] ms for which a member was not heard of
+-- ARGV[2] ms for which a member must have been silent
 -- ARGV[3] the only member in question; '' for any
 --
 -- Returns how many were removed.

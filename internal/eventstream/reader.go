@@ -1,9 +1,10 @@
-// Package eventstream reads the streams of outcomes as a member of a consumer group:
-// what Redis has once given to the group is given to somebody until it was
-// handled, through restarts of the reader, of Redis, and of whoever handles it.
+// Package eventstream reads the streams of outcomes as a member of a consumer group.
+// An event that Redis has given to the group stays with one of its members until it was
+// handled, through restarts of the reader, of Redis, and of the handler's own database.
 package eventstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -21,45 +22,36 @@ import (
 	"payscore-collector/tasks"
 )
 
-// Options say who reads what. Group and Consumer are needed; the rest has
-// defaults.
+// Options say who reads what. Group and Consumer are needed; the rest has defaults.
 type Options struct {
-	// Group is the consumer group: each event is given to one of its members.
-	// It is made where it does not exist, at the beginning of the stream.
+	// Group is the consumer group: each event is given to one of its members. It is
+	// created where it does not exist, at the beginning of the stream.
 	Group string
-	// Consumer is this member. What it was given under this name before, and
-	// has not done with, comes first.
+	// Consumer is the name of this member. What was given to that name before, and not
+	// acknowledged, is delivered first.
 	Consumer string
-	// MchID keeps to one merchant. Empty: every merchant that has a ledger,
+	// MchID limits the reader to one merchant. Empty: every merchant that has a ledger,
 	// also those that get one later.
 	MchID string
-	// Once ends Run when everything that is there was handled, by this member or
-	// by others of the group, and at the first failure of Redis, instead of
-	// waiting for more.
+	// Once ends Run when every event that exists was handled, by this member or by
+	// others of the group, and at the first failure of Redis.
 	Once bool
 
 	Batch int64 // events that are handled together at most; default 500
-	// Idle is for how long another member may hold an event before it counts
-	// as dead and the event is taken over; default 30 s.
+	// Idle is for how long another member may hold an event before it counts as dead
+	// and the event is taken over; default 30 s.
 	Idle   time.Duration
-	Block  time.Duration // how long Redis is asked to wait for an event, and so how late an end of ctx may be noticed; default 1 s
-	Lookup time.Duration // how often new merchants are looked for; default 2 s
-	Pause  time.Duration // before asking again after a failure; default 500 ms
+	Block  time.Duration // how long Redis waits for an event, and so how late the end of ctx may be noticed; default 1 s
+	Lookup time.Duration // how often to look for new merchants; default 2 s
+	Pause  time.Duration // between two tries after a failure; default 500 ms
 }
 
 func (o Options) withDefaults() Options {
-	fill := func(d *time.Duration, def time.Duration) {
-		if *d == 0 {
-			*d = def
-		}
-	}
-	if o.Batch == 0 {
-		o.Batch = 500
-	}
-	fill(&o.Idle, 30*time.Second)
-	fill(&o.Block, time.Second)
-	fill(&o.Lookup, 2*time.Second)
-	fill(&o.Pause, 500*time.Millisecond)
+	o.Batch = cmp.Or(o.Batch, 500)
+	o.Idle = cmp.Or(o.Idle, 30*time.Second)
+	o.Block = cmp.Or(o.Block, time.Second)
+	o.Lookup = cmp.Or(o.Lookup, 2*time.Second)
+	o.Pause = cmp.Or(o.Pause, 500*time.Millisecond)
 	return o
 }
 
@@ -67,13 +59,13 @@ func (o Options) withDefaults() Options {
 // for each merchant, since each has a stream of its own, in a slot of its own.
 const Connections = 1000
 
-// sayEvery is how often an outage of Redis is spoken of while it lasts.
+// sayEvery is how often an outage of Redis is logged while it lasts.
 const sayEvery = 30 * time.Second
 
-// Handler does with a merchant's events what is to be done with them, oldest
-// first. Where it returns nil they are acknowledged, and do not come again. An
-// error ends Run, and they come again. It is called for several merchants at
-// once, for each by one goroutine; where ctx has ended it has a few seconds left.
+// Handler handles a merchant's events, oldest first. Where it returns nil they are
+// acknowledged, and not delivered again. An error ends Run, and they are delivered
+// again. Run calls it for several merchants at once, for each from one goroutine; after
+// the end of ctx it has a few seconds left.
 type Handler func(ctx context.Context, events []ledger.Event) error
 
 // Reader reads for one member of a group. One Run at a time.
@@ -84,15 +76,15 @@ type Reader struct {
 	outage *logging.Outage
 }
 
-// NewReader returns a reader. It does not own rdb, but adds a hook to it: from
-// then on no XREADGROUP of rdb is sent twice (see once.go).
+// NewReader returns a reader. It does not own rdb, but adds a hook to it: from then on
+// rdb sends no XREADGROUP twice (see once.go).
 func NewReader(rdb redis.UniversalClient, opt Options, log zerolog.Logger) *Reader {
 	rdb.AddHook(neverTwice{})
 	log = log.With().Str(logging.FieldGroup, opt.Group).Logger()
 	return &Reader{rdb: rdb, opt: opt.withDefaults(), log: log, outage: logging.NewOutage(log, "Redis", sayEvery)}
 }
 
-// UniqueConsumer returns a name that no other process has or has had.
+// UniqueConsumer returns a name that no other process uses or has used.
 func UniqueConsumer() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -101,10 +93,10 @@ func UniqueConsumer() string {
 	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), strings.ToLower(rand.Text()[:8]))
 }
 
-// Run hands events to handle until ctx ends, or handle returns an error, which it
-// then returns. Every event is handled at least once. One member alone gets a
-// merchant's events in their order, also over restarts under the same name;
-// several share them, and what a dead one held comes late.
+// Run passes events to handle until ctx ends, or handle returns an error, which Run then
+// returns. Every event is handled at least once. A single member gets a merchant's
+// events in their order, also over restarts under the same name; several members share
+// them, and what a dead one held is delivered late.
 func (r *Reader) Run(ctx context.Context, handle Handler) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -162,7 +154,7 @@ func (r *Reader) find(ctx context.Context, start func(mchid string)) error {
 			}
 			known[id] = true
 			if err := tasks.ValidateMchID(id); err != nil {
-				r.log.Warn().Err(err).Msg(ledger.MerchantsKey + " names a merchant that cannot be one")
+				r.log.Warn().Str(logging.FieldEvent, "merchant_unusable").Err(err).Msg(ledger.MerchantsKey + " has an invalid merchant number; skipped")
 				continue
 			}
 			start(id)
@@ -174,7 +166,7 @@ func (r *Reader) find(ctx context.Context, start func(mchid string)) error {
 	}
 }
 
-// Pause waits, or until ctx ends.
+// Pause waits for d, or until ctx ends.
 func Pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -184,8 +176,7 @@ func Pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Grace returns a context that ends so much later than ctx: what was begun may be
-// brought to its end.
+// Grace returns a context that ends d after ctx, so that what was begun can be finished.
 func Grace(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {

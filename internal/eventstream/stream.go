@@ -21,25 +21,25 @@ var pruneSource string
 var pruneScript = redis.NewScript(pruneSource)
 
 const (
-	// ackGrace is how long acknowledging may go on after the end of ctx.
+	// ackGrace is how long acknowledging may take after the end of ctx.
 	ackGrace = 5 * time.Second
-	// forgetAfter is after how many times Options.Idle a member counts as gone
-	// for good. By then others have taken over what it held.
+	// forgetAfter is after how many times Options.Idle a silent member is removed. By
+	// then others have taken over what it held.
 	forgetAfter = 20
 )
 
-// stream is one merchant's, as one member of the group sees it.
+// stream is one merchant's stream, read by one member of the group.
 type stream struct {
 	*Reader
 	mchid  string
 	key    string
 	handle Handler
 
-	found  bool      // the group was there before
-	lookAt time.Time // when to look next for members that died
+	found      bool      // the group has existed before
+	takeOverAt time.Time // when to look next for dead members
 }
 
-// handlerError is a Handler's, which ends the reading.
+// handlerError is an error of the Handler. It ends the reading.
 type handlerError struct{ error }
 
 func (e handlerError) Unwrap() error { return e.error }
@@ -70,9 +70,9 @@ func (s *stream) run(ctx context.Context) error {
 	}
 }
 
-// read hands everything over in its order: what this member holds already, then
-// what dead members hold, then what comes. It returns at the first failure; with
-// Options.Once it returns nil when nothing is left.
+// read delivers everything in its order: what this member holds already, then what dead
+// members hold, then what is new. It returns at the first failure; with Options.Once it
+// returns nil when nothing is left.
 func (s *stream) read(ctx context.Context) error {
 	if err := s.readOwn(ctx); err != nil {
 		return err
@@ -82,11 +82,11 @@ func (s *stream) read(ctx context.Context) error {
 		block = -1 // no BLOCK
 	}
 	for ctx.Err() == nil {
-		if !time.Now().Before(s.lookAt) {
+		if !time.Now().Before(s.takeOverAt) {
 			if err := s.takeOver(ctx); err != nil {
 				return err
 			}
-			s.lookAt = time.Now().Add(s.opt.Idle / 2)
+			s.takeOverAt = time.Now().Add(s.opt.Idle / 2)
 		}
 		msgs, err := s.group(ctx, ">", block)
 		if err != nil {
@@ -102,8 +102,8 @@ func (s *stream) read(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// group asks for events behind the given position: those that this member
-// holds, or with ">" new ones.
+// group reads events behind a position: those that this member holds, or with ">" new
+// ones.
 func (s *stream) group(ctx context.Context, after string, block time.Duration) ([]redis.XMessage, error) {
 	streams, err := s.rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
 		Group: s.opt.Group, Consumer: s.opt.Consumer, Streams: []string{s.key, after},
@@ -120,7 +120,7 @@ func (s *stream) group(ctx context.Context, after string, block time.Duration) (
 	return streams[0].Messages, nil
 }
 
-// readOwn hands over what this member was given and has not acknowledged.
+// readOwn delivers what this member was given and has not acknowledged.
 func (s *stream) readOwn(ctx context.Context) error {
 	for after := "0"; ctx.Err() == nil; {
 		msgs, err := s.group(ctx, after, -1)
@@ -135,8 +135,7 @@ func (s *stream) readOwn(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// takeOver hands over what members hold who have not been heard of for too long,
-// and removes those that hold nothing any more.
+// takeOver delivers what silent members hold, and removes those that hold nothing.
 func (s *stream) takeOver(ctx context.Context) error {
 	for start := "0-0"; ctx.Err() == nil; {
 		msgs, next, err := s.rdb.XAutoClaim(ctx, &redis.XAutoClaimArgs{
@@ -144,8 +143,8 @@ func (s *stream) takeOver(ctx context.Context) error {
 			MinIdle: s.opt.Idle, Start: start, Count: s.opt.Batch,
 		}).Result()
 		if errors.Is(err, redis.Nil) {
-			// Redis 6 answers so for an event that was trimmed. It and what
-			// came with it is ours now.
+			// This is Redis 6's answer where one of the events was trimmed. All of
+			// them belong to this member now.
 			return s.readOwn(ctx)
 		}
 		if err != nil {
@@ -162,7 +161,7 @@ func (s *stream) takeOver(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// deliver has events handled, and acknowledges them.
+// deliver passes events to the handler, and acknowledges them.
 func (s *stream) deliver(ctx context.Context, msgs []redis.XMessage) error {
 	if len(msgs) == 0 {
 		return nil
@@ -178,14 +177,14 @@ func (s *stream) deliver(ctx context.Context, msgs []redis.XMessage) error {
 		}
 		e, err := ledger.DecodeEvent(s.mchid, m.ID, m.Values)
 		if err != nil {
-			s.log.Error().Str(logging.FieldMchID, s.mchid).Err(err).Msg("an entry of the stream of outcomes is left out")
+			s.log.Error().Str(logging.FieldEvent, "event_unreadable").Str(logging.FieldMchID, s.mchid).Err(err).Msg("unreadable event skipped")
 			continue
 		}
 		events = append(events, e)
 	}
 	if trimmed > 0 {
-		s.log.Error().Str(logging.FieldMchID, s.mchid).Int(logging.FieldCount, trimmed).
-			Msg("somebody has trimmed events from the stream of outcomes before they were handled; they are lost to this group")
+		s.log.Error().Str(logging.FieldEvent, "events_trimmed_unread").Str(logging.FieldMchID, s.mchid).Int(logging.FieldCount, trimmed).
+			Msg("events were trimmed from the stream before this group has handled them; they are lost to it")
 	}
 	if len(events) > 0 {
 		if err := s.handle(ctx, events); err != nil {
@@ -211,8 +210,8 @@ func (s *stream) awaitOthers(ctx context.Context) error {
 		if err := s.takeOver(ctx); err != nil {
 			return err
 		}
-		// Events that came later are not waited for: a reader beside this one
-		// could hold some of them all the time.
+		// Later events do not count: another reader could hold some of them at any
+		// time.
 		rest, err := s.rdb.XPendingExt(ctx, &redis.XPendingExtArgs{
 			Stream: s.key, Group: s.opt.Group, Start: "-", End: held.Higher, Count: 1,
 		}).Result()
@@ -245,12 +244,12 @@ func (s *stream) giveBack(ctx context.Context, ids []string) {
 		err = s.rdb.Do(late, append(args, "IDLE", givenBack, "JUSTID")...).Err()
 	}
 	if err != nil {
-		s.log.Debug().Err(err).Msg("events not given back; others take them over later")
+		s.log.Debug().Str(logging.FieldEvent, "events_not_given_back").Err(err).Msg("events not given back; others take them over later")
 	}
 }
 
-// acknowledge goes on until Redis has taken it: what was handled would otherwise
-// come again. That ctx has ended does not keep it from that.
+// acknowledge tries until Redis accepts it, also for a moment after the end of ctx:
+// events that are not acknowledged are delivered again.
 func (s *stream) acknowledge(ctx context.Context, ids []string) error {
 	late, cancel := Grace(ctx, ackGrace)
 	defer cancel()
@@ -261,8 +260,8 @@ func (s *stream) acknowledge(ctx context.Context, ids []string) error {
 			return nil
 		}
 		if s.opt.Once || late.Err() != nil {
-			s.log.Warn().Str(logging.FieldMchID, s.mchid).Int(logging.FieldCount, len(ids)).Err(err).
-				Msg("events were handled and could not be acknowledged; they will come again")
+			s.log.Warn().Str(logging.FieldEvent, "events_not_acknowledged").Str(logging.FieldMchID, s.mchid).Int(logging.FieldCount, len(ids)).Err(err).
+				Msg("events handled and not acknowledged; they are delivered again")
 			return err
 		}
 		s.outage.Failed(redisconn.Explain(err))
@@ -270,7 +269,7 @@ func (s *stream) acknowledge(ctx context.Context, ids []string) error {
 	}
 }
 
-// makeGroup makes the group, at the beginning of the stream.
+// makeGroup creates the group, at the beginning of the stream.
 func (s *stream) makeGroup(ctx context.Context) error {
 	err := s.rdb.XGroupCreateMkStream(ctx, s.key, s.opt.Group, "0").Err()
 	if err != nil {
@@ -280,19 +279,19 @@ func (s *stream) makeGroup(ctx context.Context) error {
 		return err
 	}
 	if s.found {
-		s.log.Warn().Str(logging.FieldMchID, s.mchid).
-			Msg("Redis has lost the group, or somebody has destroyed it; it is made anew, and every event that Redis still has comes again")
+		s.log.Warn().Str(logging.FieldEvent, "reader_group_lost").Str(logging.FieldMchID, s.mchid).
+			Msg("consumer group missing: Redis lost it, or it was destroyed; created anew, so that every event that Redis still has is delivered again")
 	}
 	return nil
 }
 
-// leave removes this member from the group where it holds nothing; otherwise
-// others take over what it holds, or it comes back for it.
+// leave removes this member from the group if it holds nothing. Otherwise others take
+// over what it holds, or its next start does.
 func (s *stream) leave(ctx context.Context) {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackGrace)
 	defer cancel()
 	if err := s.prune(late, 0, s.opt.Consumer); err != nil {
-		s.log.Debug().Err(err).Msg("the group keeps a member that has left; others will remove it")
+		s.log.Debug().Str(logging.FieldEvent, "reader_not_removed").Err(err).Msg("the group keeps a member that has left; others remove it")
 	}
 }
 
@@ -304,7 +303,7 @@ func (s *stream) prune(ctx context.Context, unseen time.Duration, name string) e
 	return err
 }
 
-// isNoGroup: the group is not there, or not even the stream.
+// isNoGroup reports whether err says that the group or the stream does not exist.
 func isNoGroup(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "NOGROUP")
 }

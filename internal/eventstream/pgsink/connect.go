@@ -11,17 +11,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// unreached is the error of a connection that did not come about, in one
-// sentence: a *Refused where no waiting mends it. It returns nil for other errors.
-// pgx has an error for each address and each way, with TLS and without, which
-// mostly say the same.
+// unreached puts the error of a failed connection into one sentence: a *Refused where
+// waiting does not help. It returns nil for other errors. pgx has an error for each
+// address, with TLS and without, and they mostly say the same.
 func (s *Sink) unreached(err error) error {
 	var failed *pgconn.ConnectError
 	if !errors.As(err, &failed) {
 		return nil
 	}
 	causes := bottoms(failed)
-	// Without sslmode it is tried next without TLS, and that is what counts.
+	// Without sslmode pgx then tries without TLS, and that error counts.
 	isNoTLS := func(cause error) bool { return short(cause) == noTLS }
 	if rest := slices.DeleteFunc(slices.Clone(causes), isNoTLS); len(rest) > 0 {
 		causes = rest
@@ -52,11 +51,11 @@ func (s *Sink) unreached(err error) error {
 	return fmt.Errorf("cannot reach PostgreSQL at %s (%s): check DATABASE_URL, and that PostgreSQL runs", s.db.address(), words)
 }
 
-// noTLS is pgx's word for a server that speaks no TLS.
+// noTLS is pgx's error of a server without TLS.
 const noTLS = "server refused TLS connection"
 
-// bottoms are the errors that err was made of in the first place. Their texts
-// have nothing of the URL but a host.
+// bottoms returns the innermost errors. Their texts contain nothing of the URL but a
+// host.
 func bottoms(err error) []error {
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []error

@@ -12,8 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Database says where to write: the parsed form of a DATABASE_URL. Parse makes
-// one.
+// Database is a parsed DATABASE_URL. Parse makes one.
 type Database struct {
 	pool  *pgxpool.Config
 	shown string // HOST:PORT/NAME
@@ -30,18 +29,17 @@ func (d Database) address() string {
 // connectTimeout is for one address; connect_timeout in the URL wins.
 const connectTimeout = 10 * time.Second
 
-// reasons are the words that pgx's errors of a URL may have in them, and that say
-// nothing of its text.
+// reasons are phrases of pgx's errors about a URL that repeat nothing of it.
 var reasons = []string{
 	"invalid port", "invalid connect_timeout", "failed to configure TLS", "failed to read service",
 	"invalid sslcertmode", "invalid require_auth", "cannot parse pool_max_conns", "pool_max_conns too small",
 	"cannot parse pool_min_conns", "cannot parse pool_max_conn_lifetime", "cannot parse pool_max_conn_idle_time",
 }
 
-// Parse reads a PostgreSQL URL, with libpq's and pgx's parameters. It does not
-// touch the network. Its errors never contain a user, a password or anything that
-// might be a part of one, and neither do those of a Sink: a URL in which a piece
-// of the password could be taken for something else is refused.
+// Parse reads a PostgreSQL URL, with libpq's and pgx's parameters. It does not touch the
+// network. Neither its errors nor those of a Sink ever contain a user, a password or a
+// possible part of one: Parse refuses a URL in which a piece of the password could be
+// read as something else.
 func Parse(databaseURL string) (Database, error) {
 	rest, ok := strings.CutPrefix(databaseURL, "postgres://")
 	if !ok {
@@ -49,7 +47,7 @@ func Parse(databaseURL string) (Database, error) {
 			return Database{}, errors.New("it does not begin with postgres://: write postgres://user:password@host:5432/database")
 		}
 	}
-	// As libpq does: user and password end at the first @ before a slash.
+	// As in libpq, user and password end at the first @ before a slash.
 	if i := strings.IndexAny(rest, "@/"); i >= 0 && rest[i] == '@' {
 		rest = rest[i+1:]
 	}
@@ -70,8 +68,8 @@ func Parse(databaseURL string) (Database, error) {
 		conn.ConnectTimeout = connectTimeout
 	}
 	if !strings.Contains(databaseURL, "default_query_exec_mode=") {
-		// A pooler that gives each transaction another connection, such as
-		// PgBouncer, takes no prepared statements; a batch has only two.
+		// A pooler that gives each transaction another connection, such as PgBouncer,
+		// accepts no prepared statements, and there are only a few statements a batch.
 		conn.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	if conn.RuntimeParams["application_name"] == "" {

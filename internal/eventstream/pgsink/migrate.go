@@ -14,18 +14,18 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// migrations are numbered from 1 on, without a gap. One that has been released is
-// never changed: what it did stands in somebody's database.
+// migrations are numbered from 1, without a gap. A released one is never changed: its
+// result stands in users' databases.
 //
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrationLock keeps several instances that start at once from migrating at
-// once: an advisory lock of PostgreSQL's, "payscore" as a number.
+// migrationLock is the advisory lock under which one of several instances migrates:
+// "payscore" as a number.
 const migrationLock = 0x70617973636f7265
 
-// Refused is an error that waiting does not mend: a person has to look at the
-// database, or at DATABASE_URL.
+// Refused is an error that waiting does not remove: a person must change the database,
+// or DATABASE_URL.
 type Refused struct{ text string }
 
 func (e *Refused) Error() string { return e.text }
@@ -35,10 +35,9 @@ func refused(format string, args ...any) error { return &Refused{fmt.Sprintf(for
 // ownSchema is the way out of every conflict over names.
 const ownSchema = "give DATABASE_URL a search_path of its own, for instance ?options=-csearch_path%3Dpayscore (the schema is made where the user may make it), or behind a pooler give the user one (ALTER ROLE … SET search_path = payscore)"
 
-// migrate makes the tables, or brings those of an earlier release up to date, all
-// or nothing. It may be called by several processes at once, and again. fresh is
-// true where there were no tables. The error is a *Refused where the database is
-// not one to write to.
+// migrate creates the tables, or brings those of an earlier release up to date, all or
+// nothing. Several processes may call it at once. fresh is true where there were no
+// tables. The error is a *Refused where the database cannot be written to.
 func migrate(ctx context.Context, db interface {
 	BeginTx(context.Context, pgx.TxOptions) (pgx.Tx, error)
 }) (fresh bool, err error) {
@@ -46,8 +45,8 @@ func migrate(ctx context.Context, db interface {
 	if err != nil {
 		return false, err
 	}
-	// READ COMMITTED, whatever the database's default: what another instance
-	// has done must be seen once the lock is ours.
+	// READ COMMITTED, whatever the database's default: once the lock is granted, this
+	// transaction must see what another instance has done.
 	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
 	if err != nil {
 		return false, err
@@ -82,10 +81,10 @@ func migrate(ctx context.Context, db interface {
 	return version == 0, tx.Commit(ctx)
 }
 
-// plainName is a schema's name that can be taken from a search_path as it is.
+// plainName is the name of a schema that a search_path writes without quotes.
 var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 
-// schemaOf returns the schema in which tables are made, and makes it where
+// schemaOf returns the schema in which tables are created, and creates it where
 // search_path names a single one that does not exist.
 func schemaOf(ctx context.Context, tx pgx.Tx) (string, error) {
 	var schema *string
@@ -102,8 +101,8 @@ func schemaOf(ctx context.Context, tx pgx.Tx) (string, error) {
 	return name, err
 }
 
-// versionOf returns the version of our tables, 0 where there are none. Tables of
-// those names that are somebody else's are refused.
+// versionOf returns the version of the tables, 0 where there are none. It refuses tables
+// of those names that belong to another program.
 func versionOf(ctx context.Context, tx pgx.Tx, schema string) (int, error) {
 	rows, err := tx.Query(ctx, `select relname::text from pg_class
 		where relnamespace = to_regnamespace($1) and relname in ('payscore_schema', 'payments', 'orders', 'events') order by relname`,
@@ -128,7 +127,7 @@ func versionOf(ctx context.Context, tx pgx.Tx, schema string) (int, error) {
 	return 0, err
 }
 
-// explain makes a Refused of errors that do not go away by waiting.
+// explain turns errors that waiting does not remove into a Refused.
 func explain(err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {

@@ -164,9 +164,9 @@ func TestPrepare(t *testing.T) {
 			t.Fatal(err)
 		}
 		u.User, u.Path = url.UserPassword("postgres", "hunter2"), "/billling"
-		refusedWith(t, u.String(), "PostgreSQL refuses DATABASE_URL ("+u.Host+"/billling)", "does not exist; mend DATABASE_URL")
+		refusedWith(t, u.String(), "PostgreSQL refuses DATABASE_URL ("+u.Host+"/billling)", "does not exist; correct DATABASE_URL")
 		u.User, u.Path = url.UserPassword("nobody", "hunter2"), "/postgres"
-		refusedWith(t, u.String(), "PostgreSQL refuses DATABASE_URL ("+u.Host+"/postgres)", `"nobody" does not exist; mend DATABASE_URL`)
+		refusedWith(t, u.String(), "PostgreSQL refuses DATABASE_URL ("+u.Host+"/postgres)", `"nobody" does not exist; correct DATABASE_URL`)
 	})
 	t.Run("says once where PostgreSQL cannot be reached", func(t *testing.T) {
 		s := open(t, "postgres://u:hunter2@127.0.0.1:1/x", &log)

@@ -7,17 +7,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// remedy is what to do about an error of PostgreSQL's, of a pooler in front of it,
-// or of the way there.
+// remedy is what to do about an error of PostgreSQL, of a pooler in front of it, or of
+// the network between.
 type remedy struct {
 	code   string // SQLSTATE; empty: any error
-	phrase string // that the text of the error has, in any case; empty: any text
+	phrase string // that the error's text contains, in any case; empty: any text
 	text   string
-	// final: no waiting mends it. At the start it ends the program.
-	final bool
+	final  bool // waiting does not help: at the start it ends the program
 }
 
-// remedies are asked in their order.
+// remedies has the remedies of errors. The first one that matches counts.
 var remedies = []remedy{
 	{phrase: "unsupported startup parameter", final: true,
 		text: "a pooler such as PgBouncer takes no such parameter: take it out of DATABASE_URL; for a schema of its own, give the user a search_path instead (ALTER ROLE … SET search_path = payscore)"},
@@ -29,13 +28,13 @@ var remedies = []remedy{
 	{phrase: "read only connection", text: standbyRemedy},
 	{phrase: "server is in hot standby mode", text: standbyRemedy},
 	{code: "57P03", text: "PostgreSQL is starting or stopping; this ends by itself"},
-	{code: "28P01", final: true, text: "mend the password in DATABASE_URL, with special characters percent-encoded (@ as %40, / as %2F)"},
+	{code: "28P01", final: true, text: "correct the password in DATABASE_URL, with special characters percent-encoded (@ as %40, / as %2F)"},
 	{phrase: "valid client certificate", final: true, text: "name the client's certificate in DATABASE_URL: sslcert=FILE and sslkey=FILE"},
 	{phrase: "no pg_hba.conf entry", final: true, text: "let pg_hba.conf take this user from this host; where the message ends in \"no encryption\", add sslmode=require to DATABASE_URL"},
-	{code: "28000", final: true, text: "mend DATABASE_URL"},
-	{code: "3D000", final: true, text: "mend DATABASE_URL, or create the database"},
-	{phrase: "no such database", final: true, text: "mend DATABASE_URL, or enter the database in the pooler's [databases]"},
-	{phrase: "no such user", final: true, text: "mend DATABASE_URL, or enter the user in the pooler's auth_file"},
+	{code: "28000", final: true, text: "correct DATABASE_URL"},
+	{code: "3D000", final: true, text: "correct DATABASE_URL, or create the database"},
+	{phrase: "no such database", final: true, text: "correct DATABASE_URL, or enter the database in the pooler's [databases]"},
+	{phrase: "no such user", final: true, text: "correct DATABASE_URL, or enter the user in the pooler's auth_file"},
 	{code: "53300", text: "PostgreSQL has no connection left: raise its max_connections, or lower pool_max_conns in DATABASE_URL"},
 	{code: "53100", text: "PostgreSQL's disk is full"},
 	{code: "42501", text: "let the user of DATABASE_URL read and write the tables"},
@@ -65,7 +64,7 @@ func remedyOf(err error) *remedy {
 	return nil
 }
 
-// told is an error in one line, and where there is one with its remedy.
+// told is an error in one line, with its remedy where one is known.
 func (s *Sink) told(err error) error {
 	if failed := s.unreached(err); failed != nil {
 		return failed

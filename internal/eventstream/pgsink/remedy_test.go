@@ -103,7 +103,7 @@ func TestErrorsNameTheirRemedy(t *testing.T) {
 		{"standby", atQuery, "0A000", "cannot set transaction read-write mode during recovery", "", "replica (a standby)", false},
 		{"standby, by another word", atQuery, "25006", "cannot execute INSERT in a read-only transaction", "", "replica (a standby)", false},
 		{"starting", atStartup, "57P03", "the database system is starting up", "", "ends by itself", false},
-		{"password", atStartup, "28P01", `password authentication failed for user "u"`, "", "mend the password", true},
+		{"password", atStartup, "28P01", `password authentication failed for user "u"`, "", "correct the password", true},
 		{"no such database", atStartup, "3D000", `database "billing" does not exist`, "", "create the database", true},
 		{"pg_hba.conf", atStartup, "28000", `no pg_hba.conf entry for host "10.0.0.1", user "u", database "billing", no encryption`, "", "sslmode=require", true},
 		{"client certificate", atStartup, "28000", "connection requires a valid client certificate", "", "sslcert=FILE", true},

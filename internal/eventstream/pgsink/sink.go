@@ -20,13 +20,12 @@ import (
 )
 
 const (
-	// tryTimeout is for one transaction. A PostgreSQL that takes longer is
-	// gone, or its network is.
+	// tryTimeout is for one transaction. A PostgreSQL that takes longer counts as down.
 	tryTimeout = 60 * time.Second
-	// tryGrace is how long a transaction may go on after the end of ctx.
+	// tryGrace is how long a transaction may take after the end of ctx.
 	tryGrace = 10 * time.Second
-	// Between two tries: conflicts are over as soon as the other transaction
-	// is; for an outage the wait doubles.
+	// Between two tries: a conflict ends with the other transaction; for an outage
+	// the wait doubles.
 	conflictPause = 20 * time.Millisecond
 	firstPause    = 200 * time.Millisecond
 	longestPause  = 5 * time.Second
@@ -41,8 +40,8 @@ type Sink struct {
 	log    zerolog.Logger
 	outage *logging.Outage
 
-	// Once makes Prepare and Write return the error of an outage instead of
-	// waiting for its end.
+	// Once makes Prepare and Write return the error of an outage instead of waiting
+	// for its end.
 	Once bool
 
 	events, orders, known, leftOut atomic.Int64
@@ -51,8 +50,8 @@ type Sink struct {
 // Totals are what a Sink has done so far.
 type Totals struct {
 	Events  int64 // written
-	Known   int64 // that were there already
-	Orders  int64 // made or brought up to date
+	Known   int64 // that were in the tables already
+	Orders  int64 // created or updated
 	LeftOut int64 // events that the tables refused
 }
 
@@ -73,10 +72,9 @@ func (s *Sink) Totals() Totals {
 	return Totals{Events: s.events.Load(), Known: s.known.Load(), Orders: s.orders.Load(), LeftOut: s.leftOut.Load()}
 }
 
-// Prepare makes the tables, or brings them up to date, and waits for PostgreSQL
-// where it is away. fresh is true where there were none. The error is a *Refused
-// where the database is not one to write to, or lets nobody in with DATABASE_URL,
-// else ctx's.
+// Prepare creates the tables, or brings them up to date, and waits for a PostgreSQL that
+// is down. fresh is true where there were no tables. The error is a *Refused where the
+// database cannot be written to, or refuses DATABASE_URL, else ctx's.
 func (s *Sink) Prepare(ctx context.Context) (fresh bool, err error) {
 	for wait := firstPause; ; wait = longer(wait) {
 		try, cancel := context.WithTimeout(ctx, tryTimeout)
@@ -102,10 +100,10 @@ func (s *Sink) Prepare(ctx context.Context) (fresh bool, err error) {
 	}
 }
 
-// Write is an eventstream.Handler. It returns nil when the events are in the tables,
-// or were found to be such that the tables can never take them, which is logged
-// and counted. Until then it tries again, to the end of ctx and a moment longer.
-// Where a table or a column is missing, it returns a *Refused that names it.
+// Write is an eventstream.Handler. It returns nil when the events are in the tables, or
+// the tables can never accept them, which is logged and counted. Until then it retries,
+// to the end of ctx and a moment longer. Where a table or a column is missing, it
+// returns a *Refused that names it.
 func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
 	conflicts := 0
 	for wait := firstPause; ; {
@@ -117,7 +115,7 @@ func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
 			s.orders.Add(done.orders)
 			if done.shared > 0 {
 				s.log.Error().Str(logging.FieldEvent, "payment_of_two_orders").Int64("payments", done.shared).
-					Str(logging.FieldMchID, events[0].MchID).Str(logging.FieldEventID, events[0].ID).Int("events", len(events)).
+					Str(logging.FieldMchID, events[0].MchID).Str(logging.FieldEventID, events[0].ID).Int(logging.FieldEvents, len(events)).
 					Msg("PAYMENT OF TWO ORDERS: the table payments has a transaction_id once, and events list it for two orders; compare these events with WeChat Pay's bill")
 			}
 			return nil
@@ -134,8 +132,8 @@ func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
 				s.leaveOut(events[0], err)
 				return nil
 			}
-			// The tables refuse every event: somebody has changed them, and
-			// can change them back.
+			// The tables refuse every event: they were changed, and can be changed
+			// back.
 		}
 		if pg := (*pgconn.PgError)(nil); kind == changed && errors.As(err, &pg) {
 			return refused("PostgreSQL says: %s: the tables have been changed since the start; put back what is missing, then start again, and the events that were not written are written then", oneLine(pg.Message))
@@ -147,8 +145,8 @@ func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
 			eventstream.Pause(ctx, conflictPause+rand.N(conflictPause))
 			continue
 		}
-		// Also a *Refused is waited for: it worked before, and what was changed can
-		// be changed back.
+		// Wait also for a *Refused: it worked before, and what was changed can be
+		// changed back.
 		err = s.told(err)
 		if s.Once {
 			return fmt.Errorf("write to PostgreSQL: %w", err)
@@ -166,8 +164,7 @@ func (s *Sink) try(ctx context.Context, events []ledger.Event) (stored, error) {
 	return s.store(ctx, events)
 }
 
-// untilDone is a context for one transaction, which the end of ctx does not tear
-// apart at once.
+// untilDone returns a context for one transaction, which may outlive ctx for a moment.
 func untilDone(ctx context.Context) (context.Context, context.CancelFunc) {
 	late, cancel := eventstream.Grace(ctx, tryGrace)
 	late, cancelTry := context.WithTimeout(late, tryTimeout)
@@ -177,11 +174,11 @@ func untilDone(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
-// leaveOut gives an event up.
+// leaveOut gives up on an event.
 func (s *Sink) leaveOut(e ledger.Event, why error) {
 	s.leftOut.Add(1)
-	s.log.Error().Str(logging.FieldEventID, e.ID).Str(logging.FieldMchID, e.MchID).Str(logging.FieldOutOrderNo, e.OutOrderNo).Err(plain(why)).
-		Msg("EVENT LEFT OUT: the tables refuse it, and take others; it stays in Redis until RETENTION: mend the tables, and read everything again with another --group")
+	s.log.Error().Str(logging.FieldEvent, "sink_event_left_out").Str(logging.FieldEventID, e.ID).Str(logging.FieldMchID, e.MchID).Str(logging.FieldOutOrderNo, e.OutOrderNo).Err(plain(why)).
+		Msg("EVENT LEFT OUT: the tables refuse it, and take others; it stays in Redis until RETENTION: fix the tables, and read everything again with another --group")
 }
 
 func longer(wait time.Duration) time.Duration { return min(2*wait, longestPause) }

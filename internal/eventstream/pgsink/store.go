@@ -81,8 +81,8 @@ func write(ctx context.Context, tx pgx.Tx, events []ledger.Event) (stored, error
 	return done, nil
 }
 
-// takesOthers reports whether the tables take an event that nothing is wrong
-// with. Where they do not, it was not the event's fault that one was refused.
+// takesOthers reports whether the tables accept a harmless event. Where they do not, the
+// refused event was not to blame.
 func (s *Sink) takesOthers(ctx context.Context) bool {
 	harmless := ledger.Event{ID: "probe", Type: "order.opened", MchID: "0", OutOrderNo: "probe", State: "queued"}
 	undo := errors.New("undo")
@@ -97,14 +97,14 @@ func (s *Sink) takesOthers(ctx context.Context) bool {
 	return errors.Is(err, undo)
 }
 
-// failure is what an error of store asks for.
+// failure is the kind of an error of store, and says what to do.
 type failure int
 
 const (
-	outage   failure = iota // to wait, and try again
-	conflict                // to try again at once: another transaction came first
-	badEvent                // to find the event that the tables refuse
-	changed                 // to end: a table or column is missing
+	outage   failure = iota // wait, and retry
+	conflict                // retry at once: another transaction came first
+	badEvent                // find the event that the tables refuse
+	changed                 // end: a table or column is missing
 )
 
 func failureOf(err error) failure {
@@ -136,7 +136,7 @@ const (
 	pgUndefinedTable  = "42P01"
 )
 
-// plain is an error in one line: pgx has one for each address that it tried.
+// plain is an error in one line: pgx has a line for each address that it tried.
 func plain(err error) error {
 	return errors.New(oneLine(err.Error()))
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// backoff are the waits after an end's failures, the last one repeating.
+// backoff has the waits after an event's failures, the last one repeating.
 var backoff = []time.Duration{
-	time.Second,      // a restart of the receiver's
+	time.Second,      // the receiver restarts
 	5 * time.Second,  // 6 s after the first
 	30 * time.Second, // 36 s
 	2 * time.Minute,  // 2 min 36 s
@@ -20,10 +20,9 @@ var backoff = []time.Duration{
 // longestWait is as long as a receiver may ask for with Retry-After.
 const longestWait = time.Hour
 
-// wait returns how long to wait after an end's failure, which is its fails-th in
-// a row: as the table says, ±10 %, so that what failed together does not come
-// back together; and no less than the receiver asked for, and a little more for
-// the same reason.
+// wait returns how long to wait after the fails-th failure in a row: as the table says,
+// ±10 %, so that what failed together is not retried together; and no less than the
+// receiver asked for, plus a little for the same reason.
 func (s *Sender) wait(fails int64, asked time.Duration) time.Duration {
 	d := s.Backoff[min(int(fails), len(s.Backoff))-1]
 	d = time.Duration(float64(d) * (0.9 + 0.2*rand.Float64()))
@@ -31,8 +30,8 @@ func (s *Sender) wait(fails int64, asked time.Duration) time.Duration {
 	return max(d, asked+time.Duration(0.1*rand.Float64()*float64(asked)))
 }
 
-// retryAfter returns how long a receiver that answers 429 or 503 asks to be left
-// alone; 0 where it does not say.
+// retryAfter returns how long a receiver that answers 429 or 503 asks to wait; 0 where
+// it does not say.
 func retryAfter(resp *http.Response, now time.Time) time.Duration {
 	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
 		return 0

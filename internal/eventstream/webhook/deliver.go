@@ -15,37 +15,36 @@ import (
 	"payscore-collector/tasks"
 )
 
-// leaseMargin is from the latest moment at which a delivery is over to the end of
-// its lease: time to write down what became of it.
-const leaseMargin = 5 * time.Second
+const (
+	// leaseMargin is the time between the deadline of a delivery and the end of its
+	// lease, in which its result is recorded.
+	leaseMargin = 5 * time.Second
+	// busyAgain delays a retry while all places for retries are taken.
+	busyAgain = time.Second
+)
 
-// busyAgain is when an end that has failed before comes again, where as many of
-// those are under way as may be.
-const busyAgain = time.Second
-
-// Process is the handler of TypeWebhook tasks: it delivers the ends of one order,
-// oldest first, the next one only when billing has taken the one before. A
-// failure ends the task and is no error of it: the ledger has the time of the
-// next delivery.
+// Process is the handler of TypeWebhook tasks: it delivers the final states of one
+// order, oldest first, each one only when billing has accepted the one before. A failed
+// delivery ends the task without an error: the ledger has the time of the next one.
 //
 // The worker may die at any point:
-//   - before the claim, the order is handed out again after the grace;
-//   - between the claim and the request, when the lease has run out;
-//   - between the request and the settlement, billing has taken the end and
-//     nobody here knows. It is delivered once more after the lease, with the same
-//     webhook-id and the same body, and the ends after it come after that. The
-//     same goes for an answer that came too late, or not at all.
+//   - before the claim: the order gets another task after the grace;
+//   - between the claim and the request: the same, when the lease has run out;
+//   - between the request and the settlement: billing has accepted the event and the
+//     ledger does not know. It is delivered again after the lease, with the same
+//     webhook-id and the same body, before any later event. The same happens after an
+//     answer that came too late, or not at all.
 func (s *Sender) Process(ctx context.Context, t *asynq.Task) error {
 	j, err := s.decode(t)
 	if err != nil {
-		s.log.Error().Err(err).Msg("a task of the webhooks' queue that cannot be worked on was put into the archive")
+		s.log.Error().Str(logging.FieldEvent, "webhook_task_unusable").Err(err).Msg("invalid webhook task archived")
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
 	d := delivery{Sender: s, no: j.OutOrderNo, token: ledger.NewToken()}
 	if err := d.all(ctx, j.Round); err != nil {
 		// asynq keeps a handler's error to itself.
-		s.trouble.Error().Err(err).Str(logging.FieldOutOrderNo, j.OutOrderNo).
-			Msg("a webhook's delivery failed on our side; it comes again, and nothing is lost (at most five such lines in ten seconds)")
+		s.trouble.Error().Str(logging.FieldEvent, "webhook_step_failed").Err(err).Str(logging.FieldOutOrderNo, j.OutOrderNo).
+			Msg("webhook task failed on our side; it is retried (this log line is sampled)")
 		return err
 	}
 	return nil
@@ -65,7 +64,7 @@ func (s *Sender) decode(t *asynq.Task) (job, error) {
 	return j, tasks.ValidateOutOrderNo(j.OutOrderNo)
 }
 
-// delivery is one task's turn at an order, under one token.
+// delivery is what one task does for an order, under one token.
 type delivery struct {
 	*Sender
 	no, token string
@@ -73,9 +72,9 @@ type delivery struct {
 
 func (d *delivery) lease() time.Duration { return d.Timeout + leaseMargin }
 
-// all delivers until there is nothing left, or a failure.
+// all delivers until nothing is left, or a delivery fails.
 func (d *delivery) all(ctx context.Context, round int64) error {
-	// Counted from before the script ran: the lease began later.
+	// Taken before the script runs: the lease begins later.
 	asked := time.Now()
 	claim, err := insist(ctx, func(ctx context.Context) (ledger.HookClaim, error) {
 		return d.ledger.ClaimHook(ctx, d.no, d.token, round, d.lease())
@@ -87,8 +86,7 @@ func (d *delivery) all(ctx context.Context, round int64) error {
 		set := d.one(ctx, claim, asked)
 		set.OutOrderNo, set.Token, set.EntryID, set.Lease = d.no, d.token, claim.EntryID, d.lease()
 		asked = time.Now()
-		// What billing has taken is written down even where this task's time
-		// is over.
+		// What billing has accepted is recorded even after this task's own deadline.
 		claim, err = insist(context.WithoutCancel(ctx), func(ctx context.Context) (ledger.HookClaim, error) {
 			return d.ledger.SettleHook(ctx, set)
 		})
@@ -96,23 +94,23 @@ func (d *delivery) all(ctx context.Context, round int64) error {
 			return fmt.Errorf("settle: %w", err)
 		}
 		if claim.Code == ledger.Lost && set.Done {
-			d.log.Warn().Str(logging.FieldOutOrderNo, d.no).
-				Msg("the lease was lost during a webhook's delivery; billing may be told twice, by the same webhook-id")
+			d.log.Warn().Str(logging.FieldEvent, "webhook_lease_lost").Str(logging.FieldOutOrderNo, d.no).
+				Msg("lease lost during a webhook's delivery; billing may get it twice, with the same webhook-id")
 		}
 	}
 	return nil
 }
 
-// one delivers one end, and says what is to be written down.
+// one delivers one event, and returns what to record.
 func (d *delivery) one(ctx context.Context, claim ledger.HookClaim, asked time.Time) ledger.HookSettlement {
 	if claim.EventErr != nil {
 		d.count(givenUp)
-		d.log.Error().Err(claim.EventErr).Str(logging.FieldOutOrderNo, d.no).
-			Msg("an end of an order was given up: billing was not told, since the stream of outcomes has no readable event")
+		d.log.Error().Str(logging.FieldEvent, "webhook_given_up").Err(claim.EventErr).Str(logging.FieldOutOrderNo, d.no).
+			Msg("webhook abandoned: its event in the stream is unreadable; notify billing manually")
 		return ledger.HookSettlement{Done: true}
 	}
 	if d.stopping() || ctx.Err() != nil {
-		return ledger.HookSettlement{} // other workers' at once, or this one's next start's
+		return ledger.HookSettlement{} // another worker may deliver it at once
 	}
 	if claim.Fails > 0 {
 		select {
@@ -125,7 +123,7 @@ func (d *delivery) one(ctx context.Context, claim ledger.HookClaim, asked time.T
 
 	a := d.post(ctx, claim.Event, asked.Add(d.Timeout))
 	if a.unsent || a.status == 0 && ctx.Err() != nil {
-		return ledger.HookSettlement{Wait: busyAgain} // it says nothing about billing
+		return ledger.HookSettlement{Wait: busyAgain} // this says nothing about billing
 	}
 	d.metrics.Seconds.WithLabelValues(d.ledger.MchID()).Observe(a.elapsed.Seconds())
 	line := d.log.With().
@@ -138,21 +136,21 @@ func (d *delivery) one(ctx context.Context, claim ledger.HookClaim, asked time.T
 		Logger()
 	if a.delivered() {
 		d.count(delivered)
-		line.Info().Msg("webhook delivered")
+		line.Info().Str(logging.FieldEvent, "webhook_delivered").Msg("webhook delivered")
 		return ledger.HookSettlement{Done: true}
 	}
 	d.count(failed)
 	age := claim.Now.Sub(claim.Event.At)
 	if d.Retention > 0 && age > d.Retention {
-		// Said before it is removed: who dies in between says it twice.
+		// Logged before it is removed: a worker that dies in between logs it twice.
 		d.count(givenUp)
-		line.Error().Str(logging.FieldReason, a.reason).Str(logging.FieldState, string(claim.Event.State)).
-			Msg("an end of an order was given up: billing was not told of it within RETENTION; it must be told by hand")
+		line.Error().Str(logging.FieldEvent, "webhook_given_up").Str(logging.FieldReason, a.reason).Str(logging.FieldState, string(claim.Event.State)).
+			Msg("webhook abandoned after RETENTION: notify billing manually")
 		return ledger.HookSettlement{Done: true}
 	}
 	wait := d.wait(claim.Fails+1, a.retryAfter)
-	line.Warn().Str(logging.FieldReason, a.reason).Time(logging.FieldDue, claim.Now.Add(a.elapsed+wait)).
-		Msg("webhook not delivered; it is tried again")
+	line.Warn().Str(logging.FieldEvent, "webhook_failed").Str(logging.FieldReason, a.reason).Time(logging.FieldDue, claim.Now.Add(a.elapsed+wait)).
+		Msg("webhook not delivered; it is retried")
 	return ledger.HookSettlement{Failed: true, Wait: wait}
 }
 
@@ -160,10 +158,10 @@ func (d *delivery) count(outcome string) {
 	d.metrics.Total.WithLabelValues(d.ledger.MchID(), outcome).Inc()
 }
 
-// insist repeats a claim or a settlement whose answer was lost, for as long as
-// the lease's margin allows: it may have taken effect, and repeated with its token
-// it does so once. Otherwise an end would be delivered twice, or wait for the end
-// of a lease that nobody knows of.
+// insist repeats a claim or a settlement whose reply was lost, as long as the lease's
+// margin allows. It may have taken effect, and with the same token it does so once.
+// Without the repetition an event would be delivered twice, or wait until the lease of
+// the lost claim ends.
 func insist(ctx context.Context, ask func(context.Context) (ledger.HookClaim, error)) (ledger.HookClaim, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaseMargin-time.Second)
 	defer cancel()

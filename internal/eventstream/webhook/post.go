@@ -21,11 +21,11 @@ import (
 	"payscore-collector/internal/ledger"
 )
 
-// maxAnswer is how much of an answer's body is read, so that its connection can
-// be used again. Nothing in it matters.
+// maxAnswer is how much of an answer's body is read, only so that its connection can be
+// used again.
 const maxAnswer = 64 << 10
 
-// answer is what one request came to.
+// answer is the result of one request.
 type answer struct {
 	status     int    // 0 where there was no answer
 	reason     string // in plain words, where it was not delivered
@@ -34,11 +34,11 @@ type answer struct {
 	unsent     bool // nothing left this machine
 }
 
-// delivered: any 2xx says that billing has taken it.
+// delivered reports whether billing has accepted the event: any 2xx says so.
 func (a answer) delivered() bool { return a.status >= 200 && a.status <= 299 }
 
-// post sends one event and reads the answer, until the deadline. Every attempt
-// has the time of its own in its signature, since receivers refuse old ones.
+// post sends one event and reads the answer, until the deadline. Every attempt signs its
+// own time, since receivers refuse old signatures.
 func (s *Sender) post(ctx context.Context, e ledger.Event, deadline time.Time) answer {
 	body, err := json.Marshal(e)
 	if err != nil {
@@ -61,12 +61,11 @@ func (s *Sender) post(ctx context.Context, e ledger.Event, deadline time.Time) a
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
 
-	// A process that was stopped (SIGSTOP, a frozen machine) comes back here with
-	// its lease gone to another worker, which may have delivered the order's
-	// later ends as well. By the wall clock too: the monotonic one can stand
-	// still with a suspended machine. What remains is a freeze between this line
-	// and the write; a receiver that keeps the newest event of an order by its
-	// webhook-id does not mind.
+	// A process that was stopped (SIGSTOP, a frozen machine) may continue here after its
+	// lease has gone to another worker, which may even have delivered later events of
+	// the order. The wall clock is checked too: the monotonic one can stand still while
+	// a machine is suspended. A freeze between this line and the write remains possible;
+	// a receiver that keeps an order's newest event by its webhook-id ignores the old one.
 	sent := time.Now()
 	if !sent.Before(deadline) || !sent.Round(0).Before(deadline.Round(0)) {
 		return answer{unsent: true}
@@ -80,7 +79,7 @@ func (s *Sender) post(ctx context.Context, e ledger.Event, deadline time.Time) a
 	defer resp.Body.Close()
 	a.status = resp.StatusCode
 	var said []byte
-	if a.status != http.StatusSwitchingProtocols { // whose body no deadline ends
+	if a.status != http.StatusSwitchingProtocols { // no deadline ends its body
 		said, _ = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	}
 	if !a.delivered() {
@@ -99,12 +98,11 @@ func (s *Sender) post(ctx context.Context, e ledger.Event, deadline time.Time) a
 // tlsAlert is in net/http's error where TLS answers a plain request.
 const tlsAlert = `malformed HTTP response "\x15\x03`
 
-// speaksHTTPS: nginx, Apache and Go's server say so themselves to a plain request.
+// speaksHTTPS is the reason where nginx, Apache or Go's server answer a plain request.
 const speaksHTTPS = "it speaks https, and BILLING_WEBHOOK_URL says http"
 
-// describe says in a few words why there was no answer. It never repeats an
-// error's own text: that has the URL, with what is secret in it, or a piece of
-// what the other side sent.
+// describe says in a few words why there was no answer. It never repeats an error's own
+// text, which has the URL with its secrets, or a piece of what the other side sent.
 func describe(err error) string {
 	var (
 		dns      *net.DNSError

@@ -12,10 +12,9 @@ import (
 // mostLocation is how long a redirect's target may be in a log line, in characters.
 const mostLocation = 120
 
-// redirect says where an answer redirects to, or returns "". It shows scheme, host
-// and path of Location, since mostly the slash at the end, www or https is missing
-// in BILLING_WEBHOOK_URL. It shows no query, and no piece of the URL's own path,
-// which may hold a secret.
+// redirect says where an answer redirects to, or returns "". It shows scheme, host and
+// path of Location, since BILLING_WEBHOOK_URL mostly lacks the slash at the end, www or
+// https. It shows no query, and no piece of the URL's own path, which may be a secret.
 func redirect(resp *http.Response, from *url.URL) string {
 	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -43,7 +42,7 @@ func redirect(resp *http.Response, from *url.URL) string {
 	return ": it redirects to " + textsafe.Clip(to.Scheme+"://"+to.Host+path, mostLocation) + ", which is not followed; write that into BILLING_WEBHOOK_URL if it is billing's"
 }
 
-// pieces are the parts of a URL that may be a secret: too short ones cannot be.
+// pieces returns the parts of a URL that may be a secret; short ones cannot be.
 func pieces(u *url.URL) []string {
 	all := strings.Split(u.EscapedPath(), "/")
 	for _, values := range u.Query() {

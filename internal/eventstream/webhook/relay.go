@@ -14,15 +14,14 @@ import (
 	"payscore-collector/internal/queue"
 )
 
-// Sizes of a look.
 const (
-	scanBatch = 200 // events taken from the stream at once
-	// queued is how many tasks the queue may have waiting. More would only
-	// wait there: each is one round trip and, at the worst, a time-out.
+	scanBatch = 200 // events that one round takes from the stream at most
+	// queued is how many tasks may wait in the queue. More would only wait longer: each
+	// is one round trip, and a time-out at worst.
 	queued = 4 * Concurrency
-	// mostWaiting is how many orders may wait for billing outside the stream,
-	// each at about 1 kB: a first start on a long stream, or a receiver that is
-	// away for days, is not to fill Redis.
+	// mostWaiting is how many orders may wait for billing outside the stream, at about
+	// 1 kB each: neither a first start on a long stream nor a receiver that is down for
+	// days may fill Redis.
 	mostWaiting = 50_000
 )
 
@@ -33,19 +32,19 @@ type job struct {
 	Round      int64  `json:"round"`
 }
 
-// Run moves webhooks on until ctx ends: it takes new ends from the stream, and
-// makes tasks for what is due. Any number of workers may run it. What fails is
-// logged, and tried again.
+// Run relays webhooks until ctx ends: it takes new final states from the stream, and
+// makes tasks for what is due. Any number of workers may run it. What fails is logged,
+// and retried.
 func (s *Sender) Run(ctx context.Context) {
 	var kept time.Time
 	for {
 		more, err := s.Relay(ctx)
-		wait := s.Every*9/10 + rand.N(s.Every/5+1) // spread, so that several workers do not all ask at once
+		wait := s.Every*9/10 + rand.N(s.Every/5+1) // spread over the workers
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			s.trouble.Error().Err(err).Msg("webhooks could not be moved on; the next look tries again")
+			s.trouble.Error().Str(logging.FieldEvent, "webhook_relay_failed").Err(err).Msg("webhook relay failed; it is retried")
 			wait = max(wait, time.Second)
 		case more:
 			continue
@@ -62,7 +61,7 @@ func (s *Sender) Run(ctx context.Context) {
 	}
 }
 
-// Relay does one look, and reports whether there is more to do at once.
+// Relay does one round, and reports whether there is more to do at once.
 func (s *Sender) Relay(ctx context.Context) (more bool, err error) {
 	pending, err := s.rdb.LLen(ctx, asynqx.KeysOf(queue.WebhookName(s.ledger.MchID())).Pending).Result()
 	if err != nil {
@@ -74,15 +73,15 @@ func (s *Sender) Relay(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	if relay.Foreign > 0 {
-		s.log.Error().Int64(logging.FieldCount, relay.Foreign).
-			Msg("the stream of outcomes has entries that call themselves ends of orders and name none; billing is not told of them")
+		s.log.Error().Str(logging.FieldEvent, "webhook_events_malformed").Int64(logging.FieldCount, relay.Foreign).
+			Msg("malformed events skipped: they have the type of a final state and no valid out_order_no")
 	}
 	for _, o := range relay.Orders {
 		if err := s.push(ctx, o); err != nil {
-			return false, err // it is handed out again after the grace
+			return false, err // the order gets another task after the grace
 		}
 	}
-	// Where the queue is nearly full, what is due waits for the next look.
+	// While the queue is nearly full, what is due waits for the next round.
 	return relay.More || len(relay.Orders) == room && room > queued/2, nil
 }
 
@@ -95,13 +94,13 @@ func (s *Sender) push(ctx context.Context, o ledger.DueHook) error {
 	_, err = s.queue.EnqueueContext(ctx, asynq.NewTask(queue.TypeWebhook, body),
 		queue.Options(queue.WebhookName(mchid), queue.WebhookTaskID(mchid, o.OutOrderNo, o.Round))...)
 	if queue.IsConflict(err) {
-		return nil // our own, whose answer was lost
+		return nil // enqueued before, and the reply was lost
 	}
 	return err
 }
 
-// housekeeping sees to what asynq forgets: queues are not registered again after
-// Redis was lost, and a paused queue stays paused until somebody remembers.
+// housekeeping does what asynq does not: it registers the queue again after Redis has
+// lost its data, and reminds of a paused queue.
 func (s *Sender) housekeeping(ctx context.Context) {
 	name := queue.WebhookName(s.ledger.MchID())
 	_ = asynqx.Register(ctx, s.rdb, name)
@@ -109,6 +108,6 @@ func (s *Sender) housekeeping(ctx context.Context) {
 	if err != nil || state.PausedSince.IsZero() {
 		return
 	}
-	s.log.Warn().Time("paused_at", state.PausedSince).
-		Msg("the queue of webhooks is paused: billing is told nothing until somebody resumes it (redis-cli DEL '" + state.PauseKey + "')")
+	s.log.Warn().Str(logging.FieldEvent, "webhook_queue_paused").Time("paused_at", state.PausedSince).
+		Msg("the webhooks' queue is paused, and billing gets none; to resume: redis-cli DEL '" + state.PauseKey + "'")
 }

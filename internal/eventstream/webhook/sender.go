@@ -1,15 +1,16 @@
-// Package webhook tells billing of the ends of orders, as Standard Webhooks
-// (https://www.standardwebhooks.com): at least once, an order's ends one after
-// another, each order apart from all others.
+// Package webhook delivers the final states of orders to billing as Standard Webhooks
+// (https://www.standardwebhooks.com): at least once, those of one order one after
+// another, and no order waits for another one.
 //
-// It goes by the same idea as collecting. The ledger has a list of what billing
-// has not taken, an order each, and an index by when to look; asynq carries the
-// work and may lose everything; the loop in relay.go puts back what is due. One
-// task (deliver.go) delivers what one order has under a lease, so that no two
-// workers are at the same order. post.go is one request and its answer.
+// It works as collecting does. The ledger has a list of what billing has not accepted,
+// by order, and an index by due time; asynq carries the work and may lose everything;
+// the loop in relay.go enqueues what is due. One task (deliver.go) delivers what one
+// order has under a lease, so that no two workers work on the same order. post.go is
+// one request and its answer.
 package webhook
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/http"
@@ -25,42 +26,35 @@ import (
 	"payscore-collector/internal/logging"
 )
 
-// Concurrency is how many deliveries of a merchant a process makes at once, each
-// on a connection of its own.
+// Concurrency is how many deliveries of a merchant a process makes at once, each on a
+// connection of its own.
 const Concurrency = 16
 
-// retriesAtOnce is how many of those may be for ends that have failed before. A
-// receiver that hangs whenever it sees some of them leaves the others the rest.
+// retriesAtOnce is how many of those may be retries: a receiver that hangs on some
+// orders leaves the rest of the places to the others.
 const retriesAtOnce = Concurrency / 2
 
 // Settings of one merchant's webhooks.
 type Settings struct {
 	URL    string // http or https, with a host; user, password and query are sent along
 	Secret string // whsec_ and the key in base64
-	// Retention is the age from which on an end whose delivery has failed is
-	// given up; 0: never.
+	// Retention is the age at which a failed event is abandoned; 0: never.
 	Retention time.Duration
 
 	// The rest has defaults where it is zero.
 
 	Timeout time.Duration // of one delivery, from its claim to its answer; 10 s
-	Every   time.Duration // between two looks at what is to be delivered; 250 ms
-	// Grace is how long an order is left to the task that was made for it,
-	// before the queue counts as having lost it; 30 s.
+	Every   time.Duration // between two rounds of the relay; 250 ms
+	// Grace is how long an order's task may take before the queue counts as having lost
+	// it; 30 s.
 	Grace   time.Duration
 	Backoff []time.Duration // after the first failure, the second, …; see backoff.go
 }
 
 func (s Settings) withDefaults() Settings {
-	if s.Timeout == 0 {
-		s.Timeout = 10 * time.Second
-	}
-	if s.Every == 0 {
-		s.Every = 250 * time.Millisecond
-	}
-	if s.Grace == 0 {
-		s.Grace = 30 * time.Second
-	}
+	s.Timeout = cmp.Or(s.Timeout, 10*time.Second)
+	s.Every = cmp.Or(s.Every, 250*time.Millisecond)
+	s.Grace = cmp.Or(s.Grace, 30*time.Second)
 	if len(s.Backoff) == 0 {
 		s.Backoff = backoff
 	}
@@ -76,9 +70,9 @@ type Sender struct {
 	signer  *standardwebhooks.Webhook
 	client  *http.Client
 	log     zerolog.Logger
-	trouble zerolog.Logger // for what may happen to every task at once
+	trouble zerolog.Logger // sampled, for what may happen to every task at once
 	metrics *Metrics
-	retries chan struct{} // has a place for each delivery of retriesAtOnce
+	retries chan struct{} // has retriesAtOnce places
 	stop    chan struct{}
 }
 
@@ -87,7 +81,7 @@ type Sender struct {
 func New(s Settings, l *ledger.Ledger, rdb redis.UniversalClient, log zerolog.Logger, m *Metrics) (*Sender, error) {
 	u, err := url.Parse(s.URL)
 	if err != nil || u.Host == "" {
-		return nil, errors.New("the webhooks' URL is none")
+		return nil, errors.New("the webhooks' URL has no host")
 	}
 	signer, err := standardwebhooks.NewWebhook(s.Secret)
 	if err != nil {
@@ -105,7 +99,7 @@ func New(s Settings, l *ledger.Ledger, rdb redis.UniversalClient, log zerolog.Lo
 	}, nil
 }
 
-// newClient returns a client of its own, so that nothing else waits for billing's
+// newClient returns a client of its own, so that no other part waits for its
 // connections.
 func newClient() *http.Client {
 	t := &http.Transport{
@@ -123,16 +117,15 @@ func newClient() *http.Client {
 	t.Protocols.SetHTTP1(true)
 	return &http.Client{
 		Transport: t,
-		// What is delivered elsewhere is not delivered to billing.
+		// A webhook that is delivered elsewhere is not delivered to billing.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// Stop lets tasks end after the delivery that they are at. It is to be called
-// once.
+// Stop makes tasks end after their current delivery. Call it once.
 func (s *Sender) Stop() { close(s.stop) }
 
-// Close lets go of idle connections.
+// Close closes idle connections.
 func (s *Sender) Close() { s.client.CloseIdleConnections() }
 
 func (s *Sender) stopping() bool {
