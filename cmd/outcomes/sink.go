@@ -74,7 +74,7 @@ func (pc *postgresCommand) run(ctx context.Context, s *session) error {
 	done := sink.Totals()
 	switch {
 	case err == nil && pc.Once && done.LeftOut > 0:
-		err = fmt.Errorf("the tables lack %d events, which they refuse: the log lines with the event sink_event_left_out name them", done.LeftOut)
+		err = fmt.Errorf("the tables lack %d events, which they refuse: the log lines with the event event_left_out name them", done.LeftOut)
 	case err == nil && pc.Once && ctx.Err() != nil:
 		err = errors.New("stopped before every event was written")
 	}

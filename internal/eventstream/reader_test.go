@@ -152,7 +152,7 @@ func TestReader(t *testing.T) {
 		opt.Once, opt.Idle = true, 300*time.Millisecond
 		var got taken
 		run := r.start(r.rdb, opt, got.handle)
-		r.until("it to say that it waits", func() bool { return strings.Contains(r.log.String(), "waiting_for_other_readers") })
+		r.until("it to say that it waits", func() bool { return r.log.HasEvent("waiting_for_other_readers") })
 		if err := r.rdb.XAck(t.Context(), key, "g", held...).Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -256,7 +256,7 @@ func TestReader(t *testing.T) {
 		}
 		r.until("the events again", func() bool { return got.count() == 6 })
 		run.stop(t)
-		if !strings.Contains(r.log.String(), "Redis has lost the group") {
+		if !r.log.HasEvent("reader_group_lost") {
 			t.Errorf("it was not said: %s", r.log)
 		}
 	})
@@ -274,7 +274,7 @@ func TestReader(t *testing.T) {
 		r.until("the events", func() bool { return got.count() == 2 })
 		r.until("the acknowledgement", func() bool { return len(r.pending(mchA)) == 0 })
 		run.stop(t)
-		if log := r.log.String(); strings.Count(log, "is left out") != 2 || strings.Contains(log, "hunter2") {
+		if log := r.log.String(); len(r.log.Events("event_unreadable")) != 2 || strings.Contains(log, "hunter2") {
 			t.Errorf("the log says: %s", log)
 		}
 	})
@@ -292,7 +292,7 @@ func TestReader(t *testing.T) {
 		r.until("the event that is left", func() bool { return got.count() == 1 })
 		r.until("the acknowledgement", func() bool { return len(r.pending(mchA)) == 0 })
 		run.stop(t)
-		if log := r.log.String(); r.redis.Real && !strings.Contains(log, `"count":3`) {
+		if log := r.log.String(); r.redis.Real && !r.log.HasEvent("events_trimmed_unread", "count", 3) {
 			t.Errorf("the log says: %s", log)
 		}
 	})

@@ -177,7 +177,7 @@ func untilDone(ctx context.Context) (context.Context, context.CancelFunc) {
 // leaveOut gives up on an event.
 func (s *Sink) leaveOut(e ledger.Event, why error) {
 	s.leftOut.Add(1)
-	s.log.Error().Str(logging.FieldEvent, "sink_event_left_out").Str(logging.FieldEventID, e.ID).Str(logging.FieldMchID, e.MchID).Str(logging.FieldOutOrderNo, e.OutOrderNo).Err(plain(why)).
+	s.log.Error().Str(logging.FieldEvent, "event_left_out").Str(logging.FieldEventID, e.ID).Str(logging.FieldMchID, e.MchID).Str(logging.FieldOutOrderNo, e.OutOrderNo).Err(plain(why)).
 		Msg("EVENT LEFT OUT: the tables refuse it, and take others; it stays in Redis until RETENTION: fix the tables, and read everything again with another --group")
 }
 

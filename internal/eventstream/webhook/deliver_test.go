@@ -44,7 +44,7 @@ func TestProcess(t *testing.T) {
 			t.Error(diff)
 		}
 		b.clean()
-		line := b.logs.Messages("webhook delivered")[0]
+		line := b.logs.Events("webhook_delivered")[0]
 		for field, want := range map[string]any{
 			"mchid": b.ledger.MchID(), "out_order_no": "A", "event_id": taken[0].ID, "event_type": "order.withdrawn",
 			"http_status": 204.0, "attempt": 1.0, "level": "info",
@@ -145,7 +145,7 @@ func TestProcess(t *testing.T) {
 		if b.counted(failed) != float64(len(statuses)) || b.counted(delivered) != 2 {
 			t.Errorf("counted: %v failed, %v delivered", b.counted(failed), b.counted(delivered))
 		}
-		attempts := b.logs.Messages("webhook not delivered")
+		attempts := b.logs.Events("webhook_failed")
 		for i, line := range attempts {
 			if line["attempt"] != float64(i+1) || line["level"] != "warn" {
 				t.Errorf("line %d: %v", i, line)
@@ -230,7 +230,7 @@ func TestProcess(t *testing.T) {
 		if diff := cmp.Diff([]string{"order.paid"}, types(taken)); diff != "" {
 			t.Error(diff)
 		}
-		lines := b.logs.Messages("an end of an order was given up")
+		lines := b.logs.Events("webhook_given_up")
 		if len(lines) != 1 || lines[0]["level"] != "error" || lines[0]["out_order_no"] != "A" || lines[0]["event_type"] != "order.withdrawn" || lines[0]["state"] != "withdrawn" {
 			t.Errorf("the log says: %v", lines)
 		}
@@ -256,7 +256,7 @@ func TestProcess(t *testing.T) {
 		}
 		b.end("A")
 		b.deliver("A")
-		if taken := b.receiver.Taken(); len(taken) != 1 || b.counted(givenUp) != 1 || len(b.logs.Messages("an end of an order was given up")) != 1 {
+		if taken := b.receiver.Taken(); len(taken) != 1 || b.counted(givenUp) != 1 || len(b.logs.Events("webhook_given_up")) != 1 {
 			t.Errorf("taken: %v; log: %s", taken, b.logs)
 		}
 	})
@@ -322,7 +322,7 @@ func TestProcess(t *testing.T) {
 				t.Errorf("%s: %v", bad.Payload(), err)
 			}
 		}
-		if n := len(b.logs.Messages("a task of the webhooks' queue that cannot be worked on")); n != 4 {
+		if n := len(b.logs.Events("webhook_task_unusable")); n != 4 {
 			t.Errorf("%d lines", n)
 		}
 	})

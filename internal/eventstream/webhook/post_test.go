@@ -240,7 +240,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 			b.URL = strings.Replace(b.receiver.Server.URL, "http://", "http://user:hunter2@", 1) + "/path-xyzzy?token=xyzzy"
 			b.end("A")
 			b.deliver("A")
-			if len(b.logs.Messages("webhook delivered"))+len(b.logs.Messages("webhook not delivered")) != 1 || (b.counted(failed) == 0) != (answer == nil) {
+			if len(b.logs.Events("webhook_delivered"))+len(b.logs.Events("webhook_failed")) != 1 || (b.counted(failed) == 0) != (answer == nil) {
 				t.Fatalf("the log: %s", b.logs)
 			}
 			for _, secret := range []string{"hunter2", "xyzzy", hooktest.Secret, strings.TrimPrefix(hooktest.Secret, "whsec_"), "v1,"} {

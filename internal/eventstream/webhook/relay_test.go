@@ -205,7 +205,7 @@ func TestWorkers(t *testing.T) {
 		defer back.Close()
 		b.allDelivered(len(nos))
 		b.complete(false)
-		if line := b.logs.Messages("webhook not delivered")[0]; line["reason"] != "the connection was refused" || line["http_status"] != 0.0 || line["due"] == nil {
+		if line := b.logs.Events("webhook_failed")[0]; line["reason"] != "the connection was refused" || line["http_status"] != 0.0 || line["due"] == nil {
 			t.Errorf("%v", line)
 		}
 	})
@@ -272,7 +272,7 @@ func TestRelay(t *testing.T) {
 		if err := b.rdb.Do(t.Context(), "XADD", b.keys.Outcomes(), "*", "type", "order.paid").Err(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Relay(t.Context()); err != nil || len(b.logs.Messages("the stream of outcomes has entries")) != 1 {
+		if _, err := b.Relay(t.Context()); err != nil || len(b.logs.Events("webhook_events_malformed")) != 1 {
 			t.Errorf("%v %s", err, b.logs)
 		}
 	})
@@ -292,7 +292,7 @@ func TestRelay(t *testing.T) {
 		if !b.rdb.SIsMember(t.Context(), "asynq:queues", queue).Val() {
 			t.Error("the queue is not registered")
 		}
-		if len(b.logs.Messages("the queue of webhooks is paused")) != 1 {
+		if len(b.logs.Events("webhook_queue_paused")) != 1 {
 			t.Errorf("the log: %s", b.logs)
 		}
 		_, command, _ := strings.Cut(b.logs.String(), "redis-cli DEL '")
@@ -308,7 +308,7 @@ func TestRelay(t *testing.T) {
 		b.work()
 		b.end("A")
 		b.allDelivered(1)
-		if n := len(b.logs.Messages("webhooks could not be moved on")); n != 2 {
+		if n := len(b.logs.Events("webhook_relay_failed")); n != 2 {
 			t.Errorf("%d lines", n)
 		}
 	})
