@@ -1,6 +1,6 @@
-// Package asynqx is what this program does with asynq itself: the keys of a queue,
-// the server of a queue, its log, and the tasks' options. Collecting and webhooks
-// share it.
+// Package asynqx is what a worker does with asynq itself: the keys and the state of a
+// queue, the server of a queue and its log. Collecting and webhooks share it. The names
+// of queues and tasks, and enqueueing, are in package queue.
 package asynqx
 
 import (

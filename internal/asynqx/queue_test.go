@@ -10,6 +10,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	taskqueue "payscore-collector/internal/queue"
 	"payscore-collector/internal/testkit/redistest"
 )
 
@@ -17,7 +18,7 @@ import (
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Start(t).Client
-	const queue = "collect:1900000001"
+	queue := taskqueue.Name("1900000001")
 	keys := KeysOf(queue)
 	client := asynq.NewClientFromRedisClient(rdb)
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
@@ -76,6 +77,9 @@ func TestKeys(t *testing.T) {
 	}
 	if since, err := rdb.Get(t.Context(), keys.Paused).Int64(); err != nil || time.Since(time.Unix(since, 0)) > time.Minute {
 		t.Errorf("paused at %d: %v", since, err)
+	}
+	if got := taskqueue.PendingKey("1900000001"); got != keys.Pending {
+		t.Errorf("producers look at %s, want %s", got, keys.Pending)
 	}
 	enqueue("pending", 4)
 	enqueue("scheduled", 5, asynq.ProcessIn(time.Hour))

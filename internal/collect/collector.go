@@ -86,7 +86,7 @@ type Collector struct {
 // New returns a merchant's collector.
 func New(s Settings, l *ledger.Ledger, caller Caller, producer *tasks.Producer, log zerolog.Logger, m *Metrics) *Collector {
 	log = log.With().Str(logging.FieldMchID, l.MchID()).Logger()
-	m.introduce(l.MchID())
+	m.set.Introduce(l.MchID())
 	return &Collector{
 		settings: s, mchid: l.MchID(), ledger: l, caller: caller, producer: producer,
 		log:     log,

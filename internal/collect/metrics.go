@@ -5,6 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/metrics"
 	"payscore-collector/internal/payscore"
 )
 
@@ -12,6 +13,8 @@ import (
 // labels that its declaration names. Orders by state and fen collected are not among
 // them: they are read from the ledger.
 type Metrics struct {
+	set *metrics.Set
+
 	Calls        *prometheus.CounterVec
 	CallSeconds  *prometheus.HistogramVec
 	Ended        *prometheus.CounterVec
@@ -29,69 +32,33 @@ type Metrics struct {
 	Foreign      *prometheus.CounterVec
 	ClockJumps   *prometheus.CounterVec
 	Paused       *prometheus.GaugeVec
-
-	zeros []func(mchid string)
 }
 
 // NewMetrics registers the metrics with reg.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
-	m := &Metrics{}
-	labelled := func(name, help string, labels ...string) *prometheus.CounterVec {
-		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "payscore_" + name, Help: help}, append([]string{"mchid"}, labels...))
-		reg.MustRegister(v)
-		return v
-	}
-	// A counter with a known set of values of its label, or without one, has its
-	// zeros from the start: an alert on a rise cannot see the first of a counter that
-	// did not exist before.
-	counter := func(name, help string) *prometheus.CounterVec {
-		v := labelled(name, help)
-		m.zeros = append(m.zeros, func(mchid string) { v.WithLabelValues(mchid) })
-		return v
-	}
-	counterBy := func(name, help, label string, values ...string) *prometheus.CounterVec {
-		v := labelled(name, help, label)
-		m.zeros = append(m.zeros, func(mchid string) {
-			for _, value := range values {
-				v.WithLabelValues(mchid, value)
-			}
-		})
-		return v
-	}
-	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "payscore_" + name, Help: help, Buckets: buckets}, append([]string{"mchid"}, labels...))
-		reg.MustRegister(v)
-		return v
-	}
-	m.Calls = labelled("calls_total", "Calls to WeChat Pay by verdict.", "call", "verdict")
-	m.CallSeconds = histogram("call_seconds", "Seconds from sending a call to its verdict.", prometheus.ExponentialBuckets(0.005, 2, 13), "call")
-	m.Ended = labelled("orders_ended_total", "Orders that this process brought to a final state.", "state")
-	m.DueLag = histogram("due_lag_seconds", "Seconds from an order's due time to its step.", prometheus.ExponentialBuckets(0.01, 2.5, 14))
-	m.GateClosings = counter("gate_closings_total", "Times that this process's calls began a hold.")
-	m.Unusable = counter("unusable_tasks_total", "Tasks that can never be worked on, put into asynq's archive.")
-	m.Panics = counter("step_panics_total", "Steps that panicked.")
-	m.StepErrors = counter("step_errors_total", "Steps that failed on our side, mostly because Redis was unavailable.")
-	m.Swept = counter("swept_total", "Orders that the sweep enqueued again.")
-	m.Stuck = counter("stuck_tasks_total", "Tasks that were stuck in asynq and given a new round.")
-	m.SweepErrors = counter("sweep_errors_total", "Sweeps that failed.")
-	m.Syncs = counterBy("syncs_total", "Withdrawn orders by the outcome of their sync.", "outcome",
-		string(ledger.SyncDone), string(ledger.SyncNoNeed), string(ledger.SyncFailed))
-	m.News = counterBy("payment_news_total", "Payments that a person must look at: late (of an order that had ended otherwise), differs (in its amounts).", "kind",
-		string(ledger.Late), string(ledger.Differs))
-	m.Removed = counter("orders_removed_total", "Ended orders that left the ledger after RETENTION.")
-	m.Foreign = counterBy("foreign_tasks_total", "Tasks of other asynq clients that no worker would have met, by the asynq state from which their orders were enqueued.", "state",
-		asynq.TaskStateAggregating.String(), asynq.TaskStateArchived.String(), asynq.TaskStateRetry.String())
-	m.ClockJumps = counter("redis_clock_jumps_total", "Jumps of Redis's clock, back or ahead, that this process has noticed.")
-	m.Paused = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "payscore_queue_paused", Help: "1 while the merchant's asynq queue is paused."}, []string{"mchid"})
-	reg.MustRegister(m.Paused)
-	m.zeros = append(m.zeros, func(mchid string) { m.Paused.WithLabelValues(mchid) })
-	return m
-}
-
-// introduce gives a merchant's counters their zeros.
-func (m *Metrics) introduce(mchid string) {
-	for _, zero := range m.zeros {
-		zero(mchid)
+	s := metrics.New(reg)
+	return &Metrics{
+		set:          s,
+		Calls:        s.Counter("payscore_calls_total", "Calls to WeChat Pay by verdict.", metrics.Open("call"), metrics.Open("verdict")),
+		CallSeconds:  s.Histogram("payscore_call_seconds", "Seconds from sending a call to its verdict.", 0.005, 2, 13, metrics.Open("call")),
+		Ended:        s.Counter("payscore_orders_ended_total", "Orders that this process brought to a final state.", metrics.Open("state")),
+		DueLag:       s.Histogram("payscore_due_lag_seconds", "Seconds from an order's due time to its step.", 0.01, 2.5, 14),
+		GateClosings: s.Counter("payscore_gate_closings_total", "Times that this process's calls began a hold."),
+		Unusable:     s.Counter("payscore_unusable_tasks_total", "Tasks that can never be worked on, put into asynq's archive."),
+		Panics:       s.Counter("payscore_step_panics_total", "Steps that panicked."),
+		StepErrors:   s.Counter("payscore_step_errors_total", "Steps that failed on our side, mostly because Redis was unavailable."),
+		Swept:        s.Counter("payscore_swept_total", "Orders that the sweep enqueued again."),
+		Stuck:        s.Counter("payscore_stuck_tasks_total", "Tasks that were stuck in asynq and given a new round."),
+		SweepErrors:  s.Counter("payscore_sweep_errors_total", "Sweeps that failed."),
+		Syncs: s.Counter("payscore_syncs_total", "Withdrawn orders by the outcome of their sync.",
+			metrics.Known("outcome", ledger.SyncDone, ledger.SyncNoNeed, ledger.SyncFailed)),
+		News: s.Counter("payscore_payment_news_total", "Payments that a person must look at: late (of an order that had ended otherwise), differs (in its amounts).",
+			metrics.Known("kind", ledger.Late, ledger.Differs)),
+		Removed: s.Counter("payscore_orders_removed_total", "Ended orders that left the ledger after RETENTION."),
+		Foreign: s.Counter("payscore_foreign_tasks_total", "Tasks of other asynq clients that no worker would have met, by the asynq state from which their orders were enqueued.",
+			metrics.Known("state", asynq.TaskStateAggregating.String(), asynq.TaskStateArchived.String(), asynq.TaskStateRetry.String())),
+		ClockJumps: s.Counter("payscore_redis_clock_jumps_total", "Jumps of Redis's clock, back or ahead, that this process has noticed."),
+		Paused:     s.Gauge("payscore_queue_paused", "1 while the merchant's asynq queue is paused."),
 	}
 }
 

@@ -95,3 +95,9 @@ func each(values []string, labels []Label, do func([]string)) {
 		each(append(slices.Clone(values), v), labels[1:], do)
 	}
 }
+
+// Desc declares a metric of one merchant for a prometheus.Collector, which reads its
+// value when it is asked.
+func Desc(name, help, mchid string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, prometheus.Labels{"mchid": mchid})
+}

@@ -12,6 +12,7 @@ import (
 
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/metrics"
 	"payscore-collector/internal/version"
 	"payscore-collector/tasks"
 )
@@ -42,7 +43,7 @@ const scrapeTimeout = 2 * time.Second
 
 func newLedgerMetrics(l *ledger.Ledger, rdb redis.UniversalClient, webhooks bool) *ledgerMetrics {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help, labels, prometheus.Labels{"mchid": l.MchID()})
+		return metrics.Desc(name, help, l.MchID(), labels...)
 	}
 	m := &ledgerMetrics{
 		ledger: l, rdb: rdb,
