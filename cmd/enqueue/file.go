@@ -21,13 +21,13 @@ type fileCommand struct {
 
 	Path    string `arg:"" name:"path" help:"The file, or - for standard input."`
 	Format  string `enum:"csv,jsonl," default:"" placeholder:"csv|jsonl" help:"How the file holds its rows (default: by its name's ending, else by how it begins)."`
-	Rejects string `placeholder:"FILE" help:"Where refused rows go, with line and reason, to be corrected and enqueued again. Made only where there are any, and then from scratch."`
+	Rejects string `placeholder:"FILE" help:"Where refused rows go, with line and reason, to be corrected and enqueued again. Created or overwritten only if there are any."`
 	DryRun  bool   `help:"Only check every row: valid or invalid. Redis is not asked."`
 }
 
 // Help is what "enqueue file --help" says in full.
 func (fileCommand) Help() string {
-	return `CSV has a header row with out_order_no and any of mchid, appid, service_id, at, amount and owed_since, in any order; other columns are ignored. JSONL has one object a line with the same names, all strings (amount may be a number). A row that leaves a value empty gets the default. at is when to start: 2006-01-02T15:04:05+08:00, or "2006-01-02 15:04" in Asia/Shanghai. amount is what billing says is owed, in fen (1250 for 12.50 yuan), and owed_since is since when; both are shown and reported, and change nothing of how the order is collected.
+	return `CSV has a header row with out_order_no and any of mchid, appid, service_id, at, amount and owed_since, in any order; other columns are ignored. JSONL has one object a line with the same names, all strings (amount may be a number). An empty value gets the default. at is when to start: 2006-01-02T15:04:05+08:00, or "2006-01-02 15:04" in Asia/Shanghai. amount is what billing says is owed, in fen (1250 for 12.50 yuan), and owed_since is the start of the debt; both are shown and reported, and do not change how the order is collected.
 
     enqueue file orders.csv --rejects rejects.csv
     enqueue file orders.csv --dry-run
@@ -95,7 +95,7 @@ func (c fileCommand) submit(ctx context.Context, r *reporter, in *intake.Reader,
 	var end error // why reading ended
 	items := func(yield func(intake.Item) bool) {
 		for {
-			r.flush() // more rows may be long in coming
+			r.flush() // the next row may take long to arrive
 			var row intake.Row
 			if row, end = in.Next(); end != nil {
 				return
@@ -128,7 +128,7 @@ func (c fileCommand) submit(ctx context.Context, r *reporter, in *intake.Reader,
 	case errors.Is(end, io.EOF):
 		return r.status()
 	case ctx.Err() != nil:
-		r.say("interrupted after line %d: run the same command again, and what is in already is answered with duplicate", r.last.Row.Line)
+		r.say("interrupted after line %d: run the same command again; orders that are in already are answered with duplicate", r.last.Row.Line)
 	default:
 		r.say("%v, after line %d", unreadable(r.file, end), r.last.Row.Line)
 	}

@@ -37,7 +37,7 @@ func TestFile_CSV(t *testing.T) {
 		"A.3 invalid line 4: out_order_no has '.' at position 2; only digits, letters and _ | * - are allowed",
 		"OLD duplicate", "DONE ended paid", "OTHER conflict", "A1 duplicate",
 		"? invalid line 9: has 2 fields where the header row has 4",
-		`A9 invalid line 10: at is "tomorrow", which is no time: write "2006-01-02 15:04" (Asia/Shanghai) or 2006-01-02T15:04:05+08:00`,
+		`A9 invalid line 10: at is "tomorrow", which is not a time: write "2006-01-02 15:04" (Asia/Shanghai) or 2006-01-02T15:04:05+08:00`,
 	},
 		"orders.csv: ignored columns: price\n",
 		"orders.csv: line 4: invalid out_order_no has '.'",
@@ -167,7 +167,7 @@ func TestFile_Refused(t *testing.T) {
 		want              string
 	}{
 		{"empty", "", "", 2, "orders.csv is empty: no header row"},
-		{"no column", "no,appid\nA1,wx\n", "", 2, `orders.csv has no column out_order_no: its header row has "no", "appid"`},
+		{"no column", "no,appid\nA1,wx\n", "", 2, `orders.csv has no column out_order_no: its header row is "no,appid"`},
 		{"UTF-16", "\xff\xfeo\x00", "", 2, "orders.csv is in UTF-16"},
 		{"unknown format", "out_order_no\n", "--format=xml", 2, "--format must be one of"},
 		{"no orders", "out_order_no\n", "", 0, "orders.csv: no orders in it"},

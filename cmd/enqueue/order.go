@@ -17,15 +17,15 @@ type orderCommand struct {
 	commonFlags
 
 	Numbers   numbers  `arg:"" optional:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
-	At        *string  `placeholder:"TIME" help:"Not before: 2006-01-02T15:04:05+08:00, \"2006-01-02 15:04\" (Asia/Shanghai), or from now on, as 2h or +90m."`
-	Amount    *string  `placeholder:"FEN" help:"What billing says is owed, in fen: 1250 for 12.50 yuan. Shown until WeChat Pay has signed a total; changes nothing of how the order is collected."`
+	At        *string  `placeholder:"TIME" help:"Start time: 2006-01-02T15:04:05+08:00, \"2006-01-02 15:04\" (Asia/Shanghai), or from now on, as 2h or +90m."`
+	Amount    *string  `placeholder:"FEN" help:"What billing says is owed, in fen: 1250 for 12.50 yuan. Shown until WeChat Pay has signed a total; does not change how the order is collected."`
 	OwedSince *string  `name:"owed-since" placeholder:"TIME" help:"Since when it is owed, as billing says; the time has the forms of --at, and lies in the past."`
-	Wait      waitFlag `help:"Wait until each order has ended, and print how. With --wait=TIMEOUT, such as --wait=30s, at most so long."`
+	Wait      waitFlag `help:"Wait until each order has ended, and print how. With --wait=TIMEOUT, such as --wait=30s, wait at most that long."`
 }
 
 // Help is what "enqueue order --help" says in full.
 func (orderCommand) Help() string {
-	return `Prints one line an order: its number, and what became of it.
+	return `Prints one line for each order: its number and its result.
 
     enqueue order BIKE-1001 BIKE-1002
     enqueue order BIKE-1001 --at "2026-12-24 10:00"
@@ -34,7 +34,7 @@ func (orderCommand) Help() string {
     enqueue order --reopen BIKE-1001
     enqueue order BIKE-1002 -- -ODD-NUMBER
 
-With --wait, a second line an order says how it ended, such as "BIKE-1001 paid" or "BIKE-1001 rejected REASON". Orders that are still open when the time is up are named, and the exit status is 1; their collection continues. The status says nothing about how orders ended.`
+With --wait, a second line for each order says how it ended, such as "BIKE-1001 paid" or "BIKE-1001 rejected REASON". Orders that are still open when the time is up are named, and the exit status is 1; their collection continues. The status says nothing about how orders ended.`
 }
 
 func (c orderCommand) run(ctx context.Context, p process, load loader) (int, error) {

@@ -115,7 +115,7 @@ func TestNumbers(t *testing.T) {
 }
 
 // Whatever is wrong with the command line or the settings is said before
-// anything is handed over.
+// anything is enqueued.
 func TestOrder_Usage(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -133,19 +133,19 @@ func TestOrder_Usage(t *testing.T) {
 			"missing: mchid (--mchid or WECHATPAY_MCHID), appid (--appid or PAYSCORE_APPID)\n"},
 		{"bad merchant", []string{"order", "A1", "--mchid=x"}, nil, "--mchid has 'x' at position 1; only digits are allowed"},
 		{"bad service", []string{"order", "A1", "--service-id=a.b"}, nil, "--service-id has '.' at position 2"},
-		{"bad time", []string{"order", "A1", "--at=soon"}, nil, `--at is "soon", which is no time`},
+		{"bad time", []string{"order", "A1", "--at=soon"}, nil, `--at is "soon", which is not a time`},
 		{"an amount in yuan", []string{"order", "A1", "--amount=12.50"}, nil, `--amount is "12.50", which looks like yuan: write fen, 1250`},
 		{"no amount", []string{"order", "A1", "--amount="}, nil, `--amount is ""; write fen as a whole number`},
 		{"an amount too large", []string{"order", "A1", "--amount=99999999999999"}, nil, "--amount is 99999999999999; only 0 to "},
 		{"owed since the future", []string{"order", "A1", "--owed-since=2999-01-01 10:00"}, nil, "--owed-since lies in the future"},
-		{"owed since when", []string{"order", "A1", "--owed-since=soon"}, nil, `--owed-since is "soon", which is no time`},
+		{"owed since when", []string{"order", "A1", "--owed-since=soon"}, nil, `--owed-since is "soon", which is not a time`},
 		{"time gone by", []string{"order", "A1", "--at=-2h"}, nil, "--at is -2h, which is in the past"},
 		{"bad time-out", []string{"order", "A1", "--wait=soon"}, nil, `"soon" is not a time-out`},
 		{"time-out of nothing", []string{"order", "A1", "--wait=0s"}, nil, `"0s" is not a time-out`},
 		{"time-out apart from its flag", []string{"order", "--wait", "30s", "A1"}, nil, "write --wait=30s"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			pr := programOn("redis://127.0.0.1:1/0") // nobody is to ask it
+			pr := programOn("redis://127.0.0.1:1/0") // must not be asked
 			for name, value := range tc.env {
 				pr.env[name] = value
 			}

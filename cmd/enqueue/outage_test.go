@@ -89,9 +89,9 @@ func TestFile_RedisGoneForGood(t *testing.T) {
 // with its remedy. What passes by itself is tried again, the rest is not.
 func TestRedisThatRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
-		refuse, mend []any
-		words        string
-		again        bool
+		refuse, repair []any
+		words          string
+		again          bool
 	}{
 		"full":           {[]any{"CONFIG", "SET", "maxmemory", "1"}, []any{"CONFIG", "SET", "maxmemory", "0"}, "Redis is full: raise maxmemory", true},
 		"a replica":      {[]any{"REPLICAOF", "127.0.0.1", "1"}, []any{"REPLICAOF", "NO", "ONE"}, "this is a replica, which takes no writes: let REDIS_URL name the master", true},
@@ -122,10 +122,10 @@ func TestRedisThatRefuses(t *testing.T) {
 			if again := strings.Contains(got.stderr, "; trying again for 200ms\n"); again != c.again {
 				t.Errorf("it tries again: %v\n%s", again, got.stderr)
 			}
-			do(c.mend)
+			do(c.repair)
 			got = pr.run(t.Context(), "order", "A1")
 			if got.status != 0 {
-				t.Errorf("when it is mended: %+v", got)
+				t.Errorf("after the repair: %+v", got)
 			}
 		})
 	}

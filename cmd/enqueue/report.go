@@ -164,8 +164,8 @@ func (r *reporter) flush() { r.note(r.out.Flush()) }
 // say tells the person, on standard error.
 func (r *reporter) say(format string, args ...any) { r.p.Say(fmt.Sprintf(format, args...)) }
 
-// note keeps the first failure of writing, and tells it at once: the orders are
-// enqueued all the same.
+// note keeps the first failure of writing and tells it at once; the orders are still
+// enqueued.
 func (r *reporter) note(err error) {
 	if err != nil && r.broken == nil {
 		r.broken = err
@@ -198,7 +198,7 @@ func (r *reporter) end(orders int) (status int, whole bool) {
 
 // stopped says where Redis failed for good, and what to do; nil where it did not.
 func (r *reporter) stopped() error {
-	const again = "run the same command again: what was done already is answered with duplicate"
+	const again = "run the same command again: what is done already is answered with duplicate"
 	if r.failed == nil {
 		return nil
 	}
@@ -212,7 +212,7 @@ func (r *reporter) stopped() error {
 	return fmt.Errorf("stopped at %s, because Redis failed (%v). When Redis is back, %s", where, r.why, again)
 }
 
-// progress says now and then how far a file is. Offset is how much of it has been read.
+// progress says every progressEvery how far a file is. Offset is how much of it has been read.
 func (r *reporter) progress(offset int64) {
 	if time.Since(r.told) < progressEvery {
 		return

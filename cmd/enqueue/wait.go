@@ -133,7 +133,7 @@ func (w *waiter) run(ctx context.Context, open []tasks.Payload) bool {
 	}
 }
 
-// read reads an order, and says now and then that Redis fails.
+// read reads an order, and says every outageEvery that Redis fails.
 func (w *waiter) read(ctx context.Context, pl tasks.Payload) (ledger.Order, error) {
 	get, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()

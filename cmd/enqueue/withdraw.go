@@ -18,30 +18,30 @@ type withdrawCommand struct {
 
 	Numbers numbers `arg:"" optional:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
 	Reason  string  `required:"" placeholder:"TEXT" help:"Why, in your own words, for those who ask later; at most 200 characters."`
-	PaidAt  *string `placeholder:"TIME" help:"The user has paid elsewhere, at this time, and WeChat Pay is to be told: 2006-01-02T15:04:05+08:00, or \"2006-01-02 15:04\" (Asia/Shanghai)."`
+	PaidAt  *string `placeholder:"TIME" help:"The user has paid elsewhere, at this time, and a worker tells WeChat Pay: 2006-01-02T15:04:05+08:00, or \"2006-01-02 15:04\" (Asia/Shanghai)."`
 }
 
 // Help is what "enqueue withdraw --help" says in full.
 func (withdrawCommand) Help() string {
-	return `Stops the collection of orders at once: billing has been paid elsewhere, or waives what is owed. Prints one line an order: its number, and what became of it.
+	return `Stops the collection of orders at once: billing has been paid elsewhere, or waives what is owed. Prints one line for each order: its number and its result.
 
     enqueue withdraw BIKE-1001 --reason "paid at the counter" --paid-at "2025-12-24 10:00"
     enqueue withdraw BIKE-1002 BIKE-1003 --reason "waived by the manager"
     enqueue withdraw --reason "paid in cash" --paid-at 2025-12-24T10:00:00+08:00 BIKE-1004 -- -ODD-NUMBER
 
-accepted: the order is withdrawn. duplicate: it was before, and nothing changed. ended STATE: it has ended otherwise. invalid WHY: it cannot be an order, or is not in the ledger.
+accepted: the order is withdrawn. duplicate: it was withdrawn before, and nothing changed. ended STATE: it has ended in another way. invalid WHY: it cannot be an order, or is not in the ledger.
 
-With --paid-at WeChat Pay is told by a worker, and stops deducting; outcomes get shows how that went. Without it WeChat Pay goes on deducting by itself. An order that was withdrawn without it can be withdrawn once more with it, and so can one of which WeChat Pay could not be told; otherwise the first reason and time stand. An order that is exhausted, and was then paid elsewhere, is opened again first, for later, so that nothing is collected in between:
+With --paid-at a worker tells WeChat Pay, which then stops deducting; outcomes get shows the result. Without it WeChat Pay keeps deducting by itself. An order that was withdrawn without --paid-at can be withdrawn again with it, and so can one that WeChat Pay could not be told about; otherwise the first reason and time remain. Reopen an exhausted order that was paid elsewhere first, for later, so that nothing is collected in between:
 
     enqueue order BIKE-1005 --reopen --at 1h
     enqueue withdraw BIKE-1005 --reason "paid at the counter" --paid-at "2025-12-24 10:00"
 
-A withdrawn order can be taken up again: enqueue order NO --reopen.`
+To collect a withdrawn order again: enqueue order NO --reopen.`
 }
 
 // untold is what billing must know about orders that were withdrawn without --paid-at.
-const untold = "WeChat Pay has not been told: it goes on deducting by itself, and the user can still pay. " +
-	"Where the user has paid elsewhere, run the same command with --paid-at TIME as well: that tells it"
+const untold = "WeChat Pay has not been told: it keeps deducting by itself, and the user can still pay. " +
+	"If the user has paid elsewhere, run the same command again with --paid-at TIME"
 
 // reopenFirst is for exhausted orders, which cannot be withdrawn as they are.
 const reopenFirst = "an exhausted order that was paid elsewhere: first enqueue order NO --reopen --at 1h, then withdraw it"
@@ -108,12 +108,12 @@ func (c withdrawCommand) parse(load loader) (config.Client, tasks.Withdrawal, er
 	if c.PaidAt != nil {
 		text := strings.TrimSpace(*c.PaidAt)
 		if text == "" {
-			return cfg, w, errors.New("--paid-at is empty: leave it out where WeChat Pay is not to be told")
+			return cfg, w, errors.New("--paid-at is empty: leave it out if WeChat Pay must not be told")
 		}
 		if w.PaidAt, err = intake.ParseTime(text); err != nil {
 			return cfg, w, fmt.Errorf("--paid-at %w", err)
 		}
-		if w.PaidAt.IsZero() { // which would stand for no time
+		if w.PaidAt.IsZero() { // which would mean no time
 			w.PaidAt = w.PaidAt.Add(time.Second)
 		}
 	}

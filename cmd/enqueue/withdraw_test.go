@@ -48,7 +48,7 @@ func TestWithdraw_Answers(t *testing.T) {
 			pr.run(t.Context(), "order", "A1", "A2", "A3", "--", "-A4-")
 			endOrder(t, server, "A3", tasks.Paid, "")
 
-			wantRun(t, run("A1"), 0, []string{"A1 accepted"}, "WeChat Pay has not been told", "goes on deducting by itself", "--paid-at TIME")
+			wantRun(t, run("A1"), 0, []string{"A1 accepted"}, "WeChat Pay has not been told", "keeps deducting by itself", "--paid-at TIME")
 			if o := order(t, server, "A1"); o.State != tasks.Withdrawn || o.Reason != "用户已在柜台付款" || o.Sync != nil || !o.NextDueAt.IsZero() {
 				t.Errorf("A1 is %+v", o)
 			}
@@ -113,9 +113,9 @@ func TestWithdraw_Usage(t *testing.T) {
 		{"a blank reason", []string{"A1", "--reason", " \u3000"}, "--reason is missing"},
 		{"a reason of two lines", []string{"A1", "--reason", "a\nb"}, `--reason has '\n' at position 2`},
 		{"a novel", []string{"A1", "--reason", strings.Repeat("长", 201)}, "--reason is 201 characters long; at most 200 are allowed"},
-		{"no time", []string{"A1", "--reason=x", "--paid-at=yesterday"}, `--paid-at is "yesterday", which is no time: write "2006-01-02 15:04" (Asia/Shanghai)`},
-		{"a duration", []string{"A1", "--reason=x", "--paid-at=2h"}, `--paid-at is "2h", which is no time`},
-		{"an empty time", []string{"A1", "--reason=x", "--paid-at", ""}, "--paid-at is empty: leave it out where WeChat Pay is not to be told"},
+		{"no time", []string{"A1", "--reason=x", "--paid-at=yesterday"}, `--paid-at is "yesterday", which is not a time: write "2006-01-02 15:04" (Asia/Shanghai)`},
+		{"a duration", []string{"A1", "--reason=x", "--paid-at=2h"}, `--paid-at is "2h", which is not a time`},
+		{"an empty time", []string{"A1", "--reason=x", "--paid-at", ""}, "--paid-at is empty: leave it out if WeChat Pay must not be told"},
 		{"the future", []string{"A1", "--reason=x", "--paid-at", "2099-01-01 10:00"}, "--paid-at lies in the future; it is when the user paid"},
 		{"a year mistyped", []string{"A1", "--reason=x", "--paid-at", "0202-01-01 10:00"}, "--paid-at lies more than ten years back"},
 		{"the time that stands for none", []string{"A1", "--reason=x", "--paid-at", "0001-01-01T00:00:00Z"}, "--paid-at lies more than ten years back"},
@@ -123,7 +123,7 @@ func TestWithdraw_Usage(t *testing.T) {
 		{"what only orders have", []string{"A1", "--reason=x", "--reopen"}, "unknown flag --reopen"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			pr := programOn("redis://127.0.0.1:1/0") // nobody is to ask it
+			pr := programOn("redis://127.0.0.1:1/0") // must not be asked
 			wantRun(t, pr.run(t.Context(), append([]string{"withdraw"}, tc.args...)...), 2, nil, tc.want)
 		})
 	}
@@ -171,7 +171,7 @@ func TestWithdraw_RedisGoneForGood(t *testing.T) {
 	if status != 1 || len(lines) != 2 || lines[0] != "A1 accepted" || !strings.HasPrefix(lines[1], "A2 failed the order was not withdrawn: ") {
 		t.Errorf("status %d, answers %q", status, lines)
 	}
-	for _, want := range []string{"trying again for 100ms", "stopped at order A2, because Redis failed", "run the same command again: what was done already is answered with duplicate"} {
+	for _, want := range []string{"trying again for 100ms", "stopped at order A2, because Redis failed", "run the same command again: what is done already is answered with duplicate"} {
 		if !stderr.Has(want) {
 			t.Errorf("standard error lacks %q:\n%s", want, &stderr)
 		}

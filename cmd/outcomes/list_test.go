@@ -266,7 +266,7 @@ func TestList_Filters(t *testing.T) {
 	t.Run("what cannot be meant is refused", func(t *testing.T) {
 		o := s.run("list", "--state", "paid", "--since", "yesterday", "--excel", "--until", "12/24/2026")
 		o.wantStatus(t, config.ExitUsage)
-		wantContains(t, "stderr", o.stderr, `--since is "yesterday", which is no time`, `--until is "12/24/2026"`, "--excel is a form of --csv")
+		wantContains(t, "stderr", o.stderr, `--since is "yesterday", which is not a time`, `--until is "12/24/2026"`, "--excel is a form of --csv")
 		o = s.run("list", "--state", "paid", "--since", "2026-11-02", "--until", "2026-11-02")
 		o.wantStatus(t, config.ExitUsage)
 		wantContains(t, "stderr", o.stderr, "--until is not after --since")

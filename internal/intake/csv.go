@@ -36,23 +36,10 @@ func (in *Reader) readHeader(first line) error {
 				hint = "; its columns are separated by " + name + ": save it again with commas"
 			}
 		}
-		return &FormatError{fmt.Sprintf("has no column %s: its header row has %s%s", colOutOrderNo, quoteAll(row), hint)}
+		return &FormatError{fmt.Sprintf("has no column %s: its header row is %q%s", colOutOrderNo, shorten(strings.Join(row, ","), 300), hint)}
 	}
 	in.columns = row
 	return nil
-}
-
-// quoteAll lists names for people, of many only the first.
-func quoteAll(names []string) string {
-	const most = 30
-	var quoted []string
-	for _, name := range names[:min(len(names), most)] {
-		quoted = append(quoted, fmt.Sprintf("%q", shorten(name, 60)))
-	}
-	if more := len(names) - most; more > 0 {
-		quoted = append(quoted, fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(quoted, ", ")
 }
 
 // readRecord reads the row that begins with a line.

@@ -25,7 +25,7 @@ func excelTrace(value string) error {
 	case scientific.MatchString(strings.ToUpper(value)):
 		return fmt.Errorf("is %q: Excel has turned the number into this, and its last digits are lost; %s", shown, asText)
 	case value[0] == '#':
-		return fmt.Errorf("is %q, which Excel writes where it cannot show a value; mend the cell, %s", shown, asText)
+		return fmt.Errorf("is %q, which Excel writes where it cannot show a value; correct the cell, %s", shown, asText)
 	case strings.HasPrefix(value, `="`):
 		return fmt.Errorf("is %q, a formula; write the value alone", shown)
 	case value[0] == '\'' || strings.HasPrefix(value, "‘") || strings.HasPrefix(value, "’"):

@@ -22,7 +22,7 @@ func ParseTime(s string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf(`is %q, which is no time: write "2006-01-02 15:04" (Asia/Shanghai) or 2006-01-02T15:04:05+08:00`, shorten(s, 40))
+	return time.Time{}, fmt.Errorf(`is %q, which is not a time: write "2006-01-02 15:04" (Asia/Shanghai) or 2006-01-02T15:04:05+08:00`, shorten(s, 40))
 }
 
 // farAhead is how far away a start may be before it is taken for a mistake.
