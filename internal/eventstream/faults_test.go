@@ -20,7 +20,7 @@ import (
 	"payscore-collector/internal/testkit/redistest"
 )
 
-// Redis gave the events, and the answer was lost on the way: they come before
+// Redis gave events to the reader, and the reply was lost: they are delivered before
 // the next ones.
 func TestReaderKeepsOrderWhenAnAnswerIsLost(t *testing.T) {
 	r := newRig(t)
@@ -33,7 +33,7 @@ func TestReaderKeepsOrderWhenAnAnswerIsLost(t *testing.T) {
 	defer rdb.Close()
 	var got taken
 	run := r.start(rdb, options("a"), func(ctx context.Context, events []ledger.Event) error {
-		lose.Store(1) // the next answer with events in it
+		lose.Store(1) // the next reply with events
 		return got.handle(ctx, events)
 	})
 	r.until("all events", func() bool { return got.count() >= 30 })
@@ -45,8 +45,8 @@ func TestReaderKeepsOrderWhenAnAnswerIsLost(t *testing.T) {
 	}
 }
 
-// lossy is the address of a way to Redis on which a connection breaks at the
-// first answer that has events in it, after lose was set to 1.
+// lossy is the address of a proxy of Redis that breaks the connection at the first
+// reply with events after lose was set to 1.
 func lossy(t *testing.T, to string, lose *atomic.Int32) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -87,7 +87,7 @@ func lossy(t *testing.T, to string, lose *atomic.Int32) string {
 	return l.Addr().String()
 }
 
-// Redis dies again and again while events come and are handled.
+// Redis is killed several times while events are written and handled.
 func TestReaderLivesThroughRestartsOfRedis(t *testing.T) {
 	r := rigOn(t, redistest.StartReal(t))
 	want := map[string]int{}
@@ -103,7 +103,7 @@ func TestReaderLivesThroughRestartsOfRedis(t *testing.T) {
 	for i := range 3 {
 		r.until("some events", func() bool { return got.count() > 40*i })
 		r.redis.Kill()
-		r.until("somebody to say so", func() bool {
+		r.until("the outage in the log", func() bool {
 			return strings.Count(r.log.String(), "Redis does not answer as it should") > 0
 		})
 		r.redis.Run(t)
@@ -122,11 +122,11 @@ func TestReaderLivesThroughRestartsOfRedis(t *testing.T) {
 	run.stop(t)
 	got.wantAll(t, false, want)
 	if log := r.log.String(); !strings.Contains(log, "Redis is up") {
-		t.Errorf("nobody said that Redis is back: %s", log)
+		t.Errorf("the log does not say that Redis is up: %s", log)
 	}
 }
 
-// With Once nobody waits.
+// With Once the reader does not wait for Redis.
 func TestReaderOnceFailsWithoutRedis(t *testing.T) {
 	r := rigOn(t, redistest.StartReal(t))
 	r.tell(mchA, "A", 1)
@@ -140,11 +140,11 @@ func TestReaderOnceFailsWithoutRedis(t *testing.T) {
 		t.Error("what was handled could not be acknowledged, and it ended without an error")
 	}
 	if err := r.start(r.rdb, opt, dies).wait(t); err == nil || errors.Is(err, errDead) {
-		t.Errorf("it ended with %v", err)
+		t.Errorf("it ended with %v, want an error of Redis", err)
 	}
 }
 
-// Each merchant's stream is in a slot of its own.
+// On a cluster each merchant's stream is in a slot of its own.
 func TestReaderOnACluster(t *testing.T) {
 	s := redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(testkit.FreePort(t)))
 	ctx := t.Context()
@@ -157,7 +157,7 @@ func TestReaderOnACluster(t *testing.T) {
 	}
 	defer rdb.Close()
 	if _, ok := rdb.(*redis.ClusterClient); !ok {
-		t.Fatalf("%T", rdb)
+		t.Fatalf("a %T, want a client of a cluster", rdb)
 	}
 	r := rigOn(t, s)
 	r.rdb = rdb

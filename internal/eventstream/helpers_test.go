@@ -26,13 +26,13 @@ const (
 	mchB = "1900000002"
 )
 
-// TestMain keeps go-redis from telling of the failures that the tests provoke.
+// TestMain keeps go-redis from logging the failures that the tests provoke.
 func TestMain(m *testing.M) {
 	redisconn.RedirectLog(zerolog.Nop())
 	os.Exit(m.Run())
 }
 
-// rig is a Redis with orders in it.
+// rig is a Redis with orders.
 type rig struct {
 	*testing.T
 	redis *redistest.Server
@@ -46,8 +46,7 @@ func rigOn(t *testing.T, s *redistest.Server) *rig {
 	return &rig{T: t, redis: s, rdb: s.Client, log: &testkit.LogBuffer{}}
 }
 
-// tell makes an order have so many events: it is opened, withdrawn, reopened,
-// withdrawn, and so on.
+// tell writes so many events of an order, which is opened and withdrawn in turn.
 func (r *rig) tell(mchid, no string, events int) {
 	r.Helper()
 	p := tasks.NewProducer(r.rdb)
@@ -64,7 +63,7 @@ func (r *rig) tell(mchid, no string, events int) {
 	}
 }
 
-// options are quick ones.
+// options has short waits.
 func options(consumer string) eventstream.Options {
 	return eventstream.Options{
 		Group: "g", Consumer: consumer, Batch: 7,
@@ -72,7 +71,7 @@ func options(consumer string) eventstream.Options {
 	}
 }
 
-// taken is what a reader handed over.
+// taken is what a reader has delivered.
 type taken struct {
 	mu     sync.Mutex
 	events []ledger.Event
@@ -91,7 +90,7 @@ func (k *taken) count() int {
 	return len(k.events)
 }
 
-// seqs is each order's events by seq, in the order in which they came.
+// seqs returns each order's events by seq, as they were delivered.
 func (k *taken) seqs() map[string][]int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -102,7 +101,7 @@ func (k *taken) seqs() map[string][]int64 {
 	return seqs
 }
 
-// wantAll fails where an event is missing, came out of order or, with once, twice.
+// wantAll fails where an event is missing, out of order or, with once, delivered twice.
 func (k *taken) wantAll(t *testing.T, once bool, want map[string]int) {
 	t.Helper()
 	got := k.seqs()
@@ -120,7 +119,7 @@ func (k *taken) wantAll(t *testing.T, once bool, want map[string]int) {
 		}
 	}
 	if len(got) != len(want) {
-		t.Errorf("%d orders of %d", len(got), len(want))
+		t.Errorf("events of %d orders, want %d", len(got), len(want))
 	}
 }
 
@@ -154,22 +153,17 @@ func (run *running) wait(t *testing.T) error {
 	case err := <-run.done:
 		return err
 	case <-time.After(30 * time.Second):
-		t.Fatal("it does not end")
+		t.Fatal("the reader does not end")
 		return nil
 	}
 }
 
 func (r *rig) until(what string, ok func() bool) {
 	r.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			r.Fatalf("waited in vain for %s\n%s", what, r.log)
-		}
-		<-time.After(5 * time.Millisecond)
-	}
+	testkit.Eventually(r, what, ok, r.log)
 }
 
-// holds gives a member so many events, which it does not acknowledge.
+// holds gives so many events to a member, which does not acknowledge them.
 func (r *rig) holds(mchid, member string, n int64) (ids []string) {
 	r.Helper()
 	key := ledger.KeysOf(mchid).Outcomes()
@@ -186,7 +180,7 @@ func (r *rig) holds(mchid, member string, n int64) (ids []string) {
 	return ids
 }
 
-// ids are those of all of a merchant's events.
+// ids returns the IDs of all of a merchant's events.
 func (r *rig) ids(mchid string) (ids []string) {
 	r.Helper()
 	all, err := r.rdb.XRange(r.Context(), ledger.KeysOf(mchid).Outcomes(), "-", "+").Result()
@@ -199,7 +193,7 @@ func (r *rig) ids(mchid string) (ids []string) {
 	return ids
 }
 
-// pending is what the group's members hold, by member.
+// pending returns how many events each member of the group holds.
 func (r *rig) pending(mchid string) map[string]int64 {
 	r.Helper()
 	p, err := r.rdb.XPending(r.Context(), ledger.KeysOf(mchid).Outcomes(), "g").Result()
@@ -209,7 +203,7 @@ func (r *rig) pending(mchid string) map[string]int64 {
 	return p.Consumers
 }
 
-// members are the group's.
+// members returns the names of the group's members.
 func (r *rig) members(mchid string) string {
 	r.Helper()
 	all, err := r.rdb.XInfoConsumers(r.Context(), ledger.KeysOf(mchid).Outcomes(), "g").Result()
@@ -225,7 +219,7 @@ func (r *rig) members(mchid string) string {
 
 var errDead = errors.New("killed")
 
-// dies is a handler of somebody who dies with the events in hand.
+// dies is a handler whose process dies with the events.
 func dies(context.Context, []ledger.Event) error { return errDead }
 
 func number(i int) string { return fmt.Sprintf("ORDER-%03d", i) }

@@ -15,7 +15,7 @@ import (
 )
 
 func TestReader(t *testing.T) {
-	t.Run("hands over everything that is there, then what comes, also of new merchants", func(t *testing.T) {
+	t.Run("delivers what exists, then what is new, also of new merchants", func(t *testing.T) {
 		r := newRig(t)
 		want := map[string]int{}
 		for i := range 10 {
@@ -40,7 +40,7 @@ func TestReader(t *testing.T) {
 			}
 		}
 	})
-	t.Run("goes on where the group stopped; another group begins anew", func(t *testing.T) {
+	t.Run("continues where the group stopped; another group starts from the beginning", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 3)
 		var first, second, other taken
@@ -68,7 +68,7 @@ func TestReader(t *testing.T) {
 			}
 		}
 	})
-	t.Run("keeps to one merchant where it is told to", func(t *testing.T) {
+	t.Run("reads one merchant only, if MchID names it", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 1)
 		r.tell(mchB, "B", 1)
@@ -80,7 +80,7 @@ func TestReader(t *testing.T) {
 		}
 		got.wantAll(t, true, map[string]int{mchB + " B": 1})
 	})
-	t.Run("a handler's error ends it, and the same member gets the events first, in their order", func(t *testing.T) {
+	t.Run("a handler's error ends it; after that the same member gets those events first, in order", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 20)
 		calls := 0
@@ -91,10 +91,10 @@ func TestReader(t *testing.T) {
 			return nil
 		}).wait(t)
 		if !errors.Is(err, errDead) {
-			t.Fatalf("it ended with %v", err)
+			t.Fatalf("it ended with %v, want %v", err, errDead)
 		}
 		if p := r.pending(mchA); p["a"] != 7 {
-			t.Errorf("it holds %v", p)
+			t.Errorf("it holds %v, want 7", p)
 		}
 		var got taken
 		run := r.start(r.rdb, options("a"), got.handle)
@@ -106,7 +106,7 @@ func TestReader(t *testing.T) {
 			}
 		}
 	})
-	t.Run("what was handled is acknowledged, though it was told to stop meanwhile", func(t *testing.T) {
+	t.Run("what was handled is acknowledged, although it was stopped meanwhile", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 3)
 		var run *running
@@ -118,7 +118,7 @@ func TestReader(t *testing.T) {
 		})
 		close(started)
 		if err := run.wait(t); err != nil {
-			t.Errorf("it ended with %v", err)
+			t.Errorf("it ended with %v, want nil", err)
 		}
 		if p := r.pending(mchA); len(p) != 0 {
 			t.Errorf("not acknowledged: %v", p)
@@ -152,7 +152,7 @@ func TestReader(t *testing.T) {
 		opt.Once, opt.Idle = true, 300*time.Millisecond
 		var got taken
 		run := r.start(r.rdb, opt, got.handle)
-		r.until("it to say that it waits", func() bool { return r.log.HasEvent("waiting_for_other_readers") })
+		r.until("the line that it waits", func() bool { return r.log.HasEvent("waiting_for_other_readers") })
 		if err := r.rdb.XAck(t.Context(), key, "g", held...).Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -160,10 +160,10 @@ func TestReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		if p := r.pending(mchA); len(p) != 0 || got.count() != 4 {
-			t.Errorf("%d events came, and others hold %v", got.count(), p)
+			t.Errorf("%d events delivered, and others hold %v; want all and none", got.count(), p)
 		}
 	})
-	t.Run("with Once it does not wait for what others are given after its own end", func(t *testing.T) {
+	t.Run("with Once it ignores what others get after its start", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 1)
 		r.holds(mchA, "dead", 1)
@@ -178,10 +178,10 @@ func TestReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		if p := r.pending(mchA); p["alive"] != 1 || len(p) != 1 {
-			t.Errorf("held: %v", p)
+			t.Errorf("held by member: %v, want only the other one's", p)
 		}
 	})
-	t.Run("what a member could not handle is another's at once", func(t *testing.T) {
+	t.Run("what a member could not handle, another member gets at once", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 20)
 		opt := options("fails")
@@ -195,10 +195,10 @@ func TestReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		if p := r.pending(mchA); got.count() != 20 || len(p) != 0 {
-			t.Errorf("%d events came, and others hold %v", got.count(), p)
+			t.Errorf("%d events delivered, and others hold %v; want all and none", got.count(), p)
 		}
 	})
-	t.Run("what another has taken over is not given back in its place", func(t *testing.T) {
+	t.Run("what another member has taken over stays with it", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 2)
 		key := ledger.KeysOf(mchA).Outcomes()
@@ -215,10 +215,10 @@ func TestReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		if p := r.pending(mchA); p["quick"] != 2 || len(p) != 1 {
-			t.Errorf("held: %v", p)
+			t.Errorf("held by member: %v, want only the other one's", p)
 		}
 	})
-	t.Run("members that are gone and hold nothing are removed, and no others", func(t *testing.T) {
+	t.Run("silent members that hold nothing are removed, and no others", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 1)
 		key := ledger.KeysOf(mchA).Outcomes()
@@ -233,19 +233,19 @@ func TestReader(t *testing.T) {
 			}
 		}
 		opt := options("a")
-		opt.Idle = 20 * time.Millisecond // so that 400 ms are enough to be gone
+		opt.Idle = 20 * time.Millisecond // so that 400 ms of silence are enough
 		stuck := make(chan struct{})
 		run := r.start(r.rdb, opt, func(context.Context, []ledger.Event) error { <-stuck; return nil })
 		r.until("the event to be taken over", func() bool { return r.pending(mchA)["a"] == 1 })
 		close(stuck)
-		if r.redis.Real { // the embedded one does not know for how long a member was idle
-			// Where the machine stood still for 400 ms, the reader has removed itself
-			// too: its next event makes it anew.
+		if r.redis.Real { // the embedded one does not know idle times
+			// After a pause of the machine of 400 ms the reader has removed itself too; its
+			// next event adds it again.
 			r.until("the others to be removed", func() bool { return r.members(mchA) == "a" || r.members(mchA) == "" })
 		}
 		run.stop(t)
 	})
-	t.Run("a group that was lost is made anew, and everything comes again", func(t *testing.T) {
+	t.Run("a lost group is created anew, and everything is delivered again", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 3)
 		var got taken
@@ -257,10 +257,10 @@ func TestReader(t *testing.T) {
 		r.until("the events again", func() bool { return got.count() == 6 })
 		run.stop(t)
 		if !r.log.HasEvent("reader_group_lost") {
-			t.Errorf("it was not said: %s", r.log)
+			t.Errorf("no line reader_group_lost in the log:\n%s", r.log)
 		}
 	})
-	t.Run("what is no event is reported and acknowledged", func(t *testing.T) {
+	t.Run("an entry that is not an event is logged and acknowledged", func(t *testing.T) {
 		r := newRig(t)
 		key := ledger.KeysOf(mchA).Outcomes()
 		for _, fields := range [][]any{{"type", "order.dreamt", "no", "A", "state", "queued"}, {"secret", "hunter2"}} {
@@ -278,7 +278,7 @@ func TestReader(t *testing.T) {
 			t.Errorf("the log says: %s", log)
 		}
 	})
-	t.Run("what was trimmed before it was handled is reported and skipped", func(t *testing.T) {
+	t.Run("trimmed events are logged and skipped", func(t *testing.T) {
 		r := newRig(t)
 		r.tell(mchA, "A", 4)
 		if err := r.start(r.rdb, options("a"), dies).wait(t); !errors.Is(err, errDead) {
@@ -296,7 +296,7 @@ func TestReader(t *testing.T) {
 			t.Errorf("the log says: %s", log)
 		}
 	})
-	t.Run("names in the set of merchants that cannot be any are left alone", func(t *testing.T) {
+	t.Run("invalid merchant numbers are skipped", func(t *testing.T) {
 		r := newRig(t)
 		if err := r.rdb.SAdd(t.Context(), ledger.MerchantsKey, "no number").Err(); err != nil {
 			t.Fatal(err)
@@ -309,7 +309,7 @@ func TestReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := r.rdb.Exists(t.Context(), ledger.KeysOf("no number").Outcomes()).Val(); n != 0 || got.count() != 1 {
-			t.Errorf("%d keys were made, %d events came", n, got.count())
+			t.Errorf("%d keys made, want 0; %d events delivered, want 1", n, got.count())
 		}
 	})
 }
@@ -336,6 +336,6 @@ func TestGrace(t *testing.T) {
 	never, cancelNever := eventstream.Grace(ctx, time.Hour)
 	cancelNever()
 	if never.Err() == nil {
-		t.Error("it does not end when it is over")
+		t.Error("the context does not end with its cancel")
 	}
 }

@@ -31,22 +31,22 @@ func TestProcess(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
 
-	t.Run("delivers what the stream has, signed, one after another", func(t *testing.T) {
-		b := newBench(t, srv)
-		b.end("A")
-		b.pay("A")
-		b.deliver("A")
-		taken := b.receiver.Taken()
-		if diff := cmp.Diff(b.ends(), taken); diff != "" {
+	t.Run("delivers the events of the stream, signed, one after another", func(t *testing.T) {
+		f := newFixture(t, srv)
+		f.end("A")
+		f.pay("A")
+		f.deliver("A")
+		taken := f.receiver.Taken()
+		if diff := cmp.Diff(f.ends(), taken); diff != "" {
 			t.Error(diff)
 		}
 		if diff := cmp.Diff([]string{"order.withdrawn", "order.paid"}, types(taken)); diff != "" {
 			t.Error(diff)
 		}
-		b.clean()
-		line := b.logs.Events("webhook_delivered")[0]
+		f.clean()
+		line := f.logs.Events("webhook_delivered")[0]
 		for field, want := range map[string]any{
-			"mchid": b.ledger.MchID(), "out_order_no": "A", "event_id": taken[0].ID, "event_type": "order.withdrawn",
+			"mchid": f.ledger.MchID(), "out_order_no": "A", "event_id": taken[0].ID, "event_type": "order.withdrawn",
 			"http_status": 204.0, "attempt": 1.0, "level": "info",
 		} {
 			if line[field] != want {
@@ -56,14 +56,14 @@ func TestProcess(t *testing.T) {
 		if _, there := line["elapsed_ms"]; !there {
 			t.Error("the log has no elapsed_ms")
 		}
-		if b.counted(delivered) != 2 || b.counted(failed) != 0 {
-			t.Errorf("counted: %v delivered, %v failed", b.counted(delivered), b.counted(failed))
+		if f.counted(delivered) != 2 || f.counted(failed) != 0 {
+			t.Errorf("counted: %v delivered, %v failed", f.counted(delivered), f.counted(failed))
 		}
 	})
 
 	t.Run("carries every payment of the order, as the interface has them", func(t *testing.T) {
-		b := newBench(t, srv)
-		b.end("A")
+		f := newFixture(t, srv)
+		f.end("A")
 		at := time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
 		facts := ledger.Facts{PaidType: "MCH", Total: new(int64), Paid: new(int64)}
 		for i := range int64(ledger.MaxPayments) {
@@ -75,11 +75,11 @@ func TestProcess(t *testing.T) {
 			*facts.Total += p.Amount
 		}
 		*facts.Paid = *facts.Total
-		if code, _, err := b.ledger.Notice(t.Context(), ledger.Notice{OutOrderNo: "A", Paid: true, Facts: facts}); err != nil || code != ledger.NoticeEnded {
+		if code, _, err := f.ledger.Notice(t.Context(), ledger.Notice{OutOrderNo: "A", Paid: true, Facts: facts}); err != nil || code != ledger.NoticeEnded {
 			t.Fatal(code, err)
 		}
 		var bodies []string
-		b.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, e ledger.Event) {
+		f.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, e ledger.Event) {
 			body, err := json.Marshal(e)
 			if err != nil {
 				t.Error(err)
@@ -87,8 +87,8 @@ func TestProcess(t *testing.T) {
 			bodies = append(bodies, string(body))
 			w.WriteHeader(http.StatusNoContent)
 		}
-		b.deliver("A")
-		ends := b.ends()
+		f.deliver("A")
+		ends := f.ends()
 		want, err := json.Marshal(ends[len(ends)-1])
 		if err != nil || len(bodies) != 2 {
 			t.Fatalf("%d bodies, %v", len(bodies), err)
@@ -106,17 +106,17 @@ func TestProcess(t *testing.T) {
 		}
 		// docs/events.md says so.
 		if len(bodies[1]) > 16<<10 {
-			t.Errorf("%d bytes", len(bodies[1]))
+			t.Errorf("%d bytes, want 16 kB at most", len(bodies[1]))
 		}
 	})
 
-	t.Run("a receiver that fails is asked again, and the order's next end waits", func(t *testing.T) {
-		b := newBench(t, srv)
+	t.Run("a failed delivery is retried, and the order's next final state waits", func(t *testing.T) {
+		f := newFixture(t, srv)
 		statuses := []int{500, 404, 410, 301, 0, 429}
 		left := statuses
-		b.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, _ ledger.Event) {
+		f.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, _ ledger.Event) {
 			if len(left) > 0 {
-				w.Header().Set("Location", b.receiver.Server.URL+"/elsewhere")
+				w.Header().Set("Location", f.receiver.Server.URL+"/elsewhere")
 				status := left[0]
 				left = left[1:]
 				if status == 0 { // no answer at all
@@ -125,27 +125,27 @@ func TestProcess(t *testing.T) {
 				w.WriteHeader(status)
 			}
 		}
-		b.end("A")
-		b.pay("A")
+		f.end("A")
+		f.pay("A")
 		for range len(statuses) + 1 {
-			b.deliver("A")
+			f.deliver("A")
 		}
-		got, taken := b.receiver.Got(), b.receiver.Taken()
+		got, taken := f.receiver.Got(), f.receiver.Taken()
 		if len(got) != len(statuses)+2 {
-			t.Fatalf("%d requests for %d failures and two ends", len(got), len(statuses))
+			t.Fatalf("%d requests for %d failures and two final states", len(got), len(statuses))
 		}
 		for _, e := range got[:len(statuses)] {
 			if e.ID != got[0].ID {
-				t.Errorf("%s came while %s was not taken", e.ID, got[0].ID)
+				t.Errorf("%s was sent before %s was accepted", e.ID, got[0].ID)
 			}
 		}
-		if diff := cmp.Diff(b.ends(), taken); diff != "" {
+		if diff := cmp.Diff(f.ends(), taken); diff != "" {
 			t.Error(diff)
 		}
-		if b.counted(failed) != float64(len(statuses)) || b.counted(delivered) != 2 {
-			t.Errorf("counted: %v failed, %v delivered", b.counted(failed), b.counted(delivered))
+		if f.counted(failed) != float64(len(statuses)) || f.counted(delivered) != 2 {
+			t.Errorf("counted: %v failed, %v delivered", f.counted(failed), f.counted(delivered))
 		}
-		attempts := b.logs.Events("webhook_failed")
+		attempts := f.logs.Events("webhook_failed")
 		for i, line := range attempts {
 			if line["attempt"] != float64(i+1) || line["level"] != "warn" {
 				t.Errorf("line %d: %v", i, line)
@@ -154,176 +154,176 @@ func TestProcess(t *testing.T) {
 		if !strings.HasPrefix(attempts[3]["reason"].(string), "it answered 301: it redirects to ") || attempts[4]["reason"] != "the connection was closed before the answer was complete" {
 			t.Errorf("%v %v", attempts[3], attempts[4])
 		}
-		b.clean()
+		f.clean()
 	})
 
 	t.Run("a worker that dies between the request and the settlement: the same webhook-id again, in order", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, srv, func(s *Settings) { s.Timeout = 2 * time.Second })
-		b.end("A")
-		b.pay("A")
-		b.faults.Fail("hooksettle", 1000) // for as long as it lives
-		if err := b.Process(t.Context(), b.task("A", b.relay()[0].Round)); err == nil || !strings.Contains(err.Error(), "settle") {
+		f := newFixture(t, srv, func(s *Settings) { s.Timeout = 2 * time.Second })
+		f.end("A")
+		f.pay("A")
+		f.faults.Fail("hooksettle", 1000) // for as long as it lives
+		if err := f.Process(t.Context(), f.task("A", f.relay()[0].Round)); err == nil || !strings.Contains(err.Error(), "settle") {
 			t.Fatalf("%v", err)
 		}
-		b.faults.Mend()
-		// Nobody has it before the lease is over; then it comes by itself.
-		b.until(20*time.Second, "the order to be delivered", func() bool {
-			for _, o := range b.relay() {
-				if err := b.Process(t.Context(), b.task("A", o.Round)); err != nil {
+		f.faults.Mend()
+		// No worker gets it before the lease ends; then the relay returns it.
+		f.until("the order to be delivered", func() bool {
+			for _, o := range f.relay() {
+				if err := f.Process(t.Context(), f.task("A", o.Round)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			return b.waiting() == 0
+			return f.waiting() == 0
 		})
-		got := b.receiver.Got()
+		got := f.receiver.Got()
 		if diff := cmp.Diff([]string{"order.withdrawn", "order.withdrawn", "order.paid"}, types(got)); diff != "" {
 			t.Error(diff)
 		}
 		if got[0].ID != got[1].ID {
-			t.Errorf("%s came again as %s", got[0].ID, got[1].ID)
+			t.Errorf("%s was repeated as %s", got[0].ID, got[1].ID)
 		}
 	})
 
-	t.Run("lost answers of Redis deliver nothing twice", func(t *testing.T) {
-		b := newBench(t, srv)
-		b.end("A")
-		b.pay("A")
-		b.faults.Lose("hookclaim", 2)
-		b.faults.Lose("hooksettle", 3)
-		b.deliver("A")
-		got := b.receiver.Got()
-		if diff := cmp.Diff(b.ends(), got); diff != "" {
+	t.Run("lost replies of Redis deliver nothing twice", func(t *testing.T) {
+		f := newFixture(t, srv)
+		f.end("A")
+		f.pay("A")
+		f.faults.Lose("hookclaim", 2)
+		f.faults.Lose("hooksettle", 3)
+		f.deliver("A")
+		got := f.receiver.Got()
+		if diff := cmp.Diff(f.ends(), got); diff != "" {
 			t.Error(diff)
 		}
-		b.clean()
+		f.clean()
 	})
 
-	t.Run("an answer that was lost after the handing out costs the grace", func(t *testing.T) {
-		b := newBench(t, srv, func(s *Settings) { s.Grace = 100 * time.Millisecond })
-		b.end("A")
-		b.faults.Lose("hooktake", 1)
-		if _, err := b.Relay(t.Context()); !errors.Is(err, redistest.ErrInjected) {
+	t.Run("a lost reply of the relay only costs the grace", func(t *testing.T) {
+		f := newFixture(t, srv, func(s *Settings) { s.Grace = 100 * time.Millisecond })
+		f.end("A")
+		f.faults.Lose("hooktake", 1)
+		if _, err := f.Relay(t.Context()); !errors.Is(err, redistest.ErrInjected) {
 			t.Fatalf("%v", err)
 		}
-		b.deliver("A")
+		f.deliver("A")
 	})
 
-	t.Run("an end that failed for longer than RETENTION is given up, loudly", func(t *testing.T) {
-		b := newBench(t, srv, func(s *Settings) { s.Retention = 300 * time.Millisecond })
-		b.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, e ledger.Event) {
+	t.Run("a webhook that failed for longer than RETENTION is abandoned, loudly", func(t *testing.T) {
+		f := newFixture(t, srv, func(s *Settings) { s.Retention = 300 * time.Millisecond })
+		f.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, e ledger.Event) {
 			if e.Type == "order.withdrawn" {
 				w.WriteHeader(http.StatusInternalServerError)
 			}
 		}
-		b.end("A")
-		b.pay("A")
-		b.until(10*time.Second, "the end to be given up", func() bool {
-			for _, o := range b.relay() {
-				if err := b.Process(t.Context(), b.task("A", o.Round)); err != nil {
+		f.end("A")
+		f.pay("A")
+		f.until("the webhook to be abandoned", func() bool {
+			for _, o := range f.relay() {
+				if err := f.Process(t.Context(), f.task("A", o.Round)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			return b.waiting() == 0
+			return f.waiting() == 0
 		})
-		taken := b.receiver.Taken()
+		taken := f.receiver.Taken()
 		if diff := cmp.Diff([]string{"order.paid"}, types(taken)); diff != "" {
 			t.Error(diff)
 		}
-		lines := b.logs.Events("webhook_given_up")
+		lines := f.logs.Events("webhook_given_up")
 		if len(lines) != 1 || lines[0]["level"] != "error" || lines[0]["out_order_no"] != "A" || lines[0]["event_type"] != "order.withdrawn" || lines[0]["state"] != "withdrawn" {
 			t.Errorf("the log says: %v", lines)
 		}
-		if b.counted(givenUp) != 1 {
-			t.Errorf("%v given up", b.counted(givenUp))
+		if f.counted(givenUp) != 1 {
+			t.Errorf("%v counted as given up, want 1", f.counted(givenUp))
 		}
-		b.clean()
+		f.clean()
 	})
 
-	t.Run("an old end is tried before it is given up", func(t *testing.T) {
-		b := newBench(t, srv, func(s *Settings) { s.Retention = time.Nanosecond })
-		b.end("A")
-		b.deliver("A")
-		if taken := b.receiver.Taken(); len(taken) != 1 || b.counted(givenUp) != 0 {
+	t.Run("an old event is tried before it is abandoned", func(t *testing.T) {
+		f := newFixture(t, srv, func(s *Settings) { s.Retention = time.Nanosecond })
+		f.end("A")
+		f.deliver("A")
+		if taken := f.receiver.Taken(); len(taken) != 1 || f.counted(givenUp) != 0 {
 			t.Errorf("taken: %v", taken)
 		}
 	})
 
-	t.Run("an entry that is no event holds nothing up", func(t *testing.T) {
-		b := newBench(t, srv)
-		if err := b.rdb.Do(t.Context(), "XADD", b.keys.Outcomes(), "*", "type", "order.paid", "no", "A", "state", "unheard-of").Err(); err != nil {
+	t.Run("an entry that is not an event delays nothing", func(t *testing.T) {
+		f := newFixture(t, srv)
+		if err := f.rdb.Do(t.Context(), "XADD", f.keys.Outcomes(), "*", "type", "order.paid", "no", "A", "state", "unheard-of").Err(); err != nil {
 			t.Fatal(err)
 		}
-		b.end("A")
-		b.deliver("A")
-		if taken := b.receiver.Taken(); len(taken) != 1 || b.counted(givenUp) != 1 || len(b.logs.Events("webhook_given_up")) != 1 {
-			t.Errorf("taken: %v; log: %s", taken, b.logs)
+		f.end("A")
+		f.deliver("A")
+		if taken := f.receiver.Taken(); len(taken) != 1 || f.counted(givenUp) != 1 || len(f.logs.Events("webhook_given_up")) != 1 {
+			t.Errorf("taken: %v; log: %s", taken, f.logs)
 		}
 	})
 
-	t.Run("a task whose time is over sends nothing more", func(t *testing.T) {
-		b := newBench(t, srv)
-		b.end("A")
+	t.Run("a task after its deadline sends nothing", func(t *testing.T) {
+		f := newFixture(t, srv)
+		f.end("A")
 		ctx, cancel := context.WithCancel(t.Context())
-		d := delivery{Sender: b.Sender, no: "A", token: "mine"}
-		claim, err := b.ledger.ClaimHook(t.Context(), "A", "mine", b.relay()[0].Round, d.lease())
+		d := delivery{Sender: f.Sender, no: "A", token: "mine"}
+		claim, err := f.ledger.ClaimHook(t.Context(), "A", "mine", f.relay()[0].Round, d.lease())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if set := d.one(t.Context(), claim, time.Now().Add(-b.Timeout)); set.Done || set.Failed {
-			t.Errorf("a process that stood still since its claim: %+v", set)
+		if set := d.one(t.Context(), claim, time.Now().Add(-f.Timeout)); set.Done || set.Failed {
+			t.Errorf("a process that was frozen since its claim: %+v, want no result", set)
 		}
 		cancel()
 		if set := d.one(ctx, claim, time.Now()); set.Done || set.Failed {
-			t.Errorf("a cancelled one: %+v", set)
+			t.Errorf("a cancelled task: %+v, want no result", set)
 		}
-		b.Stop()
+		f.Stop()
 		if set := d.one(t.Context(), claim, time.Now()); set.Done || set.Failed {
-			t.Errorf("at the worker's end: %+v", set)
+			t.Errorf("while the worker stops: %+v, want no result", set)
 		}
-		if got := b.receiver.Got(); len(got) != 0 {
+		if got := f.receiver.Got(); len(got) != 0 {
 			t.Errorf("%v were sent", got)
 		}
 	})
 
-	t.Run("ends that failed before take half of the places at most", func(t *testing.T) {
-		b := newBench(t, srv)
-		b.end("A")
-		b.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, _ ledger.Event) { w.WriteHeader(500) }
-		b.deliver("A")
-		b.receiver.Answer = nil
+	t.Run("retries take half of the places at most", func(t *testing.T) {
+		f := newFixture(t, srv)
+		f.end("A")
+		f.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, _ ledger.Event) { w.WriteHeader(500) }
+		f.deliver("A")
+		f.receiver.Answer = nil
 		for range retriesAtOnce {
-			b.retries <- struct{}{}
+			f.retries <- struct{}{}
 		}
-		b.deliver("A")
-		if taken := b.receiver.Taken(); len(taken) != 0 {
-			t.Error("it was delivered where no place was left")
+		f.deliver("A")
+		if taken := f.receiver.Taken(); len(taken) != 0 {
+			t.Error("it was delivered although no place was left")
 		}
-		b.end("B")
-		b.deliver("B") // a first attempt needs no such place
-		<-b.retries
-		b.deliver("A")
-		if taken := b.receiver.Taken(); len(taken) != 2 || len(b.retries) != retriesAtOnce-1 {
-			t.Errorf("taken: %v, places: %d", types(taken), len(b.retries))
+		f.end("B")
+		f.deliver("B") // a first attempt needs no such place
+		<-f.retries
+		f.deliver("A")
+		if taken := f.receiver.Taken(); len(taken) != 2 || len(f.retries) != retriesAtOnce-1 {
+			t.Errorf("taken: %v, places: %d", types(taken), len(f.retries))
 		}
 	})
 
-	t.Run("a task that is none is archived, and logged", func(t *testing.T) {
-		b := newBench(t, srv)
+	t.Run("an invalid task is archived, and logged", func(t *testing.T) {
+		f := newFixture(t, srv)
 		other, err := json.Marshal(job{"1", "A", 1})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, bad := range []*asynq.Task{
 			asynq.NewTask(tasks.TypeCollect, nil), asynq.NewTask(queue.TypeWebhook, []byte("{")),
-			asynq.NewTask(queue.TypeWebhook, other), b.task("A B", 1),
+			asynq.NewTask(queue.TypeWebhook, other), f.task("A B", 1),
 		} {
-			if err := b.Process(t.Context(), bad); !errors.Is(err, asynq.SkipRetry) {
+			if err := f.Process(t.Context(), bad); !errors.Is(err, asynq.SkipRetry) {
 				t.Errorf("%s: %v", bad.Payload(), err)
 			}
 		}
-		if n := len(b.logs.Events("webhook_task_unusable")); n != 4 {
-			t.Errorf("%d lines", n)
+		if n := len(f.logs.Events("webhook_task_unusable")); n != 4 {
+			t.Errorf("%d lines, want 4", n)
 		}
 	})
 }

@@ -18,8 +18,8 @@ import (
 	"payscore-collector/tasks"
 )
 
-// The receiver in docs/events.md books each payment once: of an order that is paid
-// in parts before and after its end, of one that is sent twice, and of one that was
+// The receiver in docs/events.md books each payment once: of an order that was paid in
+// parts before and after it ended, of a repeated webhook, and of an order that was
 // enqueued again after RETENTION.
 func TestDocumentedReceiverBooksEachPaymentOnce(t *testing.T) {
 	python, err := exec.LookPath("python3")
@@ -58,7 +58,7 @@ func TestDocumentedReceiverBooksEachPaymentOnce(t *testing.T) {
 		n++
 		for deadline := time.Now().Add(time.Minute); !s.post(t.Context(), e, time.Now().Add(5*time.Second)).delivered(); <-time.After(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatal("the receiver does not take it")
+				t.Fatal("the receiver does not accept it")
 			}
 		}
 	}

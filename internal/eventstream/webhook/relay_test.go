@@ -28,8 +28,8 @@ func numbers(prefix string, n int) []string {
 	return nos
 }
 
-// perOrder are the IDs of events by order. Each order's stand in the order of the
-// list; once is that list without what came again.
+// perOrder returns the IDs of events by order, as they stand in the list; once is the
+// same without repetitions.
 func perOrder(events []ledger.Event) (all, once map[string][]string) {
 	all, once = map[string][]string{}, map[string][]string{}
 	for _, e := range events {
@@ -41,38 +41,38 @@ func perOrder(events []ledger.Event) (all, once map[string][]string) {
 	return all, once
 }
 
-// complete checks that billing has taken every end of the stream, each order's in
-// their order, and none twice unless that is allowed.
-func (b *bench) complete(twice bool) {
-	b.t.Helper()
-	taken := b.receiver.Taken()
+// complete checks that billing has accepted every final state in the stream, those of
+// each order in their order, and none twice unless that is allowed.
+func (f *fixture) complete(twice bool) {
+	f.t.Helper()
+	taken := f.receiver.Taken()
 	all, once := perOrder(taken)
-	_, want := perOrder(b.ends())
+	_, want := perOrder(f.ends())
 	if diff := cmp.Diff(want, once); diff != "" {
-		b.t.Errorf("the ends and what was taken differ: %s", diff)
+		f.t.Errorf("what billing accepted is not the stream (-want +got): %s", diff)
 	}
 	if diff := cmp.Diff(once, all); diff != "" && !twice {
-		b.t.Errorf("delivered more than once: %s", diff)
+		f.t.Errorf("delivered more than once: %s", diff)
 	}
-	b.clean()
+	f.clean()
 }
 
 func TestWorkers(t *testing.T) {
 	t.Parallel()
 
-	t.Run("two at once deliver every end once, each order's in their order", func(t *testing.T) {
+	t.Run("two workers deliver every final state once, in order per order", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, redistest.Start(t))
+		f := newFixture(t, redistest.Start(t))
 		busy := sync.Map{}
-		b.receiver.Answer = func(_ http.ResponseWriter, _ *http.Request, e ledger.Event) {
+		f.receiver.Answer = func(_ http.ResponseWriter, _ *http.Request, e ledger.Event) {
 			if _, other := busy.LoadOrStore(e.OutOrderNo, true); other {
 				t.Errorf("two deliveries at once for %s", e.OutOrderNo)
 			}
 			<-time.After(rand.N(20 * time.Millisecond))
 			busy.Delete(e.OutOrderNo)
 		}
-		b.work()
-		b.another()
+		f.work()
+		f.another()
 		const lives = 4
 		nos := numbers("N", 30)
 		var billing sync.WaitGroup
@@ -80,22 +80,22 @@ func TestWorkers(t *testing.T) {
 			billing.Go(func() {
 				for range lives {
 					rand.Shuffle(len(part), func(i, j int) { part[i], part[j] = part[j], part[i] })
-					b.end(part...)
+					f.end(part...)
 				}
 			})
 		}
 		billing.Wait()
 		for _, no := range nos {
-			b.pay(no)
+			f.pay(no)
 		}
-		b.allDelivered((lives + 1) * len(nos))
-		b.complete(false)
+		f.allDelivered((lives + 1) * len(nos))
+		f.complete(false)
 	})
 
-	t.Run("a receiver that fails now and then gets each order's ends in their order", func(t *testing.T) {
+	t.Run("a receiver that fails at times gets each order's final states in order", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, redistest.Start(t))
-		b.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, _ ledger.Event) {
+		f := newFixture(t, redistest.Start(t))
+		f.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, _ ledger.Event) {
 			switch rand.N(4) {
 			case 0:
 				w.WriteHeader(http.StatusBadGateway)
@@ -103,132 +103,132 @@ func TestWorkers(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			}
 		}
-		b.work()
-		b.another()
+		f.work()
+		f.another()
 		nos := numbers("F", 20)
-		b.end(nos...)
-		b.end(nos...)
+		f.end(nos...)
+		f.end(nos...)
 		for _, no := range nos {
-			b.pay(no)
+			f.pay(no)
 		}
-		b.allDelivered(3 * len(nos))
-		b.complete(false)
-		_, once := perOrder(b.receiver.Got())
-		_, want := perOrder(b.ends())
+		f.allDelivered(3 * len(nos))
+		f.complete(false)
+		_, once := perOrder(f.receiver.Got())
+		_, want := perOrder(f.ends())
 		if diff := cmp.Diff(want, once); diff != "" {
-			t.Errorf("an end was sent before the one before it was taken: %s", diff)
+			t.Errorf("a final state was sent before billing had accepted the one before: %s", diff)
 		}
 	})
 
-	t.Run("orders that the receiver hangs on hold no others up", func(t *testing.T) {
+	t.Run("orders on which the receiver hangs delay no others", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, redistest.Start(t), func(s *Settings) { s.Timeout = 5 * time.Minute })
+		f := newFixture(t, redistest.Start(t), func(s *Settings) { s.Timeout = 5 * time.Minute })
 		held := make(chan struct{})
 		release := sync.OnceFunc(func() { close(held) })
-		t.Cleanup(release) // the receiver waits for its requests, whatever becomes of the test
-		b.receiver.Answer = func(_ http.ResponseWriter, r *http.Request, e ledger.Event) {
+		t.Cleanup(release) // the receiver waits for its requests, also where the test fails
+		f.receiver.Answer = func(_ http.ResponseWriter, r *http.Request, e ledger.Event) {
 			if strings.HasPrefix(e.OutOrderNo, "HANG") {
 				<-held
 			}
 		}
-		b.work()
+		f.work()
 		hanging := numbers("HANG", 5)
-		b.end(hanging...)
-		b.until(30*time.Second, "the receiver to hang", func() bool { return len(b.receiver.Got()) == len(hanging) })
+		f.end(hanging...)
+		f.until("the receiver to hang", func() bool { return len(f.receiver.Got()) == len(hanging) })
 		free := numbers("FREE", 200)
-		b.end(free...)
-		b.until(time.Minute, "the others to be delivered", func() bool {
-			return len(b.receiver.Taken()) == len(free)
+		f.end(free...)
+		f.until("the others to be delivered", func() bool {
+			return len(f.receiver.Taken()) == len(free)
 		})
 		release()
-		b.allDelivered(len(free) + len(hanging))
-		b.complete(false)
+		f.allDelivered(len(free) + len(hanging))
+		f.complete(false)
 	})
 
-	t.Run("a merchant whose ends are not taken holds no other up", func(t *testing.T) {
+	t.Run("a merchant whose webhooks are not accepted delays no other", func(t *testing.T) {
 		t.Parallel()
 		srv := redistest.Start(t)
-		stuck, free := newBench(t, srv, func(s *Settings) { s.Timeout = 5 * time.Minute }), newBench(t, srv)
+		stuck, free := newFixture(t, srv, func(s *Settings) { s.Timeout = 5 * time.Minute }), newFixture(t, srv)
 		held := make(chan struct{})
 		release := sync.OnceFunc(func() { close(held) })
-		t.Cleanup(release) // the receiver waits for its requests, whatever becomes of the test
+		t.Cleanup(release) // the receiver waits for its requests, also where the test fails
 		stuck.receiver.Answer = func(http.ResponseWriter, *http.Request, ledger.Event) { <-held }
 		stuck.work()
 		free.work()
 		stuck.end(numbers("S", 100)...)
-		stuck.until(30*time.Second, "the receiver to hang", func() bool { return len(stuck.receiver.Got()) == Concurrency })
+		stuck.until("the receiver to hang", func() bool { return len(stuck.receiver.Got()) == Concurrency })
 		free.end(numbers("F", 100)...)
 		free.allDelivered(100)
 		release()
 		stuck.allDelivered(100)
 	})
 
-	t.Run("the queue lost midway loses nothing", func(t *testing.T) {
+	t.Run("a queue lost midway loses no webhook", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, redistest.Start(t))
-		b.receiver.Answer = func(http.ResponseWriter, *http.Request, ledger.Event) { <-time.After(10 * time.Millisecond) }
-		b.work()
-		b.another()
+		f := newFixture(t, redistest.Start(t))
+		f.receiver.Answer = func(http.ResponseWriter, *http.Request, ledger.Event) { <-time.After(10 * time.Millisecond) }
+		f.work()
+		f.another()
 		nos := numbers("Q", 200)
-		b.end(nos[:100]...)
-		b.until(30*time.Second, "some to be delivered", func() bool { return len(b.receiver.Got()) > 20 })
-		keys := b.rdb.Keys(t.Context(), "asynq:*").Val()
+		f.end(nos[:100]...)
+		f.until("some to be delivered", func() bool { return len(f.receiver.Got()) > 20 })
+		keys := f.rdb.Keys(t.Context(), "asynq:*").Val()
 		if len(keys) == 0 {
 			t.Fatal("there is no queue")
 		}
-		if err := b.rdb.Del(t.Context(), keys...).Err(); err != nil {
+		if err := f.rdb.Del(t.Context(), keys...).Err(); err != nil {
 			t.Fatal(err)
 		}
-		b.end(nos[100:]...)
-		b.allDelivered(len(nos))
-		b.complete(false)
+		f.end(nos[100:]...)
+		f.allDelivered(len(nos))
+		f.complete(false)
 	})
 
-	t.Run("a receiver that is away for a while gets everything when it is back", func(t *testing.T) {
+	t.Run("a receiver that was down gets everything afterwards", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, redistest.Start(t))
-		addr := b.receiver.Server.Listener.Addr().String()
-		b.receiver.Server.Close()
-		b.work()
+		f := newFixture(t, redistest.Start(t))
+		addr := f.receiver.Server.Listener.Addr().String()
+		f.receiver.Server.Close()
+		f.work()
 		nos := numbers("D", 50)
-		b.end(nos...)
-		b.until(30*time.Second, "every order to have failed", func() bool { return b.counted(failed) >= float64(2*len(nos)) })
-		if n := b.waiting(); n != int64(len(nos)) {
-			t.Errorf("%d wait", n)
+		f.end(nos...)
+		f.until("every order to have failed", func() bool { return f.counted(failed) >= float64(2*len(nos)) })
+		if n := f.waiting(); n != int64(len(nos)) {
+			t.Errorf("%d orders wait, want %d", n, len(nos))
 		}
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back := &http.Server{Handler: b.receiver, ReadHeaderTimeout: time.Minute}
+		back := &http.Server{Handler: f.receiver, ReadHeaderTimeout: time.Minute}
 		go func() { _ = back.Serve(l) }()
 		defer back.Close()
-		b.allDelivered(len(nos))
-		b.complete(false)
-		if line := b.logs.Events("webhook_failed")[0]; line["reason"] != "the connection was refused" || line["http_status"] != 0.0 || line["due"] == nil {
+		f.allDelivered(len(nos))
+		f.complete(false)
+		if line := f.logs.Events("webhook_failed")[0]; line["reason"] != "the connection was refused" || line["http_status"] != 0.0 || line["due"] == nil {
 			t.Errorf("%v", line)
 		}
 	})
 
-	t.Run("a worker that stops finishes what it is at and leaves the rest", func(t *testing.T) {
+	t.Run("a worker that stops finishes its deliveries and leaves the rest", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, redistest.Start(t))
-		b.receiver.Answer = func(http.ResponseWriter, *http.Request, ledger.Event) { <-time.After(50 * time.Millisecond) }
-		stop := b.work()
+		f := newFixture(t, redistest.Start(t))
+		f.receiver.Answer = func(http.ResponseWriter, *http.Request, ledger.Event) { <-time.After(50 * time.Millisecond) }
+		stop := f.work()
 		nos := numbers("S", 100)
-		b.end(nos...)
+		f.end(nos...)
 		for _, no := range nos {
-			b.pay(no)
+			f.pay(no)
 		}
-		b.until(30*time.Second, "deliveries to be under way", func() bool { return len(b.receiver.Got()) >= Concurrency })
+		f.until("deliveries to be under way", func() bool { return len(f.receiver.Got()) >= Concurrency })
 		stop()
-		got, taken := b.receiver.Got(), b.receiver.Taken()
+		got, taken := f.receiver.Got(), f.receiver.Taken()
 		if len(got) != len(taken) || len(taken) == 2*len(nos) {
-			t.Errorf("%d sent, %d taken", len(got), len(taken))
+			t.Errorf("%d sent, %d accepted; want the same, and fewer than %d", len(got), len(taken), 2*len(nos))
 		}
-		b.another()
-		b.allDelivered(2 * len(nos))
-		b.complete(false)
+		f.another()
+		f.allDelivered(2 * len(nos))
+		f.complete(false)
 	})
 }
 
@@ -236,138 +236,138 @@ func TestRelay(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
 
-	t.Run("puts no more into the queue than is worked on soon", func(t *testing.T) {
-		b := newBench(t, srv)
-		b.end(numbers("M", 3*queued)...)
+	t.Run("the queue gets no more tasks than are processed soon", func(t *testing.T) {
+		f := newFixture(t, srv)
+		f.end(numbers("M", 3*queued)...)
 		for more := true; more; {
 			var err error
-			if more, err = b.Relay(t.Context()); err != nil {
+			if more, err = f.Relay(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
-		queue := queue.WebhookName(b.ledger.MchID())
-		info, err := asynq.NewInspectorFromRedisClient(b.rdb).GetQueueInfo(queue)
+		queue := queue.WebhookName(f.ledger.MchID())
+		info, err := asynq.NewInspectorFromRedisClient(f.rdb).GetQueueInfo(queue)
 		if err != nil || info.Pending != queued {
 			t.Errorf("%+v %v", info, err)
 		}
-		if n := b.waiting(); n != 3*queued {
-			t.Errorf("%d wait: the rest was not taken from the stream", n)
+		if n := f.waiting(); n != 3*queued {
+			t.Errorf("%d orders wait, want %d: the rest was not taken from the stream", n, 3*queued)
 		}
 	})
 
 	t.Run("tasks have IDs that no collecting task has", func(t *testing.T) {
-		b := newBench(t, srv)
-		b.end("A")
-		if _, err := b.Relay(t.Context()); err != nil {
+		f := newFixture(t, srv)
+		f.end("A")
+		if _, err := f.Relay(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		list, err := asynq.NewInspectorFromRedisClient(b.rdb).ListPendingTasks(queue.WebhookName(b.ledger.MchID()))
-		if err != nil || len(list) != 1 || list[0].ID != "webhook:"+b.ledger.MchID()+":A:1" || list[0].Type != "payscore:webhook" {
+		list, err := asynq.NewInspectorFromRedisClient(f.rdb).ListPendingTasks(queue.WebhookName(f.ledger.MchID()))
+		if err != nil || len(list) != 1 || list[0].ID != "webhook:"+f.ledger.MchID()+":A:1" || list[0].Type != "payscore:webhook" {
 			t.Errorf("%+v %v", list, err)
 		}
 	})
 
-	t.Run("says what calls itself an end and is none", func(t *testing.T) {
-		b := newBench(t, srv)
-		if err := b.rdb.Do(t.Context(), "XADD", b.keys.Outcomes(), "*", "type", "order.paid").Err(); err != nil {
+	t.Run("malformed events are skipped and logged", func(t *testing.T) {
+		f := newFixture(t, srv)
+		if err := f.rdb.Do(t.Context(), "XADD", f.keys.Outcomes(), "*", "type", "order.paid").Err(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Relay(t.Context()); err != nil || len(b.logs.Events("webhook_events_malformed")) != 1 {
-			t.Errorf("%v %s", err, b.logs)
+		if _, err := f.Relay(t.Context()); err != nil || len(f.logs.Events("webhook_events_malformed")) != 1 {
+			t.Errorf("%v %s", err, f.logs)
 		}
 	})
 
-	t.Run("a paused queue is told of, and registered again", func(t *testing.T) {
-		b := newBench(t, srv)
-		b.end("A")
-		if _, err := b.Relay(t.Context()); err != nil {
+	t.Run("a paused queue is logged, and registered again", func(t *testing.T) {
+		f := newFixture(t, srv)
+		f.end("A")
+		if _, err := f.Relay(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		queue := queue.WebhookName(b.ledger.MchID())
-		if err := asynq.NewInspectorFromRedisClient(b.rdb).PauseQueue(queue); err != nil {
+		queue := queue.WebhookName(f.ledger.MchID())
+		if err := asynq.NewInspectorFromRedisClient(f.rdb).PauseQueue(queue); err != nil {
 			t.Fatal(err)
 		}
-		b.rdb.SRem(t.Context(), "asynq:queues", queue)
-		b.housekeeping(t.Context())
-		if !b.rdb.SIsMember(t.Context(), "asynq:queues", queue).Val() {
+		f.rdb.SRem(t.Context(), "asynq:queues", queue)
+		f.housekeeping(t.Context())
+		if !f.rdb.SIsMember(t.Context(), "asynq:queues", queue).Val() {
 			t.Error("the queue is not registered")
 		}
-		if len(b.logs.Events("webhook_queue_paused")) != 1 {
-			t.Errorf("the log: %s", b.logs)
+		if len(f.logs.Events("webhook_queue_paused")) != 1 {
+			t.Errorf("the log: %s", f.logs)
 		}
-		_, command, _ := strings.Cut(b.logs.String(), "redis-cli DEL '")
+		_, command, _ := strings.Cut(f.logs.String(), "redis-cli DEL '")
 		key, _, _ := strings.Cut(command, "'")
-		if n := b.rdb.Del(t.Context(), key).Val(); n != 1 {
-			t.Errorf("the command that is shown does not help: %q", key)
+		if n := f.rdb.Del(t.Context(), key).Val(); n != 1 {
+			t.Errorf("the command in the log does not resume the queue: %q", key)
 		}
 	})
 
-	t.Run("Redis in trouble is said, not too often, and gone on from", func(t *testing.T) {
-		b := newBench(t, srv)
-		b.faults.Fail("hooks", 2)
-		b.work()
-		b.end("A")
-		b.allDelivered(1)
-		if n := len(b.logs.Events("webhook_relay_failed")); n != 2 {
-			t.Errorf("%d lines", n)
+	t.Run("a failing Redis is logged, and the relay continues", func(t *testing.T) {
+		f := newFixture(t, srv)
+		f.faults.Fail("hooks", 2)
+		f.work()
+		f.end("A")
+		f.allDelivered(1)
+		if n := len(f.logs.Events("webhook_relay_failed")); n != 2 {
+			t.Errorf("%d lines, want 2", n)
 		}
 	})
 }
 
-// What docs/runbook.md has, word for word but for the mchid.
+// The command of docs/runbook.md, with this test's mchid.
 func TestTryAllAgainAtOnce(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, redistest.Start(t), func(s *Settings) { s.Backoff = []time.Duration{time.Hour} })
-	b.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, _ ledger.Event) {
-		if len(b.receiver.Got()) <= 3 {
+	f := newFixture(t, redistest.Start(t), func(s *Settings) { s.Backoff = []time.Duration{time.Hour} })
+	f.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, _ ledger.Event) {
+		if len(f.receiver.Got()) <= 3 {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	}
-	b.work()
-	b.end("A", "B", "C")
-	b.until(30*time.Second, "every order to have failed, and that to be written down", func() bool {
-		fields := strings.Join(b.rdb.HKeys(t.Context(), b.keys.Hooks()).Val(), " ")
+	f.work()
+	f.end("A", "B", "C")
+	f.until("every failure to be recorded", func() bool {
+		fields := strings.Join(f.rdb.HKeys(t.Context(), f.keys.Hooks()).Val(), " ")
 		return strings.Count(fields, "try:") == 3 && !strings.Contains(fields, "lease:")
 	})
 	const command = "ZUNIONSTORE payscore:{MCHID}:hookdue 1 payscore:{MCHID}:hookwaiting WEIGHTS 0"
 	var args []any
-	for word := range strings.FieldsSeq(strings.ReplaceAll(command, "MCHID", b.ledger.MchID())) {
+	for word := range strings.FieldsSeq(strings.ReplaceAll(command, "MCHID", f.ledger.MchID())) {
 		args = append(args, word)
 	}
-	if err := b.rdb.Do(t.Context(), args...).Err(); err != nil {
+	if err := f.rdb.Do(t.Context(), args...).Err(); err != nil {
 		t.Fatal(err)
 	}
-	b.allDelivered(3)
-	b.complete(false)
+	f.allDelivered(3)
+	f.complete(false)
 }
 
-// The delivery of many by a few workers that are killed again and again: every
-// end arrives, in order, and nothing but what was under way comes twice.
+// Workers that are killed at every place of a delivery: every final state arrives, in
+// order, and only what was under way arrives twice.
 func TestKilledWorkers(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, redistest.Start(t), func(s *Settings) { s.Grace = 300 * time.Millisecond })
+	f := newFixture(t, redistest.Start(t), func(s *Settings) { s.Grace = 300 * time.Millisecond })
 	var requests atomic.Int64
-	b.receiver.Answer = func(http.ResponseWriter, *http.Request, ledger.Event) { requests.Add(1) }
+	f.receiver.Answer = func(http.ResponseWriter, *http.Request, ledger.Event) { requests.Add(1) }
 	nos := numbers("K", 60)
-	b.end(nos...)
+	f.end(nos...)
 	for _, no := range nos {
-		b.pay(no)
+		f.pay(no)
 	}
 	killed := 0
-	for round := 0; b.waiting() != 0 || round == 0; round++ {
+	for round := 0; f.waiting() != 0 || round == 0; round++ {
 		if round > 2000 {
-			t.Fatalf("%d orders still wait", b.waiting())
+			t.Fatalf("%d orders still wait", f.waiting())
 		}
-		for _, o := range b.relay() {
-			d := delivery{Sender: b.Sender, no: o.OutOrderNo, token: ledger.NewToken()}
-			claim, err := b.ledger.ClaimHook(t.Context(), d.no, d.token, o.Round, 30*time.Millisecond)
+		for _, o := range f.relay() {
+			d := delivery{Sender: f.Sender, no: o.OutOrderNo, token: ledger.NewToken()}
+			claim, err := f.ledger.ClaimHook(t.Context(), d.no, d.token, o.Round, 30*time.Millisecond)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if claim.Code != ledger.Granted {
 				continue
 			}
-			// Dies before the request, after it, or not at all.
+			// The worker dies before the request, after it, or not at all.
 			switch rand.N(3) {
 			case 0:
 				killed++
@@ -379,13 +379,13 @@ func TestKilledWorkers(t *testing.T) {
 			}
 			set := d.one(t.Context(), claim, time.Now())
 			set.OutOrderNo, set.Token, set.EntryID = d.no, d.token, claim.EntryID
-			if _, err := b.ledger.SettleHook(t.Context(), set); err != nil {
+			if _, err := f.ledger.SettleHook(t.Context(), set); err != nil {
 				t.Fatal(err)
 			}
 		}
 		<-time.After(5 * time.Millisecond)
 	}
-	b.complete(true)
+	f.complete(true)
 	if killed == 0 || requests.Load() <= int64(2*len(nos)) {
 		t.Errorf("%d killed, %d requests: the test shows nothing", killed, requests.Load())
 	}
