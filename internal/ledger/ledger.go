@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"payscore-collector/internal/owner"
 )
 
 // LogEntries is how many calls an order's log keeps, the newest ones.
@@ -115,29 +113,6 @@ type Claim struct {
 	Order Snapshot
 }
 
-// Snapshot is what a step needs to know of an order's past.
-type Snapshot struct {
-	owner.Owner
-	OutOrderNo string
-	State      State
-	Round      int64
-	Collected  time.Time // when the last collect call before this claim was over, at the latest; zero for none
-	Attempts   int64     // collect calls that were answered about the order itself
-	Declines   int64     // how far along the collection schedule it is
-	Confirms   int64     // how far along the confirmation schedule it is
-	Fails      int64     // transport failures in a row
-	Missing    int64     // replies in a row that the order does not exist
-	Since      time.Time // opened, or opened again
-	Due        time.Time // when this step was due
-	Total      int64     // fen, as far as WeChat Pay has said; else 0
-	Known      bool      // WeChat Pay has spoken of the order under its signature
-	Life       string    // changes when the order is opened again
-	// Sync: billing has withdrawn the order, and WeChat Pay is to be told that
-	// the user paid elsewhere, at PaidAt (yyyyMMddHHmmss, as sync takes it).
-	Sync   bool
-	PaidAt string
-}
-
 // NewToken returns a token for one claim, or one delivery of a notification. The ledger compares tokens only for
 // equality, and only with those of the same order, so being unique there is all
 // that fencing needs; and as the claimer makes it, a claim whose answer was lost
@@ -213,20 +188,11 @@ func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim L
 	}
 	c.Token = token
 	c.Plan, c.Probe = Plan(r.str()), r.int() == 1
-	c.Order = Snapshot{OutOrderNo: no, State: State(r.str()), Round: atoi(r.str()), Owner: owner.Owner{MchID: l.mchid, AppID: r.str(), ServiceID: r.str()}}
-	_ = r.str() // next: the plan says it
-	c.Order.Due = millis(r.str())
-	_, _, _ = r.str(), r.str(), r.str() // token, lease, doing: of the lease before
-	c.Order.Collected = millis(r.str())
-	c.Order.Attempts, c.Order.Declines, c.Order.Confirms = atoi(r.str()), atoi(r.str()), atoi(r.str())
-	c.Order.Fails, c.Order.Missing = atoi(r.str()), atoi(r.str())
-	c.Order.Since = millis(r.str())
-	c.Order.Total = atoi(r.str())
-	c.Order.Known = r.str() != ""
-	c.Order.Life = r.str()
-	c.Order.Sync = r.str() == string(SyncPending)
-	c.Order.PaidAt = r.str()
-	c.Order.Known = r.str() != "" || c.Order.Known
+	snapshot, ok := l.snapshot(no, r.list())
+	if !ok {
+		return c, errReply
+	}
+	c.Order = snapshot
 	return c, r.err()
 }
 

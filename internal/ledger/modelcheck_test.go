@@ -31,6 +31,15 @@ func (m *model) Check(t *rapid.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		fields, err := m.redis.Client.HKeys(ctx, k.Order(no)).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range fields {
+			if !strings.HasPrefix(name, "n:") && !slices.ContainsFunc(ledger.Record, func(f ledger.Field) bool { return f.Name == name }) {
+				t.Fatalf("the record of %s has the field %q, which ledger.Record does not have", no, name)
+			}
+		}
 		if was := m.was[no]; was != "" && was != got.State && !slices.Contains(was.Next(), got.State) {
 			t.Fatalf("%s went from %s to %s", no, was, got.State)
 		}

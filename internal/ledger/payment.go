@@ -42,23 +42,18 @@ var ErrAmount = fmt.Errorf("ledger: an amount is not from 0 to %d fen", int64(Ma
 
 // moneyArgs are facts as the scripts take them; see money.lua.
 type moneyArgs struct {
-	OrderID  string `json:"order_id,omitempty"`
-	TxID     string `json:"transaction_id,omitempty"`
-	PaidType string `json:"paid_type,omitempty"`
-	Total    string `json:"total,omitempty"`
-	Paid     string `json:"paid,omitempty"`
-	Payments string `json:"payments,omitempty"`
-	Done     bool   `json:"done,omitempty"`
-	Known    bool   `json:"known,omitempty"`
-	Fresh    bool   `json:"fresh,omitempty"`
+	Signed   map[string]string `json:"signed"`
+	Total    string            `json:"total,omitempty"`
+	Paid     string            `json:"paid,omitempty"`
+	Payments string            `json:"payments,omitempty"`
+	Done     bool              `json:"done,omitempty"`
+	Known    bool              `json:"known,omitempty"`
+	Fresh    bool              `json:"fresh,omitempty"`
 }
 
-// args is ErrAmount where an amount of f cannot be one.
+// args returns ErrAmount where an amount of f is out of range.
 func (f Facts) args() (moneyArgs, error) {
-	a := moneyArgs{
-		OrderID: f.OrderID, TxID: f.TransactionID, PaidType: f.PaidType,
-		Payments: packPayments(f.Payments), Done: f.Done, Known: f.Known,
-	}
+	a := moneyArgs{Signed: f.texts(), Payments: packPayments(f.Payments), Done: f.Done, Known: f.Known}
 	ok := true
 	digits := func(n *int64) string {
 		if n == nil {

@@ -19,62 +19,6 @@ import (
 // ErrNotFound: the ledger has no such order.
 var ErrNotFound = errors.New("there is no such order in the ledger")
 
-// Order is what the ledger knows of an order. Its JSON is part of the
-// interface: amounts in fen, times RFC 3339, absent fields left out.
-type Order struct {
-	MchID         string     `json:"mchid"`
-	OutOrderNo    string     `json:"out_order_no"`
-	AppID         string     `json:"appid"`
-	ServiceID     string     `json:"service_id"`
-	State         State      `json:"state"`
-	Reason        string     `json:"reason,omitempty"`
-	OrderID       string     `json:"order_id,omitempty"`
-	TransactionID string     `json:"transaction_id,omitempty"`
-	PaidType      string     `json:"paid_type,omitempty"`
-	TotalAmount   *int64     `json:"total_amount,omitempty"`
-	PaidAmount    *int64     `json:"paid_amount,omitempty"`
-	Attempts      int64      `json:"attempts"`
-	CollectCalls  int64      `json:"collect_calls"`
-	QueryCalls    int64      `json:"query_calls"`
-	OpenedAt      time.Time  `json:"opened_at,omitzero"`
-	LastAttemptAt time.Time  `json:"last_attempt_at,omitzero"`
-	NextDueAt     time.Time  `json:"next_due_at,omitzero"`
-	EndedAt       time.Time  `json:"ended_at,omitzero"`
-	LastError     *LastError `json:"last_error,omitempty"`
-
-	// Payments are the payments that WeChat Pay has signed, by their seq: every one,
-	// merged over all its messages, whatever their order. They never become fewer.
-	// PaidAmount is their sum, where WeChat Pay lists them all.
-	Payments []Payment `json:"payments,omitempty"`
-	// BillingAmount is what the order is about by billing's word, in fen, and
-	// OwedSince is since when it is owed. WeChat Pay has signed neither.
-	BillingAmount *int64    `json:"billing_amount,omitempty"`
-	OwedSince     time.Time `json:"owed_since,omitzero"`
-
-	// LatePaymentAt is when a verified payment was learnt of an order that had
-	// ended otherwise; transaction_id and paid_amount are that payment's.
-	LatePaymentAt time.Time `json:"late_payment_at,omitzero"`
-	// AmountDiffers is the newest contradiction between WeChat Pay's signed amounts
-	// that was an alarm: a total that was raised, or that changed after the order
-	// was paid; more paid than the total, or less though the order is done; payments
-	// that do not add up to what was paid. A total that is lowered while the order
-	// waits is none: the merchant modified it.
-	AmountDiffers *Difference `json:"amount_differs,omitempty"`
-	// TotalLowered is the last time that the merchant lowered what the order comes
-	// to, while it waited.
-	TotalLowered *Lowering `json:"total_lowered,omitempty"`
-	// Sync is what became of telling WeChat Pay; nil where billing did not ask
-	// for that.
-	Sync *Sync `json:"sync,omitempty"`
-
-	// Past are the ends before the order was opened again; the latest ones,
-	// oldest first.
-	Past []PastEnd `json:"past,omitempty"`
-	Log  []Entry   `json:"log,omitempty"` // oldest first
-
-	Next Plan `json:"-"`
-}
-
 // Owner returns whose the order is.
 func (o Order) Owner() owner.Owner {
 	return owner.Owner{MchID: o.MchID, AppID: o.AppID, ServiceID: o.ServiceID}
@@ -297,31 +241,18 @@ func Merchants(ctx context.Context, rdb redis.UniversalClient) ([]string, error)
 
 // order reads a record and its log (newest first, as stored).
 func (l *Ledger) order(no string, fields, log []any) (Order, error) {
-	f := make(map[string]string, len(fields)/2)
-	for i := 0; i+1 < len(fields); i += 2 {
-		k, _ := fields[i].(string)
-		f[k], _ = fields[i+1].(string)
-	}
-	o := Order{
-		MchID: l.mchid, OutOrderNo: no, AppID: f["appid"], ServiceID: f["svc"],
-		State: State(f["state"]), Reason: f["reason"],
-		OrderID: f["oid"], TransactionID: f["tx"], PaidType: f["pt"],
-		TotalAmount: fen(f, "total"), PaidAmount: fen(f, "paid"),
-		Attempts: atoi(f["attempts"]), CollectCalls: atoi(f["collects"]), QueryCalls: atoi(f["queries"]),
-		OpenedAt: millis(f["opened"]).UTC(), LastAttemptAt: millis(f["last"]), EndedAt: millis(f["ended"]),
-		Next: Plan(f["next"]),
-	}
+	f := pairs(fields)
+	o := Order{MchID: l.mchid, OutOrderNo: no, LastAttemptAt: f.time("last").UTC(), Next: Plan(f["next"])}
+	_ = decode(&o, orderDecoding, func(field Field) string { return f[field.Name] })
 	if f["sync"] != "" {
-		o.Sync = &Sync{State: SyncState(f["sync"]), Reason: f["syncwhy"], Calls: atoi(f["syncs"])}
+		o.Sync = &Sync{State: SyncState(f["sync"]), Reason: f["syncwhy"], Calls: f.int("syncs")}
 		if t, err := time.ParseInLocation(PaidTime, f["paidat"], China); err == nil {
 			o.Sync.PaidAt = t.UTC()
 		}
 	}
-	if o.State.Open() || o.Sync != nil && o.Sync.State == SyncPending {
-		o.NextDueAt = millis(f["due"])
+	if !o.State.Open() && (o.Sync == nil || o.Sync.State != SyncPending) {
+		o.NextDueAt = time.Time{}
 	}
-	o.LatePaymentAt = millis(f["late"])
-	o.BillingAmount, o.OwedSince = fen(f, "bill"), millis(f["owed"])
 	var ok bool
 	if o.Payments, ok = parsePayments(f["pays"]); !ok {
 		return o, errReply
@@ -336,11 +267,6 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 	var low Lowering
 	if n, _ := fmt.Sscan(f["lowered"], &at, &low.From, &low.To); n == 3 {
 		low.At, o.TotalLowered = time.UnixMilli(at).UTC(), &low
-	}
-	for _, t := range []*time.Time{&o.OpenedAt, &o.LastAttemptAt, &o.NextDueAt, &o.EndedAt, &o.LatePaymentAt, &o.OwedSince} {
-		if !t.IsZero() {
-			*t = t.UTC()
-		}
 	}
 	var err error
 	if o.Past, err = parsePast(f["past"]); err != nil {
@@ -363,13 +289,7 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 	return o, nil
 }
 
-func fen(f map[string]string, name string) *int64 {
-	if f[name] == "" {
-		return nil
-	}
-	n := atoi(f[name])
-	return &n
-}
+var orderDecoding = decodingOf[Order]()
 
 // parsePast reads the ends that open.lua remembers.
 func parsePast(s string) ([]PastEnd, error) {

@@ -14,24 +14,24 @@ import (
 //go:embed scripts/*.lua
 var sources embed.FS
 
-// The scripts, each in the file of its name, with tasks.EventScript, common.lua
-// and the named libraries before it.
+// The scripts, each in the file of its name, with common.lua, event.lua where it emits
+// events, and the named libraries before it.
 var (
 	claimScript    = load("claim", "pace", "hold")
 	permitScript   = load("permit", "pace", "hold")
-	settleScript   = load("settle", "pace", "hold", "money")
+	settleScript   = load("settle", "pace", "hold", "money", "event")
 	sweepScript    = load("sweep", "hold", "clock")
 	takeScript     = load("take", "pace")
 	jumpedScript   = load("jumped", "hold", "clock")
 	mendScript     = load("mend", "pace")
 	holdsScript    = load("holds", "pace", "hold")
-	openScript     = load("open")
-	withdrawScript = load("withdraw")
+	openScript     = load("open", "event")
+	withdrawScript = load("withdraw", "event")
 	rewindScript   = load("rewind")
 	getScript      = load("get")
 	listScript     = load("list")
 	lagScript      = load("lag")
-	noticeScript   = load("notice", "money")
+	noticeScript   = load("notice", "money", "event")
 	retainScript   = load("retain")
 	agedScript     = load("aged")
 	streamScript   = load("stream")
@@ -48,12 +48,12 @@ var (
 
 func load(name string, libraries ...string) *redis.Script {
 	src := ""
-	for _, file := range slices.Concat([]string{"event", "common"}, libraries, []string{name}) {
+	for _, file := range slices.Concat([]string{"common"}, libraries, []string{name}) {
 		b, err := sources.ReadFile("scripts/" + file + ".lua")
 		if err != nil {
-			panic(err) // the files are embedded: they are there, or it did not build
+			panic(err) // cannot happen: the files are embedded
 		}
-		src += string(b) + "\n"
+		src += generate(name, string(b)) + "\n"
 	}
 	s := redis.NewScript(src)
 	names[s.Hash()], loaded = name, append(loaded, s)

@@ -48,21 +48,6 @@ const (
 	GateSlowed GateChange = "slowed"
 )
 
-// Facts are what WeChat Pay has said about an order under its signature.
-type Facts struct {
-	OrderID       string
-	TransactionID string
-	PaidType      string
-	Total, Paid   *int64 // fen; nil where nothing was said
-	Payments      []Payment
-	// Done: the order is finished and paid, by its state and its collection's;
-	// what was paid should be the total.
-	Done bool
-	// Known: WeChat Pay has the order. No unsigned word that there is no such
-	// order ends it from then on.
-	Known bool
-}
-
 // Settlement is what a step brings to the ledger. Counters are absolute.
 type Settlement struct {
 	State    State

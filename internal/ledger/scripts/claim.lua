@@ -18,8 +18,7 @@
 -- }
 --
 -- Returns {code, now, wait us, ...}:
---   'granted'   plan, probe, then the fields of the record as in FIELDS: the
---               lease is taken; call after wait
+--   'granted'   plan, probe, {STEP}: the lease is taken; call after wait
 --   'absent'    no such order
 --   'ended'     it ended; the state follows
 --   'leased'    another worker works on it, for wait at the most
@@ -30,22 +29,10 @@
 --   'parked'    the order's service is held; the due time is a slot of its own
 --   'paced'     too many wait for a slot; ask again in wait
 local a = cjson.decode(ARGV[1])
-local FIELDS = { 'state', 'round', 'appid', 'svc', 'next', 'due', 'token', 'lease', 'doing',
-  'collected', 'attempts', 'declines', 'confirms', 'fails', 'missing', 'since', 'total', 'oid',
-  'life', 'sync', 'paidat', 'known' }
--- The counters of calls stand behind the fields of the reply.
-local COUNTS = { 'collects', 'queries', 'syncs' }
-
 local now, now_us = clock()
-local r = {}
-local values = redis.call('HMGET', KEYS[1], COUNTS[1], COUNTS[2], COUNTS[3], unpack(FIELDS))
-for i = 1, #FIELDS do r[FIELDS[i]] = values[i + 3] end
+local r = FIELDS(KEYS[1], STEP, next, token, lease, doing, collects, queries, syncs)
 
-local function granted(wait, plan, probe)
-  local reply = { 'granted', now, wait, plan, probe }
-  for i = 1, #FIELDS do reply[i + 5] = values[i + 3] or '' end
-  return reply
-end
+local function granted(wait, plan, probe) return { 'granted', now, wait, plan, probe, { STEP(r) } } end
 
 if not r.state then return { 'absent', now, 0 } end
 if not working(r.state, r.sync) then return { 'ended', now, 0, r.state } end
@@ -66,18 +53,11 @@ end
 if a.round >= 0 and a.round ~= num(r.round) then return { 'stale', now, 0 } end
 if num(r.due) > now then return { 'early', now, (num(r.due) - now) * 1000 } end
 
--- tell has a granted claim say another time of the record's.
-local function tell(field, t)
-  for i, name in ipairs(FIELDS) do
-    if name == field then values[i + 3] = string.format('%.0f', t) end
-  end
-end
+-- r says from here on what the claim returns and writes. Times are texts in it.
+local function text(t) return string.format('%.0f', t) end
 -- The policy counts from the last collect call, whatever the plan is.
 local had = num(r.collected)
-if collectedat(KEYS[1], had, now) ~= had then
-  r.collected = now
-  tell('collected', now)
-end
+if collectedat(KEYS[1], had, now) ~= had then r.collected = text(now) end
 
 local plan = r.next
 local function putoff(code, t)
@@ -132,25 +112,25 @@ elseif m or v then
 end
 
 local write = { 'token', a.token, 'lease', lease, 'doing', plan }
-local count = 2
+local counter = 'queries'
 if plan == 'collect' then
   -- Written before the call: a worker that dies in it leaves an order whose
   -- last collect is of unknown effect and may have happened at any time up to
   -- the lease's end; it is looked at first. Settle knows better.
-  count, write[7], write[8], write[9], write[10] = 1, 'next', 'resolve', 'collected', lease
+  counter, write[7], write[8], write[9], write[10] = 'collects', 'next', 'resolve', 'collected', lease
 elseif plan == 'sync' then
-  count, write[7], write[8] = 3, 'next', 'resolve'
+  counter, write[7], write[8] = 'syncs', 'next', 'resolve'
 end
 if num(r.since) > now then
   -- An order that is due was opened before: its time is that of a clock that was
   -- ahead, by which it would be given up too late. Its age counts from now.
-  local r = redis.call('HMGET', KEYS[1], 'since', 'opened')
-  if r[1] == r[2] then
-    tell('since', now)
+  local was = FIELDS(KEYS[1], since, opened) -- again: recollected may have moved them
+  if was.since == was.opened then
+    r.since = text(now)
     local n = #write
     write[n + 1], write[n + 2], write[n + 3], write[n + 4] = 'since', now, 'opened', now
   end
 end
-redis.call('HSET', KEYS[1], COUNTS[count], num(values[count]) + 1, unpack(write))
+redis.call('HSET', KEYS[1], counter, num(r[counter]) + 1, unpack(write))
 redis.call('ZADD', KEYS[2], lease, a.no)
 return granted(wait, plan, probe)

@@ -55,14 +55,12 @@ local function ours(r, log)
   return r.off or at > now or (made and since > now), wish
 end
 
-local FIELDS = { 'due', 'since', 'opened', 'past', 'lease', 'sync', 'off', 'collected' }
 local moved, stayed, edge = 0, 0, nil
 for i, no in ipairs(a.nos) do
   local key, score = KEYS[2 * i + 1], num(a.scores[i])
   local to = score
   if num(redis.call('ZSCORE', KEYS[1], no)) == score then
-    local values, r = redis.call('HMGET', key, unpack(FIELDS)), {}
-    for j, field in ipairs(FIELDS) do r[field] = values[j] end
+    local r = FIELDS(key, due, since, opened, past, lease, sync, off, collected)
     if r.lease and num(r.lease) > now + LONGEST_LEASE then
       -- Its call may be under way, and by may be more than the clock has gone back
       -- since it was taken: for the most that any lease lasts, as in leased.

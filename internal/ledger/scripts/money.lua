@@ -1,8 +1,8 @@
 -- money: what WeChat Pay's signed messages say of an order and its payments. Put
 -- before settle and notice; see scripts.go.
 --
--- A message f is {order_id, transaction_id, paid_type, total, paid, payments, done,
--- known, fresh}. Amounts are strings of digits, in fen, and payments is a packed
+-- A message f is {signed, total, paid, payments, done, known, fresh}. signed has the
+-- signed texts by their JSON names, such as transaction_id. Amounts are strings of digits, in fen, and payments is a packed
 -- list, see payment.go; what a message does not say is absent. done is true where
 -- it says DONE and USER_PAID. known is true where it says that the order is there.
 -- fresh is true for the reply to a query: a notification may be an old one.
@@ -106,7 +106,8 @@ local ALARMS = 5
 -- earlier release: billing has booked that money, so that it is not listed later.
 local function heard(rec, f, now)
   local m = { write = {}, paid = 0 }
-  if not (f.order_id or f.total or f.paid or f.payments or f.known or f.done) then return m end
+  local said = f.signed
+  if not (said.order_id or f.total or f.paid or f.payments or f.known or f.done) then return m end
   local function set(field, value)
     if (value or '') == '' or value == rec[field] then return end
     rec[field], m.new = value, true
@@ -124,14 +125,13 @@ local function heard(rec, f, now)
   -- What has come in only grows: a message that says less is an old one.
   local older, newer = num(f.paid) < num(paid0), num(f.paid) > num(paid0)
 
-  set('oid', f.order_id)
+  set('oid', said.order_id)
   if f.known and not rec.oid and not rec.known then
     m.write[#m.write + 1] = 'known'
     m.write[#m.write + 1] = '1'
   end
   if not older then
-    set('tx', f.transaction_id)
-    set('pt', f.paid_type)
+    TEXTS(set, said)
     if newer then set('paid', f.paid) end
     local total = f.total and num(f.total) or 0
     if total > num(total0) then
@@ -155,7 +155,7 @@ local function heard(rec, f, now)
   if f.payments and f.payments ~= rec.pays then gained, throughlist, amount, other = merge(list, f.payments) end
   local all, through, sum = totals(rec, list)
   -- A payment elsewhere that came without a list.
-  local untold = not f.payments and f.paid_type == 'MCH'
+  local untold = not f.payments and said.paid_type == 'MCH'
   m.through = through > through0 and not untold
   m.grown = all > all0
   m.paid = math.max(0, num(rec.paid) - num(paid0))

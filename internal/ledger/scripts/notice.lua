@@ -32,14 +32,10 @@ local ANSWERED = 10 * 1000 -- ms; a receiver gives up a delivery sooner
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local mark = 'n:' .. a.id
-local v = redis.call('HMGET', KEYS[1], 'state', 'oid', 'tx', 'pt', 'total', 'paid', 'pays', 'known', 'differs', 'late', mark)
-local r = {
-  state = v[1], oid = v[2], tx = v[3], pt = v[4], total = v[5], paid = v[6], pays = v[7], known = v[8], differs = v[9],
-  late = v[10],
-}
+local r = FIELDS(KEYS[1], SIGNED, state, late, told=mark)
 if not r.state then return { 'absent', now, '' } end
-if a.id ~= '' and v[11] then
-  local token, at, code, news = string.match(v[11], '^(%S*) (%d+) (%a+) ?(.*)$')
+if a.id ~= '' and r.told then
+  local token, at, code, news = string.match(r.told, '^(%S*) (%d+) (%a+) ?(.*)$')
   if token ~= a.token then
     at = num(at)
     if at <= now and now < at + ANSWERED then return { 'repeat', now, '' } end

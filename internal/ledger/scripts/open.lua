@@ -34,18 +34,17 @@ end
 -- A million orders come through here. What is the same for all of them is made
 -- once: a number that is handed to a command is put into digits each time, and
 -- each command costs more on its way out of Lua than what it does.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = clock()
 local NOW = string.format('%.0f', now)
 local LOOK = string.format('%.0f', now + tonumber(ARGV[1])) -- of those due at once
 
 -- answer says how an order stands that is not opened now.
 local function answer(rec, appid, svc)
-  local state, round = rec[1], tonumber(rec[2]) or 0
-  if state ~= 'queued' and state ~= 'awaiting' then return { 'ended', state, round, 0 } end
+  local state, round = rec.state, num(rec.round)
+  if not OPEN[state] then return { 'ended', state, round, 0 } end
   local code = 'duplicate'
-  if rec[4] ~= appid or rec[5] ~= svc then code = 'conflict' end
-  return { code, state, round, tonumber(rec[3]) or 0 }
+  if rec.appid ~= appid or rec.svc ~= svc then code = 'conflict' end
+  return { code, state, round, num(rec.due) }
 end
 
 -- says writes what billing says of an order; what it does not say now stays.
@@ -54,11 +53,25 @@ local function says(key, bill, owed)
   if owed ~= '' then redis.call('HSET', key, 'owed', owed) end
 end
 
+-- openedevent is event for an order's first, of which one call writes many. It has only
+-- the fields that are known, which takes two thirds of the time and of the bytes; mixed
+-- with other events it takes a few bytes more. bill and owed are '' where billing did
+-- not say them.
+local function openedevent(no, appid, svc, bill, owed)
+  if bill .. owed == '' then
+    redis.call('XADD', KEYS[2], '*', 'type', 'order.opened', 'no', no, 'seq', '1', 'state', 'queued',
+      'appid', appid, 'service_id', svc, 'opened', NOW)
+  else
+    redis.call('XADD', KEYS[2], '*', 'type', 'order.opened', 'no', no, 'seq', '1', 'state', 'queued',
+      'appid', appid, 'service_id', svc, 'opened', NOW, 'billing', bill, 'owed', owed)
+  end
+end
+
 local function create(key, no, appid, svc, due, bill, owed)
   redis.call('HSET', key, 'state', 'queued', 'appid', appid, 'svc', svc, 'next', 'collect',
     'due', due, 'round', '1', 'since', due, 'opened', NOW, 'events', '1')
   says(key, bill, owed)
-  openedevent(KEYS[2], no, appid, svc, NOW, bill, owed)
+  openedevent(no, appid, svc, bill, owed)
   return tonumber(due)
 end
 
@@ -68,11 +81,11 @@ end
 -- is still under way for the life before finds a new one, and writes nothing over
 -- it.
 local function reopen(key, no, appid, svc, due, rec, bill, owed)
-  local state, round = rec[1], (tonumber(rec[2]) or 0) + 1
+  local state, round = rec.state, num(rec.round) + 1
   -- For whoever reads the order's story later.
-  local was = redis.call('HMGET', key, 'past', 'ended', 'reason')
-  local past = was[1] and cjson.decode(was[1]) or {}
-  past[#past + 1] = {state = state, reason = was[3] or nil, ended = tonumber(was[2]) or 0, reopened = now}
+  local was = FIELDS(key, past, ended, reason)
+  local past = was.past and cjson.decode(was.past) or {}
+  past[#past + 1] = {state = state, reason = was.reason or nil, ended = num(was.ended), reopened = now}
   if #past > PAST then table.remove(past, 1) end
   redis.call('HSET', key, 'past', cjson.encode(past))
   redis.call('HDEL', key, 'reason', 'ended', 'declines', 'confirms', 'fails', 'missing',
@@ -97,8 +110,8 @@ local index, seen = {}, {}
 for i = FIRST, #KEYS do
   local a = 6 * (i - FIRST) + 3
   local no, at = ARGV[a], ARGV[a + 3]
-  local rec = redis.call('HMGET', KEYS[i], 'state', 'round', 'due', 'appid', 'svc')
-  if not seen[no] and (not rec[1] or ENDED[rec[1]]) then
+  local rec = FIELDS(KEYS[i], state, round, due, appid, svc)
+  if not seen[no] and (not rec.state or ENDED[rec.state]) then
     local look = LOOK
     dues[i] = NOW
     if at ~= '0' and tonumber(at) > now then dues[i], look = at, at end
@@ -118,9 +131,9 @@ for i = FIRST, #KEYS do
   local no, appid, svc = ARGV[a], ARGV[a + 1], ARGV[a + 2]
   if not opens[i] then
     -- The same number twice in a call is open by now.
-    if seen[no] then recs[i] = redis.call('HMGET', key, 'state', 'round', 'due', 'appid', 'svc') end
+    if seen[no] then recs[i] = FIELDS(key, state, round, due, appid, svc) end
     reply[at] = answer(recs[i], appid, svc)
-  elseif recs[i][1] then
+  elseif recs[i].state then
     reply[at] = reopen(key, no, appid, svc, dues[i], recs[i], ARGV[a + 4], ARGV[a + 5])
   else
     reply[at] = create(key, no, appid, svc, dues[i], ARGV[a + 4], ARGV[a + 5])

@@ -23,8 +23,8 @@ end
 -- it was so, it stays so. since is billing's wish where it is not opened.
 local function recollected(order, collected, to)
   redis.call('HSET', order, 'collected', to)
-  local r = redis.call('HMGET', order, 'since', 'opened')
-  if r[1] == r[2] and num(r[1]) <= num(collected) and num(r[1]) > to then
+  local r = FIELDS(order, since, opened)
+  if r.since == r.opened and num(r.since) <= num(collected) and num(r.since) > to then
     redis.call('HSET', order, 'since', to, 'opened', to)
   end
 end

@@ -19,23 +19,23 @@
 --   'paced'     too many wait for a slot; ask again in wait
 local a = cjson.decode(ARGV[1])
 local now, now_us = clock()
-local r = redis.call('HMGET', KEYS[1], 'state', 'token', 'collected', 'doing', 'lease', 'appid', 'svc', 'life', 'sync')
-local act = r[1] == 'withdrawn' and 'resync' or 'recollect'
+local r = FIELDS(KEYS[1], state, token, collected, doing, lease, appid, svc, life, sync)
+local act = r.state == 'withdrawn' and 'resync' or 'recollect'
 
-if r[2] ~= a.token then return { 'lost', now, 0 } end
-if not working(r[1], r[9]) or (r[8] or '') ~= a.life or a.sync ~= (act == 'resync') then return { 'ended', now, 0 } end
-if r[4] == act then -- the answer to this very question was lost
-  return { 'granted', now, math.min(a.horizon, math.max(0, num(r[5]) - a.lease - now) * 1000) }
+if r.token ~= a.token then return { 'lost', now, 0 } end
+if not working(r.state, r.sync) or (r.life or '') ~= a.life or a.sync ~= (act == 'resync') then return { 'ended', now, 0 } end
+if r.doing == act then -- the answer to this very question was lost
+  return { 'granted', now, math.min(a.horizon, math.max(0, num(r.lease) - a.lease - now) * 1000) }
 end
 if a.probe ~= 1 then
-  local h = redis.call('HMGET', KEYS[4], MERCHANT, service(r[6], r[7]))
+  local h = redis.call('HMGET', KEYS[4], MERCHANT, service(r.appid, r.svc))
   if h[1] or h[2] then return { 'held', now, 0 } end
 end
 
 local wait, take, again = slot(redis.call('HMGET', KEYS[3], 'tat', 'ticket', 'slow', 'slowat'), now_us, a.interval, a.horizon)
 local at = now + math.ceil((wait or again) / 1000)
 if not a.sync then
-  local ok = earliest(at, collectedat(KEYS[1], r[3], now), a.gap, a.windows)
+  local ok = earliest(at, collectedat(KEYS[1], r.collected, now), a.gap, a.windows)
   if ok > at then return { 'postponed', now, (ok - now) * 1000 } end
 end
 redis.call('HSET', KEYS[3], unpack(take))

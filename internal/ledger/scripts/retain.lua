@@ -19,21 +19,21 @@ local removed, passed = 0, 0
 for i, no in ipairs(a.nos) do
   local key, log = KEYS[2 * i + 1], KEYS[2 * i + 2]
   local ended = redis.call('ZSCORE', KEYS[1], no)
-  local r = redis.call('HMGET', key, 'state', 'lease', 'sync', 'collected', 'paid')
+  local r = FIELDS(key, state, lease, sync, collected, paid)
   if not ended or num(ended) > now - a.retention then
     -- Removed meanwhile, or ended again.
-  elseif r[1] ~= a.state then
+  elseif r.state ~= a.state then
     redis.call('ZREM', KEYS[1], no) -- not in this state any more, or gone
     removed = removed + 1
-  elseif num(r[2]) > now or working(r[1], r[3]) or num(r[4]) + a.gap > now then
+  elseif num(r.lease) > now or working(r.state, r.sync) or num(r.collected) + a.gap > now then
     passed = passed + 1
   else
     redis.call('DEL', key, log)
     redis.call('ZREM', KEYS[1], no)
     redis.call('HINCRBY', KEYS[2], a.state, -1)
-    if a.state == 'paid' and r[5] then
-      redis.call('HINCRBY', KEYS[2], 'paid_amount', -r[5])
-      redis.call('HINCRBY', KEYS[2], 'paid_left', r[5])
+    if a.state == 'paid' and r.paid then
+      redis.call('HINCRBY', KEYS[2], 'paid_amount', -r.paid)
+      redis.call('HINCRBY', KEYS[2], 'paid_left', r.paid)
     end
     removed = removed + 1
   end

@@ -6,6 +6,6 @@
 --
 -- Returns the new round, or 0.
 local now = clock()
-local r = redis.call('HMGET', KEYS[1], 'state', 'round', 'lease', 'sync')
-if not working(r[1], r[4]) or r[2] ~= ARGV[1] or num(r[3]) > now then return 0 end
+local r = FIELDS(KEYS[1], state, round, lease, sync)
+if not working(r.state, r.sync) or r.round ~= ARGV[1] or num(r.lease) > now then return 0 end
 return redis.call('HINCRBY', KEYS[1], 'round', 1)

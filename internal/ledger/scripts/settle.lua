@@ -59,15 +59,7 @@ local s = cjson.decode(ARGV[1])
 local now, now_us = clock()
 -- All that is needed of the record, read once, and below written once: a step's
 -- time in Redis is that of its commands.
-local v = redis.call('HMGET', KEYS[1], 'state', 'oid', 'tx', 'pt', 'total', 'paid', 'pays', 'known', 'differs', 'late',
-  'token', 'lease', 'done', 'life', 'sync', 'events', 'reason', 'appid', 'svc', 'attempts', 'opened', 'round', 'ended',
-  'bill', 'owed', 'since')
-local r = {
-  state = v[1], oid = v[2], tx = v[3], pt = v[4], total = v[5], paid = v[6], pays = v[7], known = v[8], differs = v[9],
-  late = v[10], token = v[11], lease = v[12], done = v[13], life = v[14], sync = v[15], events = v[16], reason = v[17],
-  appid = v[18], svc = v[19], attempts = v[20], opened = v[21], round = v[22], ended = v[23], bill = v[24], owed = v[25],
-  since = v[26],
-}
+local r = FIELDS(KEYS[1], EVENT, SIGNED, token, lease, done, life, events, round, since)
 
 if r.done and string.sub(r.done, 1, #s.token) == s.token then
   local token, did, told, stood, first = string.match(r.done, '^(%S+) ?(%S*) ?([^|]*)|?([^|]*)|?([^|]*)$')
@@ -212,20 +204,24 @@ if syncing then
 end
 for i = 1, #m.write, 2 do put(m.write[i], m.write[i + 1]) end
 -- A step that made no call (its slot came too late) is nobody's news.
-local tell = #ARGV > 1 or state ~= r.state
+local before = r.state
+local tell = #ARGV > 1 or state ~= before
 local events = num(r.events) + 1
 if tell then put('events', events) end
 local reply = written('settled', change, newsof(m), state)
 if tell then
-  local reason, sync = s.reason, r.sync
-  if syncing then reason, sync = r.reason, s.sync end
-  event(KEYS[4], kind, s.no, events, { state, reason, r.appid, r.svc, r.oid, r.tx, r.pt,
-    r.total, r.paid, attempts > 0 and attempts, r.opened, sync,
-    syncing and r.ended or (not OPEN[state] and now), m.late and (r.late or now) or r.late, r.pays, r.bill, r.owed }, call)
+  if syncing then
+    r.sync = s.sync
+  else
+    r.reason, r.ended = s.reason, not OPEN[state] and now
+  end
+  r.state, r.attempts = state, attempts > 0 and attempts
+  if m.late then r.late = r.late or now end
+  event(KEYS[4], kind, s.no, events, r, call)
 end
 
-if not syncing and state ~= r.state then
-  redis.call('HINCRBY', KEYS[5], r.state, -1)
+if not syncing and state ~= before then
+  redis.call('HINCRBY', KEYS[5], before, -1)
   redis.call('HINCRBY', KEYS[5], state, 1)
   if state == 'paid' and r.paid then redis.call('HINCRBY', KEYS[5], 'paid_amount', r.paid) end
 end

@@ -17,19 +17,19 @@ local reply = {}
 local scores = redis.call('ZMSCORE', KEYS[1], unpack(a.nos))
 for i, no in ipairs(a.nos) do
   local key = KEYS[1 + i]
-  local r = redis.call('HMGET', key, 'state', 'appid', 'svc', 'round', 'lease', 'sync')
-  local round = num(r[4])
+  local r = FIELDS(key, state, appid, svc, round, lease, sync)
+  local round = num(r.round)
   local rest, ending = 0, nil
-  if r[5] then rest, ending = leased(r[5], now, a.sure) end
+  if r.lease then rest, ending = leased(r.lease, now, a.sure) end
   if not scores[i] or num(scores[i]) > now then
     -- Another sweep was faster.
-  elseif not working(r[1], r[6]) then
+  elseif not working(r.state, r.sync) then
     redis.call('ZREM', KEYS[1], no)
   elseif rest > 0 then
     if ending then redis.call('HSET', key, 'lease', ending) end
     redis.call('ZADD', KEYS[1], now + rest, no)
   else
-    if r[5] then
+    if r.lease then
       -- A lease that ran out unsettled: its worker died, and its task stands
       -- active in asynq, which takes it back after a minute or more. A new
       -- round has a new task.
@@ -38,10 +38,10 @@ for i, no in ipairs(a.nos) do
     end
     redis.call('ZADD', KEYS[1], now + a.grace, no)
     reply[#reply + 1] = no
-    reply[#reply + 1] = r[2]
-    reply[#reply + 1] = r[3]
+    reply[#reply + 1] = r.appid
+    reply[#reply + 1] = r.svc
     reply[#reply + 1] = round
-    reply[#reply + 1] = r[6] or ''
+    reply[#reply + 1] = r.sync or ''
   end
 end
 return reply

@@ -17,18 +17,17 @@
 --   'duplicate'  withdrawn already; nothing changed
 --   'ended'      it ended in state; nothing changed
 --   'absent'     there is no such order
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local rec = redis.call('HMGET', KEYS[1], 'state', 'round', 'sync', 'appid', 'svc')
-local state, round = rec[1], tonumber(rec[2]) or 0
+local now = clock()
+local rec = FIELDS(KEYS[1], state, round, sync, appid, svc)
+local state, round = rec.state, num(rec.round)
 
 if not state then return {'absent', '', 0, '', ''} end
-local open = state == 'queued' or state == 'awaiting'
+local open = OPEN[state]
 if state == 'withdrawn' then
   -- Under way, done, or found to be needless: there is nothing to tell.
-  if ARGV[3] == '' or (rec[3] and rec[3] ~= 'failed') then return {'duplicate', state, round, rec[4], rec[5]} end
+  if ARGV[3] == '' or (rec.sync and rec.sync ~= 'failed') then return {'duplicate', state, round, rec.appid, rec.svc} end
 elseif not open then
-  return {'ended', state, round, rec[4], rec[5]}
+  return {'ended', state, round, rec.appid, rec.svc}
 end
 
 redis.call('HDEL', KEYS[1], 'next', 'due', 'declines', 'confirms', 'fails', 'missing', 'sync', 'syncwhy', 'paidat')
@@ -47,4 +46,4 @@ end
 -- The end is told once. That WeChat Pay is to be told after all is none, but
 -- the newest event of an order says all that is known of it.
 emit(KEYS[1], KEYS[3], open and 'order.withdrawn' or 'order.attempted', ARGV[1])
-return {'accepted', 'withdrawn', round, rec[4], rec[5]}
+return {'accepted', 'withdrawn', round, rec.appid, rec.svc}
