@@ -14,6 +14,7 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/hooktest"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/internal/testkit/workertest"
@@ -63,7 +64,7 @@ func TestStoppedWorkerLeavesNothingBehind(t *testing.T) {
 		r.Add(simulator.Order{OutOrderNo: no, Fate: []simulator.Fate{"pays", "declines:1", "never"}[i%3]})
 	}
 	before := goleak.IgnoreCurrent()
-	for round := range 3 {
+	for round := range testkit.Form(2, 3) {
 		stop := r.Work()
 		urls := r.NotifyURLs()
 		if err := r.Sim.SetNotifications(simulator.Notifications{URL: urls[len(urls)-1]}); err != nil {

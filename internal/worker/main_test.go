@@ -1,17 +1,15 @@
 package worker_test
 
 import (
-	"flag"
 	"os"
 	"testing"
+
+	"payscore-collector/internal/testkit"
 )
 
-// The tests of this package wait most of the time, each in a world of its own.
-// As many as there are CPUs at once would take minutes.
+// The tests of this package wait most of the time, each in an environment of its own.
+// As many at once as there are processors would take minutes.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "12"); err != nil {
-		panic(err)
-	}
+	testkit.Parallel(12)
 	os.Exit(m.Run())
 }

@@ -10,6 +10,7 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/queue"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
 )
@@ -179,41 +180,42 @@ func TestPromiseEndsAreFinal(t *testing.T) {
 // over all workers and over restarts.
 func TestPromisePolite(t *testing.T) {
 	// Not in parallel: the rate is measured by the millisecond.
-	t.Run("rate and gap", func(t *testing.T) {
-		r := workertest.New(t, func(c *config.Worker) { c.Rate, c.GiveUpAfter = 40, 10*time.Second })
-		nos := workertest.Numbers("POLITE", 120)
-		for i, no := range nos {
-			r.Add(simulator.Order{OutOrderNo: no, Fate: []simulator.Fate{"pays", "declines:1"}[i%2]})
-		}
-		r.Enqueue(nos...)
-		r.Work()
-		stop := r.Work()
-		r.Until(10*time.Second, "half to be called", func() bool { return r.Sim.Report().Calls > 60 })
-		stop() // a restart
-		r.Work()
-		r.AllEnded(60 * time.Second)
-		r.Audit()
+	n := testkit.Form(80, 120)
+	r := workertest.New(t, func(c *config.Worker) { c.Rate, c.GiveUpAfter = 40, 10*time.Second })
+	nos := workertest.Numbers("POLITE", n)
+	for i, no := range nos {
+		r.Add(simulator.Order{OutOrderNo: no, Fate: []simulator.Fate{"pays", "declines:1"}[i%2]})
+	}
+	r.Enqueue(nos...)
+	r.Work()
+	stop := r.Work()
+	r.Until(10*time.Second, "half to be called", func() bool { return r.Sim.Report().Calls > int64(n/2) })
+	stop() // a restart
+	r.Work()
+	r.AllEnded(60 * time.Second)
+	r.Audit()
+}
+
+// Promise 5, continued: nothing is collected outside the window.
+func TestPromisePoliteOutsideTheWindow(t *testing.T) {
+	t.Parallel()
+	now := time.Now().UTC()
+	opens := now.Add(4 * time.Second).Truncate(time.Second)
+	midnight := time.Date(opens.Year(), opens.Month(), opens.Day(), 0, 0, 0, 0, time.UTC)
+	r := workertest.New(t, func(c *config.Worker) {
+		from := opens.Sub(midnight)
+		c.Window = config.Window{From: from, To: (from + time.Hour) % (24 * time.Hour)}
 	})
-	t.Run("window", func(t *testing.T) {
-		t.Parallel()
-		now := time.Now().UTC()
-		opens := now.Add(4 * time.Second).Truncate(time.Second)
-		midnight := time.Date(opens.Year(), opens.Month(), opens.Day(), 0, 0, 0, 0, time.UTC)
-		r := workertest.New(t, func(c *config.Worker) {
-			from := opens.Sub(midnight)
-			c.Window = config.Window{From: from, To: (from + time.Hour) % (24 * time.Hour)}
-		})
-		r.Add(simulator.Order{OutOrderNo: "NIGHT", Fate: "pays"})
-		r.Enqueue("NIGHT")
-		r.Work()
-		r.Until(3*time.Second, "the order to be put off to the window", func() bool {
-			return r.Get("NIGHT").NextDueAt.Equal(opens)
-		})
-		r.AllEnded(20 * time.Second)
-		if o := r.Get("NIGHT"); o.State != tasks.Paid || o.Log[0].At.Before(opens) {
-			t.Errorf("called at %v, the window opens at %v", o.Log[0].At, opens)
-		}
+	r.Add(simulator.Order{OutOrderNo: "NIGHT", Fate: "pays"})
+	r.Enqueue("NIGHT")
+	r.Work()
+	r.Until(3*time.Second, "the order to be postponed to the window", func() bool {
+		return r.Get("NIGHT").NextDueAt.Equal(opens)
 	})
+	r.AllEnded(20 * time.Second)
+	if o := r.Get("NIGHT"); o.State != tasks.Paid || o.Log[0].At.Before(opens) {
+		t.Errorf("state %s, called at %v; want paid, and a call after %v, when the window opens", o.State, o.Log[0].At, opens)
+	}
 }
 
 // Promise 6: a merchant's fault uses up no order's attempts and ends none; the

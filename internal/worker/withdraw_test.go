@@ -44,6 +44,8 @@ func TestWithdrawnOrdersAreToldToWeChatPay(t *testing.T) {
 		r.Work()
 	}
 	r.Enqueue(nos...)
+	// Some orders are withdrawn too late, also where the workers start slowly.
+	r.Until(30*time.Second, "the workers to be in their calls", func() bool { return r.Sim.Report().Calls >= 20 })
 	paidAt := time.Now().Add(-time.Hour)
 	var withdrawn sync.Map
 	var wg sync.WaitGroup
