@@ -114,6 +114,17 @@ func TestArchitecture(t *testing.T) {
 		}
 	})
 
+	t.Run("record", func(t *testing.T) {
+		yes := map[bool]string{true: "yes"}
+		var want [][]string
+		for _, f := range ledger.Record {
+			want = append(want, []string{f.Name, f.JSON, f.Event, yes[f.Signed], yes[f.Step], f.By, f.Doc})
+		}
+		if diff := cmp.Diff(want, rows(t, section(t, text, "The record"))); diff != "" {
+			t.Errorf("the table of the record's fields differs from ledger.Record (-code +document):\n%s", diff)
+		}
+	})
+
 	t.Run("keys", func(t *testing.T) {
 		want := []string{ledger.MerchantsKey}
 		keys := reflect.ValueOf(ledger.KeysOf("<mchid>"))
