@@ -9,26 +9,28 @@ import (
 	"time"
 )
 
-// How an entry stands in an order's log. There are several for each order, so
-// they are short: what is always the same few words is a number, and a
-// Request-ID is the bytes that it is the hexadecimal form of. The usual entry
-// takes some 50 bytes, where JSON took 240.
+// The form of an entry in an order's log. Each order has several, so they are short:
+// frequent words are numbers, and a Request-ID is the bytes that it is the hexadecimal
+// form of. The usual entry takes some 50 bytes; JSON took 240.
 //
 //	1  flags, of which the highest is always set
 //	5  when it was settled: ms since the beginning of 2020, set by the script
 //	1  call and verdict: five bits of the verdict's place in words, three of the call's
 //	1  HTTP status and code: their place in answers
 //	…  elapsed ms, as a uvarint
-//	…  what the flags speak of, in their order; texts behind their length
+//	…  what the flags announce, in their order; texts behind their length
 //
 // Entries of releases before 0.3 are "<ms> <JSON>": their first byte is a digit.
-// The lists below are written into records by their places, so that they can
-// only grow at their ends.
+//
+// The lists of words below are frozen: records have their places, and a release that
+// does not know a place cannot read the order. What they do not have, such as a new
+// error code, is stored as text, which costs some ten bytes and which every release
+// reads. testdata/entries.golden holds the stored bytes.
 
 const (
 	entryFailed  = 1 << iota // the call is an error that last_error may show
-	entryWords               // call and verdict stand here as texts: a list does not have them
-	entryAnswer              // so do HTTP status (a uvarint) and code
+	entryWords               // call and verdict follow as texts, because a list lacks one
+	entryAnswer              // HTTP status (a uvarint) and code (a text) follow, because the list lacks them
 	entryMessage             // a text
 	entryHexID               // the Request-ID: its bytes behind their number, and what follows its dash, see appendTail
 	entryTextID              // the Request-ID as a text
@@ -56,7 +58,7 @@ var entryAnswers = []httpAnswer{
 	{500, "SYSTEM_ERROR"}, {502, "SYSTEM_ERROR"}, {503, "SYSTEM_ERROR"}, {500, ""}, {502, ""}, {503, ""}, {504, ""},
 }
 
-// entryTails are what follows the dash of a Request-ID: 0, or a finer code.
+// entryTails are what follows the dash of a Request-ID: 0, or a detail code.
 var entryTails = []uint32{
 	0, 271316574, 271316657, 271316754, 271302262, 271302332, 271302333, 271317510,
 	268435472, 268503786, 270924332, 271302144, 271302149, 268435464,
@@ -80,7 +82,7 @@ func places[T comparable](list []T) map[T]byte {
 // entryEpoch is stamp's in common.lua.
 const entryEpoch = 1_577_836_800_000
 
-// encode is the entry without its time, which the script puts behind the first
+// encode returns the entry without its time, which the script puts behind the first
 // byte.
 func (e Entry) encode() []byte {
 	flags := byte(entryBinary)
@@ -155,8 +157,8 @@ func (r *entryReader) tail() uint32 {
 	return uint32(first&^(1<<7))<<24 | uint32(rest[0])<<16 | uint32(rest[1])<<8 | uint32(rest[2])
 }
 
-// splitID takes a Request-ID of WeChat Pay's form apart, "<HEX>-<number>". It
-// reports false for one that could not be put together again to the same text.
+// splitID splits a Request-ID of WeChat Pay's form, "<HEX>-<number>". It reports false
+// for one that joinID would not restore to the same text.
 func splitID(id string) (raw []byte, tail uint32, ok bool) {
 	head, digits, ok := strings.Cut(id, "-")
 	if !ok || len(head) > 2*255 {
@@ -231,7 +233,7 @@ func parseOldEntry(s string) (Entry, error) {
 	return e, nil
 }
 
-// entryReader takes an entry apart and remembers whether all was there.
+// entryReader reads an entry piece by piece, and remembers whether one was missing.
 type entryReader struct {
 	rest string
 	bad  bool
@@ -273,7 +275,7 @@ func (r *entryReader) text() string {
 	return r.take(int(n))
 }
 
-// pick is a list's value at a place that this release may not know yet.
+// pick returns a list's value at a place, which a later release may have added.
 func pick[T any](r *entryReader, list []T, at byte) (v T) {
 	if int(at) >= len(list) {
 		r.bad = true

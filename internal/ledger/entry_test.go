@@ -1,14 +1,17 @@
 package ledger
 
 import (
+	"encoding/json"
+	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/testkit"
 )
 
 // stampedByHand is what stamped of common.lua makes.
@@ -59,8 +62,8 @@ func TestEntry_OfAnEarlierReleaseIsStillRead(t *testing.T) {
 	}
 }
 
-// Whatever stands in a log, reading it ends with an entry or an error.
-func TestEntry_OfNobodyIsAnError(t *testing.T) {
+// Reading any bytes ends with an entry or an error.
+func TestEntry_AnythingElseIsAnError(t *testing.T) {
 	whole := stampedByHand(Entry{At: time.UnixMilli(entryEpoch), Call: "collect", Verdict: "declined", HTTPStatus: 403, Code: "TRADE_ERROR", RequestID: "08F4-1", Message: "x"})
 	for i := range len(whole) {
 		if _, err := parseEntry(whole[:i]); err == nil {
@@ -74,28 +77,49 @@ func TestEntry_OfNobodyIsAnError(t *testing.T) {
 	}
 }
 
-// Every verdict and every code that payscore can give has a place: an entry of
-// one that has none is right, but longer.
-func TestEntry_KnowsTheWordsOfTheClient(t *testing.T) {
-	for _, v := range payscore.Verdicts {
-		if _, ok := verdictAt[string(v)]; !ok {
-			t.Errorf("verdict %s has no place", v)
-		}
+// The stored bytes are those of every release since 0.3: what one writes, the others
+// read, during an upgrade and after it is undone. The golden file has each place of each
+// list, and what no list has. Lines may be added to it, and none may ever change.
+func TestEntry_StoredBytes(t *testing.T) {
+	at := time.UnixMilli(1795532001189).UTC()
+	var entries []Entry
+	for _, call := range entryCalls {
+		entries = append(entries, Entry{At: at, Call: call, Verdict: "paid"})
 	}
-	codes, details := payscore.Codes()
-	for _, d := range details {
-		if n, err := strconv.ParseUint(d, 10, 31); err != nil || len(appendTail(nil, uint32(n))) != 1 {
-			t.Errorf("finer code %s has no place", d)
-		}
+	for _, verdict := range entryVerdicts {
+		entries = append(entries, Entry{At: at, Call: "query", Verdict: verdict})
 	}
-	for _, code := range codes {
-		known := false
-		for _, a := range entryAnswers {
-			known = known || a.code == code
+	for _, a := range entryAnswers {
+		entries = append(entries, Entry{At: at, Call: "collect", Verdict: "declined", HTTPStatus: a.status, Code: a.code})
+	}
+	for _, tail := range entryTails {
+		number := strconv.FormatUint(uint64(tail), 10)
+		entries = append(entries, Entry{At: at, Call: "collect", Verdict: "declined", RequestID: "08F4-" + number, DetailCode: number})
+	}
+	entries = append(entries,
+		Entry{At: at, Call: "collect", Verdict: "declined", HTTPStatus: 403, Code: "TRADE_ERROR", DetailCode: "271316574", Message: "扣款失败", RequestID: "08F4B8C1B10610B0031897A2E95820E2D90B28B39E02-271316574", ElapsedMS: 183, Failed: true},
+		Entry{At: at, Call: "a later call", Verdict: "a later verdict", HTTPStatus: 403, Code: "A_LATER_CODE", DetailCode: "299999999", RequestID: "08F4-299999999", ElapsedMS: 70000, Failed: true},
+		Entry{At: at, Call: "query", Verdict: "unavailable", HTTPStatus: 502, Message: "<html>", RequestID: "not WeChat Pay's", DetailCode: "1"},
+	)
+	var lines strings.Builder
+	for _, e := range entries {
+		text, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if !known {
-			t.Errorf("code %s has no place", code)
-		}
+		fmt.Fprintf(&lines, "%x %s\n", stampedByHand(e), text)
+	}
+	testkit.Golden(t, "entries", lines.String())
+}
+
+// A code that no list has stays readable: the lists never need to grow.
+func TestEntry_ALaterCodeIsStoredAsText(t *testing.T) {
+	e := Entry{Call: "collect", Verdict: "declined", HTTPStatus: 403, Code: "USER_ACCOUNT_ABNORMAL", RequestID: "08F4-271300099", DetailCode: "271300099"}
+	if stored := stampedByHand(e); !strings.Contains(stored, "USER_ACCOUNT_ABNORMAL") {
+		t.Errorf("stored as %q, want the code as text in it", stored)
+	}
+	if got, want := len(entryAnswers)+len(entryTails)+len(entryVerdicts)+len(entryCalls), 22+14+13+4; got != want {
+		t.Errorf("the lists have %d words, want %d: releases that do not know a new place cannot read the order", got, want)
 	}
 }
 
