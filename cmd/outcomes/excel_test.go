@@ -16,8 +16,8 @@ import (
 	"payscore-collector/tasks"
 )
 
-// inExcel opens a file as Excel with Chinese settings does, and returns its cells as a
-// person sees them, row by row. Without a BOM it would take UTF-8 for GBK.
+// inExcel reads a file as Excel with Chinese settings does, and returns its cells as a
+// person sees them, row by row. Without a BOM Excel would read UTF-8 as GBK.
 func inExcel(t *testing.T, file string) [][]string {
 	t.Helper()
 	body, ok := strings.CutPrefix(file, utf8BOM)
@@ -56,7 +56,7 @@ func excelCell(t *testing.T, s string) string {
 	return s
 }
 
-// awkward is an order of which a spreadsheet would spoil every number.
+// awkward is an order whose every number a spreadsheet would spoil.
 var awkward = ledger.Order{
 	MchID: "0019000001", OutOrderNo: "000123", AppID: "wx1", ServiceID: "00002005000000000000000000000001", State: tasks.Withdrawn,
 	Reason: "=1+1, 用户已付款", OrderID: "10000000000000000244", TransactionID: "4200020261127000000000024401", PaidType: "MCH",
@@ -106,8 +106,7 @@ func TestExcel(t *testing.T) {
 	}
 }
 
-// What looks like a date, a number or a truth value to a spreadsheet can all be the
-// number of an order.
+// An order's number may look like a date, a number or a truth value to a spreadsheet.
 func TestExcel_OrderNumbers(t *testing.T) {
 	for _, no := range []string{"000123", "12345678901234567890123456789012", "2026-1-2", "1E10", "-42", "TRUE", "A|1*", "*", "-", "1_000"} {
 		file := excelFile(t, ledger.Order{MchID: "1", OutOrderNo: no, AppID: "a", ServiceID: "s", State: tasks.Paid})
@@ -117,7 +116,7 @@ func TestExcel_OrderNumbers(t *testing.T) {
 	}
 }
 
-// A file for Excel can be fed to "enqueue file" as it is.
+// "enqueue file" accepts a file for Excel as it is.
 func TestExcel_IsTakenBack(t *testing.T) {
 	for name, file := range map[string]string{
 		"as it is written": excelFile(t, awkward),

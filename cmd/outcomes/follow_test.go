@@ -39,7 +39,7 @@ func (s store) tell(mchid, no string, events int) {
 	}
 }
 
-// truth is everything in a merchant's stream.
+// truth returns all events in a merchant's stream.
 func (s store) truth(mchid string) []ledger.Event {
 	s.t.Helper()
 	entries, err := s.rdb.XRange(s.t.Context(), ledger.KeysOf(mchid).Outcomes(), "-", "+").Result()
@@ -62,7 +62,7 @@ type lines struct{ testkit.LogBuffer }
 
 func (l *lines) count() int { return strings.Count(l.String(), "\n") }
 
-// events reads the lines; a last one that was cut off is left out.
+// events reads the whole lines.
 func (l *lines) events(t *testing.T) []ledger.Event {
 	t.Helper()
 	var all []ledger.Event
@@ -79,7 +79,7 @@ func (l *lines) events(t *testing.T) []ledger.Event {
 	return all
 }
 
-// following is a command that goes on until it is stopped.
+// following is a command that runs until it is stopped.
 type following struct {
 	t      *testing.T
 	cancel context.CancelFunc
@@ -109,7 +109,7 @@ func (f *following) end() int {
 	case status := <-f.status:
 		return status
 	case <-time.After(30 * time.Second):
-		f.t.Fatalf("it does not end\n%s", f.stderr)
+		f.t.Fatalf("the command does not end\n%s", f.stderr)
 		return -1
 	}
 }
@@ -122,29 +122,29 @@ func (f *following) stop() {
 	}
 }
 
-// wantInOrder fails where an event of the stream is not among those that came, or
-// came first behind a later one of its order.
+// wantInOrder fails where an event of the stream is missing, or was printed first after a
+// later one of its order.
 func wantInOrder(t *testing.T, truth, came []ledger.Event) {
 	t.Helper()
 	seen := map[string]bool{}
 	newest := map[string]int64{}
 	for _, e := range came {
 		if !seen[e.ID] && e.Seq <= newest[e.OutOrderNo] {
-			t.Errorf("order %s: event %d came behind %d", e.OutOrderNo, e.Seq, newest[e.OutOrderNo])
+			t.Errorf("order %s: event %d was printed after %d", e.OutOrderNo, e.Seq, newest[e.OutOrderNo])
 		}
 		seen[e.ID] = true
 		newest[e.OutOrderNo] = max(newest[e.OutOrderNo], e.Seq)
 	}
 	for _, e := range truth {
 		if !seen[e.ID] {
-			t.Errorf("event %s (%s %d) did not come", e.ID, e.OutOrderNo, e.Seq)
+			t.Errorf("event %s (%s %d) was not printed", e.ID, e.OutOrderNo, e.Seq)
 		}
 	}
 }
 
 func TestFollow(t *testing.T) {
 	t.Parallel()
-	t.Run("prints an event a line, as it happens, and goes on where it stopped", func(t *testing.T) {
+	t.Run("prints an event a line, as it happens, and continues where it stopped", func(t *testing.T) {
 		t.Parallel()
 		s := newStore(t)
 		env := map[string]string{"REDIS_URL": s.url}
@@ -178,7 +178,7 @@ func TestFollow(t *testing.T) {
 		testkit.Eventually(t, "everything, for another group", func() bool { return other.count() == 3 })
 		f.stop()
 	})
-	t.Run("what was written and not acknowledged comes again, and first", func(t *testing.T) {
+	t.Run("what was written and not acknowledged is printed again, and first", func(t *testing.T) {
 		t.Parallel()
 		s := newStore(t)
 		s.tell(mchA, "A", 250)
@@ -206,7 +206,7 @@ func TestFollow(t *testing.T) {
 		s.tell(mchA, "A", 5)
 		f := start(t, map[string]string{"REDIS_URL": s.url}, closedPipe{}, "follow")
 		if status := f.end(); status != exitFailed {
-			t.Errorf("exit status %d", status)
+			t.Errorf("exit status %d, want %d", status, exitFailed)
 		}
 		wantContains(t, "stderr", f.stderr.String(), "write the output", "broken pipe")
 		var out lines
@@ -214,7 +214,7 @@ func TestFollow(t *testing.T) {
 		testkit.Eventually(t, "the events", func() bool { return out.count() == 5 })
 		f.stop()
 	})
-	t.Run("an output that nobody reads does not keep it from ending", func(t *testing.T) {
+	t.Run("an output that is not read does not keep it from ending", func(t *testing.T) {
 		t.Parallel()
 		s := newStore(t)
 		s.tell(mchA, "A", 5)
@@ -238,7 +238,7 @@ func TestFollow(t *testing.T) {
 		_ = l.Close()
 		var out lines
 		f := start(t, map[string]string{"REDIS_URL": "redis://:hunter2@" + l.Addr().String()}, &out, "follow")
-		testkit.Eventually(t, "it to say so", func() bool { return strings.Contains(f.stderr.String(), "Redis does not answer") })
+		testkit.Eventually(t, "the outage in the log", func() bool { return strings.Contains(f.stderr.String(), "Redis does not answer") })
 		f.stop()
 		if strings.Contains(f.stderr.String(), "hunter2") {
 			t.Errorf("stderr has the password: %s", f.stderr)
@@ -261,7 +261,7 @@ func TestFollow(t *testing.T) {
 			came[e.ID] = true
 		}
 		if len(came) != 40 {
-			t.Errorf("%d events came", len(came))
+			t.Errorf("%d different events printed, want 40", len(came))
 		}
 	})
 }

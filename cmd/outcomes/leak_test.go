@@ -11,8 +11,8 @@ import (
 	"payscore-collector/internal/testkit/redistest"
 )
 
-// A reader that is told to stop leaves neither goroutines nor connections. Not
-// beside other tests, whose goroutines this one would see.
+// A stopped reader leaves neither goroutines nor connections. This test does not run in
+// parallel with others, whose goroutines it would see.
 func TestStoppedReadersLeaveNothingBehind(t *testing.T) {
 	server := redistest.Start(t)
 	s := store{t, server.URL, server.Client}
@@ -24,12 +24,12 @@ func TestStoppedReadersLeaveNothingBehind(t *testing.T) {
 		}
 		return strings.Contains(clients, " name=payscore-outcomes")
 	}
-	// stopped runs a reader until it has done its work, and stops it.
+	// stopped runs a reader until done reports true, and stops it.
 	stopped := func(t *testing.T, env map[string]string, done func(stdout, stderr *lines) bool, args ...string) {
 		before := goleak.IgnoreCurrent()
 		var out lines
 		f := start(t, env, &out, args...)
-		testkit.Eventually(t, "it to have done its work", func() bool { return done(&out, f.stderr) })
+		testkit.Eventually(t, "the reader's work", func() bool { return done(&out, f.stderr) })
 		if server.Real && !connected() { // the embedded one cannot list its clients
 			t.Error("a reader at work is not among the clients of its Redis")
 		}
@@ -45,7 +45,7 @@ func TestStoppedReadersLeaveNothingBehind(t *testing.T) {
 		stopped(t, map[string]string{"REDIS_URL": s.url}, func(stdout, _ *lines) bool { return stdout.count() == 4 }, "follow")
 	})
 	t.Run("sink postgres", func(t *testing.T) {
-		url := pgtest.Start(t).Database(t, "leak")
+		url := pgtest.Shared(t).Database(t, "leak")
 		stopped(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}, func(_, stderr *lines) bool {
 			return stderr.HasEvent("sink_started") && count(t, url, "select count(*) from events") == 4
 		}, "sink", "postgres")

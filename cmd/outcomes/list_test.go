@@ -62,7 +62,7 @@ func TestList(t *testing.T) {
 			t.Errorf("got %s", o.stdout)
 		}
 	})
-	t.Run("a state that nothing is in", func(t *testing.T) {
+	t.Run("a state without orders", func(t *testing.T) {
 		for format, want := range map[string]string{"--json": "", "--csv": strings.Join(csvHeader(), ",") + "\n", "--limit=5": "no orders found\n"} {
 			o := s.run("list", "--state", "withdrawn", format)
 			o.wantStatus(t, config.ExitOK)
@@ -130,8 +130,8 @@ func TestCSVHeader(t *testing.T) {
 	}
 }
 
-// TestCSV_Withdrawn sees the columns that only some orders fill, and that
-// billing's own words are no formula.
+// Some columns are filled for a few orders only, and billing's own words are not a
+// formula.
 func TestCSV_Withdrawn(t *testing.T) {
 	at := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
 	var b bytes.Buffer
@@ -180,14 +180,13 @@ func TestListForPeople(t *testing.T) {
 	})
 }
 
-// TestList_Filters sees that each filter lets through what it names, over every page of
-// the index.
+// Each filter selects the orders that it names, over every page of the index.
 func TestList_Filters(t *testing.T) {
 	s := newStore(t)
 	const day = 24 * time.Hour
 	now := time.Now().Truncate(time.Second)
 	keys := ledger.KeysOf(mchA)
-	ended := func(no string, ago time.Duration) { // as if it had ended so long ago
+	ended := func(no string, ago time.Duration) { // so long ago
 		s.settle(mchA, no, paid(1))
 		at := now.Add(-ago).UnixMilli()
 		s.rdb.HSet(t.Context(), keys.Order(no), "ended", at)
@@ -247,7 +246,7 @@ func TestList_Filters(t *testing.T) {
 			}
 		})
 	}
-	t.Run("people see a table a state", func(t *testing.T) {
+	t.Run("people see one table per state", func(t *testing.T) {
 		o := s.run("list", "--state", "queued,rejected,closed")
 		o.wantStatus(t, config.ExitOK)
 		wantContains(t, "stdout", o.stdout, "queued\nORDER", "\n\nrejected\nORDER")
@@ -255,7 +254,7 @@ func TestList_Filters(t *testing.T) {
 			t.Errorf("more than two tables:\n%s", o.stdout)
 		}
 	})
-	t.Run("behind open orders stands why they are not collected", func(t *testing.T) {
+	t.Run("after open orders stands why they are not collected", func(t *testing.T) {
 		s.rdb.Set(t.Context(), "asynq:{collect:"+mchA+"}:paused", now.Unix(), 0)
 		defer s.rdb.Del(t.Context(), "asynq:{collect:"+mchA+"}:paused")
 		wantContains(t, "stdout", s.run("list", "--state", "queued").stdout, mchA+": nothing is collected: the queue has been paused since")
@@ -263,7 +262,7 @@ func TestList_Filters(t *testing.T) {
 			t.Errorf("behind ended ones:\n%s", o.stdout)
 		}
 	})
-	t.Run("what cannot be meant is refused", func(t *testing.T) {
+	t.Run("impossible filters are refused", func(t *testing.T) {
 		o := s.run("list", "--state", "paid", "--since", "yesterday", "--excel", "--until", "12/24/2026")
 		o.wantStatus(t, config.ExitUsage)
 		wantContains(t, "stderr", o.stderr, `--since is "yesterday", which is not a time`, `--until is "12/24/2026"`, "--excel is a form of --csv")

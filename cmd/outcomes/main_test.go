@@ -22,7 +22,7 @@ const (
 	mchB = "1900000002"
 )
 
-// outcome is what one run of the command left behind.
+// outcome is the result of one run of the command.
 type outcome struct {
 	status         int
 	stdout, stderr string
@@ -42,7 +42,7 @@ func runWith(t *testing.T, env map[string]string, args ...string) outcome {
 	return outcome{status, stdout.String(), stderr.String()}
 }
 
-// store is a Redis with the ledgers of the test.
+// store is a Redis with ledgers.
 type store struct {
 	t   *testing.T
 	url string
@@ -59,7 +59,7 @@ func (s store) run(args ...string) outcome {
 	return runWith(s.t, map[string]string{"REDIS_URL": s.url}, args...)
 }
 
-// open hands an order over, as billing does.
+// open enqueues an order, as billing does.
 func (s store) open(mchid, no string) {
 	s.t.Helper()
 	res, err := tasks.NewProducer(s.rdb).Enqueue(s.t.Context(), tasks.Order{Payload: tasks.Payload{
@@ -70,10 +70,10 @@ func (s store) open(mchid, no string) {
 	}
 }
 
-// beat lets a worker report that works all day.
+// beat reports as a worker that collects all day.
 func (s store) beat(mchid string) { s.beatIn(mchid, "always") }
 
-// beatIn lets a worker report that has a collection window.
+// beatIn reports as a worker with a collection window.
 func (s store) beatIn(mchid, window string) {
 	s.t.Helper()
 	err := ledger.New(s.rdb, mchid).Beat(s.t.Context(), "w1", 10*time.Second, ledger.Settings{
@@ -84,7 +84,7 @@ func (s store) beatIn(mchid, window string) {
 	}
 }
 
-// settle opens an order and brings it where set says, as a worker does.
+// settle opens an order and settles it, as a worker does.
 func (s store) settle(mchid, no string, set ledger.Settlement) {
 	s.t.Helper()
 	s.open(mchid, no)
@@ -103,7 +103,7 @@ func (s store) settle(mchid, no string, set ledger.Settlement) {
 
 func ptr[T any](v T) *T { return &v }
 
-// paid is the settlement of an order that came in.
+// paid is the settlement of a paid order.
 func paid(fen int64) ledger.Settlement {
 	return ledger.Settlement{
 		State: tasks.Paid, AddAttempts: 1,
@@ -146,7 +146,7 @@ func TestUsage(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"everything that is wrong is said at once": {
+		"every problem is named at once": {
 			[]string{"list", "--state", "open", "--limit=-1", "--mchid", "x", "--log-level", "loud"},
 			[]string{
 				"outcomes: REDIS_URL is missing", `outcomes: WECHATPAY_MCHID is "x"`, "LOG_LEVEL",
@@ -157,10 +157,10 @@ func TestUsage(t *testing.T) {
 			[]string{"get", strings.Repeat("A", 33)},
 			[]string{"out_order_no is 33 characters long; at most 32 are allowed"},
 		},
-		"two formats":        {[]string{"list", "--state", "paid", "--json", "--csv"}, []string{"--json and --csv"}},
-		"a list of no state": {[]string{"list"}, []string{"--state"}},
-		"no command":         {nil, []string{"get", "list", "stats"}},
-		"an unknown command": {[]string{"drop"}, []string{"drop"}},
+		"two formats":            {[]string{"list", "--state", "paid", "--json", "--csv"}, []string{"--json and --csv"}},
+		"a list without a state": {[]string{"list"}, []string{"--state"}},
+		"no command":             {nil, []string{"get", "list", "stats"}},
+		"an unknown command":     {[]string{"drop"}, []string{"drop"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := runWith(t, nil, c.args...)
@@ -173,7 +173,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// A Redis that answers and refuses is named with the remedy.
+// The error of a Redis that answers and refuses has the remedy.
 func TestRedisThatRefuses(t *testing.T) {
 	srv := redistest.StartReal(t)
 	if err := srv.Client.Do(t.Context(), "ACL", "SETUSER", "app", "on", ">hunter2", "~*", "&*", "+@all", "-@scripting").Err(); err != nil {
@@ -190,7 +190,7 @@ func TestRedisThatRefuses(t *testing.T) {
 }
 
 func TestRedisDown(t *testing.T) {
-	t.Run("nobody listens", func(t *testing.T) {
+	t.Run("no process listens", func(t *testing.T) {
 		l := listen(t)
 		_ = l.Close()
 		o := runWith(t, map[string]string{"REDIS_URL": "redis://:hunter2@" + l.Addr().String()}, "stats")
@@ -201,7 +201,7 @@ func TestRedisDown(t *testing.T) {
 		}
 	})
 	t.Run("it is silent", func(t *testing.T) {
-		l := listen(t) // the kernel takes connections, and nobody reads
+		l := listen(t) // the kernel accepts connections, and no process reads
 		began := time.Now()
 		o := runWith(t, map[string]string{"REDIS_URL": "redis://" + l.Addr().String()}, "get", "A1")
 		o.wantStatus(t, exitFailed)

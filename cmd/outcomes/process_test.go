@@ -29,8 +29,8 @@ func startProcess(t *testing.T, env []string, stdout io.Writer, args ...string) 
 	return testkit.StartProcess(t, cmd)
 }
 
-// Killed again and again while orders come in: every event is printed, and the
-// events of each order in their order.
+// A follower that is killed repeatedly while orders arrive: every event is printed, and
+// the events of each order in their order.
 func TestFollowProcessKilled(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -43,7 +43,7 @@ func TestFollowProcessKilled(t *testing.T) {
 		p := startProcess(t, env, &out, "follow")
 		testkit.Eventually(t, "some lines", func() bool { return out.count() > 0 })
 		p.Kill()
-		// A line that was cut off by the kill is no event; it comes again.
+		// A line that the kill has cut off is printed again.
 		whole := out.String()
 		_, _ = came.Write([]byte(whole[:strings.LastIndexByte(whole, '\n')+1]))
 		out = lines{}
@@ -71,7 +71,7 @@ func TestFollowProcessWithAClosedPipe(t *testing.T) {
 	p := startProcess(t, env, w, "follow")
 	_ = w.Close()
 	if status := p.Exit(testkit.Patience); status == 0 {
-		t.Errorf("exit status 0, and nobody got the events")
+		t.Errorf("exit status 0, want a failure: the events were not printed")
 	}
 	var out lines
 	p = startProcess(t, env, &out, "follow")
@@ -81,13 +81,12 @@ func TestFollowProcessWithAClosedPipe(t *testing.T) {
 	}
 }
 
-// One instance is killed at its work, another one is told to stop, and a third
-// finishes.
+// One instance is killed, another one is stopped, and a third one finishes.
 func TestSinkProcesses(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	pg := pgtest.Start(t)
-	url := strings.Replace(pg.Database(t, "billing"), "postgres@", "postgres:hunter2@", 1)
+	pg := pgtest.Shared(t)
+	url := strings.Replace(pg.Database(t, "processes"), "postgres@", "postgres:hunter2@", 1)
 	env := []string{"REDIS_URL=" + s.url, "DATABASE_URL=" + url}
 	const orders = 150
 	for i := range orders {
@@ -113,7 +112,7 @@ func TestSinkProcesses(t *testing.T) {
 		t.Errorf("exit status %d after SIGTERM\n%s", status, stopped.Log)
 	}
 	last := startProcess(t, env, nil, "sink", "postgres")
-	testkit.Eventually(t, "it to work", func() bool { return last.Log.HasEvent("sink_started") })
+	testkit.Eventually(t, "its start", func() bool { return last.Log.HasEvent("sink_started") })
 	testkit.Eventually(t, "all events", func() bool { return count(t, url, "select count(*) from events") == orders*4+2 })
 	if status := last.Stop(os.Interrupt); status != 0 {
 		t.Errorf("exit status %d after Ctrl-C\n%s", status, last.Log)

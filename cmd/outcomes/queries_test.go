@@ -76,8 +76,7 @@ func pay(total int64, day time.Time, amounts ...int64) func(*ledger.Event) {
 	}
 }
 
-// The questions that are asked first, as docs/queries has them, with answers that
-// were computed by hand.
+// The queries of docs/queries, with answers computed by hand.
 func TestQueries(t *testing.T) {
 	const hour, day = time.Hour, 24 * time.Hour
 	// Noon in Shanghai, so that an hour earlier is the same day.
@@ -162,10 +161,10 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-// filled is a database with what these events make of it.
+// filled returns a database into which the sink has written the events.
 func filled(t *testing.T, events []ledger.Event) *pgx.Conn {
 	t.Helper()
-	url := pgtest.Start(t).URL
+	url := pgtest.Shared(t).Database(t, strings.ToLower(t.Name()))
 	db, err := pgsink.Parse(url)
 	if err != nil {
 		t.Fatal(err)
@@ -186,9 +185,8 @@ func filled(t *testing.T, events []ledger.Event) *pgx.Conn {
 	return pgtest.Connect(t, url)
 }
 
-// Whatever became of how many orders: every fen that they come to is either in one
-// of the four answers, or was lost with an order that is closed, and no fen is in
-// two of them. The events come in any order, some twice.
+// For random orders, every fen of their totals is in exactly one of the four answers, or
+// was lost with a closed order. The events are written in any order, some twice.
 func TestQueries_EveryFenIsInOneAnswer(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Log("seed", seed)
@@ -318,7 +316,7 @@ func TestQueries_WordsAreThoseOfTheCommands(t *testing.T) {
 	}
 }
 
-// answer is a query's rows as psql shows them.
+// answer returns a query's rows as psql shows them.
 func answer(t *testing.T, conn *pgx.Conn, sql string) []string {
 	t.Helper()
 	results, err := conn.PgConn().Exec(t.Context(), sql).ReadAll()
@@ -338,7 +336,7 @@ func answer(t *testing.T, conn *pgx.Conn, sql string) []string {
 	return lines
 }
 
-// A query that no document names is found by no one.
+// docs/events.md links every query.
 func TestEventsDocumentNamesEveryQuery(t *testing.T) {
 	text, err := os.ReadFile("../../docs/events.md")
 	if err != nil {

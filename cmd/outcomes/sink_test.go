@@ -12,7 +12,7 @@ import (
 	"payscore-collector/internal/testkit/pgtest"
 )
 
-// count is the number that a query has for its answer.
+// count returns the number that a query answers with.
 func count(t *testing.T, url, sql string) int {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -29,9 +29,9 @@ func count(t *testing.T, url, sql string) int {
 
 func TestSinkPostgres(t *testing.T) {
 	t.Parallel()
-	pg := pgtest.Start(t)
+	pg := pgtest.Shared(t)
 
-	t.Run("--once writes what is there, and ends", func(t *testing.T) {
+	t.Run("--once writes what exists, and ends", func(t *testing.T) {
 		s := newStore(t)
 		url := pg.Database(t, "once")
 		s.settle(mchA, "A|1*", paid(1230))
@@ -83,7 +83,7 @@ func TestSinkPostgres(t *testing.T) {
 		o.wantStatus(t, exitFailed)
 		wantContains(t, "stderr", o.stderr, "EVENT LEFT OUT", "the tables lack 1 event")
 	})
-	t.Run("goes on until it is told to stop", func(t *testing.T) {
+	t.Run("writes until it is stopped", func(t *testing.T) {
 		s := newStore(t)
 		url := pg.Database(t, "stays")
 		f := start(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}, nil, "sink", "postgres")
@@ -93,7 +93,7 @@ func TestSinkPostgres(t *testing.T) {
 		f.stop()
 		wantContains(t, "stderr", f.stderr.String(), `"events":3`, `"orders":`)
 	})
-	t.Run("says where the tables are new and the group is not", func(t *testing.T) {
+	t.Run("warns of new tables with a group that has read before", func(t *testing.T) {
 		s := newStore(t)
 		s.tell(mchA, "A", 3)
 		first, second := pg.Database(t, "first"), pg.Database(t, "second")
@@ -112,7 +112,7 @@ func TestSinkPostgres(t *testing.T) {
 			t.Errorf("%d events after the new group", n)
 		}
 	})
-	t.Run("somebody else's table is refused with status 2", func(t *testing.T) {
+	t.Run("another program's table is refused with status 2", func(t *testing.T) {
 		s := newStore(t)
 		url := pg.Database(t, "theirs")
 		pg.Exec(t, url, "create table orders (id int)")
@@ -148,10 +148,10 @@ func TestSinkPostgresUsage(t *testing.T) {
 			t.Errorf("stderr has the password: %s", o.stderr)
 		}
 	})
-	t.Run("what is missing is waited for, and the waiting can be stopped", func(t *testing.T) {
+	t.Run("it waits for PostgreSQL, and the waiting can be stopped", func(t *testing.T) {
 		s := newStore(t)
 		f := start(t, map[string]string{"REDIS_URL": s.url, "DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/x"}, nil, "sink", "postgres")
-		testkit.Eventually(t, "it to say so", func() bool { return strings.Contains(f.stderr.String(), "PostgreSQL does not answer as it should") })
+		testkit.Eventually(t, "the outage in the log", func() bool { return strings.Contains(f.stderr.String(), "PostgreSQL does not answer as it should") })
 		f.stop()
 		if strings.Contains(f.stderr.String(), "hunter2") {
 			t.Errorf("stderr has the password: %s", f.stderr)

@@ -57,7 +57,7 @@ func TestStats(t *testing.T) {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 	})
-	t.Run("and why nothing moves", func(t *testing.T) {
+	t.Run("it says why nothing moves", func(t *testing.T) {
 		s := newStore(t)
 		s.settle(mchA, "F", ledger.Settlement{
 			State: tasks.Queued, Next: ledger.Collect, Due: time.Now().Add(time.Hour), Gate: ledger.GateFault, First: time.Minute,
@@ -71,8 +71,7 @@ func TestStats(t *testing.T) {
 	})
 }
 
-// A full Redis is named as such. That workers cannot report to it does not make them
-// dead.
+// A full Redis is named as such. Workers that cannot report to it do not count as dead.
 func TestStats_OfAFullRedis(t *testing.T) {
 	server := redistest.StartReal(t)
 	s := store{t, server.URL, server.Client}

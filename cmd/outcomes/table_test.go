@@ -72,8 +72,8 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// Columns stand where the eye expects them: with long words, with Chinese ones,
-// and over more orders than are held at a time.
+// Columns are aligned: with long words, with Chinese ones, and over more orders than the
+// table holds at a time.
 func TestTable_Aligned(t *testing.T) {
 	var orders []ledger.Order
 	for i := range 2*tableRows + 50 {
@@ -89,14 +89,14 @@ func TestTable_Aligned(t *testing.T) {
 	at := strings.Index(lines[0], "MERCHANT")
 	for i, line := range lines[1:] {
 		if strings.Index(line, mchA) != at {
-			t.Fatalf("line %d is out of line:\n%s\n%s", i+1, lines[0], line)
+			t.Fatalf("line %d is not aligned:\n%s\n%s", i+1, lines[0], line)
 		}
 		if w := explain.Width(line); w > 200 {
 			t.Fatalf("line %d takes %d columns: %s", i+1, w, line)
 		}
 	}
 
-	t.Run("what comes later and is longer moves its own line only", func(t *testing.T) {
+	t.Run("a longer cell in a later line moves that line only", func(t *testing.T) {
 		var b bytes.Buffer
 		var g grid
 		g.add("1", "2", "3")

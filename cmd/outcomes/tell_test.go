@@ -181,7 +181,7 @@ func TestTell(t *testing.T) {
 	}
 }
 
-// How far WeChat Pay knows of a withdrawal, in each of its states.
+// Each state of sync has its words.
 func TestTell_Sync(t *testing.T) {
 	now := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
 	const when = "; billing says that it was paid on 2026-11-20 09:00:00 (3 hours ago)"

@@ -10,7 +10,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// A log that is full says how much it has lost, and one that is not never does.
+// A full log says how many calls it has lost; any other log does not.
 func TestStory_OfManyCalls(t *testing.T) {
 	at := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
 	o := ledger.Order{OpenedAt: at, CollectCalls: 30, QueryCalls: 31}
@@ -32,7 +32,7 @@ func TestStory_OfManyCalls(t *testing.T) {
 	}
 }
 
-// A total that the merchant lowered belongs to the story, and is no alarm.
+// A total that the merchant lowered is in the story, and not an alarm.
 func TestStory_OfALoweredTotal(t *testing.T) {
 	at := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
 	o := ledger.Order{

@@ -23,7 +23,7 @@ func day() collect.Window {
 	return collect.Window{From: 8 * time.Hour, To: 22 * time.Hour, Location: shanghai}
 }
 
-// well is a merchant whose orders are collected.
+// well returns a merchant whose orders are collected.
 func well(now time.Time) Situation {
 	return Situation{
 		MchID: "1900000109", Workers: 2, Seen: now.Add(-time.Second), Holds: ledger.Holds{Now: now, Share: 1},
@@ -82,7 +82,7 @@ func TestWhy(t *testing.T) {
 	})
 }
 
-// Every cause that holds is named, whatever others hold beside it.
+// Every cause that holds is named, in any combination.
 func TestWhy_NamesEveryCause(t *testing.T) {
 	for set := range 1 << len(Codes) {
 		s, want := well(noon), []Code(nil)
@@ -93,8 +93,8 @@ func TestWhy_NamesEveryCause(t *testing.T) {
 			each[code](&s)
 			want = append(want, code)
 		}
-		// A merchant has one hold, which the last one has overwritten; and where Redis
-		// refuses writes, workers cannot report.
+		// A merchant has one hold, which the last one has overwritten; and workers cannot
+		// report to a Redis that refuses writes.
 		want = leaveOut(want, func(c Code) bool {
 			switch c {
 			case NoWorker:

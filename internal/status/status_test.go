@@ -58,7 +58,7 @@ func (s setup) enqueue(no string, at time.Time) {
 }
 
 func TestRead(t *testing.T) {
-	t.Run("a ledger that nothing was written to", func(t *testing.T) {
+	t.Run("an empty ledger", func(t *testing.T) {
 		got := newSetup(t).read()
 		if got.Workers != 0 || !got.Seen.IsZero() || got.Work || got.Window.Location != nil || !got.PausedSince.IsZero() || got.HooksWaiting != 0 {
 			t.Errorf("%+v", got)
@@ -70,7 +70,7 @@ func TestRead(t *testing.T) {
 		s.beat("0", "always", true) // first by its number, where both report in one millisecond
 		got := s.read()
 		if got.Workers != 1 || got.Rate != 50 || got.Window.Always || got.Window.From != 8*time.Hour || got.Window.Location.String() != "Asia/Shanghai" {
-			t.Errorf("%d workers, rate %v, window %+v: want those of the worker that lives", got.Workers, got.Rate, got.Window)
+			t.Errorf("%d workers, rate %v, window %+v: want those of the living worker", got.Workers, got.Rate, got.Window)
 		}
 		s.beat("a", "08:00-22:00", true)
 		if got := s.read(); got.Workers != 0 || got.Window.Location == nil || time.Since(got.Seen).Abs() > time.Minute {
@@ -144,7 +144,7 @@ func TestRead(t *testing.T) {
 			t.Errorf("%+v", got.Holds)
 		}
 	})
-	t.Run("a Redis that has gone is an error that names the merchant", func(t *testing.T) {
+	t.Run("an error of Redis names the merchant", func(t *testing.T) {
 		s := newSetup(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -154,7 +154,7 @@ func TestRead(t *testing.T) {
 	})
 }
 
-// It must not grow with the number of orders: stats and readiness read it all the time.
+// Stats and readiness call Read often, so its cost must not grow with the orders.
 func TestRead_CostsAFixedNumberOfCommands(t *testing.T) {
 	s := newSetup(t)
 	counted := &counter{}

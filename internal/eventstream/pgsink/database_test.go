@@ -9,7 +9,7 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	t.Run("shows where, and not who", func(t *testing.T) {
+	t.Run("shows the address, and not the user", func(t *testing.T) {
 		for url, want := range map[string]string{
 			"postgres://billing:hunter2@db.example:5433/books?sslmode=disable":         "db.example:5433/books",
 			"postgresql://billing:p%40s%2Fs@[::1]/books?search_path=payscore":          "[::1]:5432/books",
@@ -22,7 +22,7 @@ func TestParse(t *testing.T) {
 			}
 		}
 	})
-	t.Run("an error has nothing of the password", func(t *testing.T) {
+	t.Run("an error repeats nothing of the password", func(t *testing.T) {
 		for _, url := range []string{
 			"",
 			"host=db password=SECRET",
@@ -42,7 +42,7 @@ func TestParse(t *testing.T) {
 		} {
 			_, err := pgsink.Parse(url)
 			if err == nil {
-				t.Errorf("%q was taken", url)
+				t.Errorf("%q was accepted", url)
 				continue
 			}
 			for _, part := range []string{"SEC", "RET"} {
@@ -51,7 +51,7 @@ func TestParse(t *testing.T) {
 				}
 			}
 			if strings.Contains(err.Error(), "\n") || errors.Unwrap(err) != nil {
-				t.Errorf("%q: not one sentence of ours: %v", url, err)
+				t.Errorf("%q: %v, want one sentence that wraps nothing", url, err)
 			}
 		}
 	})

@@ -18,7 +18,7 @@ import (
 	"payscore-collector/internal/testkit/pgtest"
 )
 
-// column is one of a table, with its comment.
+// column is a column of a table, with its comment.
 type column struct{ Name, Comment string }
 
 func columns(t *testing.T, conn *pgx.Conn, table string) []column {
@@ -36,7 +36,7 @@ func columns(t *testing.T, conn *pgx.Conn, table string) []column {
 }
 
 func TestPrepare(t *testing.T) {
-	server := pgtest.Start(t)
+	server := pgtest.Shared(t)
 	var log testkit.LogBuffer
 	refusedWith := func(t *testing.T, url string, words ...string) {
 		t.Helper()
@@ -52,7 +52,7 @@ func TestPrepare(t *testing.T) {
 		}
 	}
 
-	t.Run("makes the tables, with the names of the JSON and a comment on every column", func(t *testing.T) {
+	t.Run("creates the tables, with the names of the JSON and a comment on every column", func(t *testing.T) {
 		url := server.Database(t, "fresh")
 		s := open(t, url, &log)
 		for i, want := range []bool{true, false} {
@@ -134,10 +134,10 @@ func TestPrepare(t *testing.T) {
 		}
 		wg.Wait()
 		if n := len(slices.DeleteFunc(fresh[:], func(f bool) bool { return !f })); n != 1 {
-			t.Errorf("%d of 8 have made the tables", n)
+			t.Errorf("%d of 8 have created the tables, want 1", n)
 		}
 	})
-	t.Run("refuses tables that are somebody else's, and says where to go", func(t *testing.T) {
+	t.Run("refuses tables of another program, and names the way out", func(t *testing.T) {
 		for table, way := range map[string]string{"orders": "search_path=payscore", "payments": "search_path=payscore", "events": "options=-csearch_path%3Dpayscore"} {
 			url := server.Database(t, "theirs_"+table)
 			server.Exec(t, url, "create table "+table+" (id int)")
@@ -145,7 +145,7 @@ func TestPrepare(t *testing.T) {
 			if cols := columns(t, pgtest.Connect(t, url), table); len(cols) != 1 {
 				t.Errorf("their table has been changed: %v", cols)
 			}
-			// And that is the way out, without a schema that was there before.
+			// That is the way out: the schema need not exist.
 			own := url + "&" + way
 			prepared(t, own, &log)
 			if cols := columns(t, pgtest.Connect(t, own), "payscore."+table); len(cols) < 10 {
@@ -153,12 +153,12 @@ func TestPrepare(t *testing.T) {
 			}
 		}
 	})
-	t.Run("refuses a user who may not make tables", func(t *testing.T) {
+	t.Run("refuses a user without the right to create tables", func(t *testing.T) {
 		url := server.Database(t, "locked")
 		server.Exec(t, url, "create role clerk login; revoke create on schema public from public")
 		refusedWith(t, strings.Replace(url, "postgres@", "clerk@", 1), "permission denied", "let the user of DATABASE_URL create tables there")
 	})
-	t.Run("refuses a database that is not there, and a user who may not log in", func(t *testing.T) {
+	t.Run("refuses a database that does not exist, and a user who may not log in", func(t *testing.T) {
 		u, err := url.Parse(server.URL)
 		if err != nil {
 			t.Fatal(err)
@@ -168,7 +168,7 @@ func TestPrepare(t *testing.T) {
 		u.User, u.Path = url.UserPassword("nobody", "hunter2"), "/postgres"
 		refusedWith(t, u.String(), "PostgreSQL refuses DATABASE_URL ("+u.Host+"/postgres)", `"nobody" does not exist; correct DATABASE_URL`)
 	})
-	t.Run("says once where PostgreSQL cannot be reached", func(t *testing.T) {
+	t.Run("names once the PostgreSQL that cannot be reached", func(t *testing.T) {
 		s := open(t, "postgres://u:hunter2@127.0.0.1:1/x", &log)
 		s.Once = true
 		const want = "prepare the tables in PostgreSQL: cannot reach PostgreSQL at 127.0.0.1:1 (connection refused): check DATABASE_URL, and that PostgreSQL runs"
@@ -188,7 +188,7 @@ func TestPrepare(t *testing.T) {
 		refusedWith(t, url, "already exists")
 		var n int
 		if err := pgtest.Connect(t, url).QueryRow(t.Context(), "select count(*) from pg_tables where schemaname = 'public'").Scan(&n); err != nil || n != 1 {
-			t.Errorf("%d tables, %v", n, err)
+			t.Errorf("%d tables, %v; want 1", n, err)
 		}
 	})
 }

@@ -20,8 +20,8 @@ import (
 	"payscore-collector/tasks"
 )
 
-// payments is the table as lines: key, order, amount, type and time, with a tilde
-// before what was derived.
+// payments returns the table as lines: key, order, amount, type and time, with a tilde
+// before derived ones.
 func payments(t testing.TB, url string) []string {
 	t.Helper()
 	conn := pgtest.Connect(t, url)
@@ -38,7 +38,7 @@ func payments(t testing.TB, url string) []string {
 	return lines
 }
 
-// with gives an event of an order payments, and what they come to.
+// with returns the event with payments, and their sum.
 func with(e ledger.Event, list ...ledger.Payment) ledger.Event {
 	var sum int64
 	for _, p := range list {
@@ -60,17 +60,17 @@ func elsewhere(seq, fen int64) ledger.Payment {
 	return ledger.Payment{Seq: seq, Amount: fen, PaidType: "MCH", PaidAt: noon}
 }
 
-// old makes an event of a release that listed no payments.
+// old returns the event as of a release that listed no payments.
 func old(e ledger.Event, paid int64, kind, id string) ledger.Event {
 	e.PaidAmount, e.PaidType, e.TransactionID = &paid, kind, id
 	return e
 }
 
-// Each case is tried with the events, each twice, in many orders and batches.
+// Each case writes the events, each twice, in random orders and batches.
 func TestSinkPayments(t *testing.T) {
-	server := pgtest.Start(t)
+	server := pgtest.Shared(t)
+	url := server.Database(t, "payments")
 	const ms = 1763967600000
-	url := server.URL
 	var log testkit.LogBuffer
 	s := prepared(t, url, &log)
 	at := func(no string, i int64, state tasks.State) ledger.Event {
@@ -99,7 +99,7 @@ func TestSinkPayments(t *testing.T) {
 			},
 			[]string{"101 A 400 NEWTON 24 04:00:00", "102 A 600 NEWTON 24 04:00:00"},
 		},
-		"of an order that begins anew": {
+		"of an order that was enqueued again": {
 			[]ledger.Event{with(at("A", 0, tasks.Paid), newton(1, "101", 400)), event("A", ms+9, 0, 1, tasks.Queued)},
 			[]string{"101 A 400 NEWTON 24 04:00:00"},
 		},
@@ -120,7 +120,7 @@ func TestSinkPayments(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for range 30 {
+			for range testkit.Form(10, 30) {
 				server.Exec(t, url, "truncate events, orders, payments")
 				events := slices.Concat(tt.events, tt.events)
 				rand.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
@@ -143,9 +143,10 @@ func TestSinkPayments(t *testing.T) {
 // the same one all the same, the payment is in the table once, the sink writes
 // everything else, and says so.
 func TestSinkPayments_OfTwoOrders(t *testing.T) {
-	server := pgtest.Start(t)
+	server := pgtest.Shared(t)
+	url := server.Database(t, "two_orders")
 	var log testkit.LogBuffer
-	s := prepared(t, server.URL, &log)
+	s := prepared(t, url, &log)
 	at := func(no string, i int64) ledger.Event { return event(no, 1763967600000+i, i, 1, tasks.Paid) }
 	a, b, c := with(at("A", 0), newton(1, "101", 400)), with(at("B", 1), newton(1, "101", 400)), with(at("C", 2), newton(1, "102", 600))
 	want := []string{"101 A 400 NEWTON 24 04:00:00", "102 C 600 NEWTON 24 04:00:00"}
@@ -155,14 +156,14 @@ func TestSinkPayments_OfTwoOrders(t *testing.T) {
 		"in one batch, twice": {{c, a, b}, {a, b, c}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server.Exec(t, server.URL, "truncate events, orders, payments")
+			server.Exec(t, url, "truncate events, orders, payments")
 			before := strings.Count(log.String(), "payment_of_two_orders")
 			for _, batch := range batches {
 				if err := s.Write(t.Context(), batch); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if diff := gocmp.Diff(want, payments(t, server.URL)); diff != "" {
+			if diff := gocmp.Diff(want, payments(t, url)); diff != "" {
 				t.Errorf("payments (-want +got)\n%s", diff)
 			}
 			if strings.Count(log.String(), "payment_of_two_orders") == before {
@@ -172,10 +173,11 @@ func TestSinkPayments_OfTwoOrders(t *testing.T) {
 	}
 }
 
-// Several instances at once, each with all events in an order of its own, and some
-// that list no payments: every payment is there once.
+// Several instances write all events at once, each in an order of its own; some events
+// list no payments. Every payment is in the table once.
 func TestSinkPayments_SeveralInstances(t *testing.T) {
-	server := pgtest.Start(t)
+	server := pgtest.Shared(t)
+	url := server.Database(t, "instances")
 	var log testkit.LogBuffer
 	var events []ledger.Event
 	var want []string
@@ -201,7 +203,7 @@ func TestSinkPayments_SeveralInstances(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	for range 4 {
-		s := prepared(t, server.URL, &log)
+		s := prepared(t, url, &log)
 		wg.Go(func() {
 			mine := slices.Clone(events)
 			rand.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
@@ -213,7 +215,7 @@ func TestSinkPayments_SeveralInstances(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if diff := gocmp.Diff(want, payments(t, server.URL)); diff != "" {
+	if diff := gocmp.Diff(want, payments(t, url)); diff != "" {
 		t.Errorf("(-want +got)\n%s\n%s", diff, &log)
 	}
 }
@@ -221,13 +223,14 @@ func TestSinkPayments_SeveralInstances(t *testing.T) {
 // A database of an earlier release, whose stored events list no payments, gets them
 // by the migration.
 func TestPrepare_FromVersion1(t *testing.T) {
-	server := pgtest.Start(t)
+	server := pgtest.Shared(t)
+	url := server.Database(t, "version1")
 	var log testkit.LogBuffer
 	first, err := os.ReadFile("migrations/0001.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.Exec(t, server.URL, "create table payscore_schema (version int not null primary key, applied_at timestamptz not null default now()); insert into payscore_schema values (1);"+string(first)+`;
+	server.Exec(t, url, "create table payscore_schema (version int not null primary key, applied_at timestamptz not null default now()); insert into payscore_schema values (1);"+string(first)+`;
 		insert into events (id, type, at, n, mchid, out_order_no, state, attempts, paid_type, paid_amount, transaction_id) values
 			('1-1-0', 'order.opened',    'epoch', 0, '1', 'A', 'queued',   0, null,     null, null),
 			('1-2-0', 'order.attempted', 'epoch', 1, '1', 'A', 'awaiting', 1, 'NEWTON', 400,  '101'),
@@ -238,7 +241,7 @@ func TestPrepare_FromVersion1(t *testing.T) {
 			('1-6-0', 'order.attempted', 'epoch', 5, '1', 'C', 'awaiting', 1, 'NEWTON', 1,    '103'),
 			('1-7-0', 'order.paid',      'epoch', 6, '1', 'C', 'paid',     1, 'MCH',    5,    '103');
 		insert into orders (mchid, out_order_no, state, attempts, last_event_id, updated_at, updated_n) values ('1', 'A', 'paid', 3, '1-4-0', 'epoch', 3)`)
-	s := open(t, server.URL, &log)
+	s := open(t, url, &log)
 	if fresh, err := s.Prepare(t.Context()); fresh || err != nil {
 		t.Fatalf("fresh %t, %v", fresh, err)
 	}
@@ -246,17 +249,18 @@ func TestPrepare_FromVersion1(t *testing.T) {
 		"~101 A 400 NEWTON 01 00:00:00", "~102 A 600 NEWTON 01 00:00:00", "~103 C 1 NEWTON 01 00:00:00", "~B#1 B 70 MCH 01 00:00:00", "~C#2 C 4 MCH 01 00:00:00",
 		"~101 A 5 NEWTON 01 00:00:00", // of the other merchant
 	}
-	if diff := gocmp.Diff(want, payments(t, server.URL)); diff != "" {
+	if diff := gocmp.Diff(want, payments(t, url)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
 
 // A later event can have an earlier time, after a failover of Redis to a node whose
-// clock is behind. It wins all the same, and paid wins over all.
+// clock is behind. It wins nevertheless, and paid wins over everything.
 func TestSinkWrite_ClockBehind(t *testing.T) {
-	server := pgtest.Start(t)
+	server := pgtest.Shared(t)
+	url := server.Database(t, "clock")
 	var log testkit.LogBuffer
-	s := prepared(t, server.URL, &log)
+	s := prepared(t, url, &log)
 	const ms = 1763967600000
 	seen, later := event("A", ms, 0, 5, tasks.Awaiting), event("A", ms-60_000, 0, 6, tasks.Exhausted)
 	paid, seenB := event("B", ms-60_000, 0, 5, tasks.Paid), event("B", ms, 0, 5, tasks.Awaiting)
@@ -265,24 +269,23 @@ func TestSinkWrite_ClockBehind(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got := rows[order](t, pgtest.Connect(t, server.URL), allOrders)
+	got := rows[order](t, pgtest.Connect(t, url), allOrders)
 	if diff := gocmp.Diff([]order{orderOf(later), orderOf(paid)}, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	server.Exec(t, server.URL, "truncate orders")
+	server.Exec(t, url, "truncate orders")
 	if err := s.Write(t.Context(), []ledger.Event{later, seenB, seen, paid}); err != nil { // in one batch
 		t.Fatal(err)
 	}
-	got = rows[order](t, pgtest.Connect(t, server.URL), allOrders)
+	got = rows[order](t, pgtest.Connect(t, url), allOrders)
 	if diff := gocmp.Diff([]order{orderOf(later), orderOf(paid)}, got); diff != "" {
 		t.Errorf("in one batch (-want +got)\n%s", diff)
 	}
 }
 
-// A table or column that is missing does not come back by waiting: the sink ends,
-// and names it.
+// Waiting does not bring back a missing table or column: the sink ends, and names it.
 func TestSinkWrite_MissingColumn(t *testing.T) {
-	server := pgtest.Start(t)
+	server := pgtest.Shared(t)
 	for name, sql := range map[string]string{
 		"owed_since": "alter table orders drop column owed_since",
 		"derived":    "alter table payments drop column derived",

@@ -22,10 +22,8 @@ import (
 	"payscore-collector/tasks"
 )
 
-// The whole way, from the ledger's streams to the tables.
-
-// world is a Redis and a database.
-type world struct {
+// env is the whole way from the ledger's streams to the tables: a Redis and a database.
+type env struct {
 	*testing.T
 	redis *redistest.Server
 	pg    *pgtest.Server
@@ -33,14 +31,14 @@ type world struct {
 	log   testkit.LogBuffer
 }
 
-func newWorld(t *testing.T, redis *redistest.Server) *world {
+func newEnv(t *testing.T, redis *redistest.Server) *env {
 	pg := pgtest.Start(t)
-	return &world{T: t, redis: redis, pg: pg, url: pg.URL}
+	return &env{T: t, redis: redis, pg: pg, url: pg.URL}
 }
 
-// tell makes an order have so many events: it is opened, withdrawn, reopened,
-// withdrawn, and so on. It is patient with a Redis that is away.
-func (w *world) tell(mchid, no string, events int) {
+// tell writes so many events of an order, which is opened and withdrawn in turn. It waits
+// for a Redis that is down.
+func (w *env) tell(mchid, no string, events int) {
 	w.Helper()
 	p := tasks.NewProducer(w.redis.Client)
 	for i := range events {
@@ -58,8 +56,8 @@ func (w *world) tell(mchid, no string, events int) {
 	}
 }
 
-// truth is everything in the streams.
-func (w *world) truth() []ledger.Event {
+// truth returns all events in the streams.
+func (w *env) truth() []ledger.Event {
 	w.Helper()
 	ids, err := ledger.Merchants(w.Context(), w.redis.Client)
 	if err != nil {
@@ -81,7 +79,7 @@ func (w *world) truth() []ledger.Event {
 }
 
 // drained reports whether the group has read and acknowledged everything.
-func (w *world) drained() bool {
+func (w *env) drained() bool {
 	ids, err := ledger.Merchants(w.Context(), w.redis.Client)
 	if err != nil {
 		return false
@@ -95,14 +93,14 @@ func (w *world) drained() bool {
 	return true
 }
 
-// instance is one sink that runs, as one process has it.
+// instance is one running sink, as in a process of its own.
 type instance struct {
 	sink   *pgsink.Sink
 	cancel context.CancelFunc
 	done   chan error
 }
 
-func (w *world) start(opt eventstream.Options, hooks ...redis.Hook) *instance {
+func (w *env) start(opt eventstream.Options, hooks ...redis.Hook) *instance {
 	w.Helper()
 	client := redis.NewClient(w.redis.Client.Options())
 	for _, h := range hooks {
@@ -131,12 +129,12 @@ func (in *instance) stop(t *testing.T) {
 	t.Helper()
 	in.cancel()
 	if err := <-in.done; err != nil {
-		t.Errorf("it ended with %v", err)
+		t.Errorf("it ended with %v, want nil", err)
 	}
 }
 
-// noAck fails every acknowledgement, and counts them: what was committed is not
-// acknowledged, as where the process dies in between.
+// noAck fails every acknowledgement, and counts them, as if the process died after the
+// commit.
 type noAck struct{ tried atomic.Int64 }
 
 func (n *noAck) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -155,11 +153,11 @@ func (n *noAck) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func TestSinkExactlyOnceInEffect(t *testing.T) {
 	t.Run("killed between commit and acknowledgement", func(t *testing.T) {
-		w := newWorld(t, redistest.Start(t))
+		w := newEnv(t, redistest.Start(t))
 		for i := range 30 {
 			w.tell(mchA, fmt.Sprintf("A-%d", i), 3)
 		}
-		for range 3 { // each dies with one batch committed
+		for range 3 { // each dies after it has committed one batch
 			var dead noAck
 			in := w.start(eventstream.Options{}, &dead)
 			testkit.Eventually(t, "a commit", func() bool { return dead.tried.Load() > 0 }, &w.log)
@@ -171,11 +169,11 @@ func TestSinkExactlyOnceInEffect(t *testing.T) {
 		truth := w.truth()
 		wantTables(t, w.url, truth)
 		if n := last.sink.Totals().Known; len(truth) != 90 || n == 0 {
-			t.Errorf("of %d events, %d came again", len(truth), n)
+			t.Errorf("%d events, want 90; %d were delivered again, want some", len(truth), n)
 		}
 	})
-	t.Run("resumes where it stopped, and passes over what is no event", func(t *testing.T) {
-		w := newWorld(t, redistest.Start(t))
+	t.Run("continues where it stopped, and skips entries that are not events", func(t *testing.T) {
+		w := newEnv(t, redistest.Start(t))
 		once := eventstream.Options{Once: true}
 		w.tell(mchA, "A", 3)
 		if err := w.redis.Client.XAdd(t.Context(), &redis.XAddArgs{Stream: ledger.KeysOf(mchA).Outcomes(), Values: []any{"what", "ever"}}).Err(); err != nil {
@@ -193,15 +191,15 @@ func TestSinkExactlyOnceInEffect(t *testing.T) {
 		}
 		wantTables(t, w.url, w.truth())
 		if a, b := first.sink.Totals(), second.sink.Totals(); a.Events != 3 || b.Events != 3 || b.Known != 0 {
-			t.Errorf("first %+v, then %+v", a, b)
+			t.Errorf("first %+v, then %+v; want 3 new events each", a, b)
 		}
 	})
 }
 
-// Three instances share the work, while orders come in, PostgreSQL and Redis die
-// and come back, and one instance is replaced.
+// Three instances share the work while orders arrive, PostgreSQL and Redis are killed and
+// restarted, and one instance is replaced.
 func TestSinkLivesThroughRestarts(t *testing.T) {
-	w := newWorld(t, redistest.StartReal(t))
+	w := newEnv(t, redistest.StartReal(t))
 	var wg sync.WaitGroup
 	const orders = 100
 	var told atomic.Int64
@@ -231,7 +229,7 @@ func TestSinkLivesThroughRestarts(t *testing.T) {
 	now := stored()
 	testkit.Eventually(t, "more events", func() bool { return stored() > now || w.drained() }, &w.log)
 	w.redis.Kill()
-	testkit.Eventually(t, "somebody to notice", func() bool { return strings.Contains(w.log.String(), "Redis does not answer as it should") }, &w.log)
+	testkit.Eventually(t, "the outage in the log", func() bool { return strings.Contains(w.log.String(), "Redis does not answer as it should") }, &w.log)
 	w.redis.Run(t)
 	all[0].stop(t)
 	all = append(all, w.start(eventstream.Options{}))
@@ -242,7 +240,7 @@ func TestSinkLivesThroughRestarts(t *testing.T) {
 	}
 	truth := w.truth()
 	if len(truth) < 2*orders*4 {
-		t.Errorf("%d events in the streams", len(truth))
+		t.Errorf("%d events in the streams, want %d at least", len(truth), 2*orders*4)
 	}
 	wantTables(t, w.url, truth)
 	shared := 0
@@ -252,6 +250,6 @@ func TestSinkLivesThroughRestarts(t *testing.T) {
 		}
 	}
 	if shared < 2 {
-		t.Errorf("%d instance did all the work", shared)
+		t.Errorf("%d instance did all the work, want several", shared)
 	}
 }

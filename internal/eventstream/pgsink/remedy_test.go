@@ -17,17 +17,17 @@ import (
 	"payscore-collector/tasks"
 )
 
-// A place at which a PostgreSQL, or a pooler in front of it, says an error.
+// place is where a PostgreSQL, or a pooler in front of it, answers with an error.
 type place int
 
 const (
 	atStartup  place = iota // to the startup message
 	atQuery                 // to the first query
 	atTLS                   // TLS with a certificate that no known authority has signed
-	withoutTLS              // it speaks no TLS, and the startup is never answered
+	withoutTLS              // it refuses TLS, and never answers the startup
 )
 
-// saying is the URL of a PostgreSQL that does nothing but say one error.
+// saying returns the URL of a PostgreSQL that only answers with one error.
 func saying(t *testing.T, at place, code, message string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -84,7 +84,7 @@ func saying(t *testing.T, at place, code, message string) string {
 	return "postgres://u:hunter2@" + l.Addr().String() + "/billing"
 }
 
-// What PostgreSQL and poolers say is followed by what to do about it.
+// An error of PostgreSQL or of a pooler ends with what to do about it.
 func TestErrorsNameTheirRemedy(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
@@ -138,11 +138,11 @@ func TestErrorsNameTheirRemedy(t *testing.T) {
 	}
 }
 
-// A pooler in transaction mode gives each transaction another connection, so that
-// no statement may be prepared under a name.
+// A pooler in transaction mode gives each transaction another connection, so no
+// statement may be prepared under a name.
 func TestNoStatementIsPrepared(t *testing.T) {
-	pg := pgtest.Start(t)
-	url := pg.Database(t, "pooled")
+	pg := pgtest.Shared(t)
+	url := pg.Database(t, "unprepared")
 	prepared(t, url, &testkit.LogBuffer{})
 	pg.Exec(t, url, `create function none_prepared() returns trigger language plpgsql as $$
 		begin if exists (select from pg_prepared_statements) then raise exception 'a statement is prepared'; end if; return null; end $$;

@@ -17,7 +17,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// story is the events of many orders, in the order of the stream.
+// story returns the events of many orders, in the order of the stream.
 func story(orders, each int) []ledger.Event {
 	var all []ledger.Event
 	for seq := range each {
@@ -26,7 +26,7 @@ func story(orders, each int) []ledger.Event {
 			if seq == each-1 {
 				state = []tasks.State{tasks.Paid, tasks.Closed, tasks.Rejected, tasks.Exhausted}[i%4]
 			}
-			// Several in one millisecond, and places that are no order as text.
+			// Several in one millisecond, with places that sort differently as text.
 			all = append(all, event(fmt.Sprintf("ORDER-%d", i), 1763967600000+int64(seq), int64(i), int64(seq+1), state))
 		}
 	}
@@ -34,7 +34,7 @@ func story(orders, each int) []ledger.Event {
 }
 
 func TestSinkWrite(t *testing.T) {
-	server := pgtest.Start(t)
+	server := pgtest.Shared(t)
 	write := func(t *testing.T, s interface {
 		Write(context.Context, []ledger.Event) error
 	}, events []ledger.Event) {
@@ -64,7 +64,7 @@ func TestSinkWrite(t *testing.T) {
 		write(t, s, []ledger.Event{bare, e})
 		wantTables(t, url, []ledger.Event{bare, e})
 	})
-	t.Run("once, however often and in whatever batches they come", func(t *testing.T) {
+	t.Run("once, however often and in which batches they come", func(t *testing.T) {
 		url := server.Database(t, "again")
 		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
@@ -75,7 +75,7 @@ func TestSinkWrite(t *testing.T) {
 		write(t, s, append(events[:5:5], events[:5]...))
 		wantTables(t, url, events)
 		if got := s.Totals(); got.Events != 80 || got.Known != 110 || got.LeftOut != 0 {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want 80 events, 110 known ones, none left out", got)
 		}
 	})
 	t.Run("in any order: the newest event of an order is the order", func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestSinkWrite(t *testing.T) {
 		}
 		wantTables(t, url, events)
 	})
-	t.Run("a reopened order is open again, and one that was removed and handed over again begins anew", func(t *testing.T) {
+	t.Run("a reopened order is open again; one that was removed and enqueued again starts over", func(t *testing.T) {
 		url := server.Database(t, "reopened")
 		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
@@ -105,7 +105,7 @@ func TestSinkWrite(t *testing.T) {
 		write(t, s, []ledger.Event{ended})
 		wantTables(t, url, []ledger.Event{ended, reopened, anew})
 	})
-	t.Run("by several at once, the same events in other orders", func(t *testing.T) {
+	t.Run("several sinks write the same events in other orders", func(t *testing.T) {
 		url := server.Database(t, "several")
 		var log testkit.LogBuffer
 		events := story(40, 5)
@@ -125,14 +125,14 @@ func TestSinkWrite(t *testing.T) {
 		wg.Wait()
 		wantTables(t, url, events)
 	})
-	t.Run("what the tables refuse is left out, reported, and holds nothing up", func(t *testing.T) {
+	t.Run("an event that the tables refuse is left out and logged, and delays nothing", func(t *testing.T) {
 		url := server.Database(t, "bad")
 		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
 		server.Exec(t, url, "alter table orders add check (out_order_no <> 'ORDER-3')")
 		events := story(25, 2)
 		nul := event("NUL", 1763967600009, 0, 1, tasks.Rejected)
-		nul.Reason = "a\x00b" // no decoder of ours lets it through
+		nul.Reason = "a\x00b" // DecodeEvent lets none through
 		write(t, s, append(events[:30:30], append([]ledger.Event{nul}, events[30:]...)...))
 		var want []ledger.Event
 		for _, e := range events {
@@ -145,7 +145,7 @@ func TestSinkWrite(t *testing.T) {
 			t.Errorf("%d left out\n%s", n, &log)
 		}
 	})
-	t.Run("tables that refuse every event are waited for", func(t *testing.T) {
+	t.Run("the sink waits for tables that refuse every event", func(t *testing.T) {
 		url := server.Database(t, "changed")
 		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
@@ -153,7 +153,7 @@ func TestSinkWrite(t *testing.T) {
 		done := make(chan error, 1)
 		events := story(3, 1)
 		go func() { done <- s.Write(t.Context(), events) }()
-		testkit.Eventually(t, "somebody to say so", func() bool { return strings.Contains(log.String(), "PostgreSQL does not answer as it should") }, &log)
+		testkit.Eventually(t, "the outage in the log", func() bool { return strings.Contains(log.String(), "PostgreSQL does not answer as it should") }, &log)
 		server.Exec(t, url, "alter table events alter column clerk drop not null")
 		if err := <-done; err != nil {
 			t.Fatal(err)
@@ -161,10 +161,10 @@ func TestSinkWrite(t *testing.T) {
 		server.Exec(t, url, "alter table events drop column clerk")
 		wantTables(t, url, events)
 		if n := s.Totals().LeftOut; n != 0 {
-			t.Errorf("%d left out", n)
+			t.Errorf("%d left out, want 0", n)
 		}
 	})
-	t.Run("a transaction that PostgreSQL gives up for another's sake is tried again", func(t *testing.T) {
+	t.Run("a transaction that PostgreSQL aborts for another one is retried", func(t *testing.T) {
 		url := server.Database(t, "conflict")
 		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
@@ -181,7 +181,7 @@ func TestSinkWrite(t *testing.T) {
 		write(t, s, events)
 		wantTables(t, url, events)
 		if log.String() != "" {
-			t.Errorf("it is nobody's business: %s", &log)
+			t.Errorf("the log has %s, want nothing", &log)
 		}
 	})
 	t.Run("through a pooler of connections, which allows no prepared statements", func(t *testing.T) {
@@ -195,7 +195,7 @@ func TestSinkWrite(t *testing.T) {
 			wantTables(t, url, events)
 		}
 	})
-	t.Run("finishes what it has begun when it is told to stop", func(t *testing.T) {
+	t.Run("finishes its transaction when it is stopped", func(t *testing.T) {
 		url := server.Database(t, "stop")
 		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
@@ -218,13 +218,13 @@ func TestSinkWithoutPostgreSQL(t *testing.T) {
 	t.Run("waits at the start", func(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { _, err := s.Prepare(t.Context()); done <- err }()
-		testkit.Eventually(t, "somebody to say so", func() bool { return strings.Contains(log.String(), "PostgreSQL does not answer as it should") }, &log)
+		testkit.Eventually(t, "the outage in the log", func() bool { return strings.Contains(log.String(), "PostgreSQL does not answer as it should") }, &log)
 		server.Run(t)
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(log.String(), "PostgreSQL is up") {
-			t.Errorf("nobody said that it is back: %s", &log)
+			t.Errorf("the log does not say that PostgreSQL is up: %s", &log)
 		}
 	})
 	t.Run("waits in the middle", func(t *testing.T) {
@@ -241,17 +241,17 @@ func TestSinkWithoutPostgreSQL(t *testing.T) {
 		}
 		wantTables(t, server.URL, events)
 	})
-	t.Run("stops waiting when it is told to", func(t *testing.T) {
+	t.Run("stops waiting at the end of its context", func(t *testing.T) {
 		server.Kill()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- s.Write(ctx, story(1, 1)) }()
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Errorf("it ended with %v", err)
+			t.Errorf("it ended with %v, want %v", err, context.Canceled)
 		}
 		if _, err := s.Prepare(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("it ended with %v", err)
+			t.Errorf("it ended with %v, want %v", err, context.Canceled)
 		}
 	})
 	t.Run("does not wait with Once", func(t *testing.T) {

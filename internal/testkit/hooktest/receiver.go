@@ -1,5 +1,5 @@
-// Package hooktest is billing's side of webhooks, for tests: a receiver that
-// verifies what comes by the means of a published library, as billing would.
+// Package hooktest is billing's receiver of webhooks, for tests. It verifies requests with
+// a published library, as billing would.
 package hooktest
 
 import (
@@ -16,16 +16,16 @@ import (
 	"payscore-collector/internal/ledger"
 )
 
-// Secret is the one that a Receiver verifies by.
+// Secret is the secret of every Receiver.
 const Secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAECAwQFBgc="
 
-// Receiver takes webhooks until its test ends. A request that does not verify, or
+// Receiver accepts webhooks until its test ends. A request that does not verify, or
 // whose body is not the event that its webhook-id names, fails the test.
 type Receiver struct {
 	Server *httptest.Server
-	// Answer, where it is set, may answer a request that verified, in its own
-	// time; otherwise it is 204. It is called by many at once, and is not to be
-	// changed while requests come.
+	// Answer may answer a verified request, in its own time; without it, or if it writes
+	// nothing, the answer is 204. It is called concurrently; set it before requests
+	// arrive.
 	Answer func(http.ResponseWriter, *http.Request, ledger.Event)
 
 	t      testing.TB
@@ -48,7 +48,7 @@ func New(t testing.TB) *Receiver {
 	return r
 }
 
-// Got returns the events of all requests so far, as they came in.
+// Got returns the events of all requests so far, as they arrived.
 func (r *Receiver) Got() []ledger.Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -66,7 +66,7 @@ func (r *Receiver) Taken() []ledger.Event {
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
-		return // the sender died; it comes again
+		return // the sender died
 	}
 	if err := r.verify.Verify(body, req.Header); err != nil {
 		r.t.Errorf("a webhook does not verify: %v", err)
@@ -86,7 +86,8 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.Answer(answer, req, e)
 	}
 	if answer.status >= 200 && answer.status <= 299 {
-		// Before the sender can know: who asks it finds the event here.
+		// Before the sender gets the answer, so that a test that waits for the sender
+		// finds the event here.
 		r.mu.Lock()
 		r.taken = append(r.taken, e)
 		r.mu.Unlock()
@@ -95,7 +96,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_, _ = w.Write(answer.body)
 }
 
-// answer keeps everything back until the event stands in taken.
+// answer holds the answer back until taken has the event.
 type answer struct {
 	http.ResponseWriter
 	status int

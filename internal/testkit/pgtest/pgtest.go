@@ -1,5 +1,5 @@
-// Package pgtest gives tests a PostgreSQL server of their own, where PostgreSQL
-// is installed. Packages that use it call Main from their TestMain.
+// Package pgtest gives tests a PostgreSQL server where PostgreSQL is installed, and skips
+// them elsewhere. Packages that use it call Main from their TestMain.
 package pgtest
 
 import (
@@ -22,21 +22,21 @@ import (
 	"payscore-collector/internal/testkit"
 )
 
-// Server is one PostgreSQL server, empty at first, that ends with its test.
+// Server is a PostgreSQL server, empty at first.
 type Server struct {
-	URL string // of its database postgres, in which the user may do anything
+	URL string // of its database postgres, in which the user has all rights
 
 	dir  string
 	port string
 	cmd  *exec.Cmd
 }
 
-// Off is an environment variable: set to 1, tests go on as if PostgreSQL were not
+// Off is an environment variable: set to 1, tests run as if PostgreSQL were not
 // installed.
 const Off = "PGTEST_OFF"
 
-// installed are the directories where PostgreSQL's server programs are looked
-// for beside the PATH: Debian and Ubuntu keep them out of it.
+// installed matches the directories of PostgreSQL's server programs that are not on the
+// PATH: those of Debian and Ubuntu.
 const installed = "/usr/lib/postgresql/*/bin"
 
 // find returns the path of one of PostgreSQL's programs.
@@ -54,17 +54,26 @@ func find(program string) (string, error) {
 	return slices.Max(paths), nil
 }
 
-// template is an empty cluster, which each server gets a copy of: making one
-// takes seconds.
+// template is an empty cluster, of which each server gets a copy: creating one takes
+// seconds.
 var template struct {
 	once sync.Once
-	base string // in which all of this process's files are
+	base string // the directory of all of this process's files
 	err  error
 }
 
-// Main runs a package's tests and removes what they left behind.
+// shared is the server of Shared.
+var shared struct {
+	once   sync.Once
+	server *Server
+}
+
+// Main runs a package's tests, stops the shared server and removes all files.
 func Main(m *testing.M) int {
 	defer func() {
+		if shared.server != nil {
+			shared.server.Kill()
+		}
 		if template.base != "" {
 			_ = os.RemoveAll(template.base)
 		}
@@ -72,15 +81,40 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-// Start returns a server for this test, or skips the test where PostgreSQL is
-// not installed.
+// Shared returns a server for all tests of this process: each takes databases of its own
+// (see Database), and no test kills it. It skips the test where PostgreSQL is not
+// installed.
+func Shared(t testing.TB) *Server {
+	t.Helper()
+	needInstalled(t)
+	shared.once.Do(func() { shared.server = start(t) })
+	if shared.server == nil {
+		t.Fatal("the shared PostgreSQL did not start: see the first test that failed")
+	}
+	return shared.server
+}
+
+// Start returns a server for this test alone, or skips the test where PostgreSQL is not
+// installed.
 func Start(t testing.TB) *Server {
+	t.Helper()
+	needInstalled(t)
+	s := start(t)
+	t.Cleanup(s.Kill)
+	return s
+}
+
+func needInstalled(t testing.TB) {
 	t.Helper()
 	for _, program := range []string{"initdb", "postgres"} {
 		if _, err := find(program); err != nil {
 			t.Skipf("this test needs PostgreSQL: %v", err)
 		}
 	}
+}
+
+func start(t testing.TB) *Server {
+	t.Helper()
 	template.once.Do(func() { template.base, template.err = makeTemplate() })
 	if template.err != nil {
 		t.Fatal(template.err)
@@ -89,7 +123,6 @@ func Start(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	if err := give(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +130,6 @@ func Start(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{dir: dir, port: strconv.Itoa(testkit.FreePort(t))}
-	t.Cleanup(s.Kill)
 	s.URL = "postgres://postgres@127.0.0.1:" + s.port + "/postgres?sslmode=disable"
 	s.Run(t)
 	return s
@@ -129,7 +161,7 @@ func makeTemplate() (base string, err error) {
 		"--no-sync", "--no-instructions", "--wal-segsize=1")
 }
 
-// Run starts the server, anew after Kill. It returns when the server answers.
+// Run starts the server, for instance after Kill. It returns when the server answers.
 func (s *Server) Run(t testing.TB) {
 	t.Helper()
 	postgres, err := find("postgres")
@@ -164,20 +196,21 @@ func (s *Server) Run(t testing.TB) {
 	}
 }
 
-// Kill ends the server at once, without writing anything down: it comes back by
-// its log, as after a crash. It may be called again.
+// Kill ends the server at once, as a crash does: its next start recovers from its log.
+// Calling it again does nothing.
 func (s *Server) Kill() {
 	if s.cmd == nil {
 		return
 	}
-	// The immediate shutdown of pg_ctl. After SIGKILL the server could not be
-	// started again until the last of its children has noticed.
+	// This is pg_ctl's immediate shutdown. After SIGKILL the server could not be
+	// started again before the last of its children has ended.
 	_ = s.cmd.Process.Signal(syscall.SIGQUIT)
 	_ = s.cmd.Wait()
 	s.cmd = nil
 }
 
-// Database makes a new database and returns its URL.
+// Database creates a database, whose name must be unique in the server, and returns its
+// URL.
 func (s *Server) Database(t testing.TB, name string) string {
 	t.Helper()
 	s.Exec(t, s.URL, "create database "+pgx.Identifier{name}.Sanitize())
@@ -189,8 +222,7 @@ func (s *Server) Database(t testing.TB, name string) string {
 	return u.String()
 }
 
-// Exec runs SQL, several statements where there are several, and fails the test
-// where it fails.
+// Exec runs one or several SQL statements, and fails the test where they fail.
 func (s *Server) Exec(t testing.TB, databaseURL, sql string) {
 	t.Helper()
 	conn := Connect(t, databaseURL)
@@ -200,7 +232,7 @@ func (s *Server) Exec(t testing.TB, databaseURL, sql string) {
 	}
 }
 
-// Connect opens a connection that ends with the test at the latest.
+// Connect opens a connection that is closed when the test ends.
 func Connect(t testing.TB, databaseURL string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), databaseURL)

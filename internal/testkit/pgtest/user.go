@@ -11,10 +11,10 @@ import (
 	"syscall"
 )
 
-// PostgreSQL refuses to run as root. Where the tests do, its programs run as
-// somebody who may do nothing else.
+// PostgreSQL refuses to run as root. Where the tests run as root, its programs run as a
+// user without rights.
 
-// servant is the user and the group of PostgreSQL's programs; nil for ours.
+// servant returns the user and the group of PostgreSQL's programs; nil for the test's own.
 func servant() *syscall.Credential {
 	if os.Getuid() != 0 {
 		return nil
@@ -33,7 +33,7 @@ func servant() *syscall.Credential {
 	return &syscall.Credential{Uid: 65534, Gid: 65534}
 }
 
-// unprivileged is a command that ends with this process.
+// unprivileged returns a command, run as the servant, that ends with this process.
 func unprivileged(program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(program, args...)
 	cmd.Dir = "/"
@@ -42,7 +42,7 @@ func unprivileged(program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a command to its end.
+// run runs a command and waits for it.
 func run(program string, args ...string) error {
 	if out, err := unprivileged(program, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", filepath.Base(program), err, out)
@@ -50,7 +50,7 @@ func run(program string, args ...string) error {
 	return nil
 }
 
-// give makes dir the servant's.
+// give makes the servant the owner of dir.
 func give(dir string) error {
 	who := servant()
 	if who == nil {
@@ -59,18 +59,18 @@ func give(dir string) error {
 	return os.Chown(dir, int(who.Uid), int(who.Gid))
 }
 
-// passable is a directory for temporary files through which the servant can
-// pass. A TMPDIR of root's own, as CI has it, is none.
+// passable returns a directory for temporary files that the servant can pass through,
+// which a TMPDIR of root's own, as in CI, is not.
 func passable() (string, error) {
 	for _, dir := range []string{os.TempDir(), "/tmp", "/var/tmp"} {
 		if servant() == nil || open(dir) {
 			return dir, nil
 		}
 	}
-	return "", errors.New("there is no directory for temporary files that everybody may pass through")
+	return "", errors.New("no directory for temporary files lets every user pass through")
 }
 
-// open reports whether everybody may pass through dir.
+// open reports whether every user may pass through dir.
 func open(dir string) bool {
 	for {
 		info, err := os.Stat(dir)
