@@ -50,12 +50,11 @@ func TestFile_CSV(t *testing.T) {
 		t.Errorf("A2 is %+v", o)
 	}
 	if _, err := ledger.New(server.Client, mchid).Get(t.Context(), "A9"); !errors.Is(err, ledger.ErrNotFound) {
-		t.Errorf("a row with a bad time was handed over: %v", err)
+		t.Errorf("a row with a bad time is in the ledger: %v", err)
 	}
 }
 
-// What billing says of an order stands in the ledger; what cannot be right costs
-// its own row.
+// The ledger has what billing says about an order; a wrong value costs its own row.
 func TestFile_AmountAndOwedSince(t *testing.T) {
 	since := time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC)
 	for name, text := range map[string]string{
@@ -113,19 +112,12 @@ func TestFile_JSON(t *testing.T) {
 	if got.status != 3 {
 		t.Errorf("status %d", got.status)
 	}
-	want := []string{
+	wantJSON(t, got.stdout,
 		`{"mchid":"1900000001","out_order_no":"A1","result":"accepted","state":"queued","line":1}`,
 		`{"mchid":"1900000001","out_order_no":"","result":"invalid","reason":"out_order_no is a number; write it in quotes, because numbers lose leading zeros","line":3}`,
 		`{"mchid":"1900000001","out_order_no":"A1","result":"conflict","state":"queued","reason":"open already under another appid or service_id","line":4}`,
 		`{"mchid":"42","out_order_no":"A1","result":"accepted","state":"queued","line":5}`,
-	}
-	lines := linesOf(got.stdout)
-	if len(lines) != len(want) {
-		t.Fatalf("lines %q", lines)
-	}
-	for i := range want {
-		sameJSON(t, lines[i], want[i])
-	}
+	)
 }
 
 func TestFile_StandardInput(t *testing.T) {
@@ -159,7 +151,7 @@ func TestFile_Reopen(t *testing.T) {
 	wantRun(t, pr.run(t.Context(), "file", path, "--reopen"), 0, []string{"A1 accepted"}, "1 accepted")
 }
 
-// Files that cannot be right as a whole hand nothing over.
+// A file that is wrong as a whole enqueues nothing.
 func TestFile_Refused(t *testing.T) {
 	for _, tc := range []struct {
 		name, text, flags string
@@ -179,7 +171,7 @@ func TestFile_Refused(t *testing.T) {
 			wantRun(t, pr.run(t.Context(), append([]string{"file", path}, strings.Fields(tc.flags)...)...), tc.status, nil, tc.want)
 		})
 	}
-	t.Run("what nobody names", func(t *testing.T) {
+	t.Run("what neither flags nor columns give", func(t *testing.T) {
 		pr, _ := newProgram(t)
 		pr.env["PAYSCORE_APPID"] = ""
 		wantRun(t, pr.run(t.Context(), "file", testkit.WriteFile(t, "orders.csv", "out_order_no\nA1\n")), 2, nil,
@@ -202,8 +194,8 @@ func TestFile_Refused(t *testing.T) {
 	})
 }
 
-func TestFile_RejectsAreMendedAndFedInAgain(t *testing.T) {
-	for _, tc := range []struct{ name, text, mend, mended string }{
+func TestFile_RejectsAreCorrectedAndEnqueued(t *testing.T) {
+	for _, tc := range []struct{ name, text, bad, corrected string }{
 		{"orders.csv", "note,out_order_no\nx,A1\ny,A.2\nz,\"A3\nw,DONE\n", ",,4,", ",A3,4,"},
 		{"orders.jsonl", `{"note":"x","out_order_no":"A1"}` + "\n" + `{"note":"y","out_order_no":"A.2"}` + "\n" +
 			`{"note":"z","out_order_no":"A3"` + "\n" + `{"note":"w","out_order_no":"DONE"}` + "\n", `{"line":3,`, `{"line":3,"out_order_no":"A3",`},
@@ -220,15 +212,15 @@ func TestFile_RejectsAreMendedAndFedInAgain(t *testing.T) {
 			again := filepath.Join(t.TempDir(), "again"+filepath.Ext(tc.name))
 			got := pr.run(t.Context(), "file", rejects, "--rejects", again)
 			if got.status != 3 || len(linesOf(got.stdout)) != 3 || strings.Contains(got.stdout, "accepted") || strings.Contains(got.stderr, "ignored columns: line") {
-				t.Errorf("fed in as it is: status %d\n%s%s", got.status, got.stdout, got.stderr)
+				t.Errorf("enqueued as it is: status %d\n%s%s", got.status, got.stdout, got.stderr)
 			}
 
 			text, err := os.ReadFile(rejects)
 			if err != nil {
 				t.Fatal(err)
 			}
-			mended := strings.NewReplacer("A.2", "A2", tc.mend, tc.mended).Replace(string(text))
-			wantRun(t, pr.run(t.Context(), "file", testkit.WriteFile(t, tc.name, mended), "--reopen"), 0,
+			corrected := strings.NewReplacer("A.2", "A2", tc.bad, tc.corrected).Replace(string(text))
+			wantRun(t, pr.run(t.Context(), "file", testkit.WriteFile(t, tc.name, corrected), "--reopen"), 0,
 				[]string{"A2 accepted", "A3 accepted", "DONE accepted"}, "3 accepted")
 		})
 	}
@@ -321,7 +313,7 @@ func TestFile_Terminal(t *testing.T) {
 			t.Errorf("standard error %q", got.stderr)
 		}
 	})
-	t.Run("JSON is not for persons", func(t *testing.T) {
+	t.Run("JSON is whole", func(t *testing.T) {
 		pr, _ := newProgram(t)
 		pr.stdoutTerminal = true
 		if got := pr.run(t.Context(), "file", path, "--json"); len(linesOf(got.stdout)) != 3 {
@@ -353,33 +345,31 @@ func TestFile_RedisDown(t *testing.T) {
 		"cannot use Redis at redis://127.0.0.1:1/0", "nothing was enqueued")
 }
 
-// What was read before the signal is handed over; the half of a row that a
-// pipe has brought is not.
+// A row that was read before the signal is enqueued; half a row is not.
 func TestFile_InterruptedPipe(t *testing.T) {
 	pr, server := newProgram(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	out, in := io.Pipe()
 	defer in.Close()
 	pr.stdin = out
-	var stdout, stderr testkit.LogBuffer
-	done := make(chan int, 1)
-	go func() { done <- pr.runInto(ctx, &stdout, &stderr, "file", "-") }()
+	r := pr.start(ctx, "file", "-")
 	fmt.Fprint(in, "out_order_no\n"+strings.Repeat("A1\n", 500))
-	testkit.Eventually(t, "the first batch", func() bool { return strings.Count(stdout.String(), "\n") == 500 })
+	testkit.Eventually(t, "the first batch", func() bool { return len(r.stdout.Lines()) == 500 })
 	fmt.Fprint(in, "A2\nA3-is-not-whole")
 	cancel()
 
-	if status := <-done; status != 1 {
-		t.Errorf("status %d", status)
+	got := r.wait()
+	if got.status != 1 {
+		t.Errorf("status %d, want 1", got.status)
 	}
 	for _, want := range []string{"interrupted after line 50", "run the same command again", " rows in "} {
-		if !strings.Contains(stderr.String(), want) {
-			t.Errorf("standard error lacks %q:\n%s", want, stderr.String())
+		if !strings.Contains(got.stderr, want) {
+			t.Errorf("standard error lacks %q:\n%s", want, got.stderr)
 		}
 	}
-	// Whether A2 was read before the signal is chance, but not what follows.
+	// Whether A2 was read before the signal is chance.
 	_, err := ledger.New(server.Client, mchid).Get(t.Context(), "A2")
-	if answered := strings.Contains(stdout.String(), "A2 accepted\n"); answered != (err == nil) {
+	if answered := strings.Contains(got.stdout, "A2 accepted\n"); answered != (err == nil) {
 		t.Errorf("A2 is answered: %v; in the ledger: %v", answered, err)
 	}
 	if n, err := server.Client.ZCard(t.Context(), ledger.KeysOf(mchid).Due()).Result(); n > 2 || err != nil {

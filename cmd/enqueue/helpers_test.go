@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/config"
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 const mchid = "1900000001"
 
-// program is the command as it would be started again and again.
+// program is the command, which a test starts as often as it likes.
 type program struct {
 	env            map[string]string
 	stdin          io.Reader
@@ -38,7 +38,7 @@ type program struct {
 	patience       patience
 }
 
-// newProgram has everything set, and a Redis of its own.
+// newProgram returns a program with all settings, and its own Redis.
 func newProgram(t *testing.T) (*program, *redistest.Server) {
 	t.Helper()
 	server := redistest.Start(t)
@@ -55,34 +55,43 @@ func programOn(url string) *program {
 	}
 }
 
-// ran is what a run left behind.
+// ran is the result of a run.
 type ran struct {
 	status         int
 	stdout, stderr string
 }
 
 func (pr *program) run(ctx context.Context, args ...string) ran {
-	var stdout, stderr testkit.LogBuffer
-	status := pr.runInto(ctx, &stdout, &stderr, args...)
-	return ran{status, stdout.String(), stderr.String()}
+	return pr.start(ctx, args...).wait()
 }
 
-func (pr *program) runInto(ctx context.Context, stdout, stderr io.Writer, args ...string) int {
+// running is a run in the background.
+type running struct {
+	stdout, stderr testkit.LogBuffer
+	status         chan int
+}
+
+func (pr *program) start(ctx context.Context, args ...string) *running {
+	r := &running{status: make(chan int, 1)}
 	env := maps.Clone(pr.env)
-	return run(ctx, process{
+	p := process{
 		Process: config.Process{
-			Name: "enqueue", Args: args, Stdout: stdout, Stderr: stderr,
+			Name: "enqueue", Args: args, Stdout: &r.stdout, Stderr: &r.stderr,
 			LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 		},
 		Stdin:          pr.stdin,
 		StdoutTerminal: pr.stdoutTerminal,
 		StderrTerminal: pr.stderrTerminal,
 		patience:       pr.patience,
-	})
+	}
+	go func() { r.status <- run(ctx, p) }()
+	return r
 }
 
-// wantRun checks the status and standard output whole, and standard error for
-// parts.
+func (r *running) wait() ran { return ran{<-r.status, r.stdout.String(), r.stderr.String()} }
+
+// wantRun compares the status and all of standard output, and looks for parts in
+// standard error.
 func wantRun(t *testing.T, got ran, status int, stdout []string, stderr ...string) {
 	t.Helper()
 	if got.status != status {
@@ -111,7 +120,7 @@ func linesOf(text string) []string {
 	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 }
 
-// endOrder ends an order as a worker does.
+// endOrder gives an order a final state, as a worker does.
 func endOrder(t *testing.T, server *redistest.Server, no string, state tasks.State, reason string) {
 	t.Helper()
 	l := ledger.New(server.Client, mchid)
@@ -136,21 +145,21 @@ func order(t *testing.T, server *redistest.Server, no string) ledger.Order {
 	return o
 }
 
-// sameJSON compares two objects whatever the order of their members.
-func sameJSON(t *testing.T, got, want string) {
+// wantJSON compares lines with objects, whatever the order of their members.
+func wantJSON(t *testing.T, stdout string, want ...string) {
 	t.Helper()
-	var g, w any
-	if err := json.Unmarshal([]byte(got), &g); err != nil {
-		t.Errorf("%s is not JSON: %v", got, err)
-		return
+	decode := func(lines []string) (objects []any) {
+		for _, line := range lines {
+			var o any
+			if err := json.Unmarshal([]byte(line), &o); err != nil {
+				t.Fatalf("%s is not JSON: %v", line, err)
+			}
+			objects = append(objects, o)
+		}
+		return objects
 	}
-	if err := json.Unmarshal([]byte(want), &w); err != nil {
-		t.Fatal(err)
-	}
-	gb, _ := json.Marshal(g)
-	wb, _ := json.Marshal(w)
-	if !bytes.Equal(gb, wb) {
-		t.Errorf("object\n\t%s\nwant\n\t%s", gb, wb)
+	if diff := cmp.Diff(decode(want), decode(linesOf(stdout))); diff != "" {
+		t.Errorf("objects (-want +got)\n%s", diff)
 	}
 }
 

@@ -53,19 +53,12 @@ func TestOrder_JSON(t *testing.T) {
 	if got.status != 3 || got.stderr != "" {
 		t.Errorf("status %d, standard error %q", got.status, got.stderr)
 	}
-	want := []string{
+	wantJSON(t, got.stdout,
 		`{"mchid":"1900000001","out_order_no":"A1","result":"ended","state":"closed"}`,
 		`{"mchid":"1900000001","out_order_no":"A2","result":"duplicate","state":"queued"}`,
 		`{"mchid":"1900000001","out_order_no":"A3","result":"accepted","state":"queued"}`,
 		`{"mchid":"1900000001","out_order_no":"A 4","result":"invalid","reason":"out_order_no has ' ' at position 2; only digits, letters and _ | * - are allowed"}`,
-	}
-	lines := linesOf(got.stdout)
-	if len(lines) != len(want) {
-		t.Fatalf("%d lines, want %d:\n%s", len(lines), len(want), got.stdout)
-	}
-	for i := range want {
-		sameJSON(t, lines[i], want[i])
-	}
+	)
 }
 
 func TestOrder_FlagsWinOverEnvironment(t *testing.T) {

@@ -19,17 +19,13 @@ func TestOrder_WaitPrintsHowOrdersEnd(t *testing.T) {
 	pr.run(t.Context(), "order", "A1", "A2", "A3")
 	endOrder(t, server, "A3", tasks.Closed, "revoked")
 
-	var stdout, stderr testkit.LogBuffer
-	done := make(chan int, 1)
-	go func() {
-		done <- pr.runInto(t.Context(), &stdout, &stderr, "order", "A1", "A2", "A3", "A1", "A.4", "--wait")
-	}()
-	testkit.Eventually(t, "the end of A3", func() bool { return strings.Contains(stdout.String(), "A3 closed revoked\n") })
+	r := pr.start(t.Context(), "order", "A1", "A2", "A3", "A1", "A.4", "--wait")
+	testkit.Eventually(t, "the end of A3", func() bool { return r.stdout.Has("A3 closed revoked\n") })
 	endOrder(t, server, "A2", tasks.Rejected, "not completed")
-	testkit.Eventually(t, "the end of A2", func() bool { return strings.Contains(stdout.String(), "A2 rejected not completed\n") })
+	testkit.Eventually(t, "the end of A2", func() bool { return r.stdout.Has("A2 rejected not completed\n") })
 	endOrder(t, server, "A1", tasks.Paid, "")
 
-	got := ran{<-done, stdout.String(), stderr.String()}
+	got := r.wait()
 	wantRun(t, got, 3, []string{
 		"A1 duplicate", "A2 duplicate", "A3 ended closed", "A1 duplicate",
 		"A.4 invalid out_order_no has '.' at position 2; only digits, letters and _ | * - are allowed",
@@ -41,11 +37,9 @@ func TestOrder_WaitJSON(t *testing.T) {
 	pr, server := newProgram(t)
 	pr.run(t.Context(), "order", "A1")
 	endOrder(t, server, "A1", tasks.Rejected, "unknown order")
-	lines := linesOf(pr.run(t.Context(), "order", "A1", "--json", "--wait=10s").stdout)
-	if len(lines) != 2 {
-		t.Fatalf("lines %q, want two", lines)
-	}
-	sameJSON(t, lines[1], `{"mchid":"1900000001","out_order_no":"A1","state":"rejected","reason":"unknown order"}`)
+	wantJSON(t, pr.run(t.Context(), "order", "A1", "--json", "--wait=10s").stdout,
+		`{"mchid":"1900000001","out_order_no":"A1","result":"ended","state":"rejected"}`,
+		`{"mchid":"1900000001","out_order_no":"A1","state":"rejected","reason":"unknown order"}`)
 }
 
 func TestOrder_WaitTimesOut(t *testing.T) {
@@ -57,50 +51,48 @@ func TestOrder_WaitTimesOut(t *testing.T) {
 func TestOrder_WaitInterrupted(t *testing.T) {
 	pr, _ := newProgram(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	var stdout, stderr testkit.LogBuffer
-	done := make(chan int, 1)
-	go func() { done <- pr.runInto(ctx, &stdout, &stderr, "order", "--wait", "A1") }()
-	testkit.Eventually(t, "the answer", func() bool { return strings.Contains(stdout.String(), "A1 accepted") })
+	r := pr.start(ctx, "order", "--wait", "A1")
+	testkit.Eventually(t, "the answer", func() bool { return r.stdout.Has("A1 accepted") })
 	cancel()
-	wantRun(t, ran{<-done, stdout.String(), stderr.String()}, 1, []string{"A1 accepted"}, "interrupted; still open: A1")
+	wantRun(t, r.wait(), 1, []string{"A1 accepted"}, "interrupted; still open: A1")
 }
 
 func TestWaiter(t *testing.T) {
 	a1 := tasks.Payload{MchID: mchid, OutOrderNo: "A1"}
-	// waitWith runs a waiter for A1 whose looks have the given results, the
-	// last one again and again.
-	type look struct {
+	// waitWith runs a waiter for A1 whose reads have the given results, and then the
+	// last one.
+	type read struct {
 		state tasks.State
 		err   error
 	}
-	waitWith := func(t *testing.T, looks ...look) (ok bool, out ran) {
+	waitWith := func(t *testing.T, reads ...read) (ok bool, out ran) {
 		t.Helper()
 		var stdout, stderr testkit.LogBuffer
 		p := process{}
 		p.Name, p.Stdout, p.Stderr = "enqueue", &stdout, &stderr
 		w := newWaiter(newReporter(p, false), 0, nil)
 		w.get = func(context.Context, tasks.Payload) (ledger.Order, error) {
-			l := looks[0]
-			if len(looks) > 1 {
-				looks = looks[1:]
+			l := reads[0]
+			if len(reads) > 1 {
+				reads = reads[1:]
 			}
 			return ledger.Order{MchID: mchid, OutOrderNo: "A1", State: l.state}, l.err
 		}
 		ok = w.run(t.Context(), []tasks.Payload{a1})
 		return ok, ran{0, stdout.String(), stderr.String()}
 	}
-	t.Run("bears with a Redis that fails", func(t *testing.T) {
-		ok, out := waitWith(t, look{tasks.Queued, nil}, look{"", errors.New("gone")}, look{"", errors.New("gone")}, look{tasks.Paid, nil})
+	t.Run("endures a Redis that fails", func(t *testing.T) {
+		ok, out := waitWith(t, read{tasks.Queued, nil}, read{"", errors.New("gone")}, read{"", errors.New("gone")}, read{tasks.Paid, nil})
 		if !ok {
-			t.Error("it gave up")
+			t.Error("it stopped waiting")
 		}
 		wantRun(t, out, 0, []string{"A1 paid"}, "Redis fails (gone); still waiting")
 		if strings.Count(out.stderr, "gone") != 1 {
 			t.Errorf("it complains more than once:\n%s", out.stderr)
 		}
 	})
-	t.Run("gives up an order that is gone", func(t *testing.T) {
-		ok, out := waitWith(t, look{tasks.Queued, nil}, look{"", ledger.ErrNotFound})
+	t.Run("stops waiting for an order that is gone", func(t *testing.T) {
+		ok, out := waitWith(t, read{tasks.Queued, nil}, read{"", ledger.ErrNotFound})
 		if ok {
 			t.Error("it says that the order ended")
 		}
@@ -108,8 +100,8 @@ func TestWaiter(t *testing.T) {
 	})
 }
 
-// At night, or where something else keeps an order from being collected, it is said
-// once, and the exit status stays what it was.
+// The reason why orders are not collected, such as the night, is given once and does
+// not change the exit status.
 func TestOrder_WaitSaysWhenCollectingBegins(t *testing.T) {
 	pr, server := newProgram(t)
 	l := ledger.New(server.Client, mchid)
@@ -119,18 +111,16 @@ func TestOrder_WaitSaysWhenCollectingBegins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var stdout, stderr testkit.LogBuffer
-	done := make(chan int, 1)
-	go func() { done <- pr.runInto(t.Context(), &stdout, &stderr, "order", "A1", "A2", "--wait=1m") }()
+	r := pr.start(t.Context(), "order", "A1", "A2", "--wait=1m")
 	opens := from.Format("2006-01-02 15:04:00 Asia/Shanghai")
 	testkit.Eventually(t, "the reason", func() bool {
-		return strings.Contains(stderr.String(), "still waiting for A1, A2: it is outside the collection window ("+window+" Asia/Shanghai); the window opens at "+opens)
+		return r.stderr.Has("still waiting for A1, A2: it is outside the collection window (" + window + " Asia/Shanghai); the window opens at " + opens)
 	})
 	endOrder(t, server, "A1", tasks.Paid, "")
 	endOrder(t, server, "A2", tasks.Paid, "")
-	wantRun(t, ran{<-done, stdout.String(), stderr.String()}, 0, []string{"A1 accepted", "A2 accepted", "A1 paid", "A2 paid"}, "the window opens at "+opens)
-	if n := strings.Count(stderr.String(), "still waiting"); n != 1 {
-		t.Errorf("it is said %d times:\n%s", n, stderr.String())
+	wantRun(t, r.wait(), 0, []string{"A1 accepted", "A2 accepted", "A1 paid", "A2 paid"}, "the window opens at "+opens)
+	if n := strings.Count(r.stderr.String(), "still waiting"); n != 1 {
+		t.Errorf("the reason is given %d times, want once:\n%s", n, &r.stderr)
 	}
 }
 

@@ -84,19 +84,12 @@ func TestWithdraw_JSON(t *testing.T) {
 	if got.status != 3 || strings.Count(got.stderr, "\n") != 2 || !strings.Contains(got.stderr, reopenFirst) || !strings.Contains(got.stderr, "WeChat Pay has not been told") {
 		t.Errorf("status %d, standard error %q", got.status, got.stderr)
 	}
-	want := []string{
+	wantJSON(t, got.stdout,
 		`{"mchid":"1900000001","out_order_no":"A1","result":"accepted","state":"withdrawn"}`,
 		`{"mchid":"1900000001","out_order_no":"A1","result":"duplicate","state":"withdrawn"}`,
 		`{"mchid":"1900000001","out_order_no":"A2","result":"ended","state":"exhausted"}`,
 		`{"mchid":"1900000001","out_order_no":"A9","result":"invalid","reason":"there is no such order in the ledger of merchant 1900000001; --mchid names another merchant"}`,
-	}
-	lines := linesOf(got.stdout)
-	if len(lines) != len(want) {
-		t.Fatalf("lines %q", lines)
-	}
-	for i := range want {
-		sameJSON(t, lines[i], want[i])
-	}
+	)
 }
 
 // Whatever is wrong with the command line or the settings is said before

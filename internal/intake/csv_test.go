@@ -16,7 +16,7 @@ func TestReader_CSV(t *testing.T) {
 	}{
 		{"columns in any order", "appid,out_order_no,service_id,mchid\nwx1,A1,500,19\n", []string{"2 A1 19 wx1 500"}},
 		{"the number alone", "out_order_no\nA1\nA2\n", []string{"2 A1", "3 A2"}},
-		{"no line's end at the end", "out_order_no\nA1", []string{"2 A1"}},
+		{"no line end at the end", "out_order_no\nA1", []string{"2 A1"}},
 		{"a header row and nothing else", "out_order_no,appid\n", nil},
 		{"CRLF", "out_order_no,appid\r\nA1,wx1\r\nA2,wx2\r\n", []string{"2 A1 wx1", "3 A2 wx2"}},
 		{"a byte order mark", "\ufeffout_order_no\nA1\n", []string{"2 A1"}},
@@ -24,11 +24,11 @@ func TestReader_CSV(t *testing.T) {
 		{"spaces around values and names", " out_order_no , appid \n A1 ,\twx1\t\n", []string{"2 A1 wx1"}},
 		{"spaces before quotes", "out_order_no,appid\n \"A1\",\t \"wx1\"\n", []string{"2 A1 wx1"}},
 		{"spaces within quotes", "out_order_no\n\" A1 \"\n", []string{"2 A1"}},
-		{"empty lines are passed over, and counted", "\n\nout_order_no\n\nA1\n  \nA2\n", []string{"5 A1", "7 A2"}},
+		{"empty lines are skipped, and counted", "\n\nout_order_no\n\nA1\n  \nA2\n", []string{"5 A1", "7 A2"}},
 		{"empty values", "out_order_no,appid\n,\n", []string{"2"}},
-		{"unknown columns are passed over", "name,out_order_no,price\nx,A1,\"1,20\"\n", []string{"2 A1"}},
+		{"unknown columns are ignored", "name,out_order_no,price\nx,A1,\"1,20\"\n", []string{"2 A1"}},
 		{"unknown columns may share a name", "x,x,out_order_no\n1,2,A1\n", []string{"2 A1"}},
-		{"the rejects file's columns are passed over", "out_order_no,line,reason,raw\nA1,7,bad,\n", []string{"2 A1"}},
+		{"the rejects file's columns are ignored", "out_order_no,line,reason,raw\nA1,7,bad,\n", []string{"2 A1"}},
 		{"a comma and a quote within quotes", "note,out_order_no\n\"a \"\"b\"\", c\",A1\n", []string{"2 A1"}},
 		{"a quote within an unquoted field", "note,out_order_no\n26\" wheel,A1\n", []string{"2 A1"}},
 		{"line breaks within quotes", "note,out_order_no\n\"a\nb\r\nc\",A1\nd,A2\n", []string{"2 A1", "5 A2"}},
@@ -42,7 +42,7 @@ func TestReader_CSV(t *testing.T) {
 		{"invalid UTF-8", "out_order_no,note\nA1,\xb5\xd8\nA2,ok\n", []string{"2 ! is not valid UTF-8, but probably GBK", "3 A2"}},
 		{"invalid UTF-8 that is no GBK", "out_order_no,note\nA1,\xff\nA2,ok\n", []string{"2 ! is not valid UTF-8", "3 A2"}},
 		{"Excel's line for the separator", "sep=,\r\nout_order_no,appid\r\nA1,wx\r\n", []string{"3 A1 wx"}},
-		{"amounts and ages", "out_order_no,amount,owed_since\nA1,1250,2026-12-24 10:00\nA2,0,\nA3,12.50,\nA4,,soon\n",
+		{"amounts and debts", "out_order_no,amount,owed_since\nA1,1250,2026-12-24 10:00\nA2,0,\nA3,12.50,\nA4,,soon\n",
 			[]string{"2 A1 1250 fen owed since 2026-12-24T02:00:00Z", "3 A2", `4 A3 ! amount is "12.50", which looks like yuan: write fen, 1250`, `5 A4 ! owed_since is "soon", which is not a time…`}},
 		{"a NUL byte", "out_order_no\nA\x001\nA2\n", []string{"2 ! has a NUL byte in it", "3 A2"}},
 		{"spaces behind a closing quote", "out_order_no,appid\n\"A1\" ,wx\nA2,wx\n", []string{"2 ! has a quote in column out_order_no …", "3 A2 wx"}},
@@ -74,7 +74,7 @@ func TestReader_CSV(t *testing.T) {
 	}
 }
 
-// bad is n rows from a line on that are refused for a reason.
+// bad returns n refused rows, from a line on.
 func bad(from, n int, why string) []string {
 	var rows []string
 	for i := range n {
@@ -83,8 +83,8 @@ func bad(from, n int, why string) []string {
 	return rows
 }
 
-// What encoding/csv writes is read as it was meant.
-func TestReader_CSVAsOthersWriteIt(t *testing.T) {
+// The Reader reads what a csv.Writer has written.
+func TestReader_RoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	pieces := []string{"a", " ", ",", `"`, "\n", "，", "x y", "'", "\t", ";", "{"}
 	var file strings.Builder

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// FuzzRecords: whatever a file holds, it is read to its end, with line numbers
-// that rise and exist, and no row is larger than a row may be.
-func FuzzRecords(f *testing.F) {
+// FuzzReader checks that any file is read to its end, with line numbers that rise and
+// exist, and without rows above the limit.
+func FuzzReader(f *testing.F) {
 	for _, seed := range []string{
 		"out_order_no,appid\nA1,wx\n",
 		"\ufeffout_order_no,note\r\nA1,\"x\r\ny\"\r\n",
@@ -28,7 +28,7 @@ func FuzzRecords(f *testing.F) {
 		if err != nil {
 			var wrong *FormatError
 			if !errors.As(err, &wrong) {
-				t.Fatalf("error %v of a file that can be read", err)
+				t.Fatalf("error %v, want none or a FormatError", err)
 			}
 			return
 		}
@@ -41,7 +41,7 @@ func FuzzRecords(f *testing.F) {
 				break
 			}
 			if err != nil {
-				t.Fatalf("error %v of a file that can be read", err)
+				t.Fatalf("error %v, want none or a FormatError", err)
 			}
 			if row.Line <= newest {
 				t.Fatalf("line %d follows line %d", row.Line, newest)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// readAll reads a file that has nothing wrong with it as a whole.
+// readAll reads a file whose format is right.
 func readAll(t *testing.T, r io.Reader, format Format) []Row {
 	t.Helper()
 	in, err := NewReader(r, format)
@@ -33,8 +33,8 @@ func rest(t *testing.T, in *Reader) []Row {
 	}
 }
 
-// show is a row as the tables below write it: line, number, what else there is,
-// and what is wrong behind an exclamation mark.
+// show writes a row as the tables do: line, number, other values, and the error behind
+// an exclamation mark.
 func show(row Row) string {
 	s := fmt.Sprint(row.Line)
 	for _, v := range []string{row.OutOrderNo, row.MchID, row.AppID, row.ServiceID} {
@@ -57,8 +57,8 @@ func show(row Row) string {
 	return s
 }
 
-// wantRows compares rows with what show makes of them; an expected row that
-// ends in an ellipsis is only a beginning.
+// wantRows compares rows as show writes them. A wanted row that ends in an ellipsis is
+// a prefix.
 func wantRows(t *testing.T, rows []Row, want ...string) {
 	t.Helper()
 	var got []string

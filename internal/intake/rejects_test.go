@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// reject reads a file and writes all its rows into a file of rejects, whose
-// content it returns.
+// reject writes all rows of a file into a file of rejects, and returns its content.
 func reject(t *testing.T, file string, format Format) string {
 	t.Helper()
 	in, err := NewReader(strings.NewReader(file), format)
@@ -18,7 +17,7 @@ func reject(t *testing.T, file string, format Format) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "rejects")
-	if err := os.WriteFile(path, []byte("from an earlier run, and longer than what comes\n"+strings.Repeat("x", 1<<20)), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("from an earlier run, and longer than the new content\n"+strings.Repeat("x", 1<<20)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w := NewRejects(path, in)
@@ -61,10 +60,10 @@ func TestRejects_CSV(t *testing.T) {
 		t.Errorf("rejects\n%s\nwant\n%s", got, want)
 	}
 
-	t.Run("fed in again, what was taken apart is the same", func(t *testing.T) {
+	t.Run("read again, split rows are the same", func(t *testing.T) {
 		wantRows(t, readAll(t, strings.NewReader(got), CSV), "2 A1 wx", "3", "4", "5 A4")
 	})
-	t.Run("refused again, no column comes twice", func(t *testing.T) {
+	t.Run("refused again, no column is doubled", func(t *testing.T) {
 		again := reject(t, got, CSV)
 		if head, _, _ := strings.Cut(again, "\n"); head != "name,out_order_no,appid,line,reason,raw" {
 			t.Errorf("header row %s", head)
@@ -110,61 +109,60 @@ func TestRejects_TextThatIsNoText(t *testing.T) {
 	}
 }
 
-func TestRejects_NoneNoFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "rejects")
+func TestRejects_File(t *testing.T) {
 	in, err := NewReader(strings.NewReader("out_order_no\nA1\n"), CSV)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := NewRejects(path, in).Close(); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "rejects")
+	wantAbsent := func(t *testing.T) {
+		t.Helper()
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("stat: %v, want no file", err)
+		}
 	}
-	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("there is a file: %v", err)
-	}
-}
-
-func TestRejects_CannotBeWritten(t *testing.T) {
-	in, err := NewReader(strings.NewReader("out_order_no\nA1\n"), CSV)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := NewRejects(filepath.Join(t.TempDir(), "no", "such", "directory"), in)
-	if err := w.Check(); err == nil {
-		t.Error("it is not noticed before the first row")
-	}
-	if err := w.Write(rest(t, in)[0], "x"); err == nil || w.Count() != 0 {
-		t.Errorf("error %v, count %d", err, w.Count())
-	}
-}
-
-// A look whether the file can be written leaves no trace.
-func TestRejects_Check(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "rejects")
-	w := NewRejects(path, nil)
-	if err := w.Check(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("there is a file now: %v", err)
-	}
-	if err := os.WriteFile(path, []byte("from an earlier run"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Check(); err != nil {
-		t.Fatal(err)
-	}
-	if text, err := os.ReadFile(path); err != nil || string(text) != "from an earlier run" {
-		t.Errorf("the file holds %q, %v", text, err)
-	}
-	if err := NewRejects(filepath.Dir(path), nil).Check(); err == nil {
-		t.Error("a directory is taken for a file")
-	}
-	pipe := filepath.Join(filepath.Dir(path), "pipe")
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := NewRejects(pipe, nil).Check(); err != nil { // and it does not wait for a reader
-		t.Error(err)
+	t.Run("without rows there is no file", func(t *testing.T) {
+		if err := NewRejects(path, in).Close(); err != nil {
+			t.Fatal(err)
+		}
+		wantAbsent(t)
+	})
+	t.Run("Check leaves no trace", func(t *testing.T) {
+		w := NewRejects(path, in)
+		if err := w.Check(); err != nil {
+			t.Fatal(err)
+		}
+		wantAbsent(t)
+		const before = "from an earlier run"
+		if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Check(); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := os.ReadFile(path); err != nil || string(text) != before {
+			t.Errorf("the file holds %q (%v), want %q", text, err, before)
+		}
+	})
+	t.Run("Check does not wait for a pipe's reader", func(t *testing.T) {
+		pipe := filepath.Join(dir, "pipe")
+		if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := NewRejects(pipe, in).Check(); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, path := range map[string]string{"a directory": dir, "no directory": filepath.Join(dir, "no", "such", "file")} {
+		t.Run(name+" cannot be written", func(t *testing.T) {
+			w := NewRejects(path, in)
+			if err := w.Check(); err == nil {
+				t.Error("Check finds nothing")
+			}
+			if err := w.Write(Row{Line: 2, fields: []string{"A1"}}, "x"); err == nil || w.Count() != 0 {
+				t.Errorf("Write returns %v and counts %d, want an error and 0", err, w.Count())
+			}
+		})
 	}
 }
