@@ -18,6 +18,7 @@ import (
 )
 
 func TestFile_CSV(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	pr.run(t.Context(), "order", "OLD", "DONE", "OTHER")
 	endOrder(t, server, "DONE", tasks.Paid, "")
@@ -56,6 +57,7 @@ func TestFile_CSV(t *testing.T) {
 
 // The ledger has what billing says about an order; a wrong value costs its own row.
 func TestFile_AmountAndOwedSince(t *testing.T) {
+	t.Parallel()
 	since := time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC)
 	for name, text := range map[string]string{
 		"orders.csv": "out_order_no,amount,owed_since\nA1,1250,2026-01-02 10:00\nA2,,\nA3,12.50,\nA4,,2999-01-01 10:00\nA5,99999999999999,\n",
@@ -85,6 +87,7 @@ func TestFile_AmountAndOwedSince(t *testing.T) {
 
 // Warnings about all rows are printed at the end, also in a dry run.
 func TestFile_Warnings(t *testing.T) {
+	t.Parallel()
 	text := "out_order_no,at,note\n20260101123456700000,,\n20260101123456800000,2126-12-24 10:00,\nA\xb5\xd8,,\n"
 	want := []string{
 		"orders.csv: warning: all 2 order numbers of more than 15 digits end in zeros from digit 16 on, as Excel rounds them",
@@ -106,6 +109,7 @@ func TestFile_Warnings(t *testing.T) {
 }
 
 func TestFile_JSON(t *testing.T) {
+	t.Parallel()
 	pr, _ := newProgram(t)
 	path := testkit.WriteFile(t, "orders.ndjson", `{"out_order_no":"A1"}`+"\n\n"+`{"out_order_no":2}`+"\n"+`{"out_order_no":"A1","appid":"wx2"}`+"\n"+`{"mchid":"42","out_order_no":"A1"}`)
 	got := pr.run(t.Context(), "file", "--json", path)
@@ -121,6 +125,7 @@ func TestFile_JSON(t *testing.T) {
 }
 
 func TestFile_StandardInput(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct{ name, text, flags string }{
 		{"CSV, guessed", "out_order_no\nA1\n", ""},
 		{"JSONL, guessed", `{"out_order_no":"A1"}`, ""},
@@ -136,6 +141,7 @@ func TestFile_StandardInput(t *testing.T) {
 }
 
 func TestFile_FormatIsToldByTheName(t *testing.T) {
+	t.Parallel()
 	pr, _ := newProgram(t)
 	path := testkit.WriteFile(t, "orders.CSV", `{"out_order_no":"A1"}`)
 	wantRun(t, pr.run(t.Context(), "file", path), 2, nil, "has no column out_order_no")
@@ -143,6 +149,7 @@ func TestFile_FormatIsToldByTheName(t *testing.T) {
 }
 
 func TestFile_Reopen(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	pr.run(t.Context(), "order", "A1")
 	endOrder(t, server, "A1", tasks.Exhausted, "")
@@ -153,6 +160,7 @@ func TestFile_Reopen(t *testing.T) {
 
 // A file that is wrong as a whole enqueues nothing.
 func TestFile_Refused(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, text, flags string
 		status            int
@@ -195,6 +203,7 @@ func TestFile_Refused(t *testing.T) {
 }
 
 func TestFile_RejectsAreCorrectedAndEnqueued(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct{ name, text, bad, corrected string }{
 		{"orders.csv", "note,out_order_no\nx,A1\ny,A.2\nz,\"A3\nw,DONE\n", ",,4,", ",A3,4,"},
 		{"orders.jsonl", `{"note":"x","out_order_no":"A1"}` + "\n" + `{"note":"y","out_order_no":"A.2"}` + "\n" +
@@ -227,6 +236,7 @@ func TestFile_RejectsAreCorrectedAndEnqueued(t *testing.T) {
 }
 
 func TestFile_Rejects(t *testing.T) {
+	t.Parallel()
 	good := "out_order_no\nA1\n"
 	t.Run("none, no file", func(t *testing.T) {
 		pr, _ := newProgram(t)
@@ -261,6 +271,7 @@ func TestFile_Rejects(t *testing.T) {
 }
 
 func TestFile_DryRun(t *testing.T) {
+	t.Parallel()
 	pr := programOn("") // no REDIS_URL
 	path := testkit.WriteFile(t, "orders.csv", "out_order_no\nA1\nA.2\n")
 	rejects := filepath.Join(t.TempDir(), "rejects.csv")
@@ -285,6 +296,7 @@ func TestFile_DryRun(t *testing.T) {
 }
 
 func TestFile_ManyBadRows(t *testing.T) {
+	t.Parallel()
 	path := testkit.WriteFile(t, "orders.csv", "out_order_no\n"+strings.Repeat("A.1\n", 50)+"A1\n")
 	pr, _ := newProgram(t)
 	got := pr.run(t.Context(), "file", path)
@@ -301,6 +313,7 @@ func TestFile_ManyBadRows(t *testing.T) {
 }
 
 func TestFile_Terminal(t *testing.T) {
+	t.Parallel()
 	path := testkit.WriteFile(t, "orders.csv", "out_order_no\nA1\nA.2\nA3\n")
 	t.Run("a person sees what needs attention, once", func(t *testing.T) {
 		pr, _ := newProgram(t)
@@ -340,6 +353,7 @@ func TestReporter_Progress(t *testing.T) {
 }
 
 func TestFile_RedisDown(t *testing.T) {
+	t.Parallel()
 	pr := programOn("redis://127.0.0.1:1/0")
 	wantRun(t, pr.run(t.Context(), "file", testkit.WriteFile(t, "orders.csv", "out_order_no\nA1\n")), 1, nil,
 		"cannot use Redis at redis://127.0.0.1:1/0", "nothing was enqueued")
@@ -347,6 +361,7 @@ func TestFile_RedisDown(t *testing.T) {
 
 // A row that was read before the signal is enqueued; half a row is not.
 func TestFile_InterruptedPipe(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	out, in := io.Pipe()
@@ -378,6 +393,7 @@ func TestFile_InterruptedPipe(t *testing.T) {
 }
 
 func TestFile_InterruptedBeforehand(t *testing.T) {
+	t.Parallel()
 	pr, _ := newProgram(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -388,6 +404,7 @@ func TestFile_InterruptedBeforehand(t *testing.T) {
 }
 
 func TestFile_UnreadableMidway(t *testing.T) {
+	t.Parallel()
 	pr, _ := newProgram(t)
 	pr.stdin = io.MultiReader(strings.NewReader("out_order_no\nA1\nA2"), failing{})
 	wantRun(t, pr.run(t.Context(), "file", "-"), 1, []string{"A1 accepted"},
@@ -399,6 +416,7 @@ type failing struct{}
 func (failing) Read([]byte) (int, error) { return 0, errors.New("the disk is gone") }
 
 func TestFile_ManyRows(t *testing.T) {
+	t.Parallel()
 	const rows = 5_000
 	var text strings.Builder
 	text.WriteString("out_order_no,note\n")

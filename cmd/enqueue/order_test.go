@@ -46,6 +46,7 @@ func TestOrder_Answers(t *testing.T) {
 }
 
 func TestOrder_JSON(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	pr.run(t.Context(), "order", "A1", "A2")
 	endOrder(t, server, "A1", tasks.Closed, "")
@@ -62,6 +63,7 @@ func TestOrder_JSON(t *testing.T) {
 }
 
 func TestOrder_FlagsWinOverEnvironment(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	pr.env["WECHATPAY_MCHID"] = "42"
 	wantRun(t, pr.run(t.Context(), "order", "A1", "--mchid", mchid, "--appid=wx9", "--service-id=900"), 0, []string{"A1 accepted"})
@@ -71,6 +73,7 @@ func TestOrder_FlagsWinOverEnvironment(t *testing.T) {
 }
 
 func TestOrder_At(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	wantRun(t, pr.run(t.Context(), "order", "A1", "--at", "2099-12-24 10:00"), 0, []string{"A1 accepted"}, "warning: --at: 2099-12-24 10:00 is more than ten years from now: check the year")
 	if got, want := order(t, server, "A1").NextDueAt, time.Date(2099, 12, 24, 2, 0, 0, 0, time.UTC); !got.Equal(want) {
@@ -110,6 +113,7 @@ func TestNumbers(t *testing.T) {
 // Whatever is wrong with the command line or the settings is said before
 // anything is enqueued.
 func TestOrder_Usage(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name string
 		args []string
@@ -148,6 +152,7 @@ func TestOrder_Usage(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct{ args, want string }{
 		{"--help", "enqueue file - --format jsonl"},
 		{"withdraw --help", "enqueue withdraw BIKE-1002 BIKE-1003 --reason"},
@@ -162,6 +167,7 @@ func TestHelp(t *testing.T) {
 }
 
 func TestOrder_RedisDown(t *testing.T) {
+	t.Parallel()
 	pr := programOn("redis://user:hunter2@127.0.0.1:1/0")
 	start := time.Now()
 	got := pr.run(t.Context(), "order", "A1", "A2")
@@ -177,6 +183,7 @@ func TestOrder_RedisDown(t *testing.T) {
 
 // A Redis that takes connections and says nothing is as good as none.
 func TestOrder_RedisSilent(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -192,6 +199,7 @@ func TestOrder_RedisSilent(t *testing.T) {
 }
 
 func TestOrder_InterruptedBeforehand(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -14,6 +14,7 @@ import (
 
 // A Redis that crashes and returns loses no order, and doubles none.
 func TestFile_RedisCrashes(t *testing.T) {
+	t.Parallel()
 	server := redistest.StartReal(t)
 	pr := programOn(server.URL)
 	out, in := io.Pipe()
@@ -50,6 +51,7 @@ func TestFile_RedisCrashes(t *testing.T) {
 }
 
 func TestFile_RedisGoneForGood(t *testing.T) {
+	t.Parallel()
 	server := redistest.StartReal(t)
 	pr := programOn(server.URL)
 	pr.patience.retry = 500 * time.Millisecond
@@ -75,6 +77,7 @@ func TestFile_RedisGoneForGood(t *testing.T) {
 // A Redis that answers and refuses is not called absent: the refusal is named, with its
 // remedy. A passing one is retried, another one is not.
 func TestOrder_RedisRefuses(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		refuse, repair []any
 		words          string

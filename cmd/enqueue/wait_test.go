@@ -15,6 +15,7 @@ import (
 )
 
 func TestOrder_WaitPrintsHowOrdersEnd(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	pr.run(t.Context(), "order", "A1", "A2", "A3")
 	endOrder(t, server, "A3", tasks.Closed, "revoked")
@@ -34,6 +35,7 @@ func TestOrder_WaitPrintsHowOrdersEnd(t *testing.T) {
 }
 
 func TestOrder_WaitJSON(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	pr.run(t.Context(), "order", "A1")
 	endOrder(t, server, "A1", tasks.Rejected, "unknown order")
@@ -43,12 +45,14 @@ func TestOrder_WaitJSON(t *testing.T) {
 }
 
 func TestOrder_WaitTimesOut(t *testing.T) {
+	t.Parallel()
 	pr, _ := newProgram(t)
 	wantRun(t, pr.run(t.Context(), "order", "A1", "A2", "--wait=10ms"), 1, []string{"A1 accepted", "A2 accepted"},
 		"timed out after 10ms; still open: A1, A2 (their collection continues)")
 }
 
 func TestOrder_WaitInterrupted(t *testing.T) {
+	t.Parallel()
 	pr, _ := newProgram(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	r := pr.start(ctx, "order", "--wait", "A1")
@@ -103,6 +107,7 @@ func TestWaiter(t *testing.T) {
 // The reason why orders are not collected, such as the night, is given once and does
 // not change the exit status.
 func TestOrder_WaitSaysWhenCollectingBegins(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	l := ledger.New(server.Client, mchid)
 	from := time.Now().In(tasks.China).Add(2 * time.Hour)

@@ -77,6 +77,7 @@ func TestWithdraw_Answers(t *testing.T) {
 }
 
 func TestWithdraw_JSON(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	pr.run(t.Context(), "order", "A1", "A2", "A3")
 	endOrder(t, server, "A2", tasks.Exhausted, "gave_up")
@@ -95,6 +96,7 @@ func TestWithdraw_JSON(t *testing.T) {
 // Whatever is wrong with the command line or the settings is said before
 // anything is withdrawn.
 func TestWithdraw_Usage(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name string
 		args []string
@@ -134,6 +136,7 @@ func TestWithdraw_Usage(t *testing.T) {
 }
 
 func TestWithdraw_RedisDown(t *testing.T) {
+	t.Parallel()
 	pr := programOn("redis://user:hunter2@127.0.0.1:1/0")
 	got := pr.run(t.Context(), "withdraw", "A1", "A2", "--reason=x")
 	wantRun(t, got, 1, []string{"A1 failed cannot use Redis", "A2 failed cannot use Redis"},
@@ -145,6 +148,7 @@ func TestWithdraw_RedisDown(t *testing.T) {
 
 // A withdrawal endures an outage as an enqueued order does.
 func TestWithdraw_RedisGoneForGood(t *testing.T) {
+	t.Parallel()
 	server := redistest.StartReal(t)
 	pr := programOn(server.URL)
 	pr.run(t.Context(), "order", "A1", "A2")
@@ -174,6 +178,7 @@ func TestWithdraw_RedisGoneForGood(t *testing.T) {
 // A reopening clears how the order ended and what WeChat Pay was to be told,
 // however far that is.
 func TestOrder_ReopenOfWithdrawn(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	nos := []string{"UNTOLD", "PENDING", "DONE", "FAILED", "NEEDLESS"}
 	pr.run(t.Context(), append([]string{"order"}, nos...)...)
@@ -207,6 +212,7 @@ func TestOrder_ReopenOfWithdrawn(t *testing.T) {
 // An order that was given up, and that the user then paid elsewhere: opened
 // again for later, it is due for nothing until it is withdrawn.
 func TestWithdraw_ExhaustedThenPaidElsewhere(t *testing.T) {
+	t.Parallel()
 	pr, server := newProgram(t)
 	pr.run(t.Context(), "order", "A1")
 	endOrder(t, server, "A1", tasks.Exhausted, "gave_up")
