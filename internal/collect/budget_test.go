@@ -204,7 +204,7 @@ func TestRoundTripsDoNotGrowWithTheLedger(t *testing.T) {
 		t.Run(fmt.Sprintf("%d orders", orders), func(t *testing.T) {
 			ctx := t.Context()
 			look(t, "stats", func() error { _, err := b.ledger.Stats(ctx); return err })
-			look(t, "the gate", func() error { _, err := b.ledger.Gate(ctx); return err })
+			look(t, "the holds", func() error { _, err := b.ledger.Holds(ctx); return err })
 			look(t, "the lag", func() error { _, err := b.ledger.Lag(ctx); return err })
 			look(t, "the queue's sizes", func() error { _, err := asynqx.Sizes(ctx, b.rdb, tasks.QueueName(b.mchid)); return err })
 			look(t, "one order", func() error { _, err := b.ledger.Get(ctx, "N000"); return err })
@@ -229,7 +229,7 @@ func TestRoundTripsDoNotGrowWithTheLedger(t *testing.T) {
 			})
 		})
 	}
-	for what, n := range map[string]int{"stats": 1, "the gate": 1, "the lag": 1, "the queue's sizes": 1, "one order": 1, "a listing": 2} {
+	for what, n := range map[string]int{"stats": 1, "the holds": 1, "the lag": 1, "the queue's sizes": 1, "one order": 1, "a listing": 2} {
 		if got := len(strings.Fields(seen[what])); got != n {
 			t.Errorf("%s took %d round trips (%s), the budget is %d", what, got, seen[what], n)
 		}

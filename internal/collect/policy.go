@@ -59,11 +59,13 @@ func (p Policy) Next(o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now 
 		s.AddAttempts = r.Attempts()
 		o.Attempts += s.AddAttempts
 	case r.Call == payscore.CallCollect:
-		s.Uncollected = true
+		s.NotMade = ledger.CollectCall
 	case r.Call == payscore.CallSync:
-		s.Unsynced = !r.Sent
+		if !r.Sent {
+			s.NotMade = ledger.SyncCall
+		}
 	case !r.Sent:
-		s.Unqueried = true
+		s.NotMade = ledger.QueryCall
 	}
 	report(&s, r)
 

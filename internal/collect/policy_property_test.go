@@ -204,9 +204,9 @@ func checkSettlement(e env, s ledger.Settlement) string {
 		return "a collect without a query, on an order that was tried"
 	case collected && e.reply.Sent && (e.reply.Verdict == payscore.Unknown || e.reply.Verdict == payscore.Unavailable) && s.Next != ledger.Resolve:
 		return "a collect of unknown effect is not followed by a query"
-	case collected == s.Collected.IsZero() && !s.Uncollected:
+	case collected == s.Collected.IsZero() && s.NotMade != ledger.CollectCall:
 		return "a collect call was not recorded, or one was that was not made"
-	case s.Uncollected && (e.reply.Sent || !collected):
+	case s.NotMade == ledger.CollectCall && (e.reply.Sent || !collected):
 		return "a call that was made is not counted"
 	case trouble && s.AddAttempts != 0:
 		return "trouble used up an attempt"
@@ -218,7 +218,7 @@ func checkSettlement(e env, s ledger.Settlement) string {
 	// A next collect that this settlement plans: not one that a query in trouble
 	// merely repeats, which the ledger checks again, nor one after a merchant's
 	// fault, which is the hold's next probe.
-	if s.Next == ledger.Recheck && e.reply.Verdict != payscore.MerchantFault && (!trouble || collected && !s.Uncollected) {
+	if s.Next == ledger.Recheck && e.reply.Verdict != payscore.MerchantFault && (!trouble || collected && s.NotMade != ledger.CollectCall) {
 		last := e.order.Collected
 		if collected {
 			last = e.now

@@ -75,7 +75,7 @@ type next struct {
 	Reason string
 
 	Declines, Confirms, Fails, Missing, Attempts int64
-	Uncollected, Unqueried                       bool
+	NotMade                                      ledger.Call
 	Collected                                    bool // MIN_GAP counts from this reply
 }
 
@@ -83,7 +83,7 @@ func nextOf(s ledger.Settlement) next {
 	n := next{
 		State: s.State, Plan: s.Next, Reason: s.Reason,
 		Declines: s.Declines, Confirms: s.Confirms, Fails: s.Fails, Missing: s.Missing, Attempts: s.AddAttempts,
-		Uncollected: s.Uncollected, Unqueried: s.Unqueried, Collected: !s.Collected.IsZero(),
+		NotMade: s.NotMade, Collected: !s.Collected.IsZero(),
 	}
 	if !s.Due.IsZero() {
 		n.In = s.Due.Sub(noon)
@@ -174,9 +174,9 @@ func TestPolicyNext(t *testing.T) {
 		{"a 5xx may have taken effect", fresh(), ledger.Collect, collectReply(payscore.Unavailable),
 			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1, Collected: true}},
 		{"never left: collect again, nothing counted", fresh(), ledger.Collect, unsent(collectReply(payscore.Unavailable)),
-			next{State: tasks.Queued, Plan: ledger.Collect, In: 2 * second, Fails: 1, Uncollected: true}},
+			next{State: tasks.Queued, Plan: ledger.Collect, In: 2 * second, Fails: 1, NotMade: ledger.CollectCall}},
 		{"never left, on a later attempt: look again first", tried(), ledger.Recheck, unsent(collectReply(payscore.Unavailable)),
-			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 2 * second, Fails: 1, Uncollected: true}},
+			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 2 * second, Fails: 1, NotMade: ledger.CollectCall}},
 		{"throttled: look, and collect no sooner than MIN_GAP", fresh(), ledger.Collect, collectReply(payscore.Throttled),
 			next{State: tasks.Queued, Plan: ledger.Recheck, In: 5 * minute, Fails: 1, Collected: true}},
 		{"the merchant's fault: a look next, which can be the gate's probe", fresh(), ledger.Collect, collectReply(payscore.MerchantFault),
@@ -228,7 +228,7 @@ func TestPolicyNext(t *testing.T) {
 		{"look at a platform in trouble", tried(), ledger.Resolve, queryReply(payscore.Unavailable),
 			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1}},
 		{"look that never left is not counted", tried(), ledger.Resolve, unsent(queryReply(payscore.Unavailable)),
-			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1, Unqueried: true}},
+			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1, NotMade: ledger.QueryCall}},
 		{"look under a merchant's fault: the gate holds it back", tried(), ledger.Recheck, queryReply(payscore.MerchantFault),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * second, Fails: 1}},
 		{"an order that contradicts itself", tried(), ledger.Confirm, riddle,

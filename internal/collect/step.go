@@ -94,7 +94,9 @@ func (s *step) recollect(ctx context.Context, query payscore.Reply) error {
 			return s.act(ctx)
 		}
 		set := s.policy.Postpone(o, query, s.now(), s.now())
-		set.Uncollected, set.Unsynced = !o.Sync, o.Sync
+		if set.NotMade = ledger.CollectCall; o.Sync {
+			set.NotMade = ledger.SyncCall
+		}
 		return s.settle(ctx, set, query)
 	case ledger.Lost:
 		s.c.log.Warn().Str(logging.FieldEvent, "lease_lost").Str(logging.FieldOutOrderNo, o.OutOrderNo).
@@ -183,11 +185,11 @@ func (s *step) uncalled(ctx context.Context) error {
 	set := Start(s.claim.Order, s.claim.Plan, s.now())
 	switch s.claim.Plan {
 	case ledger.Collect:
-		set.Uncollected = true
+		set.NotMade = ledger.CollectCall
 	case ledger.TellPaid:
-		set.Unsynced = true
+		set.NotMade = ledger.SyncCall
 	default:
-		set.Unqueried = true
+		set.NotMade = ledger.QueryCall
 	}
 	return s.settle(ctx, set, payscore.Reply{})
 }

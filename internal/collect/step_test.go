@@ -249,8 +249,8 @@ func TestStep(t *testing.T) {
 		if o.Attempts != 0 || o.CollectCalls != 1 || o.LastError == nil || o.LastError.Code != "SIGN_ERROR" {
 			t.Errorf("%+v", o)
 		}
-		if g, err := b.ledger.Gate(t.Context()); err != nil || g.Kind != "fault" {
-			t.Errorf("gate %+v %v", g, err)
+		if h, err := b.ledger.Holds(t.Context()); err != nil || h.Merchant.Kind != ledger.HoldFault {
+			t.Errorf("holds %+v, %v; want the merchant's for a fault", h, err)
 		}
 		if !b.hold.holds("") || b.count(b.metrics.GateClosings) != 1 {
 			t.Error("the workers of this process do not wait")

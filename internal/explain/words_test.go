@@ -26,9 +26,7 @@ func TestEverythingHasWords(t *testing.T) {
 	wantWords(t, "due time of plan", ledger.Plans, plansDue)
 	wantWords(t, "sync state", ledger.SyncStates, syncs)
 	wantWords(t, "reason", append(slices.Clone(payscore.EndReasons), collect.ReasonGaveUp, collect.ReasonPaid), reasons)
-	for _, k := range ledger.GateKinds {
-		wantWords(t, "hold", []ledger.HoldKind{ledger.HoldKind(k)}, holds)
-	}
+	wantWords(t, "hold", []ledger.HoldKind{ledger.HoldFault, ledger.HoldDown, ledger.HoldThrottled}, holds)
 	for _, v := range payscore.Verdicts {
 		if verdicts[v][anyCall] == (text{}) {
 			t.Errorf("verdict %s has no words", v)

@@ -375,7 +375,7 @@ func TestARepeatedGrantWaitsNoLongerThoughTheClockWentBack(t *testing.T) {
 	s.open("B")
 	c := s.granted("B")
 	set := back(c, ledger.Recheck)
-	set.Uncollected = true
+	set.NotMade = ledger.CollectCall
 	s.settle(c, set)
 	c = s.granted("B")
 	lim.Horizon = 5 * time.Second

@@ -211,27 +211,6 @@ func (l *Ledger) Stats(ctx context.Context) (Stats, error) {
 	return s, nil
 }
 
-// GateStatus is what keeps a merchant's calls back, if anything.
-type GateStatus struct {
-	Kind     string    // "fault", "down", "throttled", or "" for an open gate
-	ClosedAt time.Time // zero for an open gate
-	ProbeAt  time.Time // zero for an open gate
-	Services []string  // "appid:service_id" that are closed on their own
-}
-
-// Gate returns the merchant's gate.
-func (l *Ledger) Gate(ctx context.Context) (GateStatus, error) {
-	h, err := l.Holds(ctx)
-	if err != nil {
-		return GateStatus{}, err
-	}
-	g := GateStatus{Kind: string(h.Merchant.Kind), ClosedAt: h.Merchant.Since, ProbeAt: h.Merchant.NextProbe}
-	for _, s := range h.Services {
-		g.Services = append(g.Services, s.Scope())
-	}
-	return g, nil
-}
-
 // Merchants returns every mchid that has a ledger in this Redis, sorted.
 func Merchants(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
 	ids, err := rdb.SMembers(ctx, MerchantsKey).Result()

@@ -34,10 +34,6 @@ const (
 	GateThrottled GateSignal = "throttled" // too fast
 )
 
-// GateKinds lists the signals that can close a merchant's gate, which then is of
-// that kind.
-var GateKinds = []GateSignal{GateFault, GateDown, GateThrottled}
-
 // GateChange is what a settle did to the merchant's gate.
 type GateChange string
 
@@ -47,6 +43,19 @@ const (
 	GateOpened GateChange = "opened"
 	GateSlowed GateChange = "slowed"
 )
+
+// Call is a kind of call to WeChat Pay.
+type Call string
+
+// The calls that a claim counts.
+const (
+	CollectCall Call = "collect"
+	QueryCall   Call = "query"
+	SyncCall    Call = "sync"
+)
+
+// counters are the record's fields that count calls.
+var counters = map[Call]string{CollectCall: "collects", QueryCall: "queries", SyncCall: "syncs"}
 
 // Settlement is what a step brings to the ledger. Counters are absolute.
 type Settlement struct {
@@ -68,8 +77,9 @@ type Settlement struct {
 	Sync       SyncState
 	SyncReason string
 
-	// The claim counted a call that was not made.
-	Uncollected, Unqueried, Unsynced bool
+	// NotMade is the call that the claim counted and that was not made; empty where it
+	// was made.
+	NotMade Call
 	// Collected is when the step's collect call was over; zero where it made
 	// none. MIN_GAP counts from the end of a call, since its start at the
 	// platform lies somewhere between ours and its end.
@@ -177,9 +187,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Confirms  int64      `json:"confirms"`
 		Fails     int64      `json:"fails"`
 		Missing   int64      `json:"missing"`
-		Uncollect int        `json:"uncollect"`
-		Unquery   int        `json:"unquery"`
-		Unsync    int        `json:"unsync"`
+		NotMade   string     `json:"not_made"`
 		Life      string     `json:"life"`
 		Sync      SyncState  `json:"sync,omitempty"`
 		SyncWhy   string     `json:"syncwhy,omitempty"`
@@ -208,7 +216,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Gate: s.Gate, AppID: c.Order.AppID, ServiceID: c.Order.ServiceID,
 		First: s.First.Milliseconds(), Most: s.Most.Milliseconds(), Limit: s.Failures,
 		Probe: c.Probe,
-		Keep:  LogEntries,
+		Keep:  LogEntries, NotMade: counters[s.NotMade],
 	}
 	if !s.Due.IsZero() {
 		args.Due = s.Due.UnixMilli()
@@ -220,18 +228,11 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	if !s.CalledAt.IsZero() {
 		args.CalledAt = s.CalledAt.UnixMilli()
 	}
-	if s.Unqueried {
-		args.Unquery = 1
-	}
-	if s.Unsynced {
-		args.Unsync = 1
-	}
 	if !s.Collected.IsZero() {
 		over := s.Collected.UnixMilli()
 		args.Collected = &over
 	}
-	if s.Uncollected {
-		args.Uncollect = 1
+	if s.NotMade == CollectCall {
 		var before int64
 		if !c.Order.Collected.IsZero() {
 			before = c.Order.Collected.UnixMilli()

@@ -99,7 +99,7 @@ func TestSettle(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		c := s.granted("A")
-		s.settle(c, ledger.Settlement{State: tasks.Queued, Next: ledger.Collect, Due: c.Now, Uncollected: true})
+		s.settle(c, ledger.Settlement{State: tasks.Queued, Next: ledger.Collect, Due: c.Now, NotMade: ledger.CollectCall})
 		lim := limits()
 		lim.MinGap = time.Hour
 		if o := s.get("A"); o.CollectCalls != 0 || !o.LastAttemptAt.IsZero() {
@@ -114,7 +114,7 @@ func TestSettle(t *testing.T) {
 // fault gives an order back that was not collected, for a cause that is not its own.
 func fault(c ledger.Claim, sig ledger.GateSignal) ledger.Settlement {
 	set := back(c, ledger.Collect)
-	set.Gate, set.CalledAt, set.Uncollected = sig, c.Now, true
+	set.Gate, set.CalledAt, set.NotMade = sig, c.Now, ledger.CollectCall
 	return set
 }
 
@@ -284,8 +284,8 @@ func TestGate(t *testing.T) {
 		refused := fault(probe, ledger.GateService)
 		refused.CalledAt = time.Now()
 		s.settle(probe, refused)
-		if g, err := s.ledger.Gate(t.Context()); err != nil || g.Kind != "" || len(g.Services) != 1 {
-			t.Errorf("%+v %v", g, err)
+		if h, err := s.ledger.Holds(t.Context()); err != nil || h.Merchant.Kind != ledger.HoldNone || len(h.Services) != 1 {
+			t.Errorf("holds %+v, %v; want one of a service", h, err)
 		}
 	})
 	t.Run("throttling of everything closes it", func(t *testing.T) {

@@ -88,11 +88,11 @@ func (m *ledgerMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(m.collected, prometheus.CounterValue, float64(stats.PaidAmount+stats.PaidLeft))
 
-	if g, err := m.ledger.Gate(ctx); err == nil {
-		for _, kind := range []string{"fault", "down", "throttled"} {
-			gauge(m.gate, gaugeOf(g.Kind == kind), kind)
+	if h, err := m.ledger.Holds(ctx); err == nil {
+		for _, kind := range []ledger.HoldKind{ledger.HoldFault, ledger.HoldDown, ledger.HoldThrottled} {
+			gauge(m.gate, gaugeOf(h.Merchant.Kind == kind), string(kind))
 		}
-		gauge(m.closedServices, float64(len(g.Services)))
+		gauge(m.closedServices, float64(len(h.Services)))
 	}
 	if lag, err := m.ledger.Lag(ctx); err == nil {
 		gauge(m.oldest, lag.Seconds())

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/queue"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/testkit"
@@ -241,8 +242,8 @@ func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
 			r.Enqueue(nos...)
 			r.Work()
 			r.Until(5*time.Second, "the gate to close", func() bool {
-				g, err := r.Ledger.Gate(context.Background())
-				return err == nil && (g.Kind != "" || len(g.Services) > 0)
+				h, err := r.Ledger.Holds(context.Background())
+				return err == nil && (h.Merchant.Kind != ledger.HoldNone || len(h.Services) > 0)
 			})
 			// What was in flight when it closed is over after a call's time.
 			<-time.After(1500 * time.Millisecond)

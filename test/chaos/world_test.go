@@ -350,8 +350,8 @@ func (w *world) describe() {
 	defer cancel()
 	mchid := w.sim.Merchant().MchID
 	sizes, err := asynqx.Sizes(ctx, w.rdb, tasks.QueueName(mchid))
-	gate, _ := w.ledger.Gate(ctx)
-	w.t.Logf("queue: %v %v; gate: %+v; paused: %v", sizes, err, gate, w.rdb.Get(ctx, w.queueKey("paused")).Val())
+	holds, _ := w.ledger.Holds(ctx)
+	w.t.Logf("queue: %v %v; holds: %+v; paused: %v", sizes, err, holds, w.rdb.Get(ctx, w.queueKey("paused")).Val())
 	due, _ := w.rdb.ZRangeWithScores(ctx, ledger.KeysOf(mchid).Due(), 0, 4).Result()
 	for _, z := range due {
 		no := z.Member.(string)

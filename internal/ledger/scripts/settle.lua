@@ -14,8 +14,8 @@
 --   bump                true to begin a new round
 --   attempts            how many to add
 --   declines, confirms, fails, missing   the counters, as they are now
---   uncollect, unquery, unsync   calls that were counted at the claim and not
---                       made
+--   not_made            the counter of a call that the claim counted and that was
+--                       not made: 'collects', 'queries' or 'syncs'; '' for none
 --   collected           when the step's collect call was over, or, where a
 --                       claimed one was not made, when the one before was (0:
 --                       there was none); absent where none was claimed
@@ -131,9 +131,7 @@ local function written(code, change, news, state)
   return { code, now, change, news, state, '' }
 end
 
-if s.uncollect > 0 then redis.call('HINCRBY', KEYS[1], 'collects', -s.uncollect) end
-if s.unquery > 0 then redis.call('HINCRBY', KEYS[1], 'queries', -s.unquery) end
-if s.unsync > 0 then redis.call('HINCRBY', KEYS[1], 'syncs', -s.unsync) end
+if s.not_made ~= '' then redis.call('HINCRBY', KEYS[1], s.not_made, -1) end
 for i = 2, #ARGV do
   if redis.call('LPUSH', KEYS[2], stamped(ARGV[i], now)) > s.keep then redis.call('LTRIM', KEYS[2], 0, s.keep - 1) end
 end
@@ -141,7 +139,7 @@ end
 put('off', #ARGV == 1 and 1 or 0)
 -- When it was last collected holds whatever has become of it meanwhile.
 if s.collected then put('collected', s.collected) end
-if num(s.collected) > 0 and s.uncollect == 0 and r.since == r.opened and num(s.collected) < num(r.since) then
+if num(s.collected) > 0 and s.not_made ~= 'collects' and r.since == r.opened and num(s.collected) < num(r.since) then
   put('since', s.collected) -- it was opened by a clock that was ahead; see recollected
   put('opened', s.collected)
 end

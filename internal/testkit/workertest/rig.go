@@ -173,8 +173,8 @@ func (r *Rig) Dump() {
 	r.t.Logf("the log's last lines:\n%s", strings.Join(lines[max(0, len(lines)-30):], ""))
 	stats, err := r.Ledger.Stats(context.Background())
 	r.t.Logf("stats: %v %v", stats, err)
-	gate, err := r.Ledger.Gate(context.Background())
-	r.t.Logf("gate: %+v %v", gate, err)
+	holds, err := r.Ledger.Holds(context.Background())
+	r.t.Logf("holds: %+v %v", holds, err)
 }
 
 // AllEnded waits until no order is open.
