@@ -49,28 +49,23 @@ func slip(name string) (near string, is bool) {
 	return near, ours && !isTests(name) || least <= 2 && len(name) >= 8 || least <= 1 && len(name) >= 6
 }
 
-// editDistance is the number of letters to insert, delete, replace, or swap with
-// their neighbour, to make b of a.
+// editDistance is the number of letters to insert, delete or replace to make b of a.
 func editDistance(a, b string) int {
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
+	row := make([]int, len(b)+1) // from the letters of a so far to each beginning of b
+	for j := range row {
+		row[j] = j
 	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			replaced := rows[i-1][j-1]
-			if a[i-1] != b[j-1] {
+	for i := range len(a) {
+		before := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := before
+			if a[i] != b[j] {
 				replaced++
 			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, replaced)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
+			before = row[j+1]
+			row[j+1] = min(row[j+1]+1, row[j]+1, replaced)
 		}
 	}
-	return rows[len(a)][len(b)]
+	return row[len(b)]
 }

@@ -163,51 +163,7 @@ func misplacedIn(target reflect.Value, known []knownSecret) string {
 	return ""
 }
 
-// flagValues adds what the command line has for settings, which may be in no field yet
-// if it is wrong elsewhere.
-func flagValues(args []string, settings []*setting) []*setting {
-	all := slices.Clone(settings)
-	for i, arg := range args {
-		name, value, joined := strings.Cut(arg, "=")
-		if !joined && i+1 < len(args) {
-			value = args[i+1]
-		}
-		for _, d := range declared {
-			if name == "--"+d.Flag {
-				all = append(all, &setting{Declared: d, name: d.Name, text: value})
-			}
-		}
-	}
-	return all
-}
-
-// hides reports whether an error's words contain a piece of an argument that may not
-// be repeated.
-func hides(words string, args []string, known []knownSecret) bool {
-	if knownIn(words, known) != "" {
-		return true
-	}
-	for _, arg := range args {
-		parts := []string{arg}
-		if strings.HasPrefix(arg, "--") && !strings.HasPrefix(arg, pemBegin) {
-			parts = strings.SplitN(arg[2:], "=", 2)
-		}
-		for _, part := range parts {
-			if !textsafe.Repeatable(part) && sharePiece(words, part) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// sharePiece reports whether some bytes of value stand in words.
-func sharePiece(words, value string) bool {
-	const piece = 6
-	for i := 0; i+piece <= len(value); i++ {
-		if strings.Contains(words, value[i:i+piece]) {
-			return true
-		}
-	}
-	return false
+// hides reports whether an error's words contain what may not be repeated.
+func hides(words string, known []knownSecret) bool {
+	return knownIn(words, known) != "" || textsafe.ScrubWords(words) != words
 }

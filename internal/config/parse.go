@@ -110,10 +110,10 @@ func Parse(p Process, description string, grammar any) (parsed *Parsed, status i
 		p.Complain(fileErr)
 		return nil, ExitUsage, false
 	}
-	known := knownSecrets(p, flagValues(p.Args, settings))
+	known := knownSecrets(p, settings)
 	if err == nil {
 		err = refuseInArguments(ctx, settings, known)
-	} else if hides(err.Error(), p.Args, known) {
+	} else if hides(err.Error(), known) {
 		err = errors.New("the command line is wrong, and has a value in the wrong place that may be a secret; it is not repeated here")
 	}
 	if err != nil {

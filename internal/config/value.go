@@ -47,11 +47,7 @@ var readers = map[reflect.Type]func(text string, d Declared) (any, error){
 
 func readInt(text string, d Declared) (any, error) {
 	n, err := strconv.Atoi(text)
-	from, errFrom := strconv.Atoi(d.tag.Get("from"))
-	to, errTo := strconv.Atoi(d.tag.Get("to"))
-	if errFrom != nil || errTo != nil {
-		panic("config: " + d.Name + " has no range")
-	}
+	from, to := limits(d, strconv.Atoi)
 	if err != nil || n < from || n > to {
 		return nil, fmt.Errorf("is %q: write a whole number from %d to %d", text, from, to)
 	}
@@ -59,16 +55,23 @@ func readInt(text string, d Declared) (any, error) {
 }
 
 func readFloat(text string, d Declared) (any, error) {
-	n, err := strconv.ParseFloat(text, 64)
-	from, errFrom := strconv.ParseFloat(d.tag.Get("from"), 64)
-	to, errTo := strconv.ParseFloat(d.tag.Get("to"), 64)
-	if errFrom != nil || errTo != nil {
-		panic("config: " + d.Name + " has no range")
-	}
+	parse := func(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
+	n, err := parse(text)
+	from, to := limits(d, parse)
 	if err != nil || math.IsNaN(n) || n < from || n > to {
 		return nil, fmt.Errorf("is %q: write a number from %s to %s", text, d.tag.Get("from"), d.tag.Get("to"))
 	}
 	return n, nil
+}
+
+// limits are the range that the tags of a setting must give.
+func limits[T any](d Declared, parse func(string) (T, error)) (from, to T) {
+	from, errFrom := parse(d.tag.Get("from"))
+	to, errTo := parse(d.tag.Get("to"))
+	if err := cmp.Or(errFrom, errTo); err != nil {
+		panic(fmt.Sprintf("config: the range of %s: %v", d.Name, err))
+	}
+	return from, to
 }
 
 // readDuration refuses what is above zero and below a millisecond for every
@@ -78,24 +81,19 @@ func readDuration(text string, d Declared) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("is %q, which is not a duration: write a number with a unit (ms, s, m, h), for instance 90s or 720h (30 days)", text)
 	}
-	from, err := time.ParseDuration(d.tag.Get("from"))
-	if err != nil {
-		panic("config: " + d.Name + " has no range")
-	}
-	to := d.tag.Get("to")
-	most := time.Duration(math.MaxInt64)
-	if to != "" {
-		if most, err = time.ParseDuration(to); err != nil {
-			panic("config: " + d.Name + " has no range")
+	from, most := limits(d, func(s string) (time.Duration, error) {
+		if s == "" {
+			return math.MaxInt64, nil
 		}
-	}
+		return time.ParseDuration(s)
+	})
 	switch outside := duration < from || duration > most || duration > 0 && duration < time.Millisecond; {
 	case outside && from == 0:
 		return nil, fmt.Errorf("is %s: write 0, or a duration of at least 1ms", text)
-	case outside && to == "":
+	case outside && most == math.MaxInt64:
 		return nil, fmt.Errorf("is %s: write a duration of at least 1ms", text)
 	case outside:
-		return nil, fmt.Errorf("is %s: write a duration from 1ms to %s", text, to)
+		return nil, fmt.Errorf("is %s: write a duration from 1ms to %s", text, d.tag.Get("to"))
 	}
 	return duration, nil
 }
