@@ -2,7 +2,6 @@ package redisconn
 
 import (
 	"context"
-	"crypto/tls"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -57,34 +56,40 @@ type Pool struct {
 //
 // Open panics on an Options that Parse has not made.
 func (o Options) Open(p Pool) redis.UniversalClient {
-	switch {
-	case o.cluster != nil:
-		c := *o.cluster // go-redis writes its defaults into what it is given
-		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.OnConnect, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
-		// MaxRetries is left alone: a cluster client retries by rules of its
-		// own, together with the redirects.
-		c.MaintNotificationsConfig = noMaintNotifications()
-		return redis.NewClusterClient(&c)
-	case o.sentinel != nil:
-		c := *o.sentinel
-		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.OnConnect, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
-		fill(&c.MaxRetries, maxRetries)
-		if p.once {
-			c.MaxRetries, c.PipelinePoolSize = -1, -1
-		}
-		return redis.NewFailoverClient(&c)
-	case o.single != nil:
-		c := *o.single
-		p.tune(tunable{&c.PoolSize, &c.ClientName, &c.OnConnect, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.TLSConfig, &c.Protocol, &c.ReadBufferSize, &c.WriteBufferSize})
-		fill(&c.MaxRetries, maxRetries)
-		if p.once {
-			c.MaxRetries, c.PipelinePoolSize = -1, -1
-		}
-		c.MaintNotificationsConfig = noMaintNotifications()
-		return redis.NewClient(&c)
-	default:
+	if o.IsZero() {
 		panic("redisconn: Open of an Options that was not parsed")
 	}
+	u := *o.redis // go-redis writes its defaults into what it is given
+	fill(&u.PoolSize, p.Size)
+	fill(&u.ClientName, p.Name)
+	// go-redis gives a connection up where its name is refused, although it only helps
+	// people. A Redis that has gone away is noticed by the next command.
+	if name := u.ClientName; name != "" {
+		u.ClientName = ""
+		u.OnConnect = func(ctx context.Context, cn *redis.Conn) error {
+			_ = cn.ClientSetName(ctx, name).Err()
+			return nil
+		}
+	}
+	fill(&u.DialTimeout, dialTimeout)
+	fill(&u.ReadTimeout, ioTimeout)
+	fill(&u.WriteTimeout, ioTimeout)
+	fill(&u.DialerRetries, dialsPerTry)
+	fill(&u.Protocol, protocol)
+	fill(&u.ReadBufferSize, buffer)
+	fill(&u.WriteBufferSize, buffer)
+	u.ContextTimeoutEnabled = true
+	u.TLSConfig = u.TLSConfig.Clone()
+	// A feature of Redis Enterprise that go-redis otherwise asks every server for, on
+	// every connection.
+	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	if !u.IsClusterMode { // a cluster client retries by rules of its own, together with the redirects
+		fill(&u.MaxRetries, maxRetries)
+		if p.once {
+			u.MaxRetries, u.PipelinePoolSize = -1, -1
+		}
+	}
+	return redis.NewUniversalClient(&u)
 }
 
 // Open parses the URL and makes a client: Parse and Options.Open in one.
@@ -96,53 +101,10 @@ func Open(rawURL string, p Pool) (redis.UniversalClient, error) {
 	return o.Open(p), nil
 }
 
-// tunable points at the fields that the three option types of go-redis have in
-// common.
-type tunable struct {
-	poolSize              *int
-	clientName            *string
-	onConnect             *func(context.Context, *redis.Conn) error
-	dial, read, write     *time.Duration
-	dialerRetries         *int
-	contextTimeoutEnabled *bool
-	tls                   **tls.Config
-	protocol              *int
-	readBuf, writeBuf     *int
-}
-
-func (p Pool) tune(t tunable) {
-	fill(t.poolSize, p.Size)
-	fill(t.clientName, p.Name)
-	// go-redis gives a connection up where its name is refused, and it is only a
-	// comfort. A Redis that has gone away is noticed by the next command.
-	if name := *t.clientName; name != "" {
-		*t.clientName = ""
-		*t.onConnect = func(ctx context.Context, cn *redis.Conn) error {
-			_ = cn.ClientSetName(ctx, name).Err()
-			return nil
-		}
-	}
-	fill(t.dial, dialTimeout)
-	fill(t.read, ioTimeout)
-	fill(t.write, ioTimeout)
-	fill(t.dialerRetries, dialsPerTry)
-	fill(t.protocol, protocol)
-	fill(t.readBuf, buffer)
-	fill(t.writeBuf, buffer)
-	*t.contextTimeoutEnabled = true
-	*t.tls = (*t.tls).Clone()
-}
-
 // fill sets what the URL has left open.
 func fill[T comparable](field *T, value T) {
 	var unset T
 	if *field == unset {
 		*field = value
 	}
-}
-
-// noMaintNotifications switches off a feature of Redis Enterprise that go-redis
-// otherwise asks every server for, on every connection.
-func noMaintNotifications() *maintnotifications.Config {
-	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }

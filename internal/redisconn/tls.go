@@ -31,11 +31,10 @@ func (o Options) WithTLS(f TLSFiles) (Options, error) {
 	if f == (TLSFiles{}) {
 		return o, nil
 	}
-	cfg := o.tlsConfig()
-	if cfg == nil {
+	if o.redis.TLSConfig == nil {
 		return o, ErrNoTLS
 	}
-	cfg = cfg.Clone()
+	cfg := o.redis.TLSConfig.Clone()
 	if f.CA != "" {
 		pem, err := os.ReadFile(f.CA)
 		cfg.RootCAs = x509.NewCertPool()
@@ -55,52 +54,14 @@ func (o Options) WithTLS(f TLSFiles) (Options, error) {
 			return &first, nil // in the middle of a renewal
 		}
 	}
-	o.files = f
-	return o.withTLSConfig(cfg), nil
+	u := *o.redis
+	u.TLSConfig = cfg
+	o.redis, o.files = &u, f
+	return o, nil
 }
 
 // TLSFiles are those that WithTLS was given.
 func (o Options) TLSFiles() TLSFiles { return o.files }
-
-func (o Options) tlsConfig() *tls.Config {
-	switch {
-	case o.cluster != nil:
-		return o.cluster.TLSConfig
-	case o.sentinel != nil:
-		return o.sentinel.TLSConfig
-	case o.single != nil:
-		return o.single.TLSConfig
-	}
-	return nil
-}
-
-func (o Options) withTLSConfig(cfg *tls.Config) Options {
-	switch {
-	case o.cluster != nil:
-		c := *o.cluster
-		c.TLSConfig, o.cluster = cfg, &c
-	case o.sentinel != nil:
-		c := *o.sentinel
-		c.TLSConfig, o.sentinel = cfg, &c
-	case o.single != nil:
-		c := *o.single
-		c.TLSConfig, o.single = cfg, &c
-	}
-	return o
-}
-
-// addr is the first address that is dialled; "" for a unix socket.
-func (o Options) addr() string {
-	switch {
-	case o.cluster != nil:
-		return o.cluster.Addrs[0]
-	case o.sentinel != nil:
-		return o.sentinel.SentinelAddrs[0]
-	case o.single != nil && o.single.Network != "unix":
-		return o.single.Addr
-	}
-	return ""
-}
 
 // What the two ends may disagree about.
 var (
@@ -116,11 +77,10 @@ const askTLS = time.Second
 // when the client believes that all is well, and is writing. It returns nil where
 // the trouble is none of TLS.
 func (o Options) wrongTLS(ctx context.Context) *Refusal {
-	addr := o.addr()
-	if addr == "" {
+	if len(o.hosts) == 0 { // a unix socket
 		return nil
 	}
-	cfg := o.tlsConfig()
+	addr, cfg := o.redis.Addrs[0], o.redis.TLSConfig
 	if cfg == nil {
 		// Nothing is sent over this connection, so nothing need be verified.
 		err := ask(ctx, addr, func(ctx context.Context, conn net.Conn) error {

@@ -183,7 +183,7 @@ func TestOptions_WithTLS_renewal(t *testing.T) {
 		}
 		serial := func() string {
 			t.Helper()
-			pair, err := o.tlsConfig().GetClientCertificate(&tls.CertificateRequestInfo{})
+			pair, err := o.redis.TLSConfig.GetClientCertificate(&tls.CertificateRequestInfo{})
 			if err != nil {
 				t.Fatal(err)
 			}

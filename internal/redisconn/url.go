@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -17,12 +18,7 @@ import (
 // Options says where Redis is and how to reach it: the parsed form of a
 // REDIS_URL. The zero value is not usable; Parse makes one.
 type Options struct {
-	// Exactly one of these is set. The client that Open makes is of the
-	// matching kind.
-	single   *redis.Options
-	sentinel *redis.FailoverOptions
-	cluster  *redis.ClusterOptions
-
+	redis    *redis.UniversalOptions // a Sentinel group has a MasterName, a cluster IsClusterMode
 	redacted string
 	hosts    []string
 	files    TLSFiles
@@ -34,32 +30,38 @@ func (o Options) String() string { return o.redacted }
 // Hosts are the names or addresses in the URL, without ports.
 func (o Options) Hosts() []string { return o.hosts }
 
-// IsZero tells an Options that Parse has not made.
-func (o Options) IsZero() bool {
-	return o.single == nil && o.sentinel == nil && o.cluster == nil
+// IsZero reports whether Parse has not made o.
+func (o Options) IsZero() bool { return o.redis == nil }
+
+// FailsOver reports whether a replica takes over when the master is lost, and
+// clients follow: by Sentinel, or in a cluster.
+func (o Options) FailsOver() bool {
+	return o.redis != nil && (o.redis.MasterName != "" || o.redis.IsClusterMode)
 }
 
-// FailsOver reports whether a replica takes over where the master is lost, and
-// clients follow: by Sentinel, or in a cluster.
-func (o Options) FailsOver() bool { return o.sentinel != nil || o.cluster != nil }
-
-// The schemes of REDIS_URL. go-redis knows the first three; its own way of
-// writing several hosts (?addr=h2:p&addr=h3:p) is what the others are
-// translated to.
-const (
-	schemeTCP         = "redis"
-	schemeTLS         = "rediss"
-	schemeUnix        = "unix"
-	schemeSentinel    = "redis-sentinel"
-	schemeSentinelTLS = "rediss-sentinel"
-	schemeCluster     = "redis-cluster"
-	schemeClusterTLS  = "rediss-cluster"
-)
+// kind is what a scheme of REDIS_URL leads to.
+type kind struct {
+	scheme string // go-redis's
+	port   string // where a host has none; empty: no host
+	parse  func(address) (*redis.UniversalOptions, error)
+}
 
 const (
-	defaultPort         = "6379"
-	defaultSentinelPort = "26379"
+	schemeSentinel = "redis-sentinel"
+	schemeCluster  = "redis-cluster"
 )
+
+// kinds are the schemes of REDIS_URL. go-redis knows the first three, and writes
+// several hosts as ?addr=h2:p&addr=h3:p, to which the others are translated.
+var kinds = map[string]kind{
+	"redis":           {"redis", "6379", address.single},
+	"rediss":          {"rediss", "6379", address.single},
+	"unix":            {"unix", "", address.single},
+	schemeSentinel:    {"redis", "26379", address.failover},
+	"rediss-sentinel": {"rediss", "26379", address.failover},
+	schemeCluster:     {"redis", "6379", address.clustered},
+	"rediss-cluster":  {"rediss", "6379", address.clustered},
+}
 
 // Parse reads a Redis URL in one of the forms
 //
@@ -78,16 +80,25 @@ const (
 // Parse does not touch the network. Its errors never contain a user, a
 // password or anything that might be a part of one.
 func Parse(rawURL string) (Options, error) {
-	a, err := splitURL(rawURL)
+	a, err := splitURL(strings.TrimSpace(rawURL))
 	if err != nil {
 		return Options{}, err
 	}
-	shown := a.redacted() // before options takes the parameters out
-	o, err := a.options()
-	if err != nil {
-		return Options{}, fmt.Errorf("%s: %w", shown, err)
+	o := Options{redacted: a.redacted()} // before a.parse takes parameters out
+	if o.redis, err = a.parse(a); err != nil {
+		// go-redis's errors quote parts of the URL.
+		return Options{}, fmt.Errorf("%s: %s", o.redacted, textsafe.ScrubWords(strings.TrimPrefix(err.Error(), "redis: ")))
 	}
-	o.redacted = shown
+	o.redis.Username, o.redis.Password = a.user, a.password
+	if cfg := o.redis.TLSConfig; cfg != nil {
+		cfg.MinVersion = tls.VersionTLS12 // go-redis leaves it open for a cluster
+		if len(a.hosts) > 1 {
+			// Every node is verified by the name it is dialled by. go-redis verifies all
+			// of them by the first host's name, which is right only where that is the
+			// only one given (an entry point in front of the nodes).
+			cfg.ServerName = ""
+		}
+	}
 	for _, h := range a.hosts {
 		host, _, _ := net.SplitHostPort(h) // it was joined by net.JoinHostPort
 		o.hosts = append(o.hosts, host)
@@ -95,93 +106,82 @@ func Parse(rawURL string) (Options, error) {
 	return o, nil
 }
 
-func (a address) options() (Options, error) {
-	switch a.scheme {
-	case schemeUnix:
-		return a.unix()
-	case schemeSentinel, schemeSentinelTLS:
-		return a.failover()
-	case schemeCluster, schemeClusterTLS:
-		return a.clustered()
-	default:
-		return a.tcp()
-	}
-}
-
-func (a address) unix() (Options, error) {
-	u := url.URL{Scheme: schemeUnix, Path: a.path, RawQuery: a.query.Encode()}
-	opts, err := redis.ParseURL(u.String())
-	if err != nil {
-		return Options{}, foreign(err)
-	}
-	opts.Username, opts.Password = a.user, a.password
-	return Options{single: opts}, nil
-}
-
-func (a address) tcp() (Options, error) {
+func (a address) single() (*redis.UniversalOptions, error) {
 	if len(a.hosts) > 1 {
-		return Options{}, fmt.Errorf("several hosts need the scheme %s:// or %s://", schemeSentinel, schemeCluster)
+		return nil, fmt.Errorf("several hosts need the scheme %s:// or %s://", schemeSentinel, schemeCluster)
 	}
 	opts, err := redis.ParseURL(a.forGoRedis())
 	if err != nil {
-		return Options{}, foreign(err)
+		return nil, err
 	}
-	opts.Username, opts.Password = a.user, a.password
-	return Options{single: opts}, nil
+	u := universal(opts)
+	u.Addrs = []string{opts.Addr}
+	return u, nil
 }
 
-func (a address) failover() (Options, error) {
+func (a address) failover() (*redis.UniversalOptions, error) {
 	if err := a.refuseReplicaReads(); err != nil {
-		return Options{}, err
+		return nil, err
 	}
-	master := a.query.Get("master")
+	master, user, password := a.query.Get("master"), a.query.Get("sentinel_username"), a.query.Get("sentinel_password")
 	if master == "" {
-		return Options{}, errors.New("the parameter master is missing: add ?master=NAME, the name that the sentinels monitor")
+		return nil, errors.New("the parameter master is missing: add ?master=NAME, the name that the sentinels monitor")
 	}
-	sentinelUser, sentinelPassword := a.query.Get("sentinel_username"), a.query.Get("sentinel_password")
-	for _, translated := range []string{"master", "sentinel_username", "sentinel_password"} {
-		a.query.Del(translated)
+	for _, ours := range []string{"master", "sentinel_username", "sentinel_password"} {
+		a.query.Del(ours)
 	}
 	a.query.Set("master_name", master)
 	opts, err := redis.ParseFailoverURL(a.forGoRedis())
 	if err != nil {
-		return Options{}, foreign(err)
+		return nil, err
 	}
-	opts.Username, opts.Password = a.user, a.password
-	opts.SentinelUsername, opts.SentinelPassword = sentinelUser, sentinelPassword
-	a.verifyEachByName(opts.TLSConfig)
-	return Options{sentinel: opts}, nil
+	u := universal(opts)
+	u.Addrs, u.SentinelUsername, u.SentinelPassword = opts.SentinelAddrs, user, password
+	return u, nil
 }
 
-func (a address) clustered() (Options, error) {
+func (a address) clustered() (*redis.UniversalOptions, error) {
 	if err := a.refuseReplicaReads(); err != nil {
-		return Options{}, err
+		return nil, err
 	}
-	// go-redis would ignore the path, and the operator would look for his
-	// keys in a database that a cluster does not have.
+	// go-redis would ignore the path, and the operator would look for the keys in a
+	// database that a cluster does not have.
 	if db := strings.Trim(a.path, "/"); db != "" && db != "0" {
-		return Options{}, fmt.Errorf("a cluster has no database %s: leave the path away", textsafe.ScrubQuoted(strconv.Quote(db)))
+		return nil, fmt.Errorf("a cluster has no database %s: leave the path away", textsafe.ScrubQuoted(strconv.Quote(db)))
 	}
 	a.path = ""
 	skipVerify := false
 	if a.query.Has("skip_verify") { // ParseClusterURL does not know it
 		var err error
 		if skipVerify, err = strconv.ParseBool(a.query.Get("skip_verify")); err != nil {
-			return Options{}, errors.New("skip_verify is neither true nor false")
+			return nil, errors.New("skip_verify is neither true nor false")
 		}
 		a.query.Del("skip_verify")
 	}
 	opts, err := redis.ParseClusterURL(a.forGoRedis())
 	if err != nil {
-		return Options{}, foreign(err)
+		return nil, err
 	}
-	opts.Username, opts.Password = a.user, a.password
-	if opts.TLSConfig != nil {
-		opts.TLSConfig.MinVersion = tls.VersionTLS12
-		opts.TLSConfig.InsecureSkipVerify = skipVerify
+	u := universal(opts)
+	u.IsClusterMode = true
+	if u.TLSConfig != nil {
+		u.TLSConfig.InsecureSkipVerify = skipVerify
 	}
-	a.verifyEachByName(opts.TLSConfig)
-	return Options{cluster: opts}, nil
+	return u, nil
+}
+
+// universal copies what opts, a pointer to options of one kind, has in common with
+// those of all kinds.
+func universal(opts any) *redis.UniversalOptions {
+	u := &redis.UniversalOptions{}
+	from, to := reflect.ValueOf(opts).Elem(), reflect.ValueOf(u).Elem()
+	for i := range to.NumField() {
+		field := from.FieldByName(to.Type().Field(i).Name)
+		if field.IsValid() && field.Type() == to.Field(i).Type() {
+			to.Field(i).Set(field)
+		}
+	}
+	return u
 }
 
 // refuseReplicaReads keeps out go-redis's options that send reads to replicas:
@@ -195,61 +195,39 @@ func (a address) refuseReplicaReads() error {
 	return nil
 }
 
-// verifyEachByName lets every node be verified by the name it is dialled by.
-// go-redis verifies all of them by the first host's name, which is right only
-// where that is the only one given (an entry point in front of the nodes).
-func (a address) verifyEachByName(cfg *tls.Config) {
-	if cfg != nil && len(a.hosts) > 1 {
-		cfg.ServerName = ""
-	}
-}
-
-// foreign takes go-redis's prefix off its errors, and what may be a secret: they
-// quote the URL's parts.
-func foreign(err error) error {
-	return errors.New(textsafe.ScrubWords(strings.TrimPrefix(err.Error(), "redis: ")))
-}
-
 // address is a REDIS_URL in its parts, decoded.
 type address struct {
-	scheme         string
+	kind
+	shownScheme    string
 	user, password string
 	hosts          []string // host:port; empty for unix
 	path           string   // with its leading slash, or empty
 	query          url.Values
 }
 
-// splitURL does by hand what url.Parse does not: it takes several hosts, and
-// keeps what may be a password out of its errors.
+// splitURL does what url.Parse does not: it takes several hosts, and keeps what may be
+// a password out of its errors.
 func splitURL(raw string) (address, error) {
-	scheme, rest, ok := strings.Cut(strings.TrimSpace(raw), "://")
+	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok {
 		return address{}, errors.New("it has no scheme: write redis://HOST:PORT/DB or one of the other forms")
 	}
-	a := address{scheme: strings.ToLower(scheme)}
-	port := defaultPort
-	switch a.scheme {
-	case schemeTCP, schemeTLS, schemeUnix, schemeCluster, schemeClusterTLS:
-	case schemeSentinel, schemeSentinelTLS:
-		port = defaultSentinelPort
-	default:
+	a := address{shownScheme: strings.ToLower(scheme)}
+	if a.kind, ok = kinds[a.shownScheme]; !ok {
 		return address{}, errors.New("its scheme is unknown: use redis, rediss, unix, redis-sentinel, rediss-sentinel, redis-cluster or rediss-cluster")
 	}
-
-	end := strings.IndexAny(rest, "/?#")
-	if end < 0 {
-		end = len(rest)
+	authority, rest := rest, ""
+	if end := strings.IndexAny(authority, "/?#"); end >= 0 {
+		authority, rest = authority[:end], authority[end:]
 	}
-	authority, rest := rest[:end], rest[end:]
 	path, rawQuery, _ := strings.Cut(rest, "?")
-	// A raw '/', '?' or '#' in a password ends the authority too early. What
-	// follows would be taken for a path and quoted in some error, or, worse,
-	// be accepted, and another server used.
+	// A raw '/', '?' or '#' in a password ends the authority too early. The rest
+	// would be taken for a path and quoted in some error, or, worse, be accepted, and
+	// another server used.
 	parameter, _, _ := strings.Cut(rawQuery, "=")
 	if strings.Contains(path+parameter, "@") || strings.Contains(rest, "#") || (strings.Contains(rawQuery, "@") && !strings.Contains(authority, "@")) {
 		return address{}, errors.New("it has an @ or # in the wrong place: percent-encode special characters in user and password (/ as %2F, ? as %3F, # as %23, @ as %40)")
 	}
-
 	if at := strings.LastIndex(authority, "@"); at >= 0 {
 		user, password, both := strings.Cut(authority[:at], ":")
 		if !both && user != "" {
@@ -264,22 +242,21 @@ func splitURL(raw string) (address, error) {
 		}
 		authority = authority[at+1:]
 	}
-
 	var err error
 	if a.path, err = url.PathUnescape(path); err != nil {
-		return address{}, errors.New("its path is wrongly percent-encoded")
+		return address{}, errors.New("its path is wrongly percent-encoded: write % itself as %25")
 	}
 	if a.query, err = url.ParseQuery(rawQuery); err != nil {
-		return address{}, errors.New("its parameters are wrongly percent-encoded")
+		return address{}, errors.New("its parameters are wrongly percent-encoded: write % itself as %25")
 	}
-	if a.scheme == schemeUnix {
+	if a.port == "" {
 		if authority != "" {
 			return address{}, errors.New("a unix socket needs three slashes: unix:///path/to/redis.sock")
 		}
 		return a, nil
 	}
 	for h := range strings.SplitSeq(authority, ",") {
-		hostPort, err := withPort(h, port)
+		hostPort, err := withPort(h, a.port)
 		if err != nil {
 			return address{}, err
 		}
@@ -288,8 +265,8 @@ func splitURL(raw string) (address, error) {
 	return a, nil
 }
 
-// withPort completes host[:port]. The host is not quoted in errors, for where
-// the @ was forgotten it is the password.
+// withPort completes host[:port]. Errors do not quote the host: where the @ was
+// forgotten it is the password.
 func withPort(s, port string) (string, error) {
 	host := s
 	if h, p, err := net.SplitHostPort(s); err == nil {
@@ -311,20 +288,20 @@ func withPort(s, port string) (string, error) {
 // forGoRedis writes the address the way go-redis reads it, without user and
 // password: those are set afterwards, so that none of its errors can hold them.
 func (a address) forGoRedis() string {
-	scheme := schemeTCP
-	if a.scheme == schemeTLS || a.scheme == schemeSentinelTLS || a.scheme == schemeClusterTLS {
-		scheme = schemeTLS
+	u := url.URL{Scheme: a.kind.scheme, Path: a.path}
+	for i, h := range a.hosts {
+		if i == 0 {
+			u.Host = h
+		} else {
+			a.query.Add("addr", h)
+		}
 	}
-	q := a.query
-	for _, h := range a.hosts[1:] {
-		q.Add("addr", h)
-	}
-	u := url.URL{Scheme: scheme, Host: a.hosts[0], Path: a.path, RawQuery: q.Encode()}
+	u.RawQuery = a.query.Encode()
 	return u.String()
 }
 
 func (a address) redacted() string {
-	s := a.scheme + "://" + strings.Join(a.hosts, ",")
+	s := a.shownScheme + "://" + strings.Join(a.hosts, ",")
 	if textsafe.Repeatable(a.path) {
 		s += a.path
 	}

@@ -1,6 +1,7 @@
 package redisconn
 
 import (
+	"crypto/tls"
 	"fmt"
 	"strings"
 	"testing"
@@ -35,36 +36,31 @@ type reached struct {
 	Read             time.Duration
 }
 
-func reach(o Options) reached {
-	switch {
-	case o.cluster != nil:
-		c := o.cluster
-		r := reached{Kind: "cluster", Addrs: c.Addrs, User: c.Username, Password: c.Password, TLS: c.TLSConfig != nil, Read: c.ReadTimeout}
-		if r.TLS {
-			r.ServerName, r.SkipVerify = c.TLSConfig.ServerName, c.TLSConfig.InsecureSkipVerify
-		}
-		return r
-	case o.sentinel != nil:
-		c := o.sentinel
-		r := reached{
-			Kind: "sentinel", Addrs: c.SentinelAddrs, User: c.Username, Password: c.Password, DB: c.DB, Master: c.MasterName,
-			SentinelUser: c.SentinelUsername, SentinelPassword: c.SentinelPassword, TLS: c.TLSConfig != nil, Read: c.ReadTimeout,
-		}
-		if r.TLS {
-			r.ServerName, r.SkipVerify = c.TLSConfig.ServerName, c.TLSConfig.InsecureSkipVerify
-		}
-		return r
-	default:
-		c := o.single
-		r := reached{
-			Kind: "single", Network: c.Network, Addrs: []string{c.Addr}, User: c.Username, Password: c.Password, DB: c.DB,
-			TLS: c.TLSConfig != nil, Read: c.ReadTimeout,
-		}
-		if r.TLS {
-			r.ServerName, r.SkipVerify = c.TLSConfig.ServerName, c.TLSConfig.InsecureSkipVerify
-		}
-		return r
+func reach(t *testing.T, o Options) reached {
+	t.Helper()
+	u := o.redis
+	r := reached{
+		Kind: "single", Addrs: u.Addrs, User: u.Username, Password: u.Password, DB: u.DB, Master: u.MasterName,
+		SentinelUser: u.SentinelUsername, SentinelPassword: u.SentinelPassword, TLS: u.TLSConfig != nil, Read: u.ReadTimeout,
 	}
+	if r.TLS {
+		r.ServerName, r.SkipVerify = u.TLSConfig.ServerName, u.TLSConfig.InsecureSkipVerify
+		if u.TLSConfig.MinVersion != tls.VersionTLS12 {
+			t.Errorf("the lowest version of TLS is %x, want %x", u.TLSConfig.MinVersion, tls.VersionTLS12)
+		}
+	}
+	client := o.Open(Pool{})
+	defer client.Close()
+	switch {
+	case u.IsClusterMode:
+		r.Kind = "cluster"
+		_ = client.(*redis.ClusterClient)
+	case u.MasterName != "":
+		r.Kind = "sentinel"
+	default:
+		r.Network = client.(*redis.Client).Options().Network
+	}
+	return r
 }
 
 func TestParse(t *testing.T) {
@@ -124,7 +120,7 @@ func TestParse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, reach(o)); diff != "" {
+			if diff := cmp.Diff(tc.want, reach(t, o)); diff != "" {
 				t.Errorf("leads elsewhere (-want +got):\n%s", diff)
 			}
 			if o.String() != tc.shown {
