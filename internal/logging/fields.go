@@ -1,31 +1,30 @@
 package logging
 
-// The names of log fields. Metrics use the same words as labels where they
-// mean the same thing. Operators' searches and alarms rely on them, so a name
-// is never changed.
+// The names of log fields. Metrics use the same words as labels if they mean the same.
+// Operators' searches and alarms rely on them, so a name must never change.
 const (
 	FieldMchID      = "mchid"        // merchant number
 	FieldOutOrderNo = "out_order_no" // the merchant's order number
 	FieldAttempt    = "attempt"      // the order's answered collect calls so far, and one
 	FieldCall       = "call"         // which WeChat Pay call: collect, query, sync; or its own, notification
-	FieldVerdict    = "verdict"      // what the reply was taken for
+	FieldVerdict    = "verdict"      // what the reply means
 	FieldHTTPStatus = "http_status"  // of WeChat Pay's reply, or of billing's to a webhook
 	FieldCode       = "code"         // WeChat Pay's error code, e.g. TRADE_ERROR
-	FieldDetailCode = "detail_code"  // the finer code, the last digits of Request-ID
+	FieldDetailCode = "detail_code"  // the last digits of Request-ID
 	FieldRequestID  = "request_id"   // whole, as WeChat Pay's support asks for it
 	FieldElapsedMS  = "elapsed_ms"   // milliseconds, of the call or the step
 	FieldState      = "state"        // of the order in the ledger
 	FieldOutcome    = "outcome"      // what became of a notification
 	FieldRemote     = "remote"       // host:port that a request came from
 	FieldReason     = "reason"       // why an order ended, a merchant is held, or a webhook failed
-	FieldDue        = "due"          // when the order is looked at next
+	FieldDue        = "due"          // when the order's next step is due
 	FieldRound      = "round"        // which task of the order this is
 	FieldFen        = "fen"          // money, in 1/100 yuan
 	FieldEventID    = "event_id"     // of an event of the stream of outcomes; of a notification, WeChat Pay's, the same in every delivery
 	FieldEventType  = "event_type"   // its type, e.g. order.paid; of a notification PAYSCORE.USER_PAID
-	FieldCount      = "count"        // how many of what the message speaks of
+	FieldCount      = "count"        // how many of what the message names
 	FieldError      = "error"        // the same as zerolog's Err writes
-	FieldComponent  = "component"    // who speaks, where it is not this program: asynq, redis
+	FieldComponent  = "component"    // the library that wrote the line: asynq, redis, go
 	FieldTaskID     = "task_id"      // asynq's
 	FieldQueue      = "queue"        // asynq's
 	FieldAddr       = "addr"         // host:port, of a listener or of Redis

@@ -8,9 +8,9 @@ import (
 )
 
 // oneLine writes each log line as one line without control characters, whatever
-// words from outside are in it. zerolog escapes the characters below the blank,
-// but passes the second set of control characters and the bidirectional ones on,
-// and its console format writes messages as they are.
+// words from outside it contains. zerolog escapes the characters below the space, but
+// not the second set of control characters and the bidirectional ones, and its console
+// format writes messages unchanged.
 type oneLine struct{ w io.Writer }
 
 // Write takes one line, with its line end.
@@ -29,7 +29,7 @@ func (o oneLine) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// isPlain tells the usual line: printable ASCII and one line end, at the end.
+// isPlain reports whether a line is printable ASCII with one line end, as most are.
 func isPlain(line []byte) bool {
 	for i, b := range line {
 		if (b < 0x20 || b > 0x7e) && !(b == '\n' && i == len(line)-1) {

@@ -1,6 +1,5 @@
-// Package logging makes the one logger of a program and keeps the names of
-// its fields, so that a line can be searched for by the same word whichever
-// part of the program wrote it.
+// Package logging makes the one logger of a program and keeps the names of its fields,
+// so that the same search finds the lines of every part of the program.
 package logging
 
 import (
@@ -26,7 +25,7 @@ const (
 const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
 // zerolog keeps the form of its timestamps in package variables. They are set
-// here, before any goroutine can log, because a later write would be a race.
+// here, before any goroutine can log: a later write would be a race.
 func init() {
 	zerolog.TimeFieldFormat = timeFormat
 	zerolog.TimestampFunc = func() time.Time { return time.Now().UTC() }
@@ -45,8 +44,8 @@ func New(level, format string, w io.Writer) (zerolog.Logger, error) {
 		return zerolog.Nop(), err
 	}
 	if format == FormatConsole {
-		// Its colours are escape sequences, so the message is cleaned before they
-		// are added. The writer itself quotes the other fields.
+		// Colours are escape sequences, so the message is cleaned before they are
+		// added. The writer itself quotes the other fields.
 		w = zerolog.ConsoleWriter{
 			Out:           w,
 			NoColor:       !isTerminal(w),
@@ -60,9 +59,9 @@ func New(level, format string, w io.Writer) (zerolog.Logger, error) {
 	return zerolog.New(w).Level(lvl).With().Timestamp().Logger(), nil
 }
 
-// levels are the words that LOG_LEVEL takes, from the most talkative on.
-// zerolog knows more (fatal, panic, disabled), but a worker that may not even
-// say that a merchant's key is refused is no use to anybody.
+// levels are the words that LOG_LEVEL takes, the most detailed first. zerolog knows more
+// (fatal, panic, disabled), but a worker must always be able to report that a
+// merchant's key is refused.
 var levels = []string{"trace", "debug", "info", "warn", "error"}
 
 // ParseLevel turns one of trace, debug, info, warn and error into a level.

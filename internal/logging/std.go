@@ -9,8 +9,8 @@ import (
 )
 
 // RedirectStandard sends what the standard library logs by itself through log,
-// for the whole process. net/http quotes the first bytes that a peer sends
-// unasked; what is quoted is left out, since it may be anything.
+// for the whole process. Quoted text is left out, because net/http quotes the first
+// bytes that a peer sends unasked.
 func RedirectStandard(log zerolog.Logger) {
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(standardWriter{log.With().Str(FieldComponent, "go").Logger()})
@@ -21,6 +21,6 @@ type standardWriter struct{ log zerolog.Logger }
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
 func (w standardWriter) Write(p []byte) (int, error) {
-	w.log.Warn().Msg(quoted.ReplaceAllString(strings.TrimSpace(string(p)), `"…"`))
+	w.log.Warn().Str(FieldEvent, "standard_library").Msg(quoted.ReplaceAllString(strings.TrimSpace(string(p)), `"…"`))
 	return len(p), nil
 }

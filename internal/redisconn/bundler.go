@@ -14,28 +14,27 @@ const (
 	// bundleSize is the most that go together: the first of them has its answer
 	// when the last has.
 	bundleSize = 64
-	// bundlesAtOnce are under way at the same time, each on a connection. One would
-	// do beside a near Redis; with one that is far away, few others are to wait
-	// until it has answered.
+	// bundlesAtOnce are under way at the same time, each on a connection. With a near
+	// Redis one would be enough; with a distant one, few scripts must wait for the
+	// answer to others.
 	bundlesAtOnce = 4
 )
 
-// Bundler sends scripts that are called at about the same time to Redis
-// together. A worker at full load calls some thousand small ones a second, each
-// of which would cost it, Redis and the kernel more in waking up, writing and
-// reading than in work.
+// Bundler sends scripts to Redis together that are called at about the same time.
+// A worker at full load calls some thousand small ones a second, each of which
+// would cost it, Redis and the kernel more in waking up, writing and reading than in
+// work.
 //
-// It is a hook: what it bundles are the EVALSHA of the clients that it is added
-// to (AddHook), which go by connections of its own then. A bundle is sent once.
-// Scripts that it brought no answer for, or that Redis could not serve just then
-// (READONLY, LOADING), are called again one by one, as if they had not been in
-// it: with their client's retries and their contexts' time. Where a connection
-// breaks, that can be scripts that were answered, too; any may take effect twice
-// then, as with go-redis's own retries. One whose caller has left is not sent any
-// more.
+// It is a hook: it bundles the EVALSHA of the clients that it is added to (AddHook),
+// and sends them over connections of its own. A bundle is sent once. Scripts that got
+// no answer, or that Redis could not serve just then (READONLY, LOADING), are called
+// again one by one, as if they had not been in it: with their client's retries and
+// within their contexts' time. After a broken connection these can include scripts
+// that Redis has run; such a script may take effect twice, as with go-redis's own
+// retries. A script whose caller has left is not sent.
 //
-// A cluster's scripts are not for it: those for a node that is down would hold
-// up those for the others.
+// A cluster's scripts must not go through it: those for a node that is down would
+// delay those for the others.
 type Bundler struct {
 	client  redis.UniversalClient
 	calls   chan *call
@@ -75,11 +74,10 @@ func NewBundler(o Options, name string) *Bundler {
 	return b
 }
 
-// Close ends it; from then on scripts go one by one. It may be called again.
+// Close ends it; after that, scripts are sent one by one. It may be called again.
 func (b *Bundler) Close() { b.close() }
 
-// gather puts scripts together, as long as there are some or nobody is free to
-// send them.
+// gather puts scripts together while there are more, or while every sender is busy.
 func (b *Bundler) gather() {
 	for {
 		var bundle []*call
@@ -89,10 +87,10 @@ func (b *Bundler) gather() {
 		case <-b.stop:
 			return
 		}
-		// Whoever can run does so first: where the processors are busy that is time
-		// for others to come, and where they are not it is none. A timer would wait
-		// in either case, and for a millisecond at the least. Twice brings more of
-		// them together than once.
+		// Let other goroutines run first: on busy processors that gives their scripts
+		// time to arrive, and on idle ones it takes none. A timer would wait in either
+		// case, for at least a millisecond. Twice brings more of them together than
+		// once.
 		runtime.Gosched()
 		runtime.Gosched()
 		for more := true; more && len(bundle) < bundleSize; {
@@ -131,7 +129,7 @@ func (b *Bundler) send() {
 					c.cmd.SetErr(err)
 					continue
 				}
-				_ = pipe.Process(context.Background(), c.cmd) // it is only noted
+				_ = pipe.Process(context.Background(), c.cmd) // it only queues the command
 			}
 			// The callers' contexts are theirs; the client's time-outs end it.
 			_, _ = pipe.Exec(context.Background()) // each command has its own error
@@ -186,9 +184,9 @@ func (b *Bundler) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// wait waits for the end of a script, and reports whether it has one. As go-redis
-// does, it leaves when the context's time is up, and sees what was begun to its
-// end where the context is cancelled.
+// wait waits for a script's answer, and reports whether there is one. As go-redis
+// does, it returns at the context's deadline, and waits for what was begun if the
+// context is cancelled.
 func (b *Bundler) wait(ctx context.Context, c *call) bool {
 	select {
 	case <-c.done:
@@ -204,7 +202,7 @@ func (b *Bundler) wait(ctx context.Context, c *call) bool {
 		return true
 	case <-b.ended:
 	}
-	// The end may have come between the two.
+	// The answer may have come between the two.
 	select {
 	case <-c.done:
 		return true
@@ -219,7 +217,7 @@ func (b *Bundler) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 }
 
 // answered reports whether an error is Redis's answer to the script itself, and
-// not one after which go-redis asks again by itself.
+// not one after which go-redis retries by itself.
 func answered(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply) && !redis.IsReadOnlyError(err) && !redis.IsLoadingError(err) &&

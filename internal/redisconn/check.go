@@ -17,8 +17,8 @@ type Level string
 
 const (
 	OK      Level = "ok"
-	Warning Level = "warning" // work goes on, but something can be lost; said loudly
-	Problem Level = "problem" // nothing is collected as long as it lasts
+	Warning Level = "warning" // work continues, but something can be lost
+	Problem Level = "problem" // nothing is collected while it lasts
 )
 
 // Finding is one thing that Check looked at.
@@ -26,10 +26,10 @@ type Finding struct {
 	Level   Level
 	Node    string // host:port of the master, in a cluster; else empty
 	Subject string // connection, version, role, maxmemory-policy, persistence, memory or info
-	Text    string // one or two sentences, with the command that mends it
+	Text    string // one or two sentences, with the command that repairs it
 
-	// Refusal is why Redis does not serve, where that is the problem. Without
-	// it, a problem is that Redis would lose what it is given.
+	// Refusal is why Redis does not serve, if that is the problem. Without it, the
+	// problem is that Redis would lose what it is given.
 	Refusal *Refusal
 }
 
@@ -54,7 +54,7 @@ func (r Report) at(l Level) []Finding {
 	return slices.DeleteFunc(slices.Clone(r), func(f Finding) bool { return f.Level != l })
 }
 
-// Untrusted reports whether there is a problem that is no Refusal: Redis would
+// Untrusted reports whether there is a problem without a Refusal: Redis would
 // serve, and lose what it is given.
 func (r Report) Untrusted() bool {
 	return slices.ContainsFunc(r.Problems(), func(f Finding) bool { return f.Refusal == nil })
@@ -80,10 +80,10 @@ func (r Report) Err() error {
 }
 
 // Check asks Redis, in a cluster every master, whether it can be trusted with
-// what is owed. It asks by INFO alone, because CONFIG is forbidden on most
-// managed services; where INFO is refused too, that is a warning. A Redis that
-// does not answer is a problem with a Refusal. Check changes nothing. Whether
-// Redis does what work needs is for redisprobe to find out.
+// what is owed. It uses only INFO, because most managed services forbid CONFIG; if
+// INFO is refused too, that is a warning. A Redis that does not answer is a problem
+// with a Refusal. Check changes nothing. Package redisprobe finds out whether Redis
+// does what work needs.
 func Check(ctx context.Context, client redis.UniversalClient) Report {
 	nodes, err := infos(ctx, client)
 	if err != nil {
@@ -104,8 +104,8 @@ func refused(subject string, r *Refusal) Finding {
 	return Finding{Level: Problem, Subject: subject, Text: r.Error(), Refusal: r}
 }
 
-// checkMode finds a node of a cluster and a sentinel that were reached as if
-// they were a Redis of their own; nil where there is nothing to say.
+// checkMode finds a node of a cluster, or a sentinel, that REDIS_URL names as a single
+// Redis; nil otherwise.
 func checkMode(ctx context.Context, client redis.UniversalClient, n info) *Finding {
 	mode := n.fields["redis_mode"]
 	if _, cluster := client.(*redis.ClusterClient); cluster || mode != "cluster" && mode != "sentinel" {
@@ -116,8 +116,8 @@ func checkMode(ctx context.Context, client redis.UniversalClient, n info) *Findi
 			Remedy: "write REDIS_URL as redis-sentinel://HOST:PORT,HOST:PORT/DB?master=NAME (rediss-sentinel:// with TLS)"})
 		return &f
 	}
-	// A proxy that makes one Redis of a cluster may pass its INFO on, but does
-	// not say where the slots are.
+	// A proxy that presents a cluster as one Redis may pass its INFO on, but does
+	// not tell where the slots are.
 	slots, err := client.ClusterSlots(ctx).Result()
 	if err != nil {
 		return &Finding{Level: Warning, Subject: "mode", Text: "a Cluster behind a proxy, by its INFO: where scripts are refused or time out, use the Cluster's direct address with redis-cluster://"}
@@ -146,9 +146,9 @@ func covered(slots []redis.ClusterSlot) bool {
 	return n == 16384
 }
 
-// Memory returns the bytes that Redis uses and the most it may use, 0 where no
-// limit is set. Of a cluster it is the fullest master's: that one's being full
-// stops the merchants on it, however empty the others are.
+// Memory returns the bytes that Redis uses and the most it may use, 0 if no limit is
+// set. Of a cluster it returns the fullest master's: a full one stops its merchants,
+// however empty the others are.
 func Memory(ctx context.Context, client redis.UniversalClient) (used, limit int64, err error) {
 	nodes, err := infos(ctx, client)
 	if err != nil {
@@ -166,7 +166,7 @@ func Memory(ctx context.Context, client redis.UniversalClient) (used, limit int6
 	return used, limit, nil
 }
 
-var errNoMemoryInfo = errors.New("this Redis does not tell its memory by INFO")
+var errNoMemoryInfo = errors.New("this Redis does not report its memory in INFO")
 
 func share(used, limit int64) float64 {
 	if limit <= 0 {
@@ -181,9 +181,8 @@ type info struct {
 	fields map[string]string // nil where Redis refuses the command
 }
 
-// infos asks the server, or each master of a cluster; the order of the nodes
-// is by address. An error is one of the connection: where Redis answers, but
-// not to INFO, the fields are nil.
+// infos asks the server, or each master of a cluster, sorted by address. An error is
+// one of the connection: if Redis answers, but not to INFO, the fields are nil.
 func infos(ctx context.Context, client redis.UniversalClient) ([]info, error) {
 	cluster, ok := client.(*redis.ClusterClient)
 	if !ok {
@@ -210,7 +209,7 @@ func infos(ctx context.Context, client redis.UniversalClient) ([]info, error) {
 }
 
 // askInfo asks for all sections at once: naming several takes Redis 7. The
-// result is nil where Redis answers, but not to this command, in whatever words.
+// result is nil if Redis answers, but refuses this command.
 func askInfo(ctx context.Context, client redis.Cmdable) (map[string]string, error) {
 	text, err := client.Info(ctx).Result()
 	if r := Explain(err); r != nil {

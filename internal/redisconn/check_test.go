@@ -186,9 +186,9 @@ func TestInfo_check(t *testing.T) {
 		{"a version that is no number", "redis_version", "unstable", "version", Warning, `"unstable" is not understood`},
 		{"59 % is fine", "used_memory", "59", "memory", OK, "59 %"},
 		{"60 % is not", "used_memory", "60", "memory", Warning, "60 %"},
-		{"memory untold", "used_memory", "", "memory", Warning, "does not tell"},
+		{"memory untold", "used_memory", "", "memory", Warning, "does not report"},
 		{"policy untold", "maxmemory_policy", "", "maxmemory-policy", Warning, "noeviction"},
-		{"AOF untold", "aof_enabled", "", "persistence", Warning, "does not tell whether AOF"},
+		{"AOF untold", "aof_enabled", "", "persistence", Warning, "does not report whether AOF"},
 		{"AOF cannot write", "aof_last_write_status", "err", "persistence", Warning, "full disk"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

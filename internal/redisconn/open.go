@@ -8,19 +8,18 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Time-outs and retries of every client. Each gives way to the parameter of
-// the same meaning in the URL.
+// Time-outs and retries of every client. A parameter of the same meaning in the URL
+// wins.
 const (
 	dialTimeout = 5 * time.Second
-	// ioTimeout is for one read or write. Our slowest scripts take
-	// milliseconds; a Redis that is silent for longer is gone.
+	// ioTimeout is for one read or write. Our slowest scripts take milliseconds; a
+	// Redis that is silent for this long is gone.
 	ioTimeout = 3 * time.Second
 	// maxRetries counts after the first try. A command whose reply was lost
-	// is sent again, so every write of ours must stand being done twice.
+	// is sent again, so each of our writes must be safe to repeat.
 	maxRetries = 3
-	// dialsPerTry keeps go-redis from dialling five times within each of the
-	// four tries: with packets dropped on the way, that would be a hundred
-	// seconds for one command.
+	// dialsPerTry keeps go-redis from dialling five times within each of the four
+	// tries: if packets are dropped, that would be a hundred seconds for one command.
 	dialsPerTry = 1
 	// protocol is RESP2: nothing here uses what RESP3 adds, and with it go-redis
 	// looks for pushed messages before and after every reply.
@@ -36,23 +35,21 @@ type Pool struct {
 	// Size is the number of connections, for a cluster per node; 0 leaves it
 	// to go-redis (10 per CPU, in a cluster 5). pool_size in the URL wins.
 	Size int
-	// Name, where not empty, is what CLIENT LIST shows for each connection.
+	// Name, if not empty, is what CLIENT LIST shows for each connection.
 	// client_name in the URL wins.
 	Name string
 
-	// once: no command is sent a second time, and pipelines have no connections
-	// of their own. Not for a cluster, whose retries are its redirects.
+	// once sends no command a second time, and gives pipelines no connections of
+	// their own. It does not work for a cluster, whose retries are its redirects.
 	once bool
 }
 
-// Open makes a client. It does not connect: Redis may be down, and every
-// command says so for itself until it is back (see WaitUp). Close the client
-// when done. Open may be called again, each time for a client with a pool of
-// its own.
+// Open makes a client. It does not connect: Redis may be down, and every command
+// then returns an error until it is back (see WaitUp). Close the client when done.
+// Open may be called again; each client has a pool of its own.
 //
 // The result is a *redis.Client, or for a cluster a *redis.ClusterClient; asynq
-// and its inspector take either. It honours the deadline of a command's
-// context.
+// and its inspector take either. It respects the deadline of a command's context.
 //
 // Open panics on an Options that Parse has not made.
 func (o Options) Open(p Pool) redis.UniversalClient {
@@ -101,7 +98,7 @@ func Open(rawURL string, p Pool) (redis.UniversalClient, error) {
 	return o.Open(p), nil
 }
 
-// fill sets what the URL has left open.
+// fill sets what the URL does not set.
 func fill[T comparable](field *T, value T) {
 	var unset T
 	if *field == unset {

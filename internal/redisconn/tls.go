@@ -14,7 +14,7 @@ import (
 // TLSFiles are the PEM files of a TLS connection to Redis; each may be empty.
 type TLSFiles struct {
 	CA        string // certificates of the authorities that may have signed Redis's, instead of the system's
-	Cert, Key string // the client certificate with its key, where Redis asks for one
+	Cert, Key string // the client certificate with its key, if Redis asks for one
 }
 
 // Errors of WithTLS.
@@ -25,8 +25,8 @@ var (
 
 // WithTLS returns o with the files' certificates. The client certificate is read
 // again for every connection, so that a renewed one needs no restart. The error
-// is ErrNoTLS, ErrCA or one of the client certificate; none holds anything of a
-// file's content.
+// is ErrNoTLS, ErrCA or one of the client certificate; none contains anything of a
+// file.
 func (o Options) WithTLS(f TLSFiles) (Options, error) {
 	if f == (TLSFiles{}) {
 		return o, nil
@@ -63,26 +63,25 @@ func (o Options) WithTLS(f TLSFiles) (Options, error) {
 // TLSFiles are those that WithTLS was given.
 func (o Options) TLSFiles() TLSFiles { return o.files }
 
-// What the two ends may disagree about.
+// The two ends disagree about TLS.
 var (
-	tlsPort   = Refusal{Kind: TLS, Problem: "this port speaks TLS, and REDIS_URL does not", Remedy: "write it with a second s: rediss://, rediss-sentinel://, rediss-cluster://"}
-	plainPort = Refusal{Kind: TLS, Problem: "this port does not speak TLS, and REDIS_URL does", Remedy: "write it without the second s: redis://, redis-sentinel://, redis-cluster://"}
+	tlsPort   = Refusal{Kind: TLS, Problem: "this port speaks TLS, but REDIS_URL does not", Remedy: "write it with a second s: rediss://, rediss-sentinel://, rediss-cluster://"}
+	plainPort = Refusal{Kind: TLS, Problem: "this port does not speak TLS, but REDIS_URL does", Remedy: "write it without the second s: redis://, redis-sentinel://, redis-cluster://"}
 )
 
 // askTLS is how long wrongTLS waits for the address, each time.
 const askTLS = time.Second
 
-// wrongTLS asks the address in the other way than REDIS_URL's, and in the same
-// way, where its answer may have been lost: Redis refuses a client certificate
-// when the client believes that all is well, and is writing. It returns nil where
-// the trouble is none of TLS.
+// wrongTLS connects to the address the other way than REDIS_URL says, and then the same
+// way, because the first answer may have been lost: Redis refuses a client certificate
+// after the client's handshake has succeeded. It returns nil if TLS is not the cause.
 func (o Options) wrongTLS(ctx context.Context) *Refusal {
 	if len(o.hosts) == 0 { // a unix socket
 		return nil
 	}
 	addr, cfg := o.redis.Addrs[0], o.redis.TLSConfig
 	if cfg == nil {
-		// Nothing is sent over this connection, so nothing need be verified.
+		// Nothing is sent over this connection, so there is nothing to verify.
 		err := ask(ctx, addr, func(ctx context.Context, conn net.Conn) error {
 			return tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx)
 		})
@@ -109,7 +108,7 @@ func (o Options) wrongTLS(ctx context.Context) *Refusal {
 		if cfg.ServerName == "" {
 			cfg.ServerName, _, _ = net.SplitHostPort(addr)
 		}
-		_, err := tls.Client(conn, cfg).Read(first) // Redis says nothing by itself but a refusal
+		_, err := tls.Client(conn, cfg).Read(first) // unasked, Redis only sends a refusal
 		return err
 	})
 	if err == nil {
@@ -121,7 +120,7 @@ func (o Options) wrongTLS(ctx context.Context) *Refusal {
 	return nil
 }
 
-// ask connects to addr for a question.
+// ask connects to addr and runs question.
 func ask(ctx context.Context, addr string, question func(context.Context, net.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, askTLS)
 	defer cancel()

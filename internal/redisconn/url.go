@@ -147,7 +147,7 @@ func (a address) clustered() (*redis.UniversalOptions, error) {
 	// go-redis would ignore the path, and the operator would look for the keys in a
 	// database that a cluster does not have.
 	if db := strings.Trim(a.path, "/"); db != "" && db != "0" {
-		return nil, fmt.Errorf("a cluster has no database %s: leave the path away", textsafe.ScrubQuoted(strconv.Quote(db)))
+		return nil, fmt.Errorf("a cluster has no database %s: leave out the path", textsafe.ScrubQuoted(strconv.Quote(db)))
 	}
 	a.path = ""
 	skipVerify := false

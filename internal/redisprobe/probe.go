@@ -1,8 +1,7 @@
-// Package redisprobe finds out whether a Redis does what collecting needs: it
-// does on keys of its own, beside a merchant's, what the ledger and asynq do
-// with orders and tasks. PING and INFO prove nothing of that: a user without the
-// right to scripts, a replica, one node of a Cluster and a proxy that inspects
-// scripts answer both.
+// Package redisprobe finds out whether a Redis does what collecting needs. It does with
+// keys of its own, beside a merchant's, what the ledger and asynq do with orders and
+// tasks. PING and INFO do not prove that: a user without the right to run scripts, a
+// replica, one node of a Cluster and a proxy that inspects scripts answer both.
 package redisprobe
 
 import (
@@ -22,15 +21,15 @@ import (
 	"payscore-collector/tasks"
 )
 
-// Clients are those that the work goes by, with their hooks: what is proven of
-// other ones says nothing of these.
+// Clients are the clients that the work uses, with their hooks: a probe with other
+// clients would prove nothing about these.
 type Clients struct {
 	Ledger redis.UniversalClient
 	Queue  redis.UniversalClient // asynq's
 }
 
-// life is how long the probe's keys outlive a prober that dies before it has
-// deleted them.
+// life is how long the probe's keys stay if the process dies before it has deleted
+// them.
 const life = time.Minute
 
 var (
@@ -49,13 +48,12 @@ var (
 // noOrder cannot be an order's number, because of its colon.
 const noOrder = "probe:"
 
-// errLagging says that a write had no effect that the next read could see.
+// errLagging reports that the next read did not see a write.
 var errLagging = errors.New("a write was taken, and cannot be read back")
 
-// Run probes for one merchant, and returns nil where all that its work needs is
-// done. It takes about ten round trips, changes nothing that is not the probe's
-// own, and leaves nothing behind; where the process dies meanwhile, what is left
-// expires within a minute. Any number may run at once.
+// Run probes for one merchant, and returns nil if Redis does all that its work needs. It
+// takes about ten round trips, changes only keys of the probe, and removes them; if the
+// process dies meanwhile, they expire within a minute. Any number may run at once.
 func Run(ctx context.Context, c Clients, mchid string) *redisconn.Refusal {
 	err := probe(ctx, c, mchid)
 	if errors.Is(err, errLagging) {
@@ -89,7 +87,7 @@ func probeLedger(ctx context.Context, rdb redis.UniversalClient, mchid string) e
 		own + ":hash", own + ":list", own + ":zset", own + ":stream",
 		k.Order(noOrder), k.Log(noOrder), k.Due(), k.Outcomes(), k.Stats(),
 	}
-	// Whole at first, as the scripts of a new release are; then by its hash, as
+	// Scripts are sent whole first, as those of a new release are; then by hash, as
 	// nearly always.
 	for _, call := range []func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd{ledgerScript.Eval, ledgerScript.Run} {
 		switch back, err := call(ctx, rdb, keys, token, life.Milliseconds()).Text(); {
@@ -136,8 +134,8 @@ func probeQueue(ctx context.Context, rdb redis.UniversalClient, mchid string) er
 	return rdb.Exists(ctx, "asynq:queues").Err()
 }
 
-// Channel reports whether asynq's channel of cancellations can be subscribed to.
-// Nothing here is lost without it: no step is ever cancelled by it.
+// Channel returns nil if asynq's channel of cancellations can be subscribed to. Nothing
+// is lost without it: it never cancels a step.
 func Channel(ctx context.Context, c Clients) *redisconn.Refusal {
 	sub := c.Queue.Subscribe(ctx, "asynq:cancel")
 	defer sub.Close()

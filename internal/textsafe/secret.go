@@ -9,21 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// A secret is often written where something else is wanted: a key's text in a
-// path's place, a token in the wrong variable. So no error repeats a value only
-// because its setting is not a secret one. Repeatable decides; where it is in
-// doubt the value is named and not repeated.
+// A secret is often written where something else is wanted: a key's text in a path's
+// place, a token in the wrong variable. So errors must not repeat a value only because
+// its setting is not a secret. Repeatable decides; in doubt the value is not repeated.
 
 // NotRepeated stands for a value in a sentence that may be a secret.
 const NotRepeated = "(a value that may be a secret, not repeated here)"
 
-// mostRepeated is the length from which on a value is no slip of the pen. A path
-// may be that long.
+// mostRepeated is the greatest length of a value that is repeated. A path may be that
+// long.
 const mostRepeated = 200
 
-// Repeatable reports whether a value that was given to this program may appear
-// in an error, a log line or a list of settings. It refuses what has the form of
-// a key, a token or a password, and URLs with more than scheme and host.
+// Repeatable reports whether a value that was given to this program may appear in an
+// error, a log line or a list of settings. A value in the form of a key, a token or a
+// password may not, and neither may a URL with more than scheme and host.
 func Repeatable(value string) bool {
 	if len(value) > mostRepeated || !utf8.ValidString(value) || strings.Contains(value, "-----") {
 		return false
@@ -49,8 +48,8 @@ func Repeatable(value string) bool {
 	return true
 }
 
-// isBase64 tells base64 from paths, which have its letters too, but begin with a
-// slash or have a dot, a dash or an underscore.
+// isBase64 recognises base64. Paths have its letters too, but begin with a slash or have
+// a dot, a dash or an underscore.
 func isBase64(value string) bool {
 	_, err := base64.StdEncoding.DecodeString(value)
 	return err == nil && len(value) >= 24 && value[0] != '/' &&
@@ -61,8 +60,8 @@ var (
 	alphanumeric = regexp.MustCompile(`[0-9A-Za-z+=]{12,}`)
 	digits       = regexp.MustCompile(`[0-9]+`)
 
-	// What WeChat Pay gives out to be seen: an appid, a certificate's serial
-	// number, the ID of its public key.
+	// The public identifiers of WeChat Pay: an appid, a certificate's serial number. The
+	// ID of its public key has a prefix.
 	publicAppID  = regexp.MustCompile(`^wx[0-9a-z]{16}$`)
 	publicSerial = regexp.MustCompile(`^[0-9A-F]{40}$`)
 )
@@ -74,8 +73,8 @@ func isPublicForm(value, run string) bool {
 // apiV3KeySize is in bytes; it is an AES-256 key.
 const apiV3KeySize = 32
 
-// random reports whether letters and digits stand together as people do not write
-// them. An APIv3 key has 32, whichever.
+// random reports whether letters and digits are mixed as people do not write them. An
+// APIv3 key has 32 of any kind.
 func random(run string) bool {
 	numbers := len(digits.FindAllString(run, -1))
 	switch n := len(run); {
@@ -90,7 +89,7 @@ func random(run string) bool {
 
 var inQuotes = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
-// ScrubQuoted takes out of a sentence what is quoted in it and may not be repeated.
+// ScrubQuoted removes quoted parts that may not be repeated from a sentence.
 func ScrubQuoted(sentence string) string {
 	return inQuotes.ReplaceAllStringFunc(sentence, func(quoted string) string {
 		value, err := strconv.Unquote(quoted)
@@ -101,8 +100,8 @@ func ScrubQuoted(sentence string) string {
 	})
 }
 
-// ScrubWords takes out of words of another program, whose form nobody knows, every
-// word that may not be repeated.
+// ScrubWords removes every word that may not be repeated from another program's text,
+// whose form is unknown.
 func ScrubWords(s string) string {
 	return word.ReplaceAllStringFunc(s, func(w string) string {
 		if !Repeatable(w) {

@@ -1,9 +1,9 @@
-// Package textsafe decides what may be said, in a log, an error or on a terminal.
+// Package textsafe decides what may appear in a log, an error or on a terminal.
 //
-// It cleans words that come from outside this program, so that they cannot control
-// a terminal, forge a line or reorder what is read: WeChat Pay and any proxy on the
-// way, billing's receiver, Redis and PostgreSQL all send such words, most of them
-// unsigned. And it tells what may be a secret from what may be repeated.
+// It cleans words that come from outside this program, so that they cannot control a
+// terminal, forge a line or reorder text: WeChat Pay and any proxy on the way,
+// billing's receiver, Redis and PostgreSQL all send such words, most of them unsigned.
+// It also recognises what may be a secret.
 package textsafe
 
 import (
@@ -12,13 +12,13 @@ import (
 	"unicode/utf8"
 )
 
-// Replacement stands for every character that is taken out.
+// Replacement stands for every character that is removed.
 const Replacement = '?'
 
-// Clean returns s as one line of graphic characters. Line ends, tabs and line
-// separators become blanks; control characters of both sets, escape among them,
-// invisible and bidirectional ones, and what is not UTF-8 become Replacement. The
-// wide space of Chinese texts stays.
+// Clean returns s as one line of graphic characters. Line ends, tabs and line separators
+// become blanks. Control characters of both sets, including escape, invisible and
+// bidirectional characters, and bytes that are not UTF-8 become Replacement. The wide
+// space of Chinese texts stays.
 func Clean(s string) string {
 	if isClean(s) {
 		return s
@@ -43,7 +43,7 @@ func Clean(s string) string {
 	return b.String()
 }
 
-// isClean tells the usual text, printable ASCII, without looking at runes.
+// isClean reports whether s is printable ASCII, as most texts are.
 func isClean(s string) bool {
 	for i := range len(s) {
 		if s[i] < 0x20 || s[i] > 0x7e {
@@ -53,7 +53,7 @@ func isClean(s string) bool {
 	return true
 }
 
-// Clip returns the cleaned s, cut to most runes with an ellipsis behind them.
+// Clip returns the cleaned s, cut to at most most runes, with an ellipsis after a cut.
 func Clip(s string, most int) string {
 	s = Clean(s)
 	n := 0

@@ -1,5 +1,5 @@
-// Package version says which build a program is: what the Go toolchain wrote into
-// it, or what the linker was told.
+// Package version reports which build a program is, from what the Go toolchain or the
+// linker wrote into it.
 package version
 
 import (
@@ -8,7 +8,7 @@ import (
 	"runtime/debug"
 )
 
-// Unknown stands for what a build does not say of itself.
+// Unknown stands for what a build does not record.
 const Unknown = "unknown"
 
 // Builds without Git, such as an image's, set these with the linker:
@@ -26,8 +26,8 @@ type Info struct {
 	Go       string // the toolchain, go1.26.0
 }
 
-// Read returns what this program says of its build. What go run and
-// -buildvcs=false leave out is Unknown.
+// Read returns what this program records of its build. What go run and -buildvcs=false
+// leave out is Unknown.
 func Read() Info {
 	build, _ := debug.ReadBuildInfo()
 	return read(build)

@@ -16,11 +16,10 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
-// WaitUp returns nil as soon as Redis answers client, which o has opened, and
-// ctx's error where ctx ends before. While it waits it says why in one log line at
-// the first failure and then in one every sayEvery. It waits on any failure, a
-// wrong password included: that too is mended outside, and leaving would only be
-// a restart loop.
+// WaitUp returns nil as soon as Redis answers client, which o has opened, and ctx's
+// error if ctx ends first. While it waits it logs why, at the first failure and then
+// every sayEvery. It waits on any failure, including a wrong password: that is also
+// repaired outside, and exiting would only cause a restart loop.
 func (o Options) WaitUp(ctx context.Context, client redis.UniversalClient, log zerolog.Logger, sayEvery time.Duration) error {
 	ping := func(ctx context.Context) error { return client.Ping(ctx).Err() }
 	return o.waitUp(ctx, ping, log.With().Str(logging.FieldAddr, o.String()).Logger(), sayEvery, pingEvery)
@@ -34,7 +33,7 @@ func (o Options) waitUp(ctx context.Context, ping func(context.Context) error, l
 		switch {
 		case err == nil:
 			if !said.IsZero() {
-				log.Info().Int64(logging.FieldElapsedMS, time.Since(start).Milliseconds()).Msg("Redis is up")
+				log.Info().Str(logging.FieldEvent, "redis_up").Int64(logging.FieldElapsedMS, time.Since(start).Milliseconds()).Msg("Redis is up")
 			}
 			return nil
 		case ctx.Err() != nil:
@@ -43,7 +42,7 @@ func (o Options) waitUp(ctx context.Context, ping func(context.Context) error, l
 		if said.IsZero() || time.Since(said) >= sayEvery {
 			said = time.Now()
 			why := o.Explain(ctx, err)
-			log.Warn().Str(logging.FieldError, why.Said).Int64(logging.FieldElapsedMS, time.Since(start).Milliseconds()).
+			log.Warn().Str(logging.FieldEvent, "redis_awaited").Str(logging.FieldError, why.Said).Int64(logging.FieldElapsedMS, time.Since(start).Milliseconds()).
 				Msg(why.Problem + "; waiting for it: " + why.Remedy)
 		}
 		select {

@@ -6,30 +6,30 @@ import (
 	"strings"
 )
 
-// The oldest Redis that will do: from 6.2 on asynq can archive a task.
+// The oldest Redis that works: since 6.2 asynq can archive a task.
 const (
 	minMajor = 6
 	minMinor = 2
 )
 
-// memoryWarning is the share of maxmemory from which on it is time to act. At
-// the limit Redis refuses even the taking of a task from the queue.
+// memoryWarning is the share of maxmemory that calls for action. At the limit Redis
+// refuses even to give a worker a task from the queue.
 const memoryWarning = 0.6
 
-// check judges one node.
+// check checks one node.
 func (n info) check() Report {
 	if n.fields["redis_version"] == "" {
 		return Report{{
 			Level: Warning, Node: n.node, Subject: "info",
-			Text: "this Redis does not answer INFO (an embedded one, or a user without the right): see to it yourself that maxmemory-policy is noeviction, that AOF is on, and that the version is 6.2 or later",
+			Text: "this Redis does not answer INFO (an embedded one, or a user without the right): check yourself that maxmemory-policy is noeviction, that AOF is on, and that the version is 6.2 or later",
 		}}
 	}
 	if n.fields["redis_mode"] == "sentinel" {
-		return nil // it keeps nothing, see checkMode
+		return nil // it stores no keys, see checkMode
 	}
 	findings := []Finding{n.version(), n.role(), n.eviction(), n.persistence(), n.fullness()}
 	if n.fields["rdb_last_bgsave_status"] == "err" {
-		findings = append(findings, Finding{Level: Warning, Subject: "snapshot", Text: "the last snapshot could not be written; with stop-writes-on-bgsave-error Redis refuses every write until one can: Redis's log has the cause, as a rule a full disk or a directory that Redis may not write to"})
+		findings = append(findings, Finding{Level: Warning, Subject: "snapshot", Text: "the last snapshot could not be written; with stop-writes-on-bgsave-error Redis refuses every write until one can: Redis's log has the cause, usually a full disk or a directory that Redis may not write to"})
 	}
 	for i := range findings {
 		findings[i].Node = n.node
@@ -44,12 +44,11 @@ func (n info) version() Finding {
 	switch {
 	case !ok:
 		f.Level = Warning
-		f.Text = fmt.Sprintf("%q is not understood: it must be as able as Redis %d.%d", version, minMajor, minMinor)
+		f.Text = fmt.Sprintf("%q is not understood: it must be able to do what Redis %d.%d can", version, minMajor, minMinor)
 	case major < minMajor || major == minMajor && minor < minMinor:
-		// A proxy may have a version of its own; a Redis that is too old fails
-		// the probe.
+		// A proxy may have its own version; a Redis that is too old fails the probe.
 		f.Level = Warning
-		f.Text = fmt.Sprintf("%s is older than Redis %d.%d, which is needed; where it is a proxy's own version, what is tried out below counts", version, minMajor, minMinor)
+		f.Text = fmt.Sprintf("%s is older than Redis %d.%d, which is needed; if it is a proxy's own version, the probe below decides", version, minMajor, minMinor)
 	}
 	return f
 }
@@ -74,15 +73,16 @@ func (n info) role() Finding {
 	return Finding{Level: OK, Subject: "role", Text: "master"}
 }
 
-// eviction: an evicted order is money forgotten, and an evicted lease of
-// asynq's a task that nobody ever recovers. Redis gives no error for either.
+// eviction checks maxmemory-policy. An evicted order is money forgotten, and after
+// asynq's lease is evicted, asynq never recovers the task. Redis gives no error for
+// either.
 func (n info) eviction() Finding {
 	const subject = "maxmemory-policy"
 	switch policy := n.fields["maxmemory_policy"]; policy {
 	case "noeviction":
 		return Finding{Level: OK, Subject: subject, Text: policy}
 	case "":
-		return Finding{Level: Warning, Subject: subject, Text: "Redis does not tell it: see to it that it is noeviction"}
+		return Finding{Level: Warning, Subject: subject, Text: "Redis does not report it: check that it is noeviction"}
 	default:
 		return Finding{Level: Problem, Subject: subject, Text: fmt.Sprintf(
 			`%s lets Redis throw away what is owed: run "redis-cli CONFIG SET maxmemory-policy noeviction", and write "maxmemory-policy noeviction" into redis.conf so that it outlives a restart; on a managed service set the parameter maxmemory-policy in its console`, policy)}
@@ -94,7 +94,7 @@ func (n info) persistence() Finding {
 	switch {
 	case n.fields["aof_enabled"] == "":
 		f.Level = Warning
-		f.Text = "Redis does not tell whether AOF is on: without it a restart loses what happened last"
+		f.Text = "Redis does not report whether AOF is on: without it a restart loses the latest changes"
 	case n.fields["aof_enabled"] != "1":
 		f.Level = Warning
 		f.Text = `AOF is off, so a restart loses every order accepted and every result recorded since the last snapshot, or all of them: run "redis-cli CONFIG SET appendonly yes", and write "appendonly yes" into redis.conf so that it outlives a restart`
@@ -110,7 +110,7 @@ func (n info) fullness() Finding {
 	used, limit, ok := n.memory()
 	switch {
 	case !ok:
-		return Finding{Level: Warning, Subject: subject, Text: "Redis does not tell how much it uses"}
+		return Finding{Level: Warning, Subject: subject, Text: "Redis does not report how much it uses"}
 	case limit == 0:
 		return Finding{Level: OK, Subject: subject, Text: fmt.Sprintf("%s used, no limit set", mebibytes(used))}
 	case share(used, limit) >= memoryWarning:
