@@ -112,7 +112,7 @@ func TestRedirectLog(t *testing.T) {
 		level zerolog.Level
 		want  string
 	}{
-		{zerolog.DebugLevel, `{"level":"debug","component":"redis","message":"pool: lost 3"}` + "\n"},
+		{zerolog.DebugLevel, `{"level":"debug","component":"redis","event":"redis_client","message":"pool: lost 3"}` + "\n"},
 		{zerolog.InfoLevel, ""},
 	} {
 		var out bytes.Buffer
