@@ -39,7 +39,7 @@ func (o *Outage) Failed(err error) {
 	}
 	o.said = now
 	o.log.Warn().Str(FieldEvent, "outage").Err(err).Int64(FieldElapsedMS, now.Sub(o.since).Milliseconds()).
-		Msg(o.what + " does not answer properly; waiting for it")
+		Msg(o.what + " does not answer as it should; waiting for it")
 }
 
 // Over logs the end of an outage that Failed has logged.
