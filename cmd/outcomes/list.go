@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"payscore-collector/internal/config"
-	"payscore-collector/internal/explain"
 	"payscore-collector/internal/intake"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
@@ -94,17 +92,16 @@ func (l *listCommand) run(ctx context.Context, s *session) error {
 	}
 	switch {
 	case l.JSON:
-		_, err = l.write(ctx, s, ledgers, jsonLines{s.out}, l.states())
+		_, err = l.each(ctx, s, ledgers, l.states(), func(o ledger.Order) error { return writeJSON(s.out, o) })
 		return err
 	case l.CSV:
-		_, err = l.write(ctx, s, ledgers, newCSVLines(s.out, l.Excel), l.states())
-		return err
+		lines := newCSVLines(s.out, l.Excel)
+		if _, err := l.each(ctx, s, ledgers, l.states(), lines.write); err != nil {
+			return err
+		}
+		return lines.close()
 	}
-	situations, err := s.situations(ctx, ledgers...)
-	if err != nil {
-		return err
-	}
-	return l.tables(ctx, s, ledgers, situations)
+	return l.tables(ctx, s, ledgers)
 }
 
 func (l *listCommand) states() []tasks.State {
@@ -117,8 +114,12 @@ func (l *listCommand) states() []tasks.State {
 	return states
 }
 
-// tables writes a table a state, and behind open orders why they are not collected.
-func (l *listCommand) tables(ctx context.Context, s *session, ledgers []*ledger.Ledger, situations []explain.Situation) error {
+// tables writes a table per state, and after open orders why they are not collected.
+func (l *listCommand) tables(ctx context.Context, s *session, ledgers []*ledger.Ledger) error {
+	situations, err := s.situations(ctx, ledgers...)
+	if err != nil {
+		return err
+	}
 	t := s.teller(situations)
 	states, open, found := l.states(), false, 0
 	for _, state := range states {
@@ -129,8 +130,12 @@ func (l *listCommand) tables(ctx context.Context, s *session, ledgers []*ledger.
 				heading = "\n" + heading
 			}
 		}
-		n, err := l.write(ctx, s, ledgers, newTable(s.out, t, heading), []tasks.State{state})
+		table := newTable(s.out, t, heading)
+		n, err := l.each(ctx, s, ledgers, []tasks.State{state}, table.write)
 		if err != nil {
+			return err
+		}
+		if err := table.close(); err != nil {
 			return err
 		}
 		found += n
@@ -146,9 +151,9 @@ func (l *listCommand) tables(ctx context.Context, s *session, ledgers []*ledger.
 	return nil
 }
 
-// write writes the orders in some states, each state's of one merchant after the other,
-// and returns how many they are.
-func (l *listCommand) write(ctx context.Context, s *session, ledgers []*ledger.Ledger, w orderWriter, states []tasks.State) (int, error) {
+// each passes the orders in some states to write, first by state, then by merchant, and
+// returns how many they are.
+func (l *listCommand) each(ctx context.Context, s *session, ledgers []*ledger.Ledger, states []tasks.State, write func(ledger.Order) error) (int, error) {
 	written, limit := 0, l.limit()
 	for _, state := range states {
 		filter := ledger.Filter{State: state, Since: l.since, Until: l.until, ServiceID: l.ServiceID}
@@ -161,25 +166,14 @@ func (l *listCommand) write(ctx context.Context, s *session, ledgers []*ledger.L
 					if l.Limit == nil {
 						fmt.Fprintln(s.errOut, s.people.More(limitForPeople))
 					}
-					return written, w.close()
+					return written, nil
 				}
 				written++
-				if err := w.write(o); err != nil {
+				if err := write(o); err != nil {
 					return written, fmt.Errorf("write the list: %w", err)
 				}
 			}
 		}
 	}
-	return written, w.close()
+	return written, nil
 }
-
-// orderWriter writes one order after the other.
-type orderWriter interface {
-	write(ledger.Order) error
-	close() error
-}
-
-type jsonLines struct{ w io.Writer }
-
-func (j jsonLines) write(o ledger.Order) error { return writeJSON(j.w, o) }
-func (j jsonLines) close() error               { return nil }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // migrations are numbered from 1, without a gap. A released one is never changed: its
@@ -38,47 +39,45 @@ const ownSchema = "give DATABASE_URL a search_path of its own, for instance ?opt
 // migrate creates the tables, or brings those of an earlier release up to date, all or
 // nothing. Several processes may call it at once. fresh is true where there were no
 // tables. The error is a *Refused where the database cannot be written to.
-func migrate(ctx context.Context, db interface {
-	BeginTx(context.Context, pgx.TxOptions) (pgx.Tx, error)
-}) (fresh bool, err error) {
+func migrate(ctx context.Context, pool *pgxpool.Pool) (fresh bool, err error) {
 	files, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
 		return false, err
 	}
 	// READ COMMITTED, whatever the database's default: once the lock is granted, this
 	// transaction must see what another instance has done.
-	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // does nothing after Commit
-	if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
-		return false, err
-	}
-	schema, err := schemaOf(ctx, tx)
-	if err != nil {
-		return false, explain(err)
-	}
-	version, err := versionOf(ctx, tx, schema)
-	if err != nil {
-		return false, explain(err)
-	}
-	if version > len(files) {
-		return false, refused("schema %s was written by a newer release of this program: it has version %d, and this release knows %d; use that release", schema, version, len(files))
-	}
-	for i := version; i < len(files); i++ {
-		sql, err := migrations.ReadFile(path.Join("migrations", fmt.Sprintf("%04d.sql", i+1)))
+	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
+	err = pgx.BeginTxFunc(ctx, pool, options, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
+			return err
+		}
+		schema, err := schemaOf(ctx, tx)
 		if err != nil {
-			return false, err
+			return err
 		}
-		if _, err := tx.Exec(ctx, string(sql)); err != nil {
-			return false, explain(err)
+		version, err := versionOf(ctx, tx, schema)
+		if err != nil {
+			return err
 		}
-		if _, err := tx.Exec(ctx, "insert into payscore_schema (version) values ($1)", i+1); err != nil {
-			return false, explain(err)
+		if version > len(files) {
+			return refused("schema %s was written by a newer release of this program: it has version %d, and this release knows %d; use that release", schema, version, len(files))
 		}
-	}
-	return version == 0, tx.Commit(ctx)
+		fresh = version == 0
+		for i := version; i < len(files); i++ {
+			sql, err := migrations.ReadFile(path.Join("migrations", fmt.Sprintf("%04d.sql", i+1)))
+			if err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, string(sql)); err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, "insert into payscore_schema (version) values ($1)", i+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return fresh, explain(err)
 }
 
 // plainName is the name of a schema that a search_path writes without quotes.
@@ -87,11 +86,10 @@ var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 // schemaOf returns the schema in which tables are created, and creates it where
 // search_path names a single one that does not exist.
 func schemaOf(ctx context.Context, tx pgx.Tx) (string, error) {
-	var schema *string
-	var searchPath string
-	err := tx.QueryRow(ctx, "select current_schema(), current_setting('search_path')").Scan(&schema, &searchPath)
-	if err != nil || schema != nil {
-		return deref(schema), err
+	var schema, searchPath string
+	err := tx.QueryRow(ctx, "select coalesce(current_schema(), ''), current_setting('search_path')").Scan(&schema, &searchPath)
+	if err != nil || schema != "" {
+		return schema, err
 	}
 	name := strings.Trim(searchPath, ` "`)
 	if !plainName.MatchString(name) {
@@ -140,11 +138,4 @@ func explain(err error) error {
 		return refused("the tables cannot be made (%s): %s", pg.Message, ownSchema)
 	}
 	return err
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }
