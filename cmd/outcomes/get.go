@@ -27,10 +27,11 @@ func (g *getCommand) judge(c *config.Collector) {
 }
 
 func (g *getCommand) run(ctx context.Context, s *session) error {
-	l, o, err := g.find(ctx, s)
+	found, err := g.find(ctx, s)
 	if err != nil {
 		return err
 	}
+	l, o := found.Ledger, found.Order
 	if g.JSON {
 		return writeJSON(s.out, o)
 	}
@@ -69,38 +70,30 @@ func tell(w io.Writer, t explain.Teller, o ledger.Order, s explain.Situation, ho
 	return story.write(w)
 }
 
-// find looks for the order in every ledger in question. A number is unique only within
-// one merchant, so it may be found more than once.
-func (g *getCommand) find(ctx context.Context, s *session) (*ledger.Ledger, ledger.Order, error) {
+// find returns the only ledger in question that has the order.
+func (g *getCommand) find(ctx context.Context, s *session) (ledger.Found, error) {
 	ledgers, err := s.ledgers(ctx)
 	if err != nil {
-		return nil, ledger.Order{}, err
+		return ledger.Found{}, err
 	}
-	var in []string // merchants that have it
-	var l *ledger.Ledger
-	var o ledger.Order
-	for _, candidate := range ledgers {
-		found, err := candidate.Get(ctx, g.No)
-		switch {
-		case errors.Is(err, ledger.ErrNotFound):
-			continue
-		case err != nil:
-			return nil, ledger.Order{}, fmt.Errorf("read order %s: %w", g.No, err)
-		}
-		l, o = candidate, found
-		in = append(in, candidate.MchID())
-	}
+	found, err := ledger.Find(ctx, ledgers, g.No)
 	switch {
-	case len(in) > 1:
-		return nil, ledger.Order{}, &statusError{config.ExitUsage, fmt.Sprintf(
-			"order %s is in the ledgers of merchants %s: say which with --mchid", g.No, strings.Join(in, ", "))}
-	case len(in) == 1:
-		return l, o, nil
+	case err != nil:
+		return ledger.Found{}, err
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		var in []*ledger.Ledger
+		for _, f := range found {
+			in = append(in, f.Ledger)
+		}
+		return ledger.Found{}, &statusError{config.ExitUsage, fmt.Sprintf(
+			"order %s is in the ledgers of merchants %s: say which with --mchid", g.No, mchids(in))}
 	case s.mchid != "":
-		return nil, ledger.Order{}, &statusError{exitNoOrder, fmt.Sprintf(
+		return ledger.Found{}, &statusError{exitNoOrder, fmt.Sprintf(
 			"there is no order %s in the ledger of merchant %s", g.No, s.mchid)}
 	default:
-		return nil, ledger.Order{}, &statusError{exitNoOrder, fmt.Sprintf(
+		return ledger.Found{}, &statusError{exitNoOrder, fmt.Sprintf(
 			"there is no order %s in any ledger of this Redis (merchants: %s)", g.No, orNone(mchids(ledgers)))}
 	}
 }
