@@ -49,7 +49,7 @@ func TestEverySettingIsRead(t *testing.T) {
 func readFields(t *testing.T) (inConfig, outside map[string]bool) {
 	t.Helper()
 	const module, root = "payscore-collector/", "../.."
-	reports := []string{"presence.go", "check.go", "doubts.go"}
+	reports := []string{"presence.go", "check.go", "warnings.go"}
 	fset := token.NewFileSet()
 	packages := map[string][]*ast.File{} // by directory
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

@@ -10,6 +10,6 @@ import (
 // The tests of this package wait most of the time, each in an environment of its own.
 // As many at once as there are processors would take minutes.
 func TestMain(m *testing.M) {
-	testkit.Parallel(12)
+	testkit.Parallel(24)
 	os.Exit(m.Run())
 }

@@ -3,7 +3,6 @@ package worker_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 
@@ -11,25 +10,16 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
 )
 
 // booked is what a receiver books that takes each payment of the stream's events
 // once, by its transaction_id, and by order and seq where it has none.
-func booked(t *testing.T, r *workertest.Rig) map[string][]ledger.Payment {
-	t.Helper()
-	m := r.Sim.Merchant().MchID
-	entries, err := r.Redis.Client.XRange(t.Context(), ledger.KeysOf(m).Outcomes(), "-", "+").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
+func booked(r *workertest.Rig) map[string][]ledger.Payment {
 	seen, books := map[string]bool{}, map[string][]ledger.Payment{}
-	for _, x := range entries {
-		e, err := ledger.DecodeEvent(m, x.ID, x.Values)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, e := range r.Events() {
 		for _, p := range e.Payments {
 			key := p.TransactionID
 			if key == "" {
@@ -53,16 +43,6 @@ func platformPayments(t *testing.T, r *workertest.Rig, no string) []ledger.Payme
 	return audit.Platform(o.Entity.Collection.Details)
 }
 
-func withdrawAsPaid(t *testing.T, r *workertest.Rig, no string) {
-	t.Helper()
-	res, err := r.Producer.Withdraw(t.Context(), tasks.Withdrawal{
-		MchID: r.Sim.Merchant().MchID, OutOrderNo: no, Reason: "paid at the counter", PaidAt: time.Now().Add(-time.Minute),
-	})
-	if err != nil || res.Status != tasks.Accepted {
-		t.Fatalf("%s: %+v %v", no, res, err)
-	}
-}
-
 func TestPaymentsInParts(t *testing.T) {
 	t.Parallel()
 	t.Run("each payment is told under its own number", func(t *testing.T) {
@@ -76,7 +56,7 @@ func TestPaymentsInParts(t *testing.T) {
 		if len(o.Payments) != 2 || o.Payments[0].TransactionID == o.Payments[1].TransactionID || o.TransactionID != o.Payments[1].TransactionID {
 			t.Errorf("%+v", o)
 		}
-		for _, d := range audit.Payments(booked(t, r)["TWO"], platformPayments(t, r, "TWO")) {
+		for _, d := range audit.Payments(booked(r)["TWO"], platformPayments(t, r, "TWO")) {
 			t.Error(d.Text)
 		}
 	})
@@ -84,12 +64,12 @@ func TestPaymentsInParts(t *testing.T) {
 	// it at the counter, and billing withdraws. He has paid that part twice.
 	t.Run("a part through PayScore is not hidden by the rest that was paid elsewhere", func(t *testing.T) {
 		t.Parallel()
-		r := workertest.New(t, func(c *config.Worker) { c.ConfirmSchedule = []time.Duration{5 * time.Second} })
+		r := workertest.New(t, func(c *config.Worker) { c.ConfirmSchedule = []time.Duration{3 * time.Second} })
 		r.Add(simulator.Order{OutOrderNo: "HALF", TotalAmount: 1000, Fate: "partial:400"})
 		r.Work()
 		r.Enqueue("HALF")
 		r.Until(20*time.Second, "a collect call", func() bool { return r.Get("HALF").Attempts == 1 })
-		withdrawAsPaid(t, r, "HALF")
+		r.Withdraw("HALF", time.Now().Add(-time.Minute))
 		r.Until(30*time.Second, "WeChat Pay to be told", func() bool {
 			s := r.Get("HALF").Sync
 			return s != nil && s.State != ledger.SyncPending
@@ -98,14 +78,13 @@ func TestPaymentsInParts(t *testing.T) {
 		if o.State != tasks.Withdrawn || o.Sync.State != ledger.SyncDone || o.LatePaymentAt.IsZero() || len(o.Payments) != 2 {
 			t.Errorf("%+v %+v", o, o.Sync)
 		}
-		for _, d := range audit.Payments(booked(t, r)["HALF"], platformPayments(t, r, "HALF")) {
+		for _, d := range audit.Payments(booked(r)["HALF"], platformPayments(t, r, "HALF")) {
 			t.Error(d.Text)
 		}
-		// The worker logs what it has written down.
-		const alarm = "paid_after_its_end"
-		r.Until(10*time.Second, "the alarm", func() bool { return strings.Contains(r.Logs.String(), alarm) })
-		if n := strings.Count(r.Logs.String(), alarm); n != 1 {
-			t.Errorf("the alarm was given %d times", n)
+		// The worker logs after it has recorded.
+		r.Until(10*time.Second, "the alarm", func() bool { return r.Logs.HasEvent("paid_after_its_end") })
+		if n := len(r.Logs.Events("paid_after_its_end")); n != 1 {
+			t.Errorf("the alarm was logged %d times, want once", n)
 		}
 	})
 }
@@ -128,7 +107,7 @@ func TestBookingWhileOrdersAreWithdrawnAndReopened(t *testing.T) {
 		t.Fatal(err)
 	}
 	fates := []simulator.Fate{"pays", "partial:400", "declines:1", "userpaying:800ms", "user_pays:4s", "never", "partial:1"}
-	nos := workertest.Numbers("R", 70)
+	nos := workertest.Numbers("R", testkit.Form(42, 70))
 	for i, no := range nos {
 		r.Add(simulator.Order{OutOrderNo: no, TotalAmount: 1000, Fate: fates[i%len(fates)]})
 	}
@@ -136,7 +115,7 @@ func TestBookingWhileOrdersAreWithdrawnAndReopened(t *testing.T) {
 	r.Notify(simulator.Notifications{Lose: 0.5, Late: 0.2, LateBy: simulator.Duration(2 * time.Second), Duplicate: 0.3, DelayJitter: simulator.Duration(500 * time.Millisecond)})
 	r.Enqueue(nos...)
 	m := r.Sim.Merchant().MchID
-	for end := time.After(8 * time.Second); ; {
+	for end := time.After(testkit.Form(4*time.Second, 8*time.Second)); ; {
 		select {
 		case <-end:
 		case <-time.After(20 * time.Millisecond):
@@ -161,7 +140,7 @@ func TestBookingWhileOrdersAreWithdrawnAndReopened(t *testing.T) {
 		}
 		break
 	}
-	// The platform's last word: every order is looked at once more.
+	// Every order is queried once more, so that the platform's last word is known.
 	for _, no := range nos {
 		o := r.Order(no)
 		o.Reopen = true
@@ -171,7 +150,7 @@ func TestBookingWhileOrdersAreWithdrawnAndReopened(t *testing.T) {
 	}
 	r.AllEnded(120 * time.Second)
 
-	books := booked(t, r)
+	books := booked(r)
 	parts, elsewhere := 0, 0
 	for _, no := range nos {
 		rec := r.Get(no)

@@ -15,6 +15,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/audit"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
@@ -117,13 +118,13 @@ func (r *Rig) Add(orders ...simulator.Order) {
 	}
 }
 
-// Order is a hand-over of an order of the rig's merchant.
+// Order returns what enqueues an order of the rig's merchant.
 func (r *Rig) Order(no string) tasks.Order {
 	m := r.Sim.Merchant()
 	return tasks.Order{Payload: tasks.Payload{MchID: m.MchID, OutOrderNo: no, AppID: m.AppID, ServiceID: m.ServiceID}}
 }
 
-// Enqueue hands orders over.
+// Enqueue enqueues orders.
 func (r *Rig) Enqueue(nos ...string) {
 	r.t.Helper()
 	orders := make([]tasks.Order, len(nos))
@@ -135,6 +136,46 @@ func (r *Rig) Enqueue(nos ...string) {
 			r.t.Fatalf("%s: %s %v", o.OutOrderNo, res.Status, res.Err)
 		}
 	}
+}
+
+// Reopen enqueues an order that has ended once more.
+func (r *Rig) Reopen(no string) {
+	r.t.Helper()
+	o := r.Order(no)
+	o.Reopen = true
+	if res, err := r.Producer.Enqueue(r.t.Context(), o); err != nil || res.Status != tasks.Accepted {
+		r.t.Fatalf("%s reopened: %+v %v, want %s", no, res, err, tasks.Accepted)
+	}
+}
+
+// Withdraw withdraws an order that the user has paid elsewhere at paidAt, or waives it
+// where that is zero.
+func (r *Rig) Withdraw(no string, paidAt time.Time) tasks.Result {
+	r.t.Helper()
+	res, err := r.Producer.Withdraw(r.t.Context(), tasks.Withdrawal{
+		MchID: r.Sim.Merchant().MchID, OutOrderNo: no, Reason: "paid at the counter", PaidAt: paidAt,
+	})
+	if err != nil {
+		r.t.Fatalf("%s withdrawn: %v", no, err)
+	}
+	return res
+}
+
+// Events returns the stream of outcomes.
+func (r *Rig) Events() []ledger.Event {
+	r.t.Helper()
+	mchid := r.Sim.Merchant().MchID
+	entries, err := r.Redis.Client.XRange(r.t.Context(), ledger.KeysOf(mchid).Outcomes(), "-", "+").Result()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	events := make([]ledger.Event, len(entries))
+	for i, x := range entries {
+		if events[i], err = ledger.DecodeEvent(mchid, x.ID, x.Values); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return events
 }
 
 // Get reads an order from the ledger.
@@ -150,15 +191,11 @@ func (r *Rig) Get(no string) ledger.Order {
 // Until waits for a condition; what says what was waited for.
 func (r *Rig) Until(within time.Duration, what string, ok func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(within); ; {
-		if ok() {
-			return
-		}
+	for deadline := time.Now().Add(within); !ok(); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.Dump()
 			r.t.Fatalf("waited %s in vain for: %s", within, what)
 		}
-		<-time.After(10 * time.Millisecond)
 	}
 }
 
@@ -196,8 +233,8 @@ func (r *Rig) Report(no string) simulator.OrderReport {
 	return o.Audit
 }
 
-// Audit holds every order of the ledger against what the platform knows, and
-// the platform's record of how it was treated against the promises.
+// Audit compares every order of the ledger with what the platform knows, and the calls
+// that the platform has seen with the promises.
 func (r *Rig) Audit() {
 	r.t.Helper()
 	for _, o := range r.Sim.Report().Orders {
@@ -217,11 +254,11 @@ func (r *Rig) Audit() {
 	if n := r.Sim.Report().RejectedSignatures; n > 0 && !r.FaultsExpected {
 		r.t.Errorf("the platform refused %d signatures", n)
 	}
-	// A call that leaves so much late for its slot may meet the calls of a second
-	// that is so much longer.
+	// A call that leaves late for its slot may fall among the calls of a second that is
+	// as much longer.
 	late := r.lateness.most()
 	if most := r.Sim.Report().MostCallsInASecond; float64(most) > r.Cfg.Rate*(1+late.Seconds()) {
-		r.t.Errorf("%d calls in one second, %v at most (this process was up to %s late for what it meant to do)", most, r.Cfg.Rate, late)
+		r.t.Errorf("%d calls in one second, %v at most (timers of this process were up to %s late)", most, r.Cfg.Rate, late)
 	}
 }
 
@@ -237,12 +274,14 @@ func Numbers(prefix string, n int) []string {
 // Queued is how many tasks the merchant's queue holds in all.
 func (r *Rig) Queued() int64 {
 	var n int64
-	prefix := "asynq:{" + tasks.QueueName(r.Sim.Merchant().MchID) + "}:"
-	for _, list := range []string{"pending", "active"} {
-		n += r.Redis.Client.LLen(context.Background(), prefix+list).Val()
+	sizes, err := asynqx.Sizes(context.Background(), r.Redis.Client, tasks.QueueName(r.Sim.Merchant().MchID))
+	if err != nil {
+		r.t.Fatal(err)
 	}
-	for _, set := range []string{"scheduled", "retry", "archived"} {
-		n += r.Redis.Client.ZCard(context.Background(), prefix+set).Val()
+	for state, size := range sizes {
+		if state != "active_unleased" { // they are among the active ones
+			n += size
+		}
 	}
 	return n
 }
