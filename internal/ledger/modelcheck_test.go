@@ -31,13 +31,16 @@ func (m *model) Check(t *rapid.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fields, err := m.redis.Client.HKeys(ctx, k.Order(no)).Result()
+		fields, err := m.redis.Client.HGetAll(ctx, k.Order(no)).Result()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range fields {
+		for name, value := range fields {
 			if !strings.HasPrefix(name, "n:") && !slices.ContainsFunc(ledger.Record, func(f ledger.Field) bool { return f.Name == name }) {
 				t.Fatalf("the record of %s has the field %q, which ledger.Record does not have", no, name)
+			}
+			if form := earlierForms[name]; form != nil && !form.MatchString(value) {
+				t.Fatalf("the record of %s has %s %q, which an earlier release cannot read: it wants %s", no, name, value, form)
 			}
 		}
 		if was := m.was[no]; was != "" && was != got.State && !slices.Contains(was.Next(), got.State) {
