@@ -1,5 +1,5 @@
-# One image with all the commands; CMD says which one runs. Needs BuildKit, which
-# docker compose, docker buildx and Docker 23 and later use by themselves.
+# One image with all the commands; CMD chooses one. It needs BuildKit, which docker
+# compose, docker buildx and Docker 23 and later use by default.
 
 FROM golang:1.26-alpine AS build
 WORKDIR /src
@@ -9,7 +9,7 @@ RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY cmd cmd
 COPY internal internal
 COPY tasks tasks
-# What --version says: docker build --build-arg REVISION=$(git rev-parse HEAD) .
+# For --version: docker build --build-arg REVISION=$(git rev-parse HEAD) .
 ARG VERSION=
 ARG REVISION=
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
@@ -17,9 +17,9 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
         -ldflags="-s -w -X payscore-collector/internal/version.version=$VERSION -X payscore-collector/internal/version.revision=$REVISION" -o /out/ \
         ./cmd/worker ./cmd/enqueue ./cmd/outcomes ./cmd/simulator
 
-# Alpine brings what a static binary still needs: the certificates by which
-# api.mch.weixin.qq.com is known, and a wget for health checks. Time zones are
-# in the binaries.
+# Alpine has what a static binary still needs: the certificates that verify
+# api.mch.weixin.qq.com, and wget for health checks. Time zones are in the
+# binaries.
 FROM alpine:3.22
 RUN addgroup -S -g 10001 payscore && adduser -S -D -H -u 10001 -G payscore payscore \
     && install -d -o payscore -g payscore -m 0700 /merchant

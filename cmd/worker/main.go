@@ -1,7 +1,7 @@
-// Command worker runs the collection until it is told to stop.
+// Command worker collects until it gets a signal.
 //
-//	worker          collect; SIGTERM and SIGINT end it in order
-//	worker check    look at every setting, Redis, the keys and a signed call
+//	worker          collect; SIGTERM and SIGINT end it after the steps under way
+//	worker check    check every setting, Redis, the keys and a signed call
 package main
 
 import (
@@ -23,7 +23,7 @@ type commandLine struct {
 	config.WorkerSettings
 
 	Run   struct{} `cmd:"" default:"1" help:"Collect until SIGTERM; steps under way finish, the rest stays queued."`
-	Check struct{} `cmd:"" help:"Look at every setting, Redis, the keys and a signed call to WeChat Pay."`
+	Check struct{} `cmd:"" help:"Check every setting, Redis, the keys and a signed call to WeChat Pay."`
 }
 
 func main() {
@@ -59,13 +59,13 @@ func run(ctx context.Context, p config.Process) int {
 			log.Error().Str(logging.FieldEvent, "setting_refused").Str(logging.FieldSetting, problem.Setting).Msg(problem.String())
 		}
 	case err != nil:
-		log.Error().Str(logging.FieldEvent, "start_failed").Err(err).Msg("the worker could not start")
+		log.Error().Str(logging.FieldEvent, "start_failed").Err(err).Msg("worker could not start")
 	}
 	return worker.ExitCode(err)
 }
 
-// logger is as LOG_LEVEL and LOG_FORMAT say, each as far as it is valid: what is
-// wrong with them is logged too.
+// logger follows LOG_LEVEL and LOG_FORMAT, as far as they are valid: problems with them
+// are logged too.
 func logger(c config.Log, w io.Writer) zerolog.Logger {
 	if _, err := logging.ParseLevel(c.Level); err != nil {
 		c.Level = "info"

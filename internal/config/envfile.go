@@ -14,15 +14,15 @@ import (
 // such as the simulator writes. The image's Compose file sets it.
 const EnvFile = "MERCHANT_ENV"
 
-// envFileLimit is far above what settings need, and keeps a wrong path, such as
-// a device, from being read for ever.
+// envFileLimit is far above what settings need. It stops the reading of a wrong path,
+// such as a device.
 const envFileLimit = 1 << 20
 
-// withEnvFile returns the process with the file's variables behind its own: a
-// variable that is set in the environment, and not to nothing, keeps its value.
-// With SetEnv, the file's other variables, such as HTTPS_PROXY, reach what else
-// reads the environment. The error is a Problems; it never quotes the file, nor
-// the variable that names it, because either may hold a secret.
+// withEnvFile returns the process with the file's variables behind its own: a variable
+// that the environment sets, and not to nothing, keeps its value. With SetEnv, other code
+// that reads the environment finds the file's variables too, such as HTTPS_PROXY. The
+// error is a Problems; it never quotes the file, nor the variable that names it, because
+// either may hold a secret.
 func (p Process) withEnvFile() (Process, error) {
 	path := p.env(EnvFile)
 	if path == "" {
@@ -61,22 +61,22 @@ func (p Process) withEnvFile() (Process, error) {
 func readEnvFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", envFileTrouble(err)
+		return "", envFileError(err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, envFileLimit+1))
 	if err != nil {
-		return "", envFileTrouble(err)
+		return "", envFileError(err)
 	}
 	if len(text) > envFileLimit {
-		return "", fmt.Errorf("names a file of more than %d bytes: that is no list of settings", envFileLimit)
+		return "", fmt.Errorf("names a file of more than %d bytes: a list of settings is shorter", envFileLimit)
 	}
 	return string(text), nil
 }
 
-// envFileTrouble says what to do. A missing file is the usual first mistake with
-// Docker Compose.
-func envFileTrouble(err error) error {
+// envFileError says what to do. A missing file is the usual first mistake with Docker
+// Compose.
+func envFileError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return errors.New("names a file that does not exist: write the merchant's settings into it as NAME=value lines; " +
@@ -94,11 +94,11 @@ func envFileTrouble(err error) error {
 
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// parseEnvFile reads NAME=value lines. A value reaches to the end of its line;
-// spaces around it are dropped, and one pair of quotes around all of it. Nothing
-// else in it means anything: no $, no &, no \, no # behind a value. Empty lines
-// and lines that begin with # are skipped, and a leading "export" is. The last
-// line of a name counts. A byte order mark and Windows line ends are accepted.
+// parseEnvFile reads NAME=value lines. A value reaches to the end of its line; spaces
+// around it are dropped, and so is one pair of quotes around all of it. No other
+// character has a meaning: not $, not &, not \, not # behind a value. Empty lines, lines
+// that begin with #, and a leading "export" are skipped. The last line of a name counts.
+// A byte order mark and Windows line ends are accepted.
 func parseEnvFile(text string) (map[string]string, error) {
 	values := map[string]string{}
 	n := 0

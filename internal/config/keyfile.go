@@ -178,7 +178,7 @@ func (k keyKind) notPEM(text string) string {
 	case strings.Contains(text, pemBegin):
 		return fmt.Sprintf("begins with %s, but that line is not whole (-----BEGIN %s-----): %s", pemBegin, k.label, k.remedy)
 	case isPath:
-		return fmt.Sprintf("is not PEM text (-----BEGIN %s-----), but perhaps the path of a file: that belongs into the setting whose name ends in _FILE", k.label)
+		return fmt.Sprintf("is not PEM text (-----BEGIN %s-----), but perhaps the path of a file: that belongs in the setting whose name ends in _FILE", k.label)
 	}
 	return fmt.Sprintf("is not PEM (-----BEGIN %s-----): %s", k.label, k.remedy)
 }

@@ -10,11 +10,11 @@ import (
 	"unicode/utf16"
 )
 
-// keyText returns the PEM that a key's text was before it went through an
-// environment file, a YAML block, a secret store or a Windows shell, where that
-// is certain: UTF-16; literal \n for line ends; quotes around it; indented; on
-// one line, with blanks or nothing between; base64 without its frame; and base64
-// of the whole. Any other text is returned as it is.
+// keyText returns the PEM that a key's text was before it went through an environment
+// file, a YAML block, a secret store or a Windows shell, if that is certain: UTF-16;
+// literal \n for line ends; quotes around it; indented; on one line, with blanks or
+// nothing between; base64 without its frame; base64 of the whole. Any other text is
+// returned unchanged.
 func keyText(data []byte) []byte {
 	data = fromUTF16(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
 	text := strings.TrimSpace(string(data))
@@ -42,8 +42,8 @@ const pemBegin = "-----BEGIN"
 // frame is a block of PEM with anything between its two lines.
 var frame = regexp.MustCompile(`(?s)-----BEGIN ([0-9A-Z ]+)-----(.*?)-----END [0-9A-Z ]+-----`)
 
-// reframe writes a block with its lines where PEM has them. One with headers is
-// left alone: only line ends tell the headers from the body.
+// reframe writes a block with its lines where PEM has them. It does not change a block
+// with headers: only line ends separate the headers from the body.
 func reframe(block string) string {
 	parts := frame.FindStringSubmatch(block)
 	der, ok := unbase64(parts[2])
@@ -59,7 +59,7 @@ func unbase64(s string) ([]byte, bool) {
 	return b, err == nil && len(b) > 0
 }
 
-// unquoted takes off quotes that stand around the whole.
+// unquoted removes quotes around the whole.
 func unquoted(s string) string {
 	for _, q := range []string{`"`, `'`} {
 		if len(s) >= 2 && strings.HasPrefix(s, q) && strings.HasSuffix(s, q) {

@@ -45,8 +45,8 @@ func addSecret(all []knownSecret, name, value string) []knownSecret {
 	return all
 }
 
-// secretParts is what counts of a secret value: of a URL the password and what
-// stands in a query as one, and the whole of it; of a PEM key its lines too.
+// secretParts are the parts of a value that are secret: the whole of it, of a URL also
+// its password and the secret parameters of its query, of a PEM key also each line.
 func secretParts(value string) []string {
 	value = strings.TrimSpace(value)
 	parts := []string{value}
@@ -58,7 +58,7 @@ func secretParts(value string) []string {
 		return append(parts, strings.TrimPrefix(value, webhookPrefix))
 	}
 	if at := strings.LastIndex(rest, "@"); at >= 0 {
-		_, password, _ := strings.Cut(rest[:at], ":") // a user alone is no secret
+		_, password, _ := strings.Cut(rest[:at], ":") // a user alone is not a secret
 		parts = append(parts, password)
 		if plain, err := url.PathUnescape(password); err == nil {
 			parts = append(parts, plain)
@@ -80,9 +80,9 @@ var (
 	pathParameter   = regexp.MustCompile(`^ssl(key|cert|rootcert)$`) // PostgreSQL's: they name files
 )
 
-// knownIn returns the setting of a known secret that stands in the value, or that
-// the value is a piece of; empty where there is none. A piece of a URL is not
-// enough: other settings may have its host, its path or its parameters too.
+// knownIn returns the setting of a known secret that the value contains or is a piece
+// of; empty otherwise. A piece of a URL does not count: other settings may have the same
+// host, path or parameters.
 func knownIn(value string, known []knownSecret) (setting string) {
 	for _, k := range known {
 		piece := len(value) >= leastKnown && !strings.Contains(k.value, "://") && strings.Contains(k.value, value)
@@ -93,9 +93,8 @@ func knownIn(value string, known []knownSecret) (setting string) {
 	return ""
 }
 
-// misplaced says what a value certainly is that cannot be meant where it stands,
-// as the rest of a sentence: "holds a private key". It is empty where the value
-// may be meant.
+// misplaced says what a value is that certainly belongs elsewhere, as the rest of a
+// sentence: "holds a private key". It is empty for any other value.
 func misplaced(value string, known []knownSecret) string {
 	if setting := knownIn(value, known); setting != "" {
 		return "holds the value of " + setting + " or a part of it"

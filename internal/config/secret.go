@@ -2,9 +2,8 @@ package config
 
 import "encoding/json"
 
-// Secret is a value that no log, error or dump may show. Reveal is the only way
-// to it, so that a search for that word finds every place where it is used. The
-// zero value is unset.
+// Secret is a value that no log, error or dump may show. Only Reveal returns it, so that
+// a search for that word finds every use. The zero value is unset.
 type Secret struct {
 	// A pointer, because fmt does not call String on a Secret in an
 	// unexported field; it prints the address then, and not the value.
@@ -21,7 +20,7 @@ func NewSecret(s string) Secret {
 	return Secret{value: &s}
 }
 
-// Reveal returns the value itself, empty where unset.
+// Reveal returns the value itself, empty if unset.
 func (s Secret) Reveal() string {
 	if s.value == nil {
 		return ""
@@ -29,7 +28,7 @@ func (s Secret) Reveal() string {
 	return *s.value
 }
 
-// IsSet says whether there is a value at all.
+// IsSet reports whether there is a value.
 func (s Secret) IsSet() bool { return s.value != nil }
 
 // String keeps the value out of %v and %s, GoString out of %#v, and

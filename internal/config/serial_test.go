@@ -19,12 +19,12 @@ func TestSerialNumber(t *testing.T) {
 		{"with blanks", "51 57 F0", "", `write "5157F0"`},
 		{"with 0x", "0x" + testSerial, "", `write "` + testSerial + `"`},
 		{"openssl's whole line", "serial=" + testSerial, "", `write "` + testSerial + `"`},
-		{"in decimal", decimal, "", `has 48 decimal digits: it is wanted in hexadecimal, which is "` + testSerial + `"`},
+		{"in decimal", decimal, "", `has 48 decimal digits: write it in hexadecimal, which is "` + testSerial + `"`},
 		{"far too many decimal digits", strings.Repeat("9", 60), "hexadecimal digits only", ""},
 		{"too many digits", testSerial + "A", "has 41 digits: WeChat Pay's serial numbers have 40 at most", ""},
 		{"letters that are no digits", "5157G", `is "5157G": WeChat Pay's serial numbers have hexadecimal digits only (0-9 and A-F)`, ""},
 		{"characters that no number has", "51.57", "", `is "51.57": a serial number has hexadecimal digits only`},
-		{"the public key's ID", testPubKeyID, "", "is the ID of WeChat Pay's public key: that belongs into WECHATPAY_PUBLIC_KEY_ID"},
+		{"the public key's ID", testPubKeyID, "", "is the ID of WeChat Pay's public key: that belongs in WECHATPAY_PUBLIC_KEY_ID"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			problem, warning := serialNumber(tc.in)

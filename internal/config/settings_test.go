@@ -70,7 +70,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 			`CALL_TIMEOUT is "15", which is not a duration`,
 			`COLLECT_RATE is "fast": write a number from 0.01 to 100000`,
 			`COLLECT_SCHEDULE has "" in it`,
-			"COLLECT_WINDOW has \"8\" where a time of day",
+			"COLLECT_WINDOW has \"8\" instead of a time of day",
 			`COLLECT_TIMEZONE is "Asia/Shangai", which is not a time zone`,
 			"MIN_GAP is -1s: write 0, or a duration of at least 1ms",
 			"SWEEP_EVERY is 0: write a duration from 1ms to 24h",

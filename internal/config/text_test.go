@@ -79,7 +79,7 @@ func TestSettingsInFiles(t *testing.T) {
 		env["WECHATPAY_API_V3_KEY_FILE"] = writeFile(t, t.TempDir(), "f", []byte("short"))
 		_, err := loadWorker(t, env)
 		wantProblems(t, err,
-			"WECHATPAY_PRIVATE_KEY is not PEM text (-----BEGIN PRIVATE KEY-----), but perhaps the path of a file: that belongs into the setting whose name ends in _FILE",
+			"WECHATPAY_PRIVATE_KEY is not PEM text (-----BEGIN PRIVATE KEY-----), but perhaps the path of a file: that belongs in the setting whose name ends in _FILE",
 			"WECHATPAY_API_V3_KEY_FILE holds 5 bytes: an APIv3 key has exactly 32")
 	})
 

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Window is the part of the day in which collect calls are made. From counts,
-// To does not. Where From is later than To the window crosses midnight.
+// Window is the part of the day in which collect calls are made, from From until
+// before To. If From is later than To, the window crosses midnight.
 type Window struct {
 	Always bool // the whole day; From and To are zero
 	// From and To are since midnight, by the wall clock of COLLECT_TIMEZONE,
@@ -57,7 +57,7 @@ func parseClock(s string) (time.Duration, error) {
 	}
 	t, err := time.Parse("15:04", s)
 	if err != nil || len(s) != len("15:04") {
-		return 0, fmt.Errorf("has %q where a time of day such as 08:00 is wanted", s)
+		return 0, fmt.Errorf("has %q instead of a time of day such as 08:00", s)
 	}
 	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, nil
 }

@@ -18,15 +18,12 @@ const (
 	FieldRemote     = "remote"       // host:port that a request came from
 	FieldReason     = "reason"       // why an order ended, a merchant is held, or a webhook failed
 	FieldDue        = "due"          // when the order's next step is due
-	FieldRound      = "round"        // which task of the order this is
-	FieldFen        = "fen"          // money, in 1/100 yuan
 	FieldEventID    = "event_id"     // of an event of the stream of outcomes; of a notification, WeChat Pay's, the same in every delivery
 	FieldEventType  = "event_type"   // its type, e.g. order.paid; of a notification PAYSCORE.USER_PAID
 	FieldCount      = "count"        // how many of what the message names
 	FieldError      = "error"        // the same as zerolog's Err writes
 	FieldComponent  = "component"    // the library that wrote the line: asynq, redis, go
 	FieldTaskID     = "task_id"      // asynq's
-	FieldQueue      = "queue"        // asynq's
 	FieldAddr       = "addr"         // host:port, of a listener or of Redis
 	FieldVersion    = "version"      // of this program
 	FieldRevision   = "revision"     // the commit it was built from
