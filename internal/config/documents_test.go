@@ -249,3 +249,30 @@ func TestComposePassesSettingsThrough(t *testing.T) {
 		}
 	}
 }
+
+// A newcomer finds every package in CONTRIBUTING.md, and every event that needs a
+// person in the list of log events.
+func TestContributingAndRunbookAreComplete(t *testing.T) {
+	contributing := read(t, "CONTRIBUTING.md")
+	for _, parent := range []string{"internal", "test", "tools"} {
+		packages, err := os.ReadDir(filepath.Join(root, parent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range packages {
+			if name := "`" + parent + "/" + p.Name() + "/`"; !strings.Contains(contributing, name) {
+				t.Errorf("CONTRIBUTING.md does not have the package %s", name)
+			}
+		}
+	}
+	logs := read(t, "docs/logs.md")
+	events := regexp.MustCompile("(?m)^### `(\\w+)`$").FindAllStringSubmatch(read(t, "docs/runbook.md"), -1)
+	if len(events) < 20 {
+		t.Errorf("docs/runbook.md has sections for %d events, want at least 20", len(events))
+	}
+	for _, e := range events {
+		if !strings.Contains(logs, "\n| `"+e[1]+"` |") {
+			t.Errorf("docs/runbook.md has a section for the event %s, and docs/logs.md no row", e[1])
+		}
+	}
+}
