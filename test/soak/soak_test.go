@@ -340,16 +340,9 @@ func (w *world) judge(t *testing.T) {
 		b := books[o.OutOrderNo]
 		states[b.state]++
 		_, withdrawn := w.withdrawn.Load(o.OutOrderNo)
-		want := ""
-		switch {
-		case withdrawn:
-			want = "withdrawn"
-		case o.State == "DONE":
-			want = "paid"
-		case o.State == "REVOKED":
-			want = "closed"
-		case o.StateDescription == "USER_CONFIRM":
-			want = "rejected"
+		want := string(audit.Expected(o))
+		if withdrawn {
+			want = string(tasks.Withdrawn)
 		}
 		if b.state != want {
 			wrong++
