@@ -38,10 +38,8 @@ func TestCollector_Noticed(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
 
-	t.Run("an end is told and counted as one by query is, once", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+	t.Run("a final state is logged and counted once, as after a query", func(t *testing.T) {
+		b := parallelWithA(t, srv)
 		for range 3 {
 			b.notify(notice("A"))
 		}
@@ -53,9 +51,7 @@ func TestCollector_Noticed(t *testing.T) {
 		}
 	})
 	t.Run("a payment beside another end is loud", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+		b := parallelWithA(t, srv)
 		if _, err := b.producer.Withdraw(t.Context(), tasks.Withdrawal{MchID: b.mchid, OutOrderNo: "A", Reason: "waived"}); err != nil {
 			t.Fatal(err)
 		}
@@ -70,9 +66,7 @@ func TestCollector_Noticed(t *testing.T) {
 		}
 	})
 	t.Run("another amount is loud", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+		b := parallelWithA(t, srv)
 		b.set("A", "total", 1000)
 		b.notify(notice("A"))
 		if n := b.count(b.metrics.News, "differs"); n != 1 || !b.logs.HasEvent("amounts_differ") {
@@ -80,9 +74,7 @@ func TestCollector_Noticed(t *testing.T) {
 		}
 	})
 	t.Run("an unknown order and a repeat are not", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+		b := parallelWithA(t, srv)
 		b.notify(notice("A"))
 		before := b.logs.String()
 		if code := b.notify(notice("B")); code != ledger.NoticeAbsent {
@@ -101,9 +93,7 @@ func TestStepIsOvertakenByANotification(t *testing.T) {
 	srv := redistest.Start(t)
 
 	t.Run("in a collect call: its result yields to the end, and no call follows", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+		b := parallelWithA(t, srv)
 		b.platform.collect = func(context.Context) payscore.Reply {
 			b.notify(notice("A"))
 			return collectReply(payscore.Accepted)
@@ -131,9 +121,8 @@ func TestStepIsOvertakenByANotification(t *testing.T) {
 			t.Errorf("nothing is wrong: %s", log)
 		}
 	})
-	t.Run("between the look and the collect: it is not collected any more", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+	t.Run("between the query and the collect: the order is not collected", func(t *testing.T) {
+		b := parallel(t, srv)
 		b.platform.collect = says(collectReply(payscore.Declined))
 		b.open("A")
 		if err := b.run("A"); err != nil {
@@ -154,9 +143,7 @@ func TestStepIsOvertakenByANotification(t *testing.T) {
 		}
 	})
 	t.Run("before the confirming query was due: it is not made", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+		b := parallelWithA(t, srv)
 		if _, ok := again(b.run("A")); !ok {
 			t.Fatal("the queue does not carry the confirming query")
 		}

@@ -35,7 +35,7 @@ func (c *trips) add(name string) {
 	c.names = append(c.names, name)
 }
 
-// made returns the trips since the last look, as in "claim settle".
+// made returns the trips since the last call of made, as in "claim settle".
 func (c *trips) made() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,12 +97,12 @@ func TestRoundTripsOfAStep(t *testing.T) {
 	}
 	b.open("A")
 	t.Run("a first collect", func(t *testing.T) { step(t, "A", "claim settle") })
-	t.Run("a look that confirms it", func(t *testing.T) {
+	t.Run("a confirming query", func(t *testing.T) {
 		b.platform.query = says(queryReply(payscore.Paid))
 		b.makeDue("A")
 		step(t, "A", "claim settle")
 	})
-	t.Run("a look and a collect", func(t *testing.T) {
+	t.Run("a query and a collect", func(t *testing.T) {
 		b.open("B")
 		b.platform.collect = says(collectReply(payscore.Declined))
 		step(t, "B", "claim settle")
@@ -161,7 +161,7 @@ func TestRoundTripsOfAsynq(t *testing.T) {
 			n++
 		}
 	}
-	// Beside the tasks' own: heartbeats and one look at the delayed tasks, a
+	// Beside the tasks' own: heartbeats and one check of the delayed tasks, a
 	// few in all and the same whatever the number of tasks.
 	if own := n - 2*(orders+1); own > 12 {
 		t.Errorf("%d scripts for %d tasks; two each, and a few beside", n, orders+1)

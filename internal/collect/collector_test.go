@@ -23,9 +23,8 @@ func TestProcess(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
 
-	t.Run("a task that can never be worked on goes to the archive", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv, func(s *Settings) { s.ServiceID = "" })
+	t.Run("an unusable task goes to the archive", func(t *testing.T) {
+		b := parallel(t, srv, func(s *Settings) { s.ServiceID = "" })
 		own := b.mchid
 		bad := []*asynq.Task{
 			asynq.NewTask(tasks.TypeCollect, nil),
@@ -55,9 +54,8 @@ func TestProcess(t *testing.T) {
 			t.Error("a call was made")
 		}
 	})
-	t.Run("a task that came without the ledger opens its record, with the merchant's defaults", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+	t.Run("another client's task opens its record, with the merchant's defaults", func(t *testing.T) {
+		b := parallel(t, srv)
 		task := asynq.NewTask(tasks.TypeCollect, fmt.Appendf(nil, `{"mchid":%q,"out_order_no":"A"}`, b.mchid))
 		if after, ok := again(b.Process(t.Context(), task)); !ok || after < 9*second || after > 10*second {
 			t.Errorf("put back for %s", after)
@@ -81,8 +79,7 @@ func TestProcess(t *testing.T) {
 		}
 	})
 	t.Run("a task of an earlier round does nothing", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		p := b.open("A")
 		b.set("A", "round", 5)
 		for _, round := range []int64{0, 1, 4, 6} {
@@ -93,8 +90,7 @@ func TestProcess(t *testing.T) {
 		b.wants("A", tasks.Queued, ledger.Collect, "")
 	})
 	t.Run("an ended order is left alone", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		p := b.open("A")
 		b.platform.collect = says(payscore.Reply{Verdict: payscore.BadRequest, Reason: "PARAM_ERROR", Code: "PARAM_ERROR", HTTPStatus: 400, Sent: true})
 		if err := b.run("A"); err != nil {
@@ -112,8 +108,7 @@ func TestProcess(t *testing.T) {
 		}
 	})
 	t.Run("too early", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		p := b.open("A")
 		for _, tt := range []struct {
 			in    time.Duration
@@ -141,9 +136,7 @@ func TestProcess(t *testing.T) {
 		}
 	})
 	t.Run("a worker that stops puts its tasks back", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+		b := parallelWithA(t, srv)
 		b.hold.hold(hour, time.Now()) // so that it waits
 		done := make(chan error, 1)
 		go func() { done <- b.run("A") }()
@@ -154,8 +147,7 @@ func TestProcess(t *testing.T) {
 		b.wants("A", tasks.Queued, ledger.Collect, "")
 	})
 	t.Run("a cancelled task makes no call", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		p := b.open("A")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -165,8 +157,7 @@ func TestProcess(t *testing.T) {
 		b.wants("A", tasks.Queued, ledger.Collect, "")
 	})
 	t.Run("one of fifty workers gets the order", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		p := b.open("A")
 		var all sync.WaitGroup
 		start := make(chan struct{})
@@ -189,7 +180,7 @@ func TestProcess(t *testing.T) {
 		close(start)
 		all.Wait()
 		if _, ok := again(<-late); !ok {
-			t.Error("the winner's task was not put back for the look")
+			t.Error("the winner's task was not put back for the query")
 		}
 		b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
 		if b.platform.atOnce != 1 {

@@ -12,7 +12,7 @@ import (
 )
 
 // Every value that is accepted works, at the ends of its range too: an order is
-// collected, its next attempt lies where the settings say, and sweeps go on.
+// collected, its next attempt is due when the settings say, and sweeps continue.
 func TestSettingsAtTheirEnds(t *testing.T) {
 	t.Parallel()
 	const centuries = 292 * 365 * 24 * hour
@@ -40,8 +40,7 @@ func TestSettingsAtTheirEnds(t *testing.T) {
 		"all of them as short as they can": func(s *Settings) { s.SweepEvery, s.CallTimeout, s.Policy.MinGap = 1e6, 1e6, 0 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newFixture(t, srv, change)
+			b := parallel(t, srv, change)
 			sweeper := NewSweeper(b.Collector, b.rdb)
 			b.platform.collect = says(collectReply(payscore.Declined))
 			b.open("A")

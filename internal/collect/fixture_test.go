@@ -120,6 +120,21 @@ func newFixture(t *testing.T, srv *redistest.Server, change ...func(*Settings)) 
 	return b
 }
 
+// parallel is newFixture for a test that runs beside others.
+func parallel(t *testing.T, srv *redistest.Server, change ...func(*Settings)) *fixture {
+	t.Helper()
+	t.Parallel()
+	return newFixture(t, srv, change...)
+}
+
+// parallelWithA is parallel with the order A open in the ledger.
+func parallelWithA(t *testing.T, srv *redistest.Server) *fixture {
+	t.Helper()
+	b := parallel(t, srv)
+	b.open("A")
+	return b
+}
+
 func (b *fixture) payload(no string) tasks.Payload {
 	return tasks.Payload{MchID: b.mchid, OutOrderNo: no, AppID: "wx1", ServiceID: "500"}
 }
@@ -187,7 +202,7 @@ func (b *fixture) get(no string) ledger.Order {
 	return o
 }
 
-// wants checks where an order stands, and the calls since the last look.
+// wants checks an order's state and plan, and the calls since it was last called.
 func (b *fixture) wants(no string, state tasks.State, plan ledger.Plan, calls string) {
 	b.t.Helper()
 	o := b.get(no)

@@ -229,8 +229,7 @@ func TestTakeUpForeign(t *testing.T) {
 	srv := redistest.Start(t)
 
 	t.Run("a large archive of unusable tasks does not hide a good one behind them", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		for i := range 3*foreignPage + 7 {
 			b.enqueueForeign([]byte("no JSON"), asynq.TaskID(fmt.Sprintf("a%03d", i)))
 		}
@@ -245,8 +244,7 @@ func TestTakeUpForeign(t *testing.T) {
 		}
 	})
 	t.Run("more good ones than a page are taken up at once", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		for i := range 2*foreignPage + 50 {
 			b.enqueueForeign(b.body(fmt.Sprintf("A%03d", i)))
 		}
@@ -260,8 +258,7 @@ func TestTakeUpForeign(t *testing.T) {
 		}
 	})
 	t.Run("a task that failed longer ago than RETENTION opens no order", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv, func(s *Settings) { s.Retention = time.Nanosecond })
+		b := parallel(t, srv, func(s *Settings) { s.Retention = time.Nanosecond })
 		b.enqueueForeign(b.body("OLD"), asynq.TaskID("old"))
 		b.archive("old", time.Now())
 		b.sweep()
@@ -273,8 +270,7 @@ func TestTakeUpForeign(t *testing.T) {
 		}
 	})
 	t.Run("a task of ours in the archive goes back to a worker", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		b.openDue(1)
 		b.sweep()
 		inspector, queue := asynq.NewInspectorFromRedisClient(b.rdb), tasks.QueueName(b.mchid)
@@ -288,8 +284,7 @@ func TestTakeUpForeign(t *testing.T) {
 		}
 	})
 	t.Run("a task of ours that waits for its retry is left to asynq", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		b.openDue(1)
 		b.sweep()
 		b.moveTask("retry", 20*second)
@@ -300,8 +295,7 @@ func TestTakeUpForeign(t *testing.T) {
 		}
 	})
 	t.Run("Redis fails, and the next sweep takes the task up", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		b.enqueueForeign(b.body("A"), asynq.Group("g"))
 		b.faults.Fail("asynq", 100)
 		b.sweep()

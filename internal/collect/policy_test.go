@@ -133,11 +133,11 @@ func TestPolicyNext(t *testing.T) {
 		want  next
 	}{
 		// A collect that was answered about the order: an attempt.
-		{"accepted: look after 10 s", fresh(), ledger.Collect, collectReply(payscore.Accepted),
+		{"accepted: query after 10 s", fresh(), ledger.Collect, collectReply(payscore.Accepted),
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 10 * second, Attempts: 1, Collected: true}},
-		{"accepted again: the looks begin anew", confirmed(2), ledger.Recheck, collectReply(payscore.Accepted),
+		{"accepted again: the queries begin anew", confirmed(2), ledger.Recheck, collectReply(payscore.Accepted),
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 10 * second, Attempts: 1, Collected: true}},
-		{"a deduction is running: look after 10 s", fresh(), ledger.Collect, collectReply(payscore.InProgress),
+		{"a deduction is running: query after 10 s", fresh(), ledger.Collect, collectReply(payscore.InProgress),
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 10 * second, Attempts: 1, Collected: true}},
 		{"declined for the first time: 10 min", fresh(), ledger.Collect, collectReply(payscore.Declined),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Declines: 1, Attempts: 1, Collected: true}},
@@ -149,64 +149,64 @@ func TestPolicyNext(t *testing.T) {
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 24 * hour, Declines: 4, Attempts: 1, Collected: true}},
 		{"declined for the tenth time: the last entry repeats", declinedAfter(9), ledger.Recheck, collectReply(payscore.Declined),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 24 * hour, Declines: 10, Attempts: 1, Collected: true}},
-		{"refused with a word about the order: look at it", fresh(), ledger.Collect, refused,
+		{"refused with an error about the order: query it", fresh(), ledger.Collect, refused,
 			next{State: tasks.Awaiting, Plan: ledger.Inspect, In: second, Attempts: 1, Collected: true}},
 		{"not found: ask once more", fresh(), ledger.Collect, notFound(payscore.CallCollect),
 			next{State: tasks.Awaiting, Plan: ledger.Inspect, In: 2 * second, Missing: 1, Attempts: 1, Collected: true}},
-		{"not found, though WeChat Pay has signed of it: a look, and no end", with(missed(tried()), known), ledger.Recheck, notFound(payscore.CallCollect),
+		{"not found, though WeChat Pay has signed the order: a query, and no final state", with(missed(tried()), known), ledger.Recheck, notFound(payscore.CallCollect),
 			next{State: tasks.Awaiting, Plan: ledger.Inspect, In: second, Attempts: 1, Collected: true}},
-		{"not found by looks after a collect was taken: no end", missed(tried()), ledger.Confirm, notFound(payscore.CallQuery),
+		{"not found by queries after an accepted collect: no final state", missed(tried()), ledger.Confirm, notFound(payscore.CallQuery),
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: time.Minute, Confirms: 1}},
-		{"malformed, though WeChat Pay has signed of it: no end", with(tried(), known), ledger.Recheck, payscore.Reply{Call: payscore.CallQuery, Verdict: payscore.BadRequest, Reason: "PARAM_ERROR", Sent: true},
+		{"malformed, though WeChat Pay has signed the order: no final state", with(tried(), known), ledger.Recheck, payscore.Reply{Call: payscore.CallQuery, Verdict: payscore.BadRequest, Reason: "PARAM_ERROR", Sent: true},
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: time.Minute, Confirms: 1}},
-		{"malformed: will not mend by itself", fresh(), ledger.Collect, badRequest,
+		{"malformed: a retry will not help", fresh(), ledger.Collect, badRequest,
 			next{State: tasks.Rejected, Reason: "PARAM_ERROR", Attempts: 1, Collected: true}},
 
-		// A collect that met somebody else's trouble: no attempt.
-		{"unknown effect: look after 2 s", fresh(), ledger.Collect, collectReply(payscore.Unknown),
+		// A collect that met trouble that is not the order's: no attempt.
+		{"unknown effect: query after 2 s", fresh(), ledger.Collect, collectReply(payscore.Unknown),
 			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1, Collected: true}},
 		{"unknown for the second time in a row: 5 s", failed(1), ledger.Recheck, collectReply(payscore.Unknown),
 			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 5 * second, Fails: 2, Collected: true}},
 		{"unknown for the third time: 10 s", failed(2), ledger.Recheck, collectReply(payscore.Unknown),
 			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 10 * second, Fails: 3, Collected: true}},
-		{"unknown for the fourth time: over to the schedule", failed(3), ledger.Recheck, collectReply(payscore.Unknown),
+		{"unknown for the fourth time: the schedule", failed(3), ledger.Recheck, collectReply(payscore.Unknown),
 			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 10 * minute, Fails: 4, Collected: true}},
 		{"a 5xx may have taken effect", fresh(), ledger.Collect, collectReply(payscore.Unavailable),
 			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1, Collected: true}},
 		{"never left: collect again, nothing counted", fresh(), ledger.Collect, unsent(collectReply(payscore.Unavailable)),
 			next{State: tasks.Queued, Plan: ledger.Collect, In: 2 * second, Fails: 1, NotMade: ledger.CollectCall}},
-		{"never left, on a later attempt: look again first", tried(), ledger.Recheck, unsent(collectReply(payscore.Unavailable)),
+		{"never left, on a later attempt: query first", tried(), ledger.Recheck, unsent(collectReply(payscore.Unavailable)),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 2 * second, Fails: 1, NotMade: ledger.CollectCall}},
-		{"throttled: look, and collect no sooner than MIN_GAP", fresh(), ledger.Collect, collectReply(payscore.Throttled),
+		{"throttled: query, and collect no sooner than MIN_GAP", fresh(), ledger.Collect, collectReply(payscore.Throttled),
 			next{State: tasks.Queued, Plan: ledger.Recheck, In: 5 * minute, Fails: 1, Collected: true}},
-		{"the merchant's fault: a look next, which can be the gate's probe", fresh(), ledger.Collect, collectReply(payscore.MerchantFault),
+		{"the merchant's fault: a query next, which can be the hold's probe", fresh(), ledger.Collect, collectReply(payscore.MerchantFault),
 			next{State: tasks.Queued, Plan: ledger.Recheck, In: 5 * second, Fails: 1, Collected: true}},
 		{"the merchant's fault keeps every counter", with(missed(declinedAfter(2)), func(o *ledger.Snapshot) { o.Fails, o.Confirms = 2, 1 }), ledger.Recheck, collectReply(payscore.MerchantFault),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * second, Declines: 2, Fails: 2, Confirms: 1, Missing: 1, Collected: true}},
 
-		// Looks that say how it ended.
+		// Queries that show the final state.
 		{"paid", tried(), ledger.Confirm, queryReply(payscore.Paid), next{State: tasks.Paid}},
 		{"revoked", tried(), ledger.Recheck, revoked, next{State: tasks.Closed, Reason: "REVOKED"}},
 		{"nothing to collect, says a signed order", tried(), ledger.Inspect, notCompleted, next{State: tasks.Rejected, Reason: "not_completed"}},
 		{"not found a second time", missed(tried()), ledger.Resolve, notFound(payscore.CallQuery), next{State: tasks.Rejected, Reason: "ORDER_NOT_EXIST", Missing: 2}},
 		{"a query is refused: ask once more", tried(), ledger.Inspect, refusedQuery,
 			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Missing: 1}},
-		{"a query is refused a second time: there is no other way to look", missed(tried()), ledger.Resolve, refusedQuery,
+		{"a query is refused a second time: there is no other way to find out", missed(tried()), ledger.Resolve, refusedQuery,
 			next{State: tasks.Rejected, Reason: "INVALID_REQUEST", Missing: 2}},
 
-		// Looks after a collect that was taken: 10 s, 1 min, 10 min, schedule.
-		{"first look, still owed: 1 min", confirmed(0), ledger.Confirm, queryReply(payscore.Owed),
+		// Queries after an accepted collect: 10 s, 1 min, 10 min, schedule.
+		{"first query, still owed: 1 min", confirmed(0), ledger.Confirm, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: minute, Confirms: 1}},
-		{"second look, still owed: 10 min", confirmed(1), ledger.Confirm, queryReply(payscore.Owed),
+		{"second query, still owed: 10 min", confirmed(1), ledger.Confirm, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 10 * minute, Confirms: 2}},
-		{"third look, still owed: the schedule", confirmed(2), ledger.Confirm, queryReply(payscore.Owed),
+		{"third query, still owed: the schedule", confirmed(2), ledger.Confirm, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Declines: 1}},
-		{"a look finds the order changing: look again", confirmed(0), ledger.Recheck, queryReply(payscore.InProgress),
+		{"a query finds the order changing: query again", confirmed(0), ledger.Recheck, queryReply(payscore.InProgress),
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: minute, Confirms: 1}},
-		{"still changing after the last look: the schedule", confirmed(2), ledger.Confirm, queryReply(payscore.InProgress),
+		{"still changing after the last query: the schedule", confirmed(2), ledger.Confirm, queryReply(payscore.InProgress),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Declines: 1}},
 
-		// Looks after doubt.
+		// Queries after an unknown effect.
 		{"no effect after all: collect, MIN_GAP after the last call", with(tried(), func(o *ledger.Snapshot) { o.Collected = noon.Add(-2 * second) }), ledger.Resolve, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5*minute - 2*second}},
 		{"no effect, and MIN_GAP has passed: at once", tried(), ledger.Resolve, queryReply(payscore.Owed),
@@ -215,21 +215,21 @@ func TestPolicyNext(t *testing.T) {
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Declines: 1}},
 		{"found after it was missing: forgotten", missed(tried()), ledger.Resolve, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck}},
-		{"a good look does not end a row of failed collects: to the schedule", with(tried(), func(o *ledger.Snapshot) { o.Fails = 4 }), ledger.Resolve, queryReply(payscore.Owed),
+		{"a good query does not end a row of failed collects: the schedule", with(tried(), func(o *ledger.Snapshot) { o.Fails = 4 }), ledger.Resolve, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 10 * minute, Fails: 4}},
-		{"a good look ends a row of failed looks", with(tried(), func(o *ledger.Snapshot) { o.Fails = 7 }), ledger.Confirm, queryReply(payscore.Owed),
+		{"a good query ends a row of failed queries", with(tried(), func(o *ledger.Snapshot) { o.Fails = 7 }), ledger.Confirm, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: time.Minute, Confirms: 1}},
-		{"trouble when time is over: once more before it is given up", with(overdue(tried()), func(o *ledger.Snapshot) { o.Fails = 1 }), ledger.Final, queryReply(payscore.Owed),
+		{"trouble at the deadline: once more before it is given up", with(overdue(tried()), func(o *ledger.Snapshot) { o.Fails = 1 }), ledger.Final, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, Fails: 1}},
 
-		// Looks that meet trouble: the same look again, nothing forgotten.
-		{"throttled look", missed(confirmed(1)), ledger.Confirm, queryReply(payscore.Throttled),
+		// Queries that meet trouble: the same query again, nothing forgotten.
+		{"throttled query", missed(confirmed(1)), ledger.Confirm, queryReply(payscore.Throttled),
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 2 * second, Fails: 1, Confirms: 1, Missing: 1}},
-		{"look at a platform in trouble", tried(), ledger.Resolve, queryReply(payscore.Unavailable),
+		{"query of a platform in trouble", tried(), ledger.Resolve, queryReply(payscore.Unavailable),
 			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1}},
-		{"look that never left is not counted", tried(), ledger.Resolve, unsent(queryReply(payscore.Unavailable)),
+		{"a query that never left is not counted", tried(), ledger.Resolve, unsent(queryReply(payscore.Unavailable)),
 			next{State: tasks.Awaiting, Plan: ledger.Resolve, In: 2 * second, Fails: 1, NotMade: ledger.QueryCall}},
-		{"look under a merchant's fault: the gate holds it back", tried(), ledger.Recheck, queryReply(payscore.MerchantFault),
+		{"query under a merchant's fault: the hold delays it", tried(), ledger.Recheck, queryReply(payscore.MerchantFault),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * second, Fails: 1}},
 		{"an order that contradicts itself", tried(), ledger.Confirm, riddle,
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: time.Minute, Confirms: 1}},
@@ -239,30 +239,30 @@ func TestPolicyNext(t *testing.T) {
 			next{State: tasks.Exhausted, Reason: ReasonGaveUp}},
 
 		// Giving up.
-		{"the next attempt would come too late: one last look when time is over",
+		{"the next attempt would come too late: one last query at the deadline",
 			with(declinedAfter(9), func(o *ledger.Snapshot) { o.Since = noon.Add(-719 * hour) }), ledger.Recheck, collectReply(payscore.Declined),
 			next{State: tasks.Awaiting, Plan: ledger.Final, In: hour, Declines: 10, Attempts: 1, Collected: true}},
-		{"owed at the last look", overdue(tried()), ledger.Final, queryReply(payscore.Owed),
+		{"owed at the last query", overdue(tried()), ledger.Final, queryReply(payscore.Owed),
 			next{State: tasks.Exhausted, Reason: ReasonGaveUp, Declines: 1}},
-		{"paid at the last look", overdue(tried()), ledger.Final, queryReply(payscore.Paid), next{State: tasks.Paid}},
-		{"a last look that meets trouble ends nothing", overdue(tried()), ledger.Final, queryReply(payscore.Unavailable),
+		{"paid at the last query", overdue(tried()), ledger.Final, queryReply(payscore.Paid), next{State: tasks.Paid}},
+		{"a last query that meets trouble ends nothing", overdue(tried()), ledger.Final, queryReply(payscore.Unavailable),
 			next{State: tasks.Awaiting, Plan: ledger.Final, In: 2 * second, Fails: 1}},
-		{"owed when time is over, at any other look", overdue(tried()), ledger.Recheck, queryReply(payscore.Owed),
+		{"owed after the deadline, at any other query", overdue(tried()), ledger.Recheck, queryReply(payscore.Owed),
 			next{State: tasks.Exhausted, Reason: ReasonGaveUp, Declines: 1}},
-		{"no effect after all, and time is over", overdue(tried()), ledger.Resolve, queryReply(payscore.Owed),
+		{"no effect after all, after the deadline", overdue(tried()), ledger.Resolve, queryReply(payscore.Owed),
 			next{State: tasks.Exhausted, Reason: ReasonGaveUp}},
-		{"a deduction that was taken is waited for, even when time is over", overdue(confirmed(1)), ledger.Confirm, queryReply(payscore.Owed),
+		{"an accepted deduction is waited for, even after the deadline", overdue(confirmed(1)), ledger.Confirm, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Confirm, In: 10 * minute, Confirms: 2}},
-		{"and given up after the last look at it", overdue(confirmed(2)), ledger.Confirm, queryReply(payscore.Owed),
+		{"and given up after its last query", overdue(confirmed(2)), ledger.Confirm, queryReply(payscore.Owed),
 			next{State: tasks.Exhausted, Reason: ReasonGaveUp, Declines: 1}},
-		{"declined when time is over: one last look at once", overdue(tried()), ledger.Recheck, collectReply(payscore.Declined),
+		{"declined after the deadline: one last query at once", overdue(tried()), ledger.Recheck, collectReply(payscore.Declined),
 			next{State: tasks.Awaiting, Plan: ledger.Final, Declines: 1, Attempts: 1, Collected: true}},
-		{"never tried, though time is over: not given up", overdue(fresh()), ledger.Resolve, queryReply(payscore.Owed),
+		{"never tried, though the deadline has passed: not given up", overdue(fresh()), ledger.Resolve, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck}},
 		{"not tried since it was reopened: not given up",
 			with(overdue(tried()), func(o *ledger.Snapshot) { o.Collected = o.Since.Add(-second) }), ledger.Resolve, queryReply(payscore.Owed),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck}},
-		{"a merchant's fault when time is over ends nothing", overdue(tried()), ledger.Recheck, collectReply(payscore.MerchantFault),
+		{"a merchant's fault after the deadline ends nothing", overdue(tried()), ledger.Recheck, collectReply(payscore.MerchantFault),
 			next{State: tasks.Awaiting, Plan: ledger.Recheck, In: 5 * second, Fails: 1, Collected: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -289,7 +289,7 @@ func TestPolicyKeepsWindowAndGap(t *testing.T) {
 	}{
 		{"inside the window", func(*Policy) {}, at(21, 45), collectReply(payscore.Declined), ledger.Recheck, at(21, 55)},
 		{"over the window's end: the next morning", func(*Policy) {}, at(21, 55), collectReply(payscore.Declined), ledger.Recheck, at(24+8, 0)},
-		{"a look is made at night too", func(*Policy) {}, at(23, 0), queryReply(payscore.Unavailable), ledger.Resolve, at(23, 0).Add(2 * second)},
+		{"a query is made at night too", func(*Policy) {}, at(23, 0), queryReply(payscore.Unavailable), ledger.Resolve, at(23, 0).Add(2 * second)},
 		{"and the collect that follows waits for the morning", func(*Policy) {}, at(23, 0), queryReply(payscore.Owed), ledger.Resolve, at(24+8, 0)},
 		{"a schedule shorter than MIN_GAP", func(p *Policy) { p.Schedule = []time.Duration{second} }, at(12, 0), collectReply(payscore.Declined), ledger.Recheck, at(12, 5)},
 		{"MIN_GAP over the window's end", func(p *Policy) { p.Schedule = []time.Duration{second} }, at(21, 58), collectReply(payscore.Declined), ledger.Recheck, at(24+8, 0)},
@@ -317,12 +317,12 @@ func TestPolicyPutOff(t *testing.T) {
 	o := with(tried(), func(o *ledger.Snapshot) { o.Fails, o.Missing, o.Declines = 3, 1, 2 })
 	got := p.Postpone(o, queryReply(payscore.Owed), noon.Add(hour), noon)
 	if n := nextOf(got); n != (next{State: tasks.Awaiting, Plan: ledger.Recheck, In: hour, Declines: 2, Fails: 3}) {
-		t.Errorf("put off: %+v", n)
+		t.Errorf("postponed: %+v", n)
 	}
 	o.Since, o.Fails = noon.Add(-719*hour-30*minute), 0
 	got = p.Postpone(o, queryReply(payscore.Owed), noon.Add(hour), noon)
 	if n := nextOf(got); n != (next{State: tasks.Awaiting, Plan: ledger.Final, In: 30 * minute, Declines: 2}) {
-		t.Errorf("put off past the end of its time: %+v", n)
+		t.Errorf("postponed past its deadline: %+v", n)
 	}
 }
 
@@ -409,8 +409,8 @@ func TestDoneOrderEndsWhateverItsAmounts(t *testing.T) {
 }
 
 // What WeChat Pay has signed about an order makes it known, whether or not it
-// says its own number of it; from then on no unsigned word rejects it.
-func TestKnownOrderIsNotRejectedByAnUnsignedWord(t *testing.T) {
+// says its own number of it; from then on no unsigned reply rejects it.
+func TestKnownOrderIsNotRejectedByAnUnsignedReply(t *testing.T) {
 	t.Parallel()
 	signed := func(r payscore.Reply) payscore.Reply {
 		r.Verified, r.HTTPStatus = true, 200
@@ -425,8 +425,8 @@ func TestKnownOrderIsNotRejectedByAnUnsignedWord(t *testing.T) {
 	missing.HTTPStatus, missing.Code, missing.Reason = 404, "ORDER_NOT_EXIST", "ORDER_NOT_EXIST"
 	malformed := queryReply(payscore.BadRequest)
 	for name, tt := range map[string]struct {
-		word payscore.Reply
-		want bool
+		reply payscore.Reply
+		want  bool
 	}{
 		"a deduction is under way":         {signed(collectReply(payscore.InProgress)), true},
 		"accepted":                         {signed(collectReply(payscore.Accepted)), true},
@@ -436,8 +436,8 @@ func TestKnownOrderIsNotRejectedByAnUnsignedWord(t *testing.T) {
 		"in another state":                 {refused("INVALID_ORDER_STATE"), true},
 		"the order itself":                 {queryReply(payscore.Owed), true},
 		"against a rule":                   {refused("INVALID_REQUEST"), false},
-		"declined, by an unsigned word":    {collectReply(payscore.Declined), false},
-		"under way, by an unsigned word":   {collectReply(payscore.InProgress), false},
+		"declined, unsigned":               {collectReply(payscore.Declined), false},
+		"in progress, unsigned":            {collectReply(payscore.InProgress), false},
 		"throttled":                        {signed(collectReply(payscore.Throttled)), false},
 		"no such order, under a signature": {signed(missing), false},
 	} {
@@ -456,10 +456,10 @@ func TestKnownOrderIsNotRejectedByAnUnsignedWord(t *testing.T) {
 				return s
 			}
 			plan := ledger.Collect
-			if tt.word.Call == payscore.CallQuery {
+			if tt.reply.Call == payscore.CallQuery {
 				plan = ledger.Recheck
 			}
-			s := step(plan, tt.word)
+			s := step(plan, tt.reply)
 			if o.Known != tt.want {
 				t.Fatalf("known %t", o.Known)
 			}

@@ -22,7 +22,7 @@ func TestStep(t *testing.T) {
 	srv := redistest.Start(t)
 	declined := collectReply(payscore.Declined)
 
-	// again is an order that was declined, and is due for its second attempt.
+	// declinedOnce is an order that was declined, and is due for its second attempt.
 	declinedOnce := func(t *testing.T) *fixture {
 		b := newFixture(t, srv)
 		b.platform.collect = says(declined)
@@ -38,7 +38,7 @@ func TestStep(t *testing.T) {
 		return b
 	}
 
-	t.Run("a first attempt collects at once, a later one looks first", func(t *testing.T) {
+	t.Run("a first attempt collects at once, a later one queries first", func(t *testing.T) {
 		t.Parallel()
 		b := declinedOnce(t)
 		if err := b.run("A"); err != nil {
@@ -49,7 +49,7 @@ func TestStep(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 	})
-	t.Run("a look that finds it paid does not collect", func(t *testing.T) {
+	t.Run("a query that finds it paid does not collect", func(t *testing.T) {
 		t.Parallel()
 		b := declinedOnce(t)
 		paid := queryReply(payscore.Paid)
@@ -72,7 +72,7 @@ func TestStep(t *testing.T) {
 			t.Errorf("events: %s", e)
 		}
 	})
-	t.Run("MIN_GAP holds between the look and the collect", func(t *testing.T) {
+	t.Run("MIN_GAP holds between the query and the collect", func(t *testing.T) {
 		t.Parallel()
 		b := declinedOnce(t)
 		last := time.Now().Add(-minute)
@@ -85,7 +85,7 @@ func TestStep(t *testing.T) {
 			t.Errorf("due %s after the last collect", due.Sub(last))
 		}
 	})
-	t.Run("outside the window it looks, and does not collect", func(t *testing.T) {
+	t.Run("outside the window it queries and does not collect", func(t *testing.T) {
 		t.Parallel()
 		b := declinedOnce(t)
 		// A window that opened and closed an hour ago.
@@ -103,7 +103,7 @@ func TestStep(t *testing.T) {
 			t.Errorf("due at %s", due)
 		}
 	})
-	t.Run("a lease that was lost during the look: no collect, nothing written", func(t *testing.T) {
+	t.Run("a lease lost during the query: no collect, nothing written", func(t *testing.T) {
 		t.Parallel()
 		b := declinedOnce(t)
 		b.platform.query = func(context.Context) payscore.Reply {
@@ -122,10 +122,8 @@ func TestStep(t *testing.T) {
 			t.Errorf("events: %s", b.events("A"))
 		}
 	})
-	t.Run("a lease that was lost during the collect: its word is left out", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+	t.Run("a lease lost during the collect: its reply is discarded", func(t *testing.T) {
+		b := parallelWithA(t, srv)
 		b.platform.collect = func(context.Context) payscore.Reply {
 			b.set("A", "token", "another worker's")
 			return payscore.Reply{Verdict: payscore.BadRequest, Reason: "PARAM_ERROR", Sent: true}
@@ -135,7 +133,7 @@ func TestStep(t *testing.T) {
 		}
 		b.wants("A", tasks.Queued, ledger.Resolve, "collect")
 	})
-	t.Run("withdrawn during the look: no collect", func(t *testing.T) {
+	t.Run("withdrawn during the query: no collect", func(t *testing.T) {
 		t.Parallel()
 		b := declinedOnce(t)
 		b.platform.query = func(context.Context) payscore.Reply {
@@ -150,7 +148,7 @@ func TestStep(t *testing.T) {
 			t.Errorf("calls: %s", made)
 		}
 	})
-	t.Run("a worker that stops after the look does not begin a collect", func(t *testing.T) {
+	t.Run("a worker that stops after the query does not begin a collect", func(t *testing.T) {
 		t.Parallel()
 		b := declinedOnce(t)
 		b.platform.query = func(context.Context) payscore.Reply {
@@ -162,7 +160,7 @@ func TestStep(t *testing.T) {
 		}
 		b.wants("A", tasks.Awaiting, ledger.Recheck, "query")
 	})
-	t.Run("the gate closed during the look: put off", func(t *testing.T) {
+	t.Run("a hold began during the query: postponed", func(t *testing.T) {
 		t.Parallel()
 		b := declinedOnce(t)
 		b.platform.query = func(context.Context) payscore.Reply {
@@ -176,10 +174,8 @@ func TestStep(t *testing.T) {
 		}
 		b.wants("A", tasks.Awaiting, ledger.Recheck, "query")
 	})
-	t.Run("the valve closed before the slot came: nothing was called, nothing is counted", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+	t.Run("a hold began before the slot: nothing was called, nothing is counted", func(t *testing.T) {
+		b := parallelWithA(t, srv)
 		asked := time.Now()
 		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits())
 		if err != nil || claim.Code != ledger.Granted {
@@ -197,15 +193,13 @@ func TestStep(t *testing.T) {
 			t.Errorf("events: %s", b.events("A"))
 		}
 	})
-	t.Run("a slot that was missed by a second is given back, unless it is a probe's", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+	t.Run("a slot missed by a second is given back, unless it is a probe's", func(t *testing.T) {
+		b := parallelWithA(t, srv)
 		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits())
 		if err != nil || claim.Code != ledger.Granted {
 			t.Fatal(claim, err)
 		}
-		claim.Wait = -missedBy // as if the process had stood still for so long
+		claim.Wait = -missedBy // as if the process had been frozen for so long
 		if _, ok := again(b.step(t.Context(), claim, time.Now())); !ok {
 			t.Error("not put back")
 		}
@@ -219,24 +213,20 @@ func TestStep(t *testing.T) {
 		b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
 	})
 	t.Run("a call has its deadline well inside the lease", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+		b := parallelWithA(t, srv)
 		b.platform.collect = func(ctx context.Context) payscore.Reply {
 			deadline, ok := ctx.Deadline()
 			lease := time.UnixMilli(b.num("A", "lease"))
 			if left := lease.Sub(deadline); !ok || left < settleMargin-sendMargin-100*time.Millisecond {
-				t.Errorf("from the call's deadline to the lease's end it is %s", left)
+				t.Errorf("the lease ends only %s after the call's deadline", left)
 			}
 			return collectReply(payscore.Accepted)
 		}
 		_ = b.run("A")
 		b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
 	})
-	t.Run("the merchant's fault is loud and nobody else's", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+	t.Run("a merchant's fault is logged loudly and uses up no attempt", func(t *testing.T) {
+		b := parallelWithA(t, srv)
 		b.platform.collect = says(payscore.Reply{
 			Verdict: payscore.MerchantFault, Scope: payscore.ScopeMerchant, HTTPStatus: 401, Code: "SIGN_ERROR",
 			DetailCode: "270924332", RequestID: "08AB-270924332", Sent: true,
@@ -275,7 +265,7 @@ func TestStoppedMessage(t *testing.T) {
 	}
 }
 
-// A clock that is minutes off is why, and the first thing to be said then.
+// If the clock is minutes off, that is the reason, and is named first.
 func TestStoppedMessage_Clock(t *testing.T) {
 	refused := payscore.Reply{Verdict: payscore.MerchantFault, Scope: payscore.ScopeMerchant, HTTPStatus: 401, Code: "SIGN_ERROR"}
 	for ahead, want := range map[time.Duration]string{
@@ -307,9 +297,7 @@ func TestPanic(t *testing.T) {
 		{"in the collect after a query", func(b *fixture) { b.set("A", "next", "recheck"); b.platform.query = says(queryReply(payscore.Owed)) }, "query collect"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			b := newFixture(t, srv)
-			b.open("A")
+			b := parallelWithA(t, srv)
 			boom := func(context.Context) payscore.Reply { panic("boom") }
 			b.platform.collect, b.platform.query = boom, boom
 			tt.spoil(b)
@@ -324,7 +312,7 @@ func TestPanic(t *testing.T) {
 			if b.num("A", "lease") != 0 {
 				t.Error("the lease was not given back")
 			}
-			// The retry looks, and does not collect: MIN_GAP has not passed.
+			// The retry queries and does not collect: MIN_GAP has not passed.
 			b.platform.collect, b.platform.query = says(collectReply(payscore.Accepted)), says(queryReply(payscore.Owed))
 			b.set("A", "due", 1)
 			_ = b.run("A")
@@ -348,12 +336,10 @@ func TestLostAnswers(t *testing.T) {
 			"failed, and lost": func(f *redistest.Faults) { f.Fail("settle", 1); f.Lose("settle", 1) },
 		} {
 			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				b := newFixture(t, srv)
-				b.open("A")
+				b := parallelWithA(t, srv)
 				inject(b.faults)
 				if _, ok := again(b.run("A")); !ok {
-					t.Error("not put back for the look")
+					t.Error("not put back for the query")
 				}
 				b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
 				if o := b.get("A"); o.Attempts != 1 || o.CollectCalls != 1 || len(o.Log) != 1 {
@@ -372,10 +358,8 @@ func TestLostAnswers(t *testing.T) {
 			})
 		}
 	})
-	t.Run("settle of an end: one event, and the money counted once", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+	t.Run("settle of a final state: one event, and the money counted once", func(t *testing.T) {
+		b := parallelWithA(t, srv)
 		b.set("A", "next", "recheck")
 		paid := queryReply(payscore.Paid)
 		paid.Order.Collection = &payscore.Collection{State: "USER_PAID", TotalAmount: 150, PaidAmount: 150}
@@ -392,10 +376,8 @@ func TestLostAnswers(t *testing.T) {
 			t.Errorf("events: %s", b.events("A"))
 		}
 	})
-	t.Run("settle of a payment after another end: the alarm is given, and no other end is told", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+	t.Run("settle of a payment after another final state: the alarm is logged, and no other final state", func(t *testing.T) {
+		b := parallelWithA(t, srv)
 		b.set("A", "next", "recheck")
 		paid := queryReply(payscore.Paid)
 		paid.Order.Collection = &payscore.Collection{
@@ -418,9 +400,8 @@ func TestLostAnswers(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 	})
-	t.Run("settle until the lease was over: the order is looked at next", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv, func(s *Settings) { s.CallTimeout = 100 * time.Millisecond })
+	t.Run("settle until the lease has ended: the order is queried next", func(t *testing.T) {
+		b := parallel(t, srv, func(s *Settings) { s.CallTimeout = 100 * time.Millisecond })
 		b.open("A")
 		b.faults.Fail("settle", 1_000)
 		if err := b.run("A"); !errors.Is(err, redistest.ErrInjected) && !errors.Is(err, context.DeadlineExceeded) {
@@ -434,22 +415,19 @@ func TestLostAnswers(t *testing.T) {
 			t.Errorf("the next step: %q", made)
 		}
 	})
-	t.Run("claim, once: it is repeated with its token, and the step goes on", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+	t.Run("claim, once: it is repeated with its token, and the step continues", func(t *testing.T) {
+		b := parallelWithA(t, srv)
 		b.faults.Lose("claim", 2)
 		if _, later := again(b.run("A")); !later {
-			t.Error("not put back for the look")
+			t.Error("not put back for the query")
 		}
 		b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
 		if o := b.get("A"); o.CollectCalls != 1 {
 			t.Errorf("%d collect calls were counted", o.CollectCalls)
 		}
 	})
-	t.Run("claim: no call, and the order is looked at when the lease ends", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+	t.Run("claim: no call, and the order is queried when the lease ends", func(t *testing.T) {
+		b := parallel(t, srv)
 		p := b.open("A")
 		b.faults.Lose("claim", 1_000)
 		if err := b.run("A"); !errors.Is(err, redistest.ErrInjected) {
@@ -459,7 +437,7 @@ func TestLostAnswers(t *testing.T) {
 		if made := b.platform.made(); made != "" {
 			t.Fatalf("calls: %q", made)
 		}
-		// Meanwhile nobody else gets it.
+		// Meanwhile no other task gets it.
 		if err := b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), p, 1); err != nil {
 			t.Error(err)
 		}
@@ -468,24 +446,20 @@ func TestLostAnswers(t *testing.T) {
 		_ = b.run("A")
 		b.wants("A", tasks.Awaiting, ledger.Recheck, "query")
 	})
-	t.Run("permit, once: it is repeated with its token, and the step goes on", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+	t.Run("permit, once: it is repeated with its token, and the step continues", func(t *testing.T) {
+		b := parallelWithA(t, srv)
 		b.set("A", "next", "recheck")
 		b.faults.Lose("permit", 2)
 		if _, later := again(b.run("A")); !later {
-			t.Error("not put back for the look")
+			t.Error("not put back for the query")
 		}
 		b.wants("A", tasks.Awaiting, ledger.Confirm, "query collect")
 		if o := b.get("A"); o.CollectCalls != 1 {
 			t.Errorf("%d collect calls were counted", o.CollectCalls)
 		}
 	})
-	t.Run("permit: at most one collect, and then a look", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+	t.Run("permit: at most one collect, and then a query", func(t *testing.T) {
+		b := parallelWithA(t, srv)
 		b.set("A", "next", "recheck")
 		b.faults.Lose("permit", 1_000)
 		if err := b.run("A"); !errors.Is(err, redistest.ErrInjected) {

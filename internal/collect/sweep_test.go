@@ -60,9 +60,8 @@ func TestSweep(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
 
-	t.Run("what is due and not queued goes into the queue, once", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+	t.Run("what is due and not queued is enqueued once", func(t *testing.T) {
+		b := parallel(t, srv)
 		b.openDue(3)
 		b.open("LATER")
 		b.set("LATER", "due", time.Now().Add(hour).UnixMilli())
@@ -87,8 +86,7 @@ func TestSweep(t *testing.T) {
 		}
 	})
 	t.Run("a second sweeper within the interval does nothing", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		b.sweep()
 		b.openDue(1)
 		b.sweep()
@@ -102,8 +100,7 @@ func TestSweep(t *testing.T) {
 		}
 	})
 	t.Run("no more than the workers can do until the next but one", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv, func(s *Settings) { s.Concurrency, s.Rate = 2, 3 }) // 4*2, or 2*3*1 s
+		b := parallel(t, srv, func(s *Settings) { s.Concurrency, s.Rate = 2, 3 }) // 4*2, or 2*3*1 s
 		b.openDue(20)
 		b.sweep()
 		if n := b.pending(); n != 8 {
@@ -116,17 +113,15 @@ func TestSweep(t *testing.T) {
 		}
 	})
 	t.Run("more than one batch", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		b.openDue(sweepBatch + 20)
 		b.sweep()
 		if n := b.pending(); n != sweepBatch+20 {
 			t.Errorf("%d tasks", n)
 		}
 	})
-	t.Run("a closed gate gets its probes and no more", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+	t.Run("a hold gets its probes and no more", func(t *testing.T) {
+		b := parallel(t, srv)
 		b.openDue(40)
 		if err := b.rdb.HSet(t.Context(), b.keys.Hold(), "merchant", "fault 1 1 5000 0").Err(); err != nil {
 			t.Fatal(err)
@@ -139,9 +134,8 @@ func TestSweep(t *testing.T) {
 			t.Errorf("%d tasks, want %d", n, sweepHeld)
 		}
 	})
-	t.Run("what is in work is left to its worker", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+	t.Run("an order under a lease is left to its worker", func(t *testing.T) {
+		b := parallel(t, srv)
 		b.openDue(1)
 		b.set("A000", "lease", time.Now().Add(hour).UnixMilli())
 		b.sweep()
@@ -149,12 +143,11 @@ func TestSweep(t *testing.T) {
 			t.Errorf("%d tasks", n)
 		}
 		if score, err := b.rdb.ZScore(t.Context(), b.keys.Due(), "A000").Result(); err != nil || score < float64(time.Now().UnixMilli()) {
-			t.Errorf("the sweep looks again at %v, %v", score, err)
+			t.Errorf("the sweep checks it again at %v, %v", score, err)
 		}
 	})
-	t.Run("a worker that died: its lease ran out, and a new round has a new task", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+	t.Run("a worker died: its lease expires, and a new round has a new task", func(t *testing.T) {
+		b := parallel(t, srv)
 		b.openDue(1)
 		b.sweep() // the task that its worker took
 		b.makeDue("A000")
@@ -172,8 +165,7 @@ func TestSweep(t *testing.T) {
 		b.wants("A000", tasks.Awaiting, ledger.Recheck, "query")
 	})
 	t.Run("an ended order leaves the index", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		b.openDue(1)
 		b.set("A000", "state", "paid")
 		b.sweep()
@@ -181,9 +173,8 @@ func TestSweep(t *testing.T) {
 			t.Errorf("%d in the index, %v", n, err)
 		}
 	})
-	t.Run("a queue that does not take tasks: an error, and later all the same", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+	t.Run("a queue that refuses tasks: an error, and the next sweep enqueues them", func(t *testing.T) {
+		b := parallel(t, srv)
 		b.openDue(5)
 		b.faults.Fail("asynq", 1_000)
 		if err := NewSweeper(b.Collector, b.rdb).Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), redistest.ErrInjected.Error()) {
@@ -191,7 +182,7 @@ func TestSweep(t *testing.T) {
 		}
 		b.faults.Mend()
 		for i := range 5 {
-			b.makeDue(fmt.Sprintf("A%03d", i)) // the grace is over
+			b.makeDue(fmt.Sprintf("A%03d", i)) // the grace has passed
 		}
 		b.nextSweep()
 		b.sweep()
@@ -199,9 +190,8 @@ func TestSweep(t *testing.T) {
 			t.Errorf("%d tasks", n)
 		}
 	})
-	t.Run("an enqueue whose answer was lost is no second task", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+	t.Run("an enqueue whose answer was lost makes no second task", func(t *testing.T) {
+		b := parallel(t, srv)
 		b.openDue(1)
 		b.faults.Lose("asynq", 1)
 		_ = NewSweeper(b.Collector, b.rdb).Sweep(t.Context())
@@ -266,8 +256,7 @@ func TestSweepStuckTasks(t *testing.T) {
 		{"scheduled, and missing from asynq's set", moved("scheduled", 0), true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			b := newFixture(t, srv)
+			b := parallel(t, srv)
 			b.openDue(1)
 			b.sweep()
 			if b.task("A000", 1) == nil {
@@ -303,9 +292,8 @@ func TestSweepStuckTasks(t *testing.T) {
 			b.wants("A000", tasks.Awaiting, ledger.Confirm, "collect")
 		})
 	}
-	t.Run("an order that moved on is not given a new round", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+	t.Run("an order of another round is not given a new one", func(t *testing.T) {
+		b := parallel(t, srv)
 		b.openDue(1)
 		b.set("A000", "round", 7)
 		for _, round := range []int64{6, 8} {
@@ -315,7 +303,7 @@ func TestSweepStuckTasks(t *testing.T) {
 		}
 		b.set("A000", "lease", time.Now().Add(hour).UnixMilli())
 		if _, ok, err := b.ledger.Rewind(t.Context(), "A000", 7); ok || err != nil {
-			t.Errorf("an order in work was given a new round: %v", err)
+			t.Errorf("an order under a lease was given a new round: %v", err)
 		}
 	})
 }
@@ -324,8 +312,7 @@ func TestSweepHousekeeping(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
 	t.Run("a paused queue shows in the metric", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		queue := tasks.QueueName(b.mchid)
 		paused := b.metrics.Paused.WithLabelValues(b.mchid)
 		inspector := asynq.NewInspectorFromRedisClient(b.rdb)
@@ -351,8 +338,7 @@ func TestSweepHousekeeping(t *testing.T) {
 		}
 	})
 	t.Run("what Redis lost is registered again", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		b.sweep()
 		mchid := b.mchid
 		if err := errors.Join(b.rdb.SRem(t.Context(), "asynq:queues", tasks.QueueName(mchid)).Err(),

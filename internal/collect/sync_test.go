@@ -21,8 +21,8 @@ func syncReply(v payscore.Verdict, reason string) payscore.Reply {
 	return payscore.Reply{Call: payscore.CallSync, Verdict: v, Reason: reason, Sent: true}
 }
 
-// paidReply is a look that shows the order paid, through WeChat Pay or by the
-// merchant's word.
+// paidReply is a query that shows the order paid, through WeChat Pay or as the
+// merchant reported.
 func paidReply(paidType string) payscore.Reply {
 	r := queryReply(payscore.Paid)
 	r.Order = &payscore.Order{TotalAmount: 150, Collection: &payscore.Collection{
@@ -41,7 +41,7 @@ func (b *fixture) withdraw(no string) {
 	}
 }
 
-// What becomes of telling WeChat Pay that the user paid elsewhere, step by step.
+// The sync of an order that the user paid elsewhere, step by step.
 func TestSync(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
@@ -62,27 +62,27 @@ func TestSync(t *testing.T) {
 		reason  string
 		late    bool
 	}{
-		{name: "taken, and a look shows it done", sync: []payscore.Reply{syncReply(payscore.Accepted, "")}, query: []payscore.Reply{paidReply("MCH")},
+		{name: "accepted, and a query shows it done", sync: []payscore.Reply{syncReply(payscore.Accepted, "")}, query: []payscore.Reply{paidReply("MCH")},
 			calls: "sync query", want: ledger.SyncDone},
-		{name: "taken, and done without a word on how", sync: []payscore.Reply{syncReply(payscore.Accepted, "")}, query: []payscore.Reply{paidReply("")},
+		{name: "accepted, and done without saying how", sync: []payscore.Reply{syncReply(payscore.Accepted, "")}, query: []payscore.Reply{paidReply("")},
 			calls: "sync query", want: ledger.SyncDone},
-		{name: "taken, and not seen yet: looked at again", sync: []payscore.Reply{syncReply(payscore.Accepted, "")}, query: []payscore.Reply{owed, paidReply("MCH")},
+		{name: "accepted, and not seen yet: queried again", sync: []payscore.Reply{syncReply(payscore.Accepted, "")}, query: []payscore.Reply{owed, paidReply("MCH")},
 			calls: "sync query query", want: ledger.SyncDone},
-		{name: "taken, and never seen: told again", sync: []payscore.Reply{syncReply(payscore.Accepted, "")}, query: []payscore.Reply{owed, owed, owed, owed, paidReply("MCH")},
+		{name: "accepted, and never seen: synced again", sync: []payscore.Reply{syncReply(payscore.Accepted, "")}, query: []payscore.Reply{owed, owed, owed, owed, paidReply("MCH")},
 			calls: "sync query query query query sync query", want: ledger.SyncDone},
-		{name: "refused, for the user has paid through WeChat Pay", sync: []payscore.Reply{notCollectable}, query: []payscore.Reply{paidReply("NEWTON")},
+		{name: "refused: the user has paid through WeChat Pay", sync: []payscore.Reply{notCollectable}, query: []payscore.Reply{paidReply("NEWTON")},
 			calls: "sync query", want: ledger.SyncNoNeed, reason: ReasonPaid, late: true},
-		{name: "refused, for it was cancelled", sync: []payscore.Reply{notCollectable}, query: []payscore.Reply{revoked},
+		{name: "refused: it was cancelled", sync: []payscore.Reply{notCollectable}, query: []payscore.Reply{revoked},
 			calls: "sync query", want: ledger.SyncNoNeed, reason: "REVOKED"},
-		{name: "refused, for it was never completed", sync: []payscore.Reply{notCollectable}, query: []payscore.Reply{notCompleted},
+		{name: "refused: it was never completed", sync: []payscore.Reply{notCollectable}, query: []payscore.Reply{notCompleted},
 			calls: "sync query", want: ledger.SyncFailed, reason: "not_completed"},
-		{name: "refused, and still owed: told again by the schedule", sync: []payscore.Reply{notCollectable, syncReply(payscore.Accepted, "")}, query: []payscore.Reply{owed, owed, paidReply("MCH")},
+		{name: "refused, and still owed: synced again by the schedule", sync: []payscore.Reply{notCollectable, syncReply(payscore.Accepted, "")}, query: []payscore.Reply{owed, owed, paidReply("MCH")},
 			calls: "sync query query sync query", want: ledger.SyncDone},
 		{name: "its time of payment is refused", sync: []payscore.Reply{syncReply(payscore.BadRequest, "PARAM_ERROR")},
 			calls: "sync", want: ledger.SyncFailed, reason: "PARAM_ERROR"},
 		{name: "a deduction is running, and succeeds", sync: []payscore.Reply{syncReply(payscore.InProgress, "")}, query: []payscore.Reply{paidReply("NEWTON")},
 			calls: "sync query", want: ledger.SyncNoNeed, reason: ReasonPaid, late: true},
-		{name: "of unknown effect: looked at before it is told again", sync: []payscore.Reply{syncReply(payscore.Unknown, ""), syncReply(payscore.Accepted, "")}, query: []payscore.Reply{owed, owed, paidReply("MCH")},
+		{name: "of unknown effect: queried before it is synced again", sync: []payscore.Reply{syncReply(payscore.Unknown, ""), syncReply(payscore.Accepted, "")}, query: []payscore.Reply{owed, owed, paidReply("MCH")},
 			calls: "sync query query sync query", want: ledger.SyncDone},
 		{name: "of unknown effect, and it had one", sync: []payscore.Reply{syncReply(payscore.Unknown, "")}, query: []payscore.Reply{paidReply("MCH")},
 			calls: "sync query", want: ledger.SyncDone},
@@ -91,12 +91,12 @@ func TestSync(t *testing.T) {
 		{name: "no such order, twice", sync: []payscore.Reply{syncReply(payscore.NotFound, "ORDER_NOT_EXIST")},
 			query: []payscore.Reply{{Call: payscore.CallQuery, Verdict: payscore.NotFound, Reason: "ORDER_NOT_EXIST", Sent: true}},
 			calls: "sync query", want: ledger.SyncFailed, reason: "ORDER_NOT_EXIST"},
-		{name: "the time is up", sync: []payscore.Reply{notCollectable}, query: []payscore.Reply{owed}, overdue: true,
+		{name: "past its deadline", sync: []payscore.Reply{notCollectable}, query: []payscore.Reply{owed}, overdue: true,
 			calls: "sync query", want: ledger.SyncFailed, reason: ReasonGaveUp},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			// The window is closed, and must not matter.
+			// The window is closed, which must not matter.
 			b := newFixture(t, srv, func(s *Settings) {
 				from := time.Duration((time.Now().UTC().Hour()+12)%24) * time.Hour
 				s.Policy.Window = Window{From: from, To: from + time.Hour, Location: time.UTC}
@@ -113,7 +113,7 @@ func TestSync(t *testing.T) {
 					break
 				}
 				b.makeDue("A")
-				_ = b.rdb.Del(t.Context(), b.keys.Hold()).Err() // what keeps the calls back is not this test's
+				_ = b.rdb.Del(t.Context(), b.keys.Hold()).Err() // holds are not tested here
 				b.hold.release()
 				if err := b.run("A"); asynqx.IsFailure(err) {
 					t.Fatal(err)
@@ -125,7 +125,7 @@ func TestSync(t *testing.T) {
 			}
 			o := b.get("A")
 			if o.State != tasks.Withdrawn || o.Reason != "paid at the counter" {
-				t.Errorf("the end itself changed: %s %s", o.State, o.Reason)
+				t.Errorf("the order's state changed: %s %s", o.State, o.Reason)
 			}
 			if o.Sync.State != tt.want || o.Sync.Reason != tt.reason || !o.NextDueAt.IsZero() {
 				t.Errorf("%+v, want %s %q", o.Sync, tt.want, tt.reason)
@@ -150,10 +150,8 @@ func TestSync(t *testing.T) {
 			}
 		})
 	}
-	t.Run("is the queue's and the sweep's work like any other, under a type of its own", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+	t.Run("is queued and swept like any other step, under a task type of its own", func(t *testing.T) {
+		b := parallelWithA(t, srv)
 		b.withdraw("A")
 		round := b.num("A", "round")
 		info := b.task("A", round)
@@ -172,8 +170,7 @@ func TestSync(t *testing.T) {
 		}
 	})
 	t.Run("of an order that the ledger has lost opens nothing", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
+		b := parallel(t, srv)
 		if err := b.process(t.Context(), asynq.NewTask(queue.TypeSync, nil), b.payload("A"), 1); err != nil {
 			t.Error(err)
 		}
@@ -184,9 +181,8 @@ func TestSync(t *testing.T) {
 			t.Errorf("the log: %s", b.logs)
 		}
 	})
-	t.Run("nor does any task that has outlived its order's record", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv, func(s *Settings) { s.Retention = time.Hour })
+	t.Run("any task that has outlived its order's record opens nothing", func(t *testing.T) {
+		b := parallel(t, srv, func(s *Settings) { s.Retention = time.Hour })
 		task := func(age time.Duration) *asynq.Task {
 			made := strconv.FormatInt(time.Now().Add(-age).UnixMilli(), 10)
 			return asynq.NewTaskWithHeaders(tasks.TypeCollect, nil, map[string]string{queue.HeaderMadeAt: made})
@@ -199,7 +195,7 @@ func TestSync(t *testing.T) {
 		}
 		_ = b.process(t.Context(), task(time.Minute), b.payload("LOST"), 1)
 		if _, err := b.ledger.Get(t.Context(), "LOST"); err != nil {
-			t.Errorf("an order whose record was lost is taken up by its task: %v", err)
+			t.Errorf("an order whose record was lost is opened by its task: %v", err)
 		}
 		if err := b.push(b.payload("P"), 7); err != nil {
 			t.Fatal(err)
@@ -209,12 +205,10 @@ func TestSync(t *testing.T) {
 		}
 	})
 	t.Run("never while a collect is in flight", func(t *testing.T) {
-		t.Parallel()
-		b := newFixture(t, srv)
-		b.open("A")
+		b := parallelWithA(t, srv)
 		b.platform.collect = func(context.Context) payscore.Reply {
 			b.withdraw("A")
-			if err := b.run("A"); err != nil { // the task of telling comes meanwhile
+			if err := b.run("A"); err != nil { // the sync's task comes meanwhile
 				t.Error(err)
 			}
 			return collectReply(payscore.Accepted)

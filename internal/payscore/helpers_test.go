@@ -64,8 +64,8 @@ func (p *platform) note(f func()) {
 	f()
 }
 
-// serve starts a server that ends with the test and complains to nobody;
-// opened, where not nil, hears of each new connection.
+// serve starts a server that ends with the test and logs nothing. opened, if not
+// nil, is called for each new connection.
 func serve(t *testing.T, h http.Handler, opened func()) (url string) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)

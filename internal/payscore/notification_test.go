@@ -45,7 +45,7 @@ func (p *platform) raw(t *testing.T, no string, opts simulator.NotificationOptio
 	return n
 }
 
-// withKey is a merchant who can decrypt.
+// withKey gives the client the APIv3 key.
 func withKey(p *platform) func(*payscore.Config) {
 	return func(c *payscore.Config) { c.APIV3Key = p.Merchant().APIv3Key }
 }
@@ -179,14 +179,14 @@ func TestClient_Notification_refusals(t *testing.T) {
 		{"no nonce", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Nonce") }), payscore.MissingHeader},
 		{"no serial", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Serial") }), payscore.MissingHeader},
 		{"no timestamp", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Timestamp") }), payscore.MissingHeader},
-		{"a timestamp that is none", opts{}, header(func(h http.Header) { h.Set("Wechatpay-Timestamp", "yesterday") }), payscore.BadSignature},
+		{"an invalid timestamp", opts{}, header(func(h http.Header) { h.Set("Wechatpay-Timestamp", "yesterday") }), payscore.BadSignature},
 		{"a timestamp that fits no integer", opts{}, header(func(h http.Header) { h.Set("Wechatpay-Timestamp", "99999999999999999999") }), payscore.BadSignature},
 		{"another timestamp than was signed", opts{}, header(func(h http.Header) {
 			h.Set("Wechatpay-Timestamp", strconv.FormatInt(time.Now().Unix()-2, 10))
 		}), payscore.BadSignature},
 		{"no headers at all", opts{}, header(func(h http.Header) { clear(h) }), payscore.MissingHeader},
-		{"a signature of a type that nobody knows", opts{}, header(func(h http.Header) { h.Set("Wechatpay-Signature-Type", "WECHATPAY2-SM2-WITH-SM3") }), payscore.BadSignature},
-		{"a type that is not said, which is RSA", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Signature-Type") }), ""},
+		{"a signature of an unknown type", opts{}, header(func(h http.Header) { h.Set("Wechatpay-Signature-Type", "WECHATPAY2-SM2-WITH-SM3") }), payscore.BadSignature},
+		{"no signature type, which means RSA", opts{}, header(func(h http.Header) { h.Del("Wechatpay-Signature-Type") }), ""},
 		{"headers that came twice, alike", opts{}, header(func(h http.Header) {
 			for name, values := range h {
 				h[name] = append(values, values...)
@@ -207,7 +207,7 @@ func TestClient_Notification_refusals(t *testing.T) {
 		{"other associated data", replace(`"associated_data":"payscore"`, `"associated_data":"x"`), nil, payscore.Undecryptable},
 
 		{"another merchant's order", opts{Entity: func(e *simulator.Entity) { e.MchID = "1900000108" }}, nil, payscore.OtherMerchant},
-		{"nobody's order", opts{Entity: func(e *simulator.Entity) { e.MchID = "" }}, nil, payscore.OtherMerchant},
+		{"an order without a merchant", opts{Entity: func(e *simulator.Entity) { e.MchID = "" }}, nil, payscore.OtherMerchant},
 		{"another merchant's event of another type", opts{EventType: simulator.EventUserConfirm, Entity: func(e *simulator.Entity) { e.MchID = "1900000108" }}, nil, payscore.OtherMerchant},
 
 		{"a body that was tampered with", opts{Tamper: func(b []byte) []byte { return append(b, ' ') }}, nil, payscore.BadSignature},
@@ -224,12 +224,12 @@ func TestClient_Notification_refusals(t *testing.T) {
 		{"a resource that is null, signed", body(`{"id":"1","resource":null}`), nil, payscore.Unreadable},
 		{"another algorithm", replace("AEAD_AES_256_GCM", "AEAD_SM4_128_GCM"), nil, payscore.Unreadable},
 		{"a nonce of another length", replace(`"nonce":"`, `"nonce":"x`), nil, payscore.Unreadable},
-		{"a creation time that is none", replace(`"create_time":"`, `"create_time":"x`), nil, payscore.Unreadable},
+		{"an invalid creation time", replace(`"create_time":"`, `"create_time":"x`), nil, payscore.Unreadable},
 		{"a request inside the request", replace(`"id":`, `"RawRequest":{"Method":"GET","Header":{"A":["b"]}},"ID":`), nil, ""},
-		{"plaintext that is none", opts{Plaintext: []byte("{")}, nil, payscore.Unreadable},
+		{"invalid plaintext", opts{Plaintext: []byte("{")}, nil, payscore.Unreadable},
 		{"plaintext that is null", opts{Plaintext: []byte("null")}, nil, payscore.Unreadable},
 		{"plaintext that is a list", opts{Plaintext: []byte(`[{"mchid":"` + m.MchID + `"}]`)}, nil, payscore.Unreadable},
-		{"plaintext whose amount is a word", opts{Plaintext: []byte(`{"mchid":"` + m.MchID + `","out_order_no":"A","total_amount":"x"}`)}, nil, payscore.Unreadable},
+		{"plaintext whose amount is text", opts{Plaintext: []byte(`{"mchid":"` + m.MchID + `","out_order_no":"A","total_amount":"x"}`)}, nil, payscore.Unreadable},
 		{"an order without a number", opts{Plaintext: []byte(`{"mchid":"` + m.MchID + `"}`)}, nil, payscore.Unreadable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -251,7 +251,7 @@ func TestClient_Notification_refusals(t *testing.T) {
 			p.tellsNothing(t, n, err)
 		})
 	}
-	t.Run("a Request-ID that is none is not believed", func(t *testing.T) {
+	t.Run("an invalid Request-ID is sanitised", func(t *testing.T) {
 		raw := p.raw(t, "A|1*", opts{WrongSignature: true})
 		raw.Header.Set("Request-Id", "{\"openid\":\"oUpF8uMuAJO\"}\n"+strings.Repeat("x", 5000))
 		n, _ := client.Notification(t.Context(), raw.Header, raw.Body)

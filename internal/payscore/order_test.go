@@ -45,7 +45,7 @@ func TestOrderJudge(t *testing.T) {
 		{"not completed, and paying", "DOING", "USER_CONFIRM", collection("USER_PAYING", 100, 100, 0), true, payscore.InProgress, "changing"},
 		{"cancelled", "REVOKED", "", nil, false, payscore.Closed, "REVOKED"},
 		{"never confirmed", "EXPIRED", "", nil, false, payscore.Closed, "EXPIRED"},
-		{"a state that nobody knows", "FROZEN", "", nil, false, payscore.Unknown, "contradictory_state"},
+		{"an unknown state", "FROZEN", "", nil, false, payscore.Unknown, "contradictory_state"},
 		{"no state", "", "", nil, false, payscore.Unknown, "contradictory_state"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestOrderJudgeEveryCombination(t *testing.T) {
 		}
 	}
 	if n != 7*4*5*7*2 {
-		t.Fatalf("looked at %d combinations", n)
+		t.Fatalf("checked %d combinations", n)
 	}
 }
 
@@ -136,7 +136,7 @@ func TestOrderPaid(t *testing.T) {
 		{"details alone", `{"state":"USER_PAID","total_amount":9,"details":[{"amount":4},{"amount":3}]}`, 7},
 		{"neither, and paid", `{"state":"USER_PAID","total_amount":9}`, 9},
 		{"neither, and owed", `{"state":"USER_PAYING","total_amount":9}`, 0},
-		{"said twice", `{"state":"USER_PAID","details":[{"amount":4}]},"collection":{"total_amount":8,"details":[{"amount":4}]}`, 4},
+		{"given twice", `{"state":"USER_PAID","details":[{"amount":4}]},"collection":{"total_amount":8,"details":[{"amount":4}]}`, 4},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -168,7 +168,7 @@ func TestOrderPayments(t *testing.T) {
 			}},
 		{"without a seq: their places", `[{"amount":1,"transaction_id":"a"},{"amount":2,"transaction_id":"b"}]`,
 			[]payscore.Payment{{Seq: 1, TransactionID: "a", Amount: 1}, {Seq: 2, TransactionID: "b", Amount: 2}}},
-		{"a time that is none, and one without an amount", `[{"seq":1,"amount":1,"paid_time":"yesterday"},{"seq":2,"transaction_id":"b"}]`,
+		{"an invalid time, and one without an amount", `[{"seq":1,"amount":1,"paid_time":"yesterday"},{"seq":2,"transaction_id":"b"}]`,
 			[]payscore.Payment{{Seq: 1, Amount: 1}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -159,11 +159,11 @@ func TestBrokenReplies(t *testing.T) {
 			read()
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"state\":")
 		}, "the connection was closed before the answer was complete", true},
-		{"no HTTP: what it says stays out of logs", func(c *net.TCPConn, read func() bool) {
+		{"not HTTP: its text stays out of logs", func(c *net.TCPConn, read func() bool) {
 			read()
 			_, _ = io.WriteString(c, "{\"openid\":\"oUpF8\\\"uMuAJO\"}\r\n\r\n")
 		}, `net/http: HTTP/1.x transport connection broken: malformed HTTP response "…"`, true},
-		{"a switch of protocols that nobody asked for", func(c *net.TCPConn, read func() bool) {
+		{"a switch of protocols that was not asked for", func(c *net.TCPConn, read func() bool) {
 			read()
 			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 			read() // holds the connection open: nothing more will come

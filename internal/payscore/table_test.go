@@ -9,7 +9,7 @@ import (
 	"payscore-collector/internal/simulator"
 )
 
-// row is one thing that can come back, and what it means. The tables below can
+// row is one reply and what it means. The tables below can
 // be read line by line beside WeChat Pay's documentation (collect:
 // merchant/4013394596, query: merchant/4012587902).
 type row struct {
@@ -39,12 +39,12 @@ func kind(k simulator.ReplyKind, http int) simulator.ScriptedReply {
 
 // The error codes of the collect call.
 var errorCodes = []row{
-	{"400 PARAM_ERROR: this order's data, will not mend by itself", refusal(400, "PARAM_ERROR", ""), payscore.BadRequest, "", "PARAM_ERROR"},
-	{"400 INVALID_REQUEST: look at the order", refusal(400, "INVALID_REQUEST", ""), payscore.NotCollectable, "", "INVALID_REQUEST"},
-	{"400 INVALID_ORDER_STATE: look at the order", refusal(400, "INVALID_ORDER_STATE", ""), payscore.NotCollectable, "", "INVALID_ORDER_STATE"},
-	{"400 ORDER_DONE: look at the order, the word is unsigned", unsigned(refusal(400, "ORDER_DONE", "")), payscore.NotCollectable, "", "ORDER_DONE"},
-	{"400 ORDER_DONE, signed: look at the order all the same", refusal(400, "ORDER_DONE", ""), payscore.NotCollectable, "", "ORDER_DONE"},
-	{"400 ORDER_CANCELED: look at the order", refusal(400, "ORDER_CANCELED", ""), payscore.NotCollectable, "", "ORDER_CANCELED"},
+	{"400 PARAM_ERROR: this order's data, a retry will not help", refusal(400, "PARAM_ERROR", ""), payscore.BadRequest, "", "PARAM_ERROR"},
+	{"400 INVALID_REQUEST: query the order", refusal(400, "INVALID_REQUEST", ""), payscore.NotCollectable, "", "INVALID_REQUEST"},
+	{"400 INVALID_ORDER_STATE: query the order", refusal(400, "INVALID_ORDER_STATE", ""), payscore.NotCollectable, "", "INVALID_ORDER_STATE"},
+	{"400 ORDER_DONE: query the order, the error is unsigned", unsigned(refusal(400, "ORDER_DONE", "")), payscore.NotCollectable, "", "ORDER_DONE"},
+	{"400 ORDER_DONE, signed: query the order anyway", refusal(400, "ORDER_DONE", ""), payscore.NotCollectable, "", "ORDER_DONE"},
+	{"400 ORDER_CANCELED: query the order", refusal(400, "ORDER_CANCELED", ""), payscore.NotCollectable, "", "ORDER_CANCELED"},
 	{"401 SIGN_ERROR: the merchant's set-up, every order fails", unsigned(refusal(401, "SIGN_ERROR", "")), payscore.MerchantFault, payscore.ScopeMerchant, ""},
 	{"403 NO_AUTH: the merchant's set-up, for that service_id", refusal(403, "NO_AUTH", ""), payscore.MerchantFault, payscore.ScopeService, ""},
 	{"403 TRADE_ERROR: the deduction failed", refusal(403, "TRADE_ERROR", ""), payscore.Declined, "", ""},
@@ -55,14 +55,14 @@ var errorCodes = []row{
 	{"500 SYSTEM_ERROR: may have taken effect", refusal(500, "SYSTEM_ERROR", ""), payscore.Unavailable, "", ""},
 	{"502 SYSTEM_ERROR", refusal(502, "SYSTEM_ERROR", ""), payscore.Unavailable, "", ""},
 	{"503 SYSTEM_ERROR", refusal(503, "SYSTEM_ERROR", ""), payscore.Unavailable, "", ""},
-	{"500 with a word that would blame the order: still the platform's trouble", refusal(500, "PARAM_ERROR", "271316574"), payscore.Unavailable, "", ""},
-	{"400 with an unknown code: look at the order", refusal(400, "SOMETHING_NEW", ""), payscore.NotCollectable, "", "SOMETHING_NEW"},
+	{"500 with a code that would blame the order: still the platform's trouble", refusal(500, "PARAM_ERROR", "271316574"), payscore.Unavailable, "", ""},
+	{"400 with an unknown code: query the order", refusal(400, "SOMETHING_NEW", ""), payscore.NotCollectable, "", "SOMETHING_NEW"},
 	{"401 with an unknown code: our signature", refusal(401, "SOMETHING_NEW", ""), payscore.MerchantFault, payscore.ScopeMerchant, ""},
 }
 
-// The finer codes behind Request-ID's last dash. Each stands with a code that
+// The detail codes behind the Request-ID's last dash. Each comes with a code that
 // alone would mean something else.
-var finerCodes = []row{
+var detailCodes = []row{
 	{"271316574 deduction failed", refusal(400, "INVALID_REQUEST", "271316574"), payscore.Declined, "", ""},
 	{"271316657 only while waiting for payment", refusal(403, "TRADE_ERROR", "271316657"), payscore.NotCollectable, "", "TRADE_ERROR"},
 	{"271316754 a deduction is running", refusal(400, "INVALID_REQUEST", "271316754"), payscore.InProgress, "", ""},
@@ -76,10 +76,10 @@ var finerCodes = []row{
 	{"271302144 mchid unknown", refusal(400, "INVALID_REQUEST", "271302144"), payscore.MerchantFault, payscore.ScopeMerchant, ""},
 	{"271302149 mchid and appid not bound", refusal(400, "INVALID_REQUEST", "271302149"), payscore.MerchantFault, payscore.ScopeService, ""},
 	{"268435464 parameter out of range", refusal(400, "INVALID_REQUEST", "268435464"), payscore.BadRequest, "", "INVALID_REQUEST"},
-	{"a finer code that nobody knows leaves the code's meaning", refusal(403, "TRADE_ERROR", "999999999"), payscore.Declined, "", ""},
+	{"an unknown detail code leaves the code's meaning", refusal(403, "TRADE_ERROR", "999999999"), payscore.Declined, "", ""},
 }
 
-// What is no WeChat Pay error: it blames neither order nor merchant.
+// Replies that are not WeChat Pay errors: they blame neither order nor merchant.
 var notWeChatPay = []row{
 	{"HTML 401 of a proxy", kind(simulator.KindHTML, 401), payscore.Unavailable, "", ""},
 	{"HTML 403 of a proxy", kind(simulator.KindHTML, 403), payscore.Unavailable, "", ""},
@@ -105,12 +105,12 @@ var notWeChatPay = []row{
 	{"200, signed, larger than any order", body(200, `{"a":"`+strings.Repeat("x", 1<<20)+`"}`), payscore.Unknown, "", ""},
 }
 
-// What a collect that succeeded looks like.
+// Replies to a collect that succeeded.
 var collected = []row{
 	{"200: taken, which is no payment", body(200, `{"appid":"a","mchid":"1900000109","out_order_no":"ORDER","service_id":"s","order_id":"1"}`), payscore.Accepted, "", ""},
 	{"200 USERPAYING and nothing else: under way", body(200, `{"trade_state":"USERPAYING"}`), payscore.InProgress, "", ""},
 	{"204, signed, no body", body(204, ""), payscore.Accepted, "", ""},
-	{"200 with fields that nobody knows", body(200, `{"out_order_no":"ORDER","new":{"deep":[1.5,null]},"":"?"}`), payscore.Accepted, "", ""},
+	{"200 with unknown fields", body(200, `{"out_order_no":"ORDER","new":{"deep":[1.5,null]},"":"?"}`), payscore.Accepted, "", ""},
 	{"200, signed, about another order: a replay", body(200, `{"mchid":"1900000109","out_order_no":"OTHER"}`), payscore.Unknown, "", "another_order"},
 	{"200, signed, about another merchant's order", body(200, `{"mchid":"1900000999","out_order_no":"ORDER"}`), payscore.Unknown, "", "another_order"},
 	{"200 USERPAYING, signed, about another order", body(200, `{"out_order_no":"OTHER","trade_state":"USERPAYING"}`), payscore.Unknown, "", "another_order"},
@@ -132,8 +132,8 @@ var queried = []row{
 	{"DONE, nothing owed", body(200, order("DONE", "", `"total_amount":0`)), payscore.NotCollectable, "", "nothing_owed"},
 	{"REVOKED", body(200, order("REVOKED", "", `"x":1`)), payscore.Closed, "", "REVOKED"},
 	{"EXPIRED", body(200, order("EXPIRED", "", `"x":1`)), payscore.Closed, "", "EXPIRED"},
-	{"unknown fields are let through", body(200, order("REVOKED", "", `"openid":"o-1","new":{"deep":[1.5,{}]}`)), payscore.Closed, "", "REVOKED"},
-	{"a state that nobody knows", body(200, order("FROZEN", "", `"x":1`)), payscore.Unknown, "", "contradictory_state"},
+	{"unknown fields are ignored", body(200, order("REVOKED", "", `"openid":"o-1","new":{"deep":[1.5,{}]}`)), payscore.Closed, "", "REVOKED"},
+	{"an unknown state", body(200, order("FROZEN", "", `"x":1`)), payscore.Unknown, "", "contradictory_state"},
 	{"an amount with decimals", body(200, order("DONE", "", `"total_amount":100.0,"collection":{"state":"USER_PAID","total_amount":100.0,"paid_amount":100.0}`)), payscore.Unknown, "", "unreadable"},
 	{"an amount in exponents", body(200, order("DONE", "", `"total_amount":1e2,"collection":{"state":"USER_PAID","total_amount":1e2,"paid_amount":1e2}`)), payscore.Unknown, "", "unreadable"},
 	{"an amount as text", body(200, order("DONE", "", `"total_amount":"100","collection":{"state":"USER_PAID","total_amount":"100","paid_amount":"100"}`)), payscore.Paid, "", ""},
@@ -170,8 +170,8 @@ func TestVerdict(t *testing.T) {
 		}
 	}
 	for call, tables := range map[payscore.Call]map[string][]row{
-		payscore.CallCollect: {"codes": errorCodes, "finer codes": finerCodes, "not WeChat Pay": notWeChatPay, "taken": collected},
-		payscore.CallQuery:   {"codes": asQuery(errorCodes), "finer codes": asQuery(finerCodes), "not WeChat Pay": notWeChatPay, "order": queried},
+		payscore.CallCollect: {"codes": errorCodes, "detail codes": detailCodes, "not WeChat Pay": notWeChatPay, "taken": collected},
+		payscore.CallQuery:   {"codes": asQuery(errorCodes), "detail codes": asQuery(detailCodes), "not WeChat Pay": notWeChatPay, "order": queried},
 	} {
 		for name, rows := range tables {
 			t.Run(string(call)+"/"+name, func(t *testing.T) { run(t, call, rows) })
@@ -188,7 +188,7 @@ func asQuery(rows []row) []row {
 			r.want, r.reason = payscore.NotCollectable, r.script.Code
 		}
 		if r.want == payscore.NotCollectable && r.script.Kind == simulator.KindUnsignedError {
-			r.want, r.reason = payscore.Unavailable, "" // there is no further look
+			r.want, r.reason = payscore.Unavailable, "" // no further query could tell
 		}
 		out = append(out, r)
 	}
@@ -232,11 +232,11 @@ func checkReply(t *testing.T, row row, got payscore.Reply) {
 	switch got.Verdict {
 	case payscore.Paid, payscore.Closed, payscore.Owed:
 		if got.Order == nil || !got.Verified {
-			t.Error("a word about money without a verified order")
+			t.Error("a verdict about money without a verified order")
 		}
 	}
 	if got.Order != nil && !got.Verified {
-		t.Error("an order that nobody signed")
+		t.Error("an unsigned order")
 	}
 }
 
@@ -293,7 +293,7 @@ func TestVerdictIsNotTheBodysToRewrite(t *testing.T) {
 func TestVerdictsAreClosed(t *testing.T) {
 	t.Parallel()
 	reached := map[payscore.Verdict]bool{}
-	for _, table := range [][]row{errorCodes, finerCodes, notWeChatPay, collected, queried} {
+	for _, table := range [][]row{errorCodes, detailCodes, notWeChatPay, collected, queried} {
 		for _, r := range table {
 			reached[r.want] = true
 		}

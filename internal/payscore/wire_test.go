@@ -138,7 +138,7 @@ func TestOneConnectionForEachCallInFlight(t *testing.T) {
 	}
 }
 
-// Following a redirect would hand the Authorization header to whoever it names.
+// Following a redirect would send the Authorization header to the host that it names.
 func TestRedirectIsNotFollowed(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
@@ -231,7 +231,7 @@ func TestReplySignature(t *testing.T) {
 // What certainly never left had no effect.
 func TestCallThatWasNotSent(t *testing.T) {
 	t.Parallel()
-	t.Run("nobody listens", func(t *testing.T) {
+	t.Run("no listener", func(t *testing.T) {
 		t.Parallel()
 		r := newClient(t, own(deadURL(t))).Collect(t.Context(), anOrder)
 		if r.Verdict != payscore.Unavailable || r.Sent || r.Message != "the connection was refused" || r.Reason != "" {
@@ -251,7 +251,7 @@ func TestCallThatWasNotSent(t *testing.T) {
 			t.Error("it was sent all the same")
 		}
 	})
-	t.Run("given up while it was under way: unknown, and no word about the platform", func(t *testing.T) {
+	t.Run("given up during the call: unknown, and nothing about the platform", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
 		s := newRaw(t, func(_ *net.TCPConn, _ int, read func() bool) { read(); cancel(); read() })
@@ -262,7 +262,7 @@ func TestCallThatWasNotSent(t *testing.T) {
 	})
 }
 
-// deadURL is an address where nobody listens.
+// deadURL is an address without a listener.
 func deadURL(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
