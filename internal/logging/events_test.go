@@ -15,9 +15,6 @@ import (
 	"testing"
 )
 
-// unfinished are the packages whose log lines do not all carry an event yet.
-var unfinished = []string{}
-
 // TestEvents compares docs/logs.md with the log lines of the source: every line
 // names its event, and the document has every event, by its levels.
 func TestEvents(t *testing.T) {
@@ -34,7 +31,7 @@ func TestEvents(t *testing.T) {
 		switch {
 		case !snakeCase.MatchString(name):
 			t.Errorf("%s: event %q is not snake_case", e.where, name)
-		case !ok && !isUnfinished(e.where):
+		case !ok:
 			t.Errorf("%s: event %s has no row in %s", e.where, name, document)
 		case slices.ContainsFunc(row, wrong):
 			t.Errorf("%s: event %s is written at one of %v, and %s says %v", e.where, name, slices.Sorted(maps.Keys(e.levels)), document, row)
@@ -73,8 +70,6 @@ func documentedEvents(t *testing.T, document string) map[string][]string {
 
 const root = "../.."
 
-func isUnfinished(where string) bool { return slices.Contains(unfinished, filepath.Dir(where)) }
-
 // event is one name and where it is written.
 type event struct {
 	where  string          // file:line of its first line
@@ -100,7 +95,7 @@ func sourceEvents(t *testing.T) (events map[string]*event, without []string) {
 					for _, value := range line.events {
 						names = append(names, pkg.names(value, decl)...)
 					}
-					if len(names) == 0 && !isUnfinished(where) {
+					if len(names) == 0 {
 						without = append(without, where+`: a log line without .Str(logging.FieldEvent, "name") in its statement, or with a name that this test cannot read`)
 					}
 					for _, name := range names {
