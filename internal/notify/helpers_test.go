@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -35,9 +36,15 @@ import (
 
 type options = simulator.NotificationOptions
 
-// bench is a receiver with all that is behind it, and nothing of it is played:
-// a simulated platform's keys, the client, the ledger in a Redis, the collector.
-type bench struct {
+func TestMain(m *testing.M) {
+	redisconn.RedirectLog(zerolog.Nop())
+	testkit.Parallel(12)
+	os.Exit(m.Run())
+}
+
+// fixture is a receiver with everything behind it: the keys of a simulated platform, the
+// client, the ledger in a Redis, the collector. None of them is a fake.
+type fixture struct {
 	*testing.T
 	sim      *simulator.Simulator
 	mchid    string
@@ -54,22 +61,21 @@ type bench struct {
 	logs     *testkit.LogBuffer
 }
 
-// newBench starts a receiver; change has the last word on its server.
-func newBench(t *testing.T, change ...func(*http.Server)) *bench {
+// newFixture starts a receiver; change has the last word on its server.
+func newFixture(t *testing.T, change ...func(*http.Server)) *fixture {
 	t.Helper()
 	sim, err := simulator.New(simulator.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(sim.Close)
-	b := &bench{T: t, sim: sim, mchid: sim.Merchant().MchID, redis: redistest.Start(t), logs: &testkit.LogBuffer{}}
+	b := &fixture{T: t, sim: sim, mchid: sim.Merchant().MchID, redis: redistest.Start(t), logs: &testkit.LogBuffer{}}
 	b.link = newLink(t, b.redis.URL)
 	rdb, err := redisconn.Open(b.link.url, redisconn.Pool{Size: 200})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = rdb.Close() })
-	redisconn.RedirectLog(zerolog.Nop())
 
 	platform := httptest.NewServer(sim.Handler())
 	t.Cleanup(platform.Close)
@@ -131,8 +137,8 @@ func serve(t *testing.T, r *notify.Receiver, change ...func(*http.Server)) (s *h
 	return s, "http://" + l.Addr().String()
 }
 
-// add makes the platform have an order, and hands it over.
-func (b *bench) add(orders ...simulator.Order) {
+// add gives the platform orders, and enqueues them.
+func (b *fixture) add(orders ...simulator.Order) {
 	b.Helper()
 	if err := b.sim.AddOrders(orders...); err != nil {
 		b.Fatal(err)
@@ -145,6 +151,14 @@ func (b *bench) add(orders ...simulator.Order) {
 		if err != nil || res.Status != tasks.Accepted {
 			b.Fatalf("%+v %v", res, err)
 		}
+	}
+}
+
+func (b *fixture) withdraw(no string) {
+	b.Helper()
+	res, err := b.producer.Withdraw(b.Context(), tasks.Withdrawal{MchID: b.mchid, OutOrderNo: no, Reason: "waived"})
+	if err != nil || res.Status != tasks.Accepted {
+		b.Fatalf("withdrawn: %+v %v, want %s", res, err, tasks.Accepted)
 	}
 }
 
@@ -178,7 +192,7 @@ func payments(parts []int64) (details []simulator.PaymentDetail, paid int64) {
 	return details, paid
 }
 
-func (b *bench) raw(no string, opts options) simulator.RawNotification {
+func (b *fixture) raw(no string, opts options) simulator.RawNotification {
 	b.Helper()
 	n, err := b.sim.Notification(no, opts)
 	if err != nil {
@@ -195,7 +209,7 @@ type reply struct {
 	header http.Header
 }
 
-func (b *bench) post(url string, n simulator.RawNotification) reply {
+func (b *fixture) post(url string, n simulator.RawNotification) reply {
 	b.Helper()
 	req, err := n.Request(context.Background(), url)
 	if err != nil {
@@ -207,7 +221,7 @@ func (b *bench) post(url string, n simulator.RawNotification) reply {
 // once is a client without anything that it keeps.
 var once = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-func (b *bench) do(req *http.Request) reply {
+func (b *fixture) do(req *http.Request) reply {
 	b.Helper()
 	start := time.Now()
 	resp, err := once.Do(req)
@@ -223,22 +237,21 @@ func (b *bench) do(req *http.Request) reply {
 	return reply{resp.StatusCode, string(body), time.Since(start), resp.Header}
 }
 
-// takes posts a notification that must be answered 200, without a word. Like
-// WeChat Pay it sends again what was answered 503: the machine may be too busy
-// for the second that an answer may take.
-func (b *bench) takes(n simulator.RawNotification) {
+// takes posts a notification that must be answered 200 with an empty body. Like WeChat
+// Pay it sends again what was answered 503: a busy machine may be too slow.
+func (b *fixture) takes(n simulator.RawNotification) {
 	b.Helper()
 	r := b.post(b.url, n)
 	for try := 0; r.status == 503 && try < 10; try++ {
 		r = b.post(b.url, n)
 	}
 	if r.status != 200 || r.body != "" {
-		b.Errorf("answered %d %s", r.status, r.body)
+		b.Errorf("answered %d %q, want 200 and no body", r.status, r.body)
 	}
 }
 
 // wantRefusal fails the test unless r is a refusal in WeChat Pay's form.
-func (b *bench) wantRefusal(r reply, status int) {
+func (b *fixture) wantRefusal(r reply, status int) {
 	b.Helper()
 	var said struct{ Code, Message string }
 	if err := json.Unmarshal([]byte(r.body), &said); err != nil || said.Code != "FAIL" || said.Message == "" {
@@ -249,7 +262,7 @@ func (b *bench) wantRefusal(r reply, status int) {
 	}
 }
 
-func (b *bench) get(no string) ledger.Order {
+func (b *fixture) get(no string) ledger.Order {
 	b.Helper()
 	o, err := b.ledger.Get(b.Context(), no)
 	if err != nil {
@@ -259,7 +272,7 @@ func (b *bench) get(no string) ledger.Order {
 }
 
 // events are an order's, as in "opened queued, paid paid".
-func (b *bench) events(no string) string {
+func (b *fixture) events(no string) string {
 	b.Helper()
 	var out []string
 	for _, m := range b.redis.Client.XRange(b.Context(), ledger.KeysOf(b.mchid).Outcomes(), "-", "+").Val() {
@@ -274,7 +287,7 @@ func (b *bench) events(no string) string {
 	return strings.Join(out, ", ")
 }
 
-func (b *bench) count(outcome notify.Result) int {
+func (b *fixture) count(outcome notify.Result) int {
 	b.Helper()
 	return counter(b.T, b.metrics.Notifications.WithLabelValues(b.mchid, string(outcome)))
 }
@@ -332,7 +345,7 @@ func state(t *testing.T, rdb *redis.Client) map[string]string {
 }
 
 // untouched runs f, and fails the test where that changed anything in Redis.
-func (b *bench) untouched(f func()) {
+func (b *fixture) untouched(f func()) {
 	b.Helper()
 	before := state(b.T, b.redis.Client)
 	if len(before) == 0 {
@@ -353,7 +366,7 @@ func take(l *testkit.LogBuffer) []string {
 
 // tellsNoSecret fails the test where a log or an answer has what must not be in
 // it.
-func (b *bench) tellsNoSecret(text string, n ...simulator.RawNotification) {
+func (b *fixture) tellsNoSecret(text string, n ...simulator.RawNotification) {
 	b.Helper()
 	m := b.sim.Merchant()
 	forbidden := map[string]string{

@@ -22,7 +22,8 @@ import (
 // Whatever is not WeChat Pay's word to this merchant: 4xx, one log line, no state
 // touched.
 func TestRefusals(t *testing.T) {
-	b := newBench(t, func(s *http.Server) { s.ReadTimeout = 500 * time.Millisecond })
+	t.Parallel()
+	b := newFixture(t, func(s *http.Server) { s.ReadTimeout = 500 * time.Millisecond })
 	b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 	stranger, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -174,7 +175,8 @@ func TestRefusals(t *testing.T) {
 
 // Headers that never end hold a connection for as long as they may, and no more.
 func TestSlowHeaders(t *testing.T) {
-	b := newBench(t, func(s *http.Server) { s.ReadHeaderTimeout = 200 * time.Millisecond })
+	t.Parallel()
+	b := newFixture(t, func(s *http.Server) { s.ReadHeaderTimeout = 200 * time.Millisecond })
 	u, _ := url.Parse(b.url)
 	c, err := net.Dial("tcp", u.Host)
 	if err != nil {
@@ -199,7 +201,8 @@ func TestSlowHeaders(t *testing.T) {
 
 // A flood of refusals must not fill a disk, and is counted.
 func TestAFloodOfRefusalsIsLoggedInPart(t *testing.T) {
-	b := newBench(t)
+	t.Parallel()
+	b := newFixture(t)
 	b.add(simulator.Order{OutOrderNo: "A"})
 	n := b.raw("A", options{WrongSignature: true})
 	for range 150 {

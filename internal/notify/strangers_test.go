@@ -20,6 +20,7 @@ import (
 	"payscore-collector/internal/notify"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
 )
 
@@ -28,7 +29,7 @@ const connections = 512
 
 // dial opens connections to the receiver from an address of this machine, and
 // sends the same on each.
-func (b *bench) dial(from string, n int, send []byte) []net.Conn {
+func (b *fixture) dial(from string, n int, send []byte) []net.Conn {
 	b.Helper()
 	u, err := url.Parse(b.url)
 	if err != nil {
@@ -51,7 +52,7 @@ func (b *bench) dial(from string, n int, send []byte) []net.Conn {
 }
 
 // head is the beginning of a request with a body of so many bytes.
-func (b *bench) head(length int) []byte {
+func (b *fixture) head(length int) []byte {
 	return fmt.Appendf(nil, "POST /notify/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", b.mchid, length)
 }
 
@@ -69,18 +70,19 @@ func isOpen(t *testing.T, c net.Conn) bool {
 // Strangers take every connection that there is; a notification comes through all
 // the same, at once.
 func TestStrangersDoNotKeepNotificationsWaiting(t *testing.T) {
-	for name, send := range map[string]func(*bench) []byte{
-		"who send nothing":                  func(*bench) []byte { return nil },
-		"who send half a header":            func(b *bench) []byte { return b.head(2)[:40] },
-		"who were refused, and stay":        func(b *bench) []byte { return append(b.head(2), "{}"...) },
-		"who send half a body":              func(b *bench) []byte { return append(b.head(1000), "{"...) },
-		"who send half a body of full size": func(b *bench) []byte { return append(b.head(256<<10), make([]byte, 20<<10)...) },
-		"who ask for another path":          func(*bench) []byte { return []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n") },
+	t.Parallel()
+	for name, send := range map[string]func(*fixture) []byte{
+		"who send nothing":                  func(*fixture) []byte { return nil },
+		"who send half a header":            func(b *fixture) []byte { return b.head(2)[:40] },
+		"who were refused, and stay":        func(b *fixture) []byte { return append(b.head(2), "{}"...) },
+		"who send half a body":              func(b *fixture) []byte { return append(b.head(1000), "{"...) },
+		"who send half a body of full size": func(b *fixture) []byte { return append(b.head(256<<10), make([]byte, 20<<10)...) },
+		"who ask for another path":          func(*fixture) []byte { return []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// Were the strangers waited for, it would take longer than the test.
-			b := newBench(t, func(s *http.Server) { s.ReadHeaderTimeout, s.ReadTimeout = time.Hour, time.Hour })
+			b := newFixture(t, func(s *http.Server) { s.ReadHeaderTimeout, s.ReadTimeout = time.Hour, time.Hour })
 			b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 			b.dial("127.0.0.1", connections, send(b))
 			for range 20 {
@@ -93,7 +95,7 @@ func TestStrangersDoNotKeepNotificationsWaiting(t *testing.T) {
 	}
 	t.Run("the place is taken from the address that has most", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, func(s *http.Server) { s.ReadHeaderTimeout, s.ReadTimeout = time.Hour, time.Hour })
+		b := newFixture(t, func(s *http.Server) { s.ReadHeaderTimeout, s.ReadTimeout = time.Hour, time.Hour })
 		few := b.dial("127.0.0.2", 12, nil)
 		many := b.dial("127.0.0.3", connections-12, nil)
 		b.dial("127.0.0.1", 50, nil)
@@ -119,7 +121,7 @@ func TestStrangersDoNotKeepNotificationsWaiting(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, url := serve(t, r)
-		b := &bench{T: t, mchid: "1", url: url + "/notify/1"}
+		b := &fixture{T: t, mchid: "1", url: url + "/notify/1"}
 		c := b.dial("127.0.0.1", 1, append(b.head(2), "{}"...))[0]
 		<-entered
 		b.dial("127.0.0.1", 2*connections, nil)
@@ -133,7 +135,7 @@ func TestStrangersDoNotKeepNotificationsWaiting(t *testing.T) {
 
 // Strangers who hold back the end of large bodies cost little memory.
 func TestHalfSentBodiesCostLittleMemory(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	body := bytes.Repeat([]byte("x"), 256<<10-10)
 	used := func() int64 {
 		var m runtime.MemStats
@@ -160,30 +162,24 @@ func TestHalfSentBodiesCostLittleMemory(t *testing.T) {
 
 // No more large bodies are read at once than there is memory for.
 func TestManyLargeBodiesAtOnceAreRefused(t *testing.T) {
-	b := newBench(t, func(s *http.Server) { s.ReadTimeout = time.Hour })
+	t.Parallel()
+	b := newFixture(t, func(s *http.Server) { s.ReadTimeout = time.Hour })
 	b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 	conns := b.dial("127.0.0.1", 40, append(b.head(256<<10), make([]byte, 20<<10)...))
-	deadline := time.Now().Add(20 * time.Second)
-	for b.count(notify.Busy) < 24 && time.Now().Before(deadline) {
-		<-time.After(5 * time.Millisecond)
-	}
-	if n := b.count(notify.Busy); n != 24 {
-		t.Errorf("%d of 40 were refused, want 24", n)
-	}
+	testkit.Within(t, 20*time.Second, "24 of 40 to be refused", func() bool { return b.count(notify.Busy) == 24 })
 	// Their places are free again when they have gone.
 	for _, c := range conns {
 		_ = c.Close()
 	}
-	for b.count(notify.Incomplete) < 16 && time.Now().Before(deadline) {
-		<-time.After(5 * time.Millisecond)
-	}
+	testkit.Within(t, 20*time.Second, "16 to be incomplete", func() bool { return b.count(notify.Incomplete) == 16 })
 	large := options{Entity: paid, Tamper: func(body []byte) []byte { return append(body, bytes.Repeat([]byte(" "), 100<<10)...) }}
 	b.wantRefusal(b.post(b.url, b.raw("A", large)), 401)
 }
 
 // Refusals end the connection, and what was taken does not.
 func TestRefusalsCloseTheConnection(t *testing.T) {
-	b := newBench(t)
+	t.Parallel()
+	b := newFixture(t)
 	b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 	for name, tt := range map[string]struct {
 		n      simulator.RawNotification
@@ -217,7 +213,8 @@ func TestRefusalsCloseTheConnection(t *testing.T) {
 
 // A service mesh speaks HTTP/2 without TLS.
 func TestHTTP2WithoutTLS(t *testing.T) {
-	b := newBench(t)
+	t.Parallel()
+	b := newFixture(t)
 	b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 	h2c := &http.Transport{Protocols: new(http.Protocols)}
 	h2c.Protocols.SetUnencryptedHTTP2(true)
@@ -246,7 +243,8 @@ func TestHTTP2WithoutTLS(t *testing.T) {
 
 // What a proxy does to a notification is told apart from a wrong signature.
 func TestWhatAProxyDidIsNamed(t *testing.T) {
-	b := newBench(t)
+	t.Parallel()
+	b := newFixture(t)
 	b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 	for _, tt := range []struct {
 		name    string
@@ -317,7 +315,7 @@ func TestWhatAProxyDidIsNamed(t *testing.T) {
 }
 
 // wantNamed fails the test unless r, the log and the metric name the refusal.
-func (b *bench) wantNamed(r reply, why payscore.Refusal, says string) {
+func (b *fixture) wantNamed(r reply, why payscore.Refusal, says string) {
 	b.Helper()
 	b.wantRefusal(r, 401)
 	if !strings.Contains(r.body, says) {

@@ -22,7 +22,7 @@ import (
 
 // wantTrouble fails the test unless every answer is a 503 that came in time, and
 // half of them within the second: the machine may be busy with something else.
-func (b *bench) wantTrouble(replies []reply) {
+func (b *fixture) wantTrouble(replies []reply) {
 	b.Helper()
 	quick := 0
 	for _, r := range replies {
@@ -40,10 +40,11 @@ func (b *bench) wantTrouble(replies []reply) {
 }
 
 func TestRedisHangs(t *testing.T) {
+	t.Parallel()
 	for name, used := range map[string]bool{"on a connection that is there": true, "before any connection was made": false} {
 		t.Run(name+": 503 within a second, and afterwards the same notification takes", func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newFixture(t)
 			b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250}, simulator.Order{OutOrderNo: "B", TotalAmount: 1})
 			if used {
 				b.takes(b.raw("B", options{Entity: paid}))
@@ -52,16 +53,16 @@ func TestRedisHangs(t *testing.T) {
 			n := b.raw("A", options{Entity: paid})
 			release := b.link.hang()
 			var replies []reply
-			for range 5 {
+			for range 3 {
 				replies = append(replies, b.post(b.url, n))
 			}
 			release()
 			b.wantTrouble(replies)
-			if lines := take(b.logs); len(lines) != 5 || !strings.Contains(lines[0], `"level":"error"`) || !strings.Contains(lines[0], `"outcome":"failed"`) {
+			if lines := take(b.logs); len(lines) != 3 || !strings.Contains(lines[0], `"level":"error"`) || !strings.Contains(lines[0], `"outcome":"failed"`) {
 				t.Errorf("the log: %s", lines)
 			}
-			if c := b.count(notify.Failed); c != 5 {
-				t.Errorf("counted %d", c)
+			if c := b.count(notify.Failed); c != 3 {
+				t.Errorf("counted %d failed, want 3", c)
 			}
 			b.takes(n)
 			if o := b.get("A"); o.State != tasks.Paid || *o.PaidAmount != 1250 {
@@ -73,7 +74,7 @@ func TestRedisHangs(t *testing.T) {
 		})
 	}
 	t.Run("while many come: no more are worked on than may be, and all are answered", func(t *testing.T) {
-		b := newBench(t)
+		b := newFixture(t)
 		b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 		n := b.raw("A", options{Entity: paid})
 		release := b.link.hang()
@@ -101,14 +102,14 @@ func TestRedisHangs(t *testing.T) {
 // The notice was written and its answer was lost: WeChat Pay was answered 503 and
 // sends the notification again. The alarm is given then, once.
 func TestLostAnswerOfTheLedger(t *testing.T) {
+	t.Parallel()
 	for name, withdrawn := range map[string]bool{"a payment after another end": true, "an end": false} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			t.Parallel()
+			b := newFixture(t)
 			b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 			if withdrawn {
-				if res, err := b.producer.Withdraw(t.Context(), tasks.Withdrawal{MchID: b.mchid, OutOrderNo: "A", Reason: "waived"}); err != nil || res.Status != tasks.Accepted {
-					t.Fatalf("%+v %v", res, err)
-				}
+				b.withdraw("A")
 			}
 			n := b.raw("A", options{Entity: paid})
 			b.through.lose.Store(2)
@@ -127,14 +128,7 @@ func TestLostAnswerOfTheLedger(t *testing.T) {
 			}
 			b.untold("A") // WeChat Pay sends it again after 15 s
 			b.takes(n)
-			for deadline := time.Now().Add(10 * time.Second); ; {
-				if !b.remembers("A") {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatal("the answer is still kept, though it was told")
-				}
-			}
+			testkit.Within(t, 10*time.Second, "the answer to be forgotten once it was told", func() bool { return !b.remembers("A") })
 			b.takes(n)
 			if late, ended := told(); late != wantLate || ended != wantEnded {
 				t.Errorf("told %v late payments and %v ends, want %v and %v", late, ended, wantLate, wantEnded)
@@ -144,7 +138,7 @@ func TestLostAnswerOfTheLedger(t *testing.T) {
 }
 
 // untold makes the answers that were kept of an order older than a delivery lasts.
-func (b *bench) untold(no string) {
+func (b *fixture) untold(no string) {
 	b.Helper()
 	key := ledger.KeysOf(b.mchid).Order(no)
 	for field, kept := range b.redis.Client.HGetAll(b.Context(), key).Val() {
@@ -160,7 +154,7 @@ func (b *bench) untold(no string) {
 
 // remembers reports whether the record of an order has an answer to a notification
 // that was not told.
-func (b *bench) remembers(no string) bool {
+func (b *fixture) remembers(no string) bool {
 	for field := range b.redis.Client.HGetAll(b.Context(), ledger.KeysOf(b.mchid).Order(no)).Val() {
 		if strings.HasPrefix(field, "n:") {
 			return true
@@ -170,7 +164,8 @@ func (b *bench) remembers(no string) bool {
 }
 
 func TestRedisIsAway(t *testing.T) {
-	b := newBench(t)
+	t.Parallel()
+	b := newFixture(t)
 	b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 	n := b.raw("A", options{Entity: paid})
 	target := b.link.target
@@ -185,7 +180,7 @@ func TestRedisIsAway(t *testing.T) {
 }
 
 func TestNotReadyBeforeOpen(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.add(simulator.Order{OutOrderNo: "A"})
 	n := b.raw("A", options{Entity: paid})
 	logs := &testkit.LogBuffer{}
@@ -232,7 +227,7 @@ func TestTroubleOnOurSide(t *testing.T) {
 			}
 			w := httptest.NewRecorder()
 			r.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/notify/1", strings.NewReader("{}")))
-			b := &bench{T: t}
+			b := &fixture{T: t}
 			b.wantRefusal(reply{status: w.Code, body: w.Body.String()}, tt.status)
 			lines := take(logs)
 			level := `"level":"error"`
