@@ -16,7 +16,7 @@ import (
 )
 
 func TestProducer_Withdraw(t *testing.T) {
-	onBothRedises(t, func(t *testing.T, b *till) {
+	onBothRedises(t, func(t *testing.T, b *fixture) {
 		want := func(got, want string) {
 			t.Helper()
 			if got != want {
@@ -102,7 +102,7 @@ func TestProducer_Withdraw(t *testing.T) {
 }
 
 func TestProducer_WithdrawOfEveryOtherEnd(t *testing.T) {
-	onBothRedises(t, func(t *testing.T, b *till) {
+	onBothRedises(t, func(t *testing.T, b *fixture) {
 		for _, state := range []tasks.State{tasks.Paid, tasks.Closed, tasks.Rejected, tasks.Exhausted} {
 			no := strings.ToUpper(string(state))
 			b.open(no)
@@ -124,7 +124,7 @@ func TestProducer_WithdrawOfEveryOtherEnd(t *testing.T) {
 // A call that is under way when its order is withdrawn is written beside the
 // end, and telling WeChat Pay waits for it.
 func TestProducer_WithdrawUnderALease(t *testing.T) {
-	onBothRedises(t, func(t *testing.T, b *till) {
+	onBothRedises(t, func(t *testing.T, b *fixture) {
 		total := int64(1250)
 		call := func(verdict string) []ledger.Entry { return []ledger.Entry{{Call: "collect", Verdict: verdict}} }
 
@@ -183,7 +183,7 @@ func TestProducer_WithdrawUnderALease(t *testing.T) {
 
 // What an order was before it was reopened is remembered, the latest ends.
 func TestProducer_ReopenRemembers(t *testing.T) {
-	onBothRedises(t, func(t *testing.T, b *till) {
+	onBothRedises(t, func(t *testing.T, b *fixture) {
 		b.open("A")
 		reopen := order("A")
 		reopen.Reopen = true

@@ -20,7 +20,7 @@ const merchant = "1900000001"
 var paidAt = time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC)
 
 // onBothRedises runs a test of scripts on a redis-server and on the embedded one.
-func onBothRedises(t *testing.T, test func(*testing.T, *till)) {
+func onBothRedises(t *testing.T, test func(*testing.T, *fixture)) {
 	for name, start := range map[string]func(*testing.T) *redistest.Server{
 		"redis-server": func(t *testing.T) *redistest.Server { return redistest.StartReal(t) },
 		"embedded": func(t *testing.T) *redistest.Server {
@@ -30,20 +30,20 @@ func onBothRedises(t *testing.T, test func(*testing.T, *till)) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rdb := start(t).Client
-			test(t, &till{t, rdb, tasks.NewProducer(rdb), ledger.New(rdb, merchant)})
+			test(t, &fixture{t, rdb, tasks.NewProducer(rdb), ledger.New(rdb, merchant)})
 		})
 	}
 }
 
-// till is where billing stands: it hands over, withdraws, and looks.
-type till struct {
+// fixture is a billing system beside a ledger: it enqueues, withdraws and reads.
+type fixture struct {
 	*testing.T
 	rdb      *redis.Client
 	producer *tasks.Producer
 	ledger   *ledger.Ledger
 }
 
-func (b *till) open(no string) {
+func (b *fixture) open(no string) {
 	b.Helper()
 	if res, err := b.producer.Enqueue(b.Context(), order(no)); err != nil || res.Status != tasks.Accepted {
 		b.Fatalf("hand-over of %s: %+v %v", no, res, err)
@@ -51,7 +51,7 @@ func (b *till) open(no string) {
 }
 
 // withdraw withdraws an order, and says what became of it and where it stands.
-func (b *till) withdraw(no, reason string, at time.Time) string {
+func (b *fixture) withdraw(no, reason string, at time.Time) string {
 	b.Helper()
 	res, err := b.producer.Withdraw(b.Context(), tasks.Withdrawal{MchID: merchant, OutOrderNo: no, Reason: reason, PaidAt: at})
 	if err != nil {
@@ -60,7 +60,7 @@ func (b *till) withdraw(no, reason string, at time.Time) string {
 	return strings.TrimSpace(string(res.Status) + " " + string(res.State))
 }
 
-func (b *till) get(no string) ledger.Order {
+func (b *fixture) get(no string) ledger.Order {
 	b.Helper()
 	o, err := b.ledger.Get(b.Context(), no)
 	if err != nil {
@@ -69,7 +69,7 @@ func (b *till) get(no string) ledger.Order {
 	return o
 }
 
-func (b *till) claim(no string) ledger.Claim {
+func (b *fixture) claim(no string) ledger.Claim {
 	b.Helper()
 	c, err := b.ledger.Claim(b.Context(), no, ledger.NewToken(), ledger.NoRound, ledger.Limits{Lease: time.Minute, Rate: 1e6, Horizon: time.Second})
 	if err != nil {
@@ -78,7 +78,7 @@ func (b *till) claim(no string) ledger.Claim {
 	return c
 }
 
-func (b *till) settle(c ledger.Claim, s ledger.Settlement) ledger.SettleResult {
+func (b *fixture) settle(c ledger.Claim, s ledger.Settlement) ledger.SettleResult {
 	b.Helper()
 	s.Failures = 10
 	res, err := b.ledger.Settle(b.Context(), c, s)
@@ -89,7 +89,7 @@ func (b *till) settle(c ledger.Claim, s ledger.Settlement) ledger.SettleResult {
 }
 
 // told brings the telling of a withdrawn order to an end.
-func (b *till) told(no string, state ledger.SyncState, reason string) {
+func (b *fixture) told(no string, state ledger.SyncState, reason string) {
 	b.Helper()
 	c := b.claim(no)
 	if c.Code != ledger.Granted || !c.Order.Sync || c.Plan != ledger.TellPaid {
@@ -102,7 +102,7 @@ func (b *till) told(no string, state ledger.SyncState, reason string) {
 }
 
 // events are those of an order: type, state and sync of each.
-func (b *till) events(no string) []string {
+func (b *fixture) events(no string) []string {
 	b.Helper()
 	entries, err := b.rdb.XRange(b.Context(), ledger.KeysOf(merchant).Outcomes(), "-", "+").Result()
 	if err != nil {
@@ -127,7 +127,7 @@ func (b *till) events(no string) []string {
 
 // agrees sees that the counters, the indexes, the newest event and the records
 // of the orders say the same.
-func (b *till) agrees(nos ...string) {
+func (b *fixture) agrees(nos ...string) {
 	b.Helper()
 	k := ledger.KeysOf(merchant)
 	want := map[tasks.State]int64{}
