@@ -339,11 +339,8 @@ func facts(r payscore.Reply) ledger.Facts {
 
 // FactsOf returns what a signed order says.
 func FactsOf(o *payscore.Order) ledger.Facts {
-	pay := o.LastPayment()
-	f := ledger.Facts{
-		OrderID: o.OrderID, TransactionID: pay.TransactionID, PaidType: pay.PaidType,
-		Done: o.Done(), Known: true,
-	}
+	f := ledger.Facts{Done: o.Done(), Known: true}
+	f.SetTexts(o.Texts())
 	// 0 means that the platform did not say.
 	if total := o.Total(); total > 0 {
 		f.Total = &total

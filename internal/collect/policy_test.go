@@ -1,6 +1,8 @@
 package collect
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -509,3 +511,15 @@ func TestOutageKeepsThePlaceInTheSchedule(t *testing.T) {
 }
 
 func known(o *ledger.Snapshot) { o.Known = true }
+
+// Each signed text that the ledger keeps comes from WeChat Pay's order, and each that
+// the order gives is kept.
+func TestFactsOf_HasEverySignedText(t *testing.T) {
+	t.Parallel()
+	given := slices.Sorted(maps.Keys((&payscore.Order{}).Texts()))
+	kept := ledger.TextNames()
+	slices.Sort(kept)
+	if !slices.Equal(given, kept) {
+		t.Errorf("payscore.Order.Texts gives %v, want those of ledger.Record and ledger.Facts: %v", given, kept)
+	}
+}

@@ -36,10 +36,11 @@ type Field struct {
 // generated from it, Order and Event are decoded by it, and tests compare it with the
 // structs, the documentation and the records that the scripts write.
 //
-// A new field that WeChat Pay signs as a text takes one row with Signed and Text, and
-// one field each in Facts, Order and Event with the row's JSON name. Rows with Event
-// stay in their order, because a stream stores the names of its fields only once while
-// they are the same.
+// A new text that WeChat Pay signs takes a line in payscore.Order.Texts, a row here with
+// Signed and Text, a field with the row's JSON name in Facts, Order and Event below, a
+// column in the migrations of pgsink, and a row of the documentation. A test names each
+// of them that is missing. Rows with Event stay in their order, and new ones follow them:
+// a stream stores the names of its fields only once while they are the same.
 var Record = []Field{
 	{Name: "state", JSON: "state", Event: "state", Step: true, By: "open settle notice withdraw", Doc: "where the order stands; see State"},
 	{Name: "reason", JSON: "reason", Event: "reason", By: "settle withdraw", Doc: "why it stands there: WeChat Pay's, the policy's or billing's word"},
@@ -255,6 +256,15 @@ type Facts struct {
 // SetTexts fills the signed texts of f by their JSON names.
 func (f *Facts) SetTexts(texts map[string]string) {
 	_ = decode(f, factsDecoding, func(field Field) string { return texts[field.JSON] })
+}
+
+// TextNames lists the JSON names of the signed texts.
+func TextNames() []string {
+	var names []string
+	for _, d := range factsDecoding {
+		names = append(names, d.field.JSON)
+	}
+	return names
 }
 
 // texts returns the signed texts of f by their JSON names.

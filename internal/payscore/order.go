@@ -189,6 +189,16 @@ func (o *Order) LastPayment() Payment {
 	return last
 }
 
+// Texts returns the texts of the order that WeChat Pay signs, by the names that records
+// and events have for them; an empty one says nothing. The ledger lists them in
+// ledger.Record.
+func (o *Order) Texts() map[string]string {
+	last := o.LastPayment()
+	return map[string]string{
+		"order_id": o.OrderID, "transaction_id": last.TransactionID, "paid_type": last.PaidType,
+	}
+}
+
 // Done reports whether the order is finished as paid, by its state and its
 // collection's state, whatever its amounts are.
 func (o *Order) Done() bool {
