@@ -10,12 +10,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
+	"payscore-collector/internal/testkit/configtest"
 )
 
 // hurried is the demo in a few seconds, without the merchant's fault, whose first
@@ -103,50 +104,28 @@ func TestDemoInterrupted(t *testing.T) {
 	dir := tempDir(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	out := &interrupting{on: "accepted", interrupt: cancel}
-	status := run(ctx, config.Process{
-		Name: "demo", Args: []string{"--orders", "40"}, Stdout: out, Stderr: out,
-		LookupEnv: func(string) (string, bool) { return "", false },
-	})
-	if status != exitInterrupted || !strings.HasSuffix(out.String(), "\ninterrupted\n") {
-		t.Errorf("exit status %d, want %d:\n%s", status, exitInterrupted, out.String())
+	var out testkit.LogBuffer
+	status := make(chan int, 1)
+	go func() { status <- run(ctx, configtest.Process("demo", nil, []string{"--orders", "40"}, &out)) }()
+	testkit.Eventually(t, "the orders to be accepted", func() bool { return out.Has("accepted") }, &out)
+	cancel()
+	if got := <-status; got != exitInterrupted || !strings.HasSuffix(out.String(), "\ninterrupted\n") {
+		t.Errorf("exit status %d, want %d:\n%s", got, exitInterrupted, &out)
 	}
 	wantEmpty(t, dir)
 }
 
-// interrupting is an output that interrupts the demo when it sees a word.
-type interrupting struct {
-	on        string
-	interrupt func()
-
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (w *interrupting) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if bytes.Contains(p, []byte(w.on)) {
-		w.interrupt()
-	}
-	return w.buf.Write(p)
-}
-
-func (w *interrupting) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.buf.String()
-}
-
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{"--orders", "0"}, {"--orders", "10001"}, {"--orders", "x"}, {"now"}} {
-		var stdout, stderr bytes.Buffer
-		status := run(t.Context(), config.Process{
-			Name: "demo", Args: args, Stdout: &stdout, Stderr: &stderr,
-			LookupEnv: func(string) (string, bool) { return "", false },
-		})
-		if status != config.ExitUsage || stderr.Len() == 0 || stdout.Len() > 0 {
-			t.Errorf("%v: exit status %d, stdout %q, stderr %q", args, status, stdout.String(), stderr.String())
+	for args, want := range map[string]string{
+		"--orders=0":     "--orders is 0: write 1 to 10000",
+		"--orders=10001": "--orders is 10001: write 1 to 10000",
+		"--orders=x":     "--orders",
+		"now":            "now",
+	} {
+		var out bytes.Buffer
+		status := run(t.Context(), configtest.Process("demo", nil, []string{args}, &out))
+		if status != config.ExitUsage || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: exit status %d, want %d; output %q, want %q in it", args, status, config.ExitUsage, out.String(), want)
 		}
 	}
 }
@@ -164,57 +143,48 @@ func TestStageRefusesWrongSettings(t *testing.T) {
 
 // A fault without words would be missing from the report.
 func TestFaultWords(t *testing.T) {
-	s, err := newStage(compressed, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.close(false); err != nil {
-			t.Error(err)
-		}
-	})
 	words := map[string]bool{}
 	for _, f := range faultWords {
 		words[f.name] = true
 	}
-	acts := s.acts
-	if err := s.misbehave(time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	if len(s.acts) != 0 || s.sim.Faults() != acts[len(acts)-1].faults {
-		t.Error("not every act was played")
-	}
-	for _, a := range acts {
-		for _, name := range faultNames(t, a.faults) {
-			if !words[name] {
+	for _, a := range compressed.acts {
+		body, err := json.Marshal(a.faults)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var faults map[string]any
+		if err := json.Unmarshal(body, &faults); err != nil {
+			t.Fatal(err)
+		}
+		for name, v := range faults {
+			rate, isNumber := v.(float64)
+			if on := v == true || isNumber && rate > 0; on && !words[name] {
 				t.Errorf("no words for %s", name)
 			}
 		}
 	}
 }
 
-// faultNames are the names of the faults that are on, as the report has them.
-func faultNames(t *testing.T, f simulator.Faults) (names []string) {
-	t.Helper()
-	body, err := json.Marshal(f)
+func TestMisbehave(t *testing.T) {
+	sim, err := simulator.New(simulator.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var settings map[string]any
-	if err := json.Unmarshal(body, &settings); err != nil {
-		t.Fatal(err)
-	}
-	for name, v := range settings {
-		switch v := v.(type) {
-		case float64:
-			if v > 0 {
-				names = append(names, name)
-			}
-		case bool:
-			if v {
-				names = append(names, name)
-			}
+	t.Cleanup(sim.Close)
+	s := &stage{sim: sim, acts: compressed.acts}
+	last := s.acts[len(s.acts)-1]
+	for _, step := range []struct {
+		elapsed time.Duration
+		want    simulator.Faults
+	}{{0, s.acts[0].faults}, {last.from - time.Millisecond, s.acts[len(s.acts)-2].faults}, {last.from, last.faults}} {
+		if err := s.misbehave(step.elapsed); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.sim.Faults(); got != step.want {
+			t.Errorf("after %s the faults are %+v, want %+v", step.elapsed, got, step.want)
 		}
 	}
-	return names
+	if len(s.acts) > 0 {
+		t.Errorf("%d acts are left, want none", len(s.acts))
+	}
 }

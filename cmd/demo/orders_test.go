@@ -8,7 +8,7 @@ import (
 )
 
 func TestMakeOrders(t *testing.T) {
-	t.Run("a dozen has every kind of fate", func(t *testing.T) {
+	t.Run("a dozen orders have every kind of fate", func(t *testing.T) {
 		kinds := map[string]bool{}
 		for _, o := range makeOrders(12) {
 			kind, _, _ := strings.Cut(string(o.Fate), ":")
@@ -23,7 +23,7 @@ func TestMakeOrders(t *testing.T) {
 			}
 		}
 	})
-	t.Run("the platform takes them, as many as there may be", func(t *testing.T) {
+	t.Run("the platform takes the most that are allowed", func(t *testing.T) {
 		sim, err := simulator.New(simulator.Options{})
 		if err != nil {
 			t.Fatal(err)

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -101,16 +100,7 @@ func (s *stage) configure(redisURL, platformURL string, settings map[string]stri
 	if err := s.sim.WriteMerchantDir(dir, platformURL); err != nil {
 		return config.Worker{}, err
 	}
-	env, err := os.ReadFile(filepath.Join(dir, simulator.FileEnvironment))
-	if err != nil {
-		return config.Worker{}, fmt.Errorf("read the merchant's settings: %w", err)
-	}
-	vars := map[string]string{"REDIS_URL": redisURL}
-	for line := range strings.Lines(string(env)) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
-			vars[name] = value
-		}
-	}
+	vars := map[string]string{"REDIS_URL": redisURL, config.EnvFile: filepath.Join(dir, simulator.FileEnvironment)}
 	maps.Copy(vars, settings)
 	var flags struct{ config.WorkerSettings }
 	var complaint bytes.Buffer
@@ -124,7 +114,7 @@ func (s *stage) configure(redisURL, platformURL string, settings map[string]stri
 	}
 	cfg, err := flags.Load(parsed.Collector)
 	if err != nil {
-		return config.Worker{}, fmt.Errorf("the worker's settings are refused: %w", err)
+		return config.Worker{}, fmt.Errorf("refused settings of the worker: %w", err)
 	}
 	return cfg, nil
 }
