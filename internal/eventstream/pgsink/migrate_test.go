@@ -155,7 +155,7 @@ func TestPrepare(t *testing.T) {
 	})
 	t.Run("refuses a user without the right to create tables", func(t *testing.T) {
 		url := server.Database(t, "locked")
-		server.Exec(t, url, "create role clerk login; revoke create on schema public from public")
+		server.Exec(t, url, "drop role if exists clerk; create role clerk login; revoke create on schema public from public")
 		refusedWith(t, strings.Replace(url, "postgres@", "clerk@", 1), "permission denied", "let the user of DATABASE_URL create tables there")
 	})
 	t.Run("refuses a database that does not exist, and a user who may not log in", func(t *testing.T) {

@@ -209,11 +209,13 @@ func (s *Server) Kill() {
 	s.cmd = nil
 }
 
-// Database creates a database, whose name must be unique in the server, and returns its
-// URL.
+// Database creates a database and returns its URL. It replaces one of that name, which is
+// there where a test runs several times (-count).
 func (s *Server) Database(t testing.TB, name string) string {
 	t.Helper()
-	s.Exec(t, s.URL, "create database "+pgx.Identifier{name}.Sanitize())
+	quoted := pgx.Identifier{name}.Sanitize()
+	s.Exec(t, s.URL, "drop database if exists "+quoted+" with (force)")
+	s.Exec(t, s.URL, "create database "+quoted)
 	u, err := url.Parse(s.URL)
 	if err != nil {
 		t.Fatal(err)
