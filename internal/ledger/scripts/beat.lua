@@ -1,9 +1,9 @@
--- beat: a worker reports that it lives, and with which settings it works. What was
--- reported by workers that are gone for keep is removed.
+-- beat: a worker reports that it is alive, and its settings. Reports of workers that
+-- have been gone for keep are removed.
 --
 -- KEYS[1] workers (hash)
 -- ARGV[1] JSON {
---   id        of the worker process
+--   id        the worker process
 --   every     ms until its next report
 --   stopped   true for its last one
 --   settings  JSON text, written only where it differs from what is stored

@@ -1,32 +1,32 @@
--- claim: takes the lease of an order for one worker, if there is work to do on
--- it now and no hold stops the call. Repeating a claim whose answer was lost, with
--- the same token, returns the same grant.
+-- claim: grants the lease of an order to one worker, if the order can be worked on now
+-- and no hold stops the call. A claim that is repeated with the same token, because
+-- its answer was lost, returns the same grant.
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] gate (hash)
 -- KEYS[4] hold (hash)
 -- ARGV[1] JSON {
 --   no       out_order_no
 --   token    unique to this claim: it fences every later write of this worker
---   round    the task's round, or -1 for a task that does not say
+--   round    the task's round, or -1 if the task does not name one
 --   lease    ms from the moment of the call to the end of the lease
 --   sure     the earliest, in ms, that Redis's clock can be without a jump ahead
 --   interval us between two calls of the merchant
 --   horizon  us that a claim may wait for its slot under the lease
 --   gap      ms between two collect calls of the order
 --   windows  collection windows, ms, {from, to, ...}; {} for always
---   most     ms between two probes at the most
+--   most     longest time between two probes, ms
 -- }
 --
 -- Returns {code, now, wait us, ...}:
 --   'granted'   plan, probe, {STEP}: the lease is taken; call after wait
 --   'absent'    no such order
---   'ended'     it ended; the state follows
---   'leased'    another worker works on it, for wait at the most
+--   'ended'     it is in a final state, which follows
+--   'leased'    another worker has it, for wait at most
 --   'early'     not due before wait
 --   'stale'     a task of an earlier round
 --   'postponed' no collect call is allowed before wait; the due time says so
---   'held'    the merchant is held; the next probe is in wait
---   'parked'    the order's service is held; the due time is a slot of its own
+--   'held'      the merchant is held; the next probe is in wait
+--   'parked'    the order's service is held; the due time is the order's own slot
 --   'paced'     too many wait for a slot; ask again in wait
 local a = cjson.decode(ARGV[1])
 local now, now_us = clock()
@@ -40,7 +40,7 @@ if r.lease then
   local rest, ending = leased(r.lease, now, a.sure)
   if rest > 0 then
     if r.token == a.token then
-      -- Where the clock went back meanwhile, the slot seems further away than any is.
+      -- If the clock has gone back, the slot seems further away than any slot is.
       return granted(math.min(a.horizon, math.max(0, num(r.lease) - a.lease - now) * 1000), r.doing, 0)
     end
     if ending then
@@ -64,8 +64,8 @@ local function putoff(code, t)
   if plan == 'collect' and num(r.fails) == 0 then
     redis.call('HSET', KEYS[1], 'due', t)
   else
-    -- off tells a due time that was put off from one that a step has set; see
-    -- mend. An order that was never called has no log and needs no mark.
+    -- off distinguishes a postponed due time from one that a step has set; see mend.
+    -- An order that was never called has no log and needs no mark.
     redis.call('HSET', KEYS[1], 'due', t, 'off', 1)
   end
   redis.call('ZADD', KEYS[2], t, a.no)
@@ -81,7 +81,7 @@ if held_by[1] or held_by[2] then
   local opens = opensat(m, v, num(r.fails))
   if opens > now then
     if not v then return { 'held', now, (opens - now) * 1000 } end
-    -- Where only the merchant's probe is under way, its reply may come any moment.
+    -- If only the merchant's probe is under way, its reply may come any moment.
     if v.probe <= now then opens = math.min(opens, now + AWHILE) end
     local at = park(v, KEYS[2], opens, math.ceil(a.interval / 1000))
     redis.call('HSET', KEYS[4], scope, heldtext(v))
@@ -99,9 +99,9 @@ end
 redis.call('HSET', KEYS[3], unpack(take))
 if not wait then return { 'paced', now, again } end
 
--- One write for each key: every command of a script goes into the append-only
--- file by itself. The next probe is when this one's lease has run out, for a probe
--- that dies with its worker says nothing; settle knows better.
+-- One write for each key, because every command of a script is a command of the
+-- append-only file. The next probe is due when this lease expires, since a probe that
+-- dies with its worker proves nothing; settle knows more.
 local lease = now + math.ceil(wait / 1000) + a.lease
 if m then m.probe = lease end
 if v then v.probe = lease end
@@ -114,16 +114,16 @@ end
 local write = { 'token', a.token, 'lease', lease, 'doing', plan }
 local counter = 'queries'
 if plan == 'collect' then
-  -- Written before the call: a worker that dies in it leaves an order whose
-  -- last collect is of unknown effect and may have happened at any time up to
-  -- the lease's end; it is looked at first. Settle knows better.
+  -- Written before the call: if the worker dies in it, the order's last collect has
+  -- an unknown effect and may have happened at any time up to the lease's end, so the
+  -- order is queried first. Settle knows more.
   counter, write[7], write[8], write[9], write[10] = 'collects', 'next', 'resolve', 'collected', lease
 elseif plan == 'sync' then
   counter, write[7], write[8] = 'syncs', 'next', 'resolve'
 end
 if num(r.since) > now then
-  -- An order that is due was opened before: its time is that of a clock that was
-  -- ahead, by which it would be given up too late. Its age counts from now.
+  -- A due order was opened in the past, so a later time comes from a clock that was
+  -- ahead, and would give the order up too late. Its age counts from now.
   local was = FIELDS(KEYS[1], since, opened) -- again: recollected may have moved them
   if was.since == was.opened then
     r.since = text(now)

@@ -1,5 +1,4 @@
--- common: put before every script of this package, behind emit of the package
--- tasks; see scripts.go.
+-- common: put before every script of this package; see scripts.go.
 --
 -- All times are Unix milliseconds of Redis's own clock, unless a name says us
 -- (microseconds). Scripts take their arguments as one JSON object, so that
@@ -13,12 +12,12 @@ end
 
 local function num(s) return tonumber(s) or 0 end
 
--- JUMP is the difference, in ms, from which on Redis's clock has jumped: less may
--- be a slow reply.
+-- JUMP is the smallest difference, in ms, that counts as a jump of Redis's clock: a
+-- smaller one may be a slow reply.
 local JUMP = 5000
 
--- stamped puts the time into an entry of a log, behind its first byte: five bytes
--- of ms since the beginning of 2020. See entry.go.
+-- stamped puts the time into an entry of a log, after its first byte: five bytes of ms
+-- since the beginning of 2020. See entry.go.
 local function stamped(entry, now)
   local t, b = now - 1577836800000, {}
   for i = 5, 1, -1 do
@@ -30,8 +29,8 @@ end
 
 local OPEN = { queued = true, awaiting = true }
 
--- working reports whether there is something left to do for an order: it is
--- open, or was withdrawn and WeChat Pay has not been told yet.
+-- working reports whether there is something left to do for an order: it is open, or it
+-- was withdrawn and WeChat Pay has not been notified yet.
 local function working(state, sync)
   return OPEN[state] or (state == 'withdrawn' and sync == 'pending')
 end

@@ -1,8 +1,8 @@
--- event: writes to the stream of outcomes what has just happened to an order, with
--- all that is known of the order after the change. So each event can be understood
--- alone, and the newest event of an order is the order. The fields are always the same
--- ones in the same order, because a stream then stores their names only now and then.
--- Fields that are not known are empty. See record.go for EVENT and FIELDS.
+-- event: writes to the stream of outcomes what has just happened to an order, with all
+-- that is known of the order after the change. Each event can be understood alone, and
+-- the newest event of an order describes the order. The fields are always the same in
+-- the same order, because a stream then stores their names only now and then. Unknown
+-- fields are empty. See record.go for EVENT and FIELDS.
 --
 -- stream  the key
 -- kind    order.opened, order.attempted, order.paid, …

@@ -1,4 +1,4 @@
--- get: one order's record and log, as they are together at one moment.
+-- get: an order's record and log, both as of one moment.
 --
 -- KEYS[1] order (hash)   KEYS[2] log (list)
 --

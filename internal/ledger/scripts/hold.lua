@@ -1,9 +1,9 @@
--- hold: what stops a merchant's calls. Put before the scripts that give out calls
--- and judge their replies; see scripts.go.
+-- hold: what stops a merchant's calls. Put before the scripts that grant calls and
+-- judge their replies; see scripts.go.
 --
--- A hold stops the calls of its scope, except for a probe now and then. The scope
--- is the whole merchant or one service, which is an appid with a service_id. Both
--- are fields of one hash and follow the same rules. A hold is written as
+-- A hold stops the calls of its scope, except for a probe now and then. The scope is
+-- the whole merchant, or one service: an appid with a service_id. Both are fields of
+-- one hash and follow the same rules. A hold is written as
 -- "kind since probe backoff slot":
 --   kind     'fault', 'down' or 'throttled' of a merchant, 'service' of a service
 --   since    when it began: only a reply to a call that began later ends it
@@ -11,18 +11,18 @@
 --   backoff  ms between the last probe and the next
 --   slot     the last slot that a parked order was given; 0 for none
 
--- SHY is how long, in ms, an order whose last call failed leaves the probe of a
--- platform that does not answer to other orders: the fault may be its own.
+-- SHY is how long, in ms, an order whose last call failed leaves the probe of a silent
+-- platform to other orders: the fault may be its own.
 local SHY = 500
 
--- AWHILE is how long, in ms, an order of a held service that could be a probe waits
--- for the probe of its merchant that is under way.
+-- AWHILE is how long, in ms, an order of a held service that could be a probe waits for
+-- its merchant's probe that is under way.
 local AWHILE = 5000
 
 local MERCHANT = 'merchant'
 local function service(appid, svc) return 'service:' .. appid .. ':' .. svc end
 
--- held reads a hold; nil where there is none. A time that is further ahead than
+-- held reads a hold, and returns nil if there is none. A time that is further ahead than
 -- longest, in ms, was written before Redis's clock went back, and counts as now.
 local function held(text, now, longest)
   local kind, since, probe, backoff, slot = string.match(text or '', '^(%a+) (%d+) (%d+) (%d+) (%d+)$')
@@ -35,8 +35,7 @@ end
 
 local function heldtext(h) return table.concat({ h.kind, h.since, h.probe, h.backoff, h.slot }, ' ') end
 
--- holdsback moves the holds' times back, by so many ms as Redis's clock has gone
--- back.
+-- holdsback moves the holds' times back by as many ms as Redis's clock has gone back.
 local function holdsback(hold, now, by)
   local fields = redis.call('HGETALL', hold)
   for i = 1, #fields, 2 do
@@ -48,8 +47,8 @@ local function holdsback(hold, now, by)
   end
 end
 
--- opensat returns when a call of an order may be made that has these holds, m of
--- its merchant and s of its service: it is a probe for both then.
+-- opensat returns when an order with these holds may be called: m of its merchant and s
+-- of its service. The call is then a probe for both.
 local function opensat(m, s, fails)
   local at = s and s.probe or 0
   if not m then return at end
@@ -57,22 +56,21 @@ local function opensat(m, s, fails)
   return math.max(at, m.probe)
 end
 
--- park gives an order of a held service a slot of its own behind the next probe,
--- at opens. The orders share a queue with good ones and do not wait in it. The
--- slots are as far apart as calls are, and no further ahead than there are orders
--- up to the last one.
+-- park gives an order of a held service its own slot after the next probe, at opens.
+-- These orders share a queue with healthy ones and do not wait in it. The slots are as
+-- far apart as calls are, and no further ahead than the number of orders requires.
 local function park(s, due, opens, interval)
   local count = s.slot > opens and redis.call('ZCOUNT', due, opens, s.slot) or 0
   s.slot = math.min(math.max(opens, s.slot), opens + count * interval) + interval
   return s.slot
 end
 
--- judge applies the reply to a step's last call, as in settle's arguments s, to
--- the holds of the merchant and of the service. hold and gate are the keys. It
--- returns 'closed' where a hold began, 'opened' where one ended, 'slowed' where
--- the merchant's rate was lowered, else ''.
+-- judge applies the reply to a step's last call, as in settle's arguments s, to the
+-- holds of the merchant and of the service. hold and gate are the keys. It returns
+-- 'closed' if a hold began, 'opened' if one ended, 'slowed' if the merchant's rate was
+-- lowered, else ''.
 --
--- What a signal says of
+-- What a signal means for
 --                        the merchant   the service
 --   'ok'                 works          works
 --   'service'            works          refused: the call was authenticated and answered
@@ -87,7 +85,7 @@ local function judge(hold, gate, s, now, now_us)
   local called = math.min(s.called_at, now)
   local change = ''
 
-  -- begun and ended write the beginning and the end of a hold.
+  -- begun and ended record the beginning and the end of a hold.
   local function begun(field, kind)
     redis.call('HSET', hold, field, heldtext({ kind = kind, since = now, probe = now + s.first, backoff = s.first, slot = 0 }))
     change = 'closed'
@@ -98,9 +96,9 @@ local function judge(hold, gate, s, now, now_us)
   end
   -- after is whether the reply's call began after the hold.
   local function after(h) return called > h.since end
-  -- probed writes when the next probe may be made, where the reply is a probe's
-  -- that did not end the hold: after twice the time, counted from its call. A
-  -- probe that says nothing of the hold is followed by another at once.
+  -- probed records when the next probe may run, if the reply is a probe's that did not
+  -- end the hold: after twice the time, counted from its call. A probe that says
+  -- nothing about the hold is followed by another at once.
   local function probed(field, h, refused)
     if not s.probe or (s.called_at > 0 and not after(h)) then return end
     h.probe = now
@@ -111,8 +109,8 @@ local function judge(hold, gate, s, now, now_us)
     redis.call('HSET', hold, field, heldtext(h))
   end
 
-  -- Calls in a row that had no proper answer; those of one order alone count
-  -- once, for the fault may be its own.
+  -- Consecutive calls without a proper answer; those of one order count once, since the
+  -- fault may be its own.
   local many = true
   if s.gate == 'down' or s.gate == 'throttled' then
     local n, no = string.match(r[3] or '', '^(%d+) (.*)$')
@@ -131,7 +129,7 @@ local function judge(hold, gate, s, now, now_us)
     local slowed = num(g[3])
     local closes = many and not m
     -- Many calls in flight meet one throttling: halve at most once a second.
-    -- Where it met them all, halving was too little.
+    -- If it met them all, halving was not enough.
     if closes or slowed > now or slowed + 1000 <= now then
       redis.call('HSET', gate, 'slow', math.max(FLOOR, share(g[1], g[2], now_us) / (closes and 8 or 2)),
         'slowat', now_us, 'slowedat', now)
@@ -141,13 +139,12 @@ local function judge(hold, gate, s, now, now_us)
 
   local works = s.gate == 'ok' or s.gate == 'service'
   if s.gate == 'fault' and m and m.kind ~= 'fault' and after(m) then
-    -- Refused, but answered: another cause has taken the place of the first.
+    -- Refused, but answered: another cause has replaced the first.
     begun(MERCHANT, 'fault')
   elseif works and m and after(m) then
     ended(MERCHANT)
-    -- What throttling left of the rate has not been tried yet: it comes back
-    -- from now on. Had it come back behind the hold, the first second would be
-    -- too fast again.
+    -- The rate that throttling has left was not tried yet: it recovers from now on. If
+    -- it had recovered during the hold, the first second would be too fast again.
     if m.kind == 'throttled' then redis.call('HSET', gate, 'slowat', now_us) end
   elseif m then
     probed(MERCHANT, m, s.gate ~= '')

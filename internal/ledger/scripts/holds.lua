@@ -2,9 +2,9 @@
 --
 -- KEYS[1] hold (hash)   KEYS[2] gate (hash)   KEYS[3] sweep (hash)
 --
--- Returns {now; the part of the merchant's rate that throttling has left, in
--- millionths; the last jump of Redis's clock as in clock.lua, or ''; then of each
--- hold its scope, kind, since and when its next probe may be made}.
+-- Returns {now; the part of the merchant's rate that throttling has left, in millionths;
+-- the last jump of Redis's clock as in clock.lua, or ''; then for each hold its scope,
+-- kind, since and the time of its next probe}.
 local now, now_us = clock()
 local g = redis.call('HMGET', KEYS[2], 'slow', 'slowat')
 local reply = { now, share(g[1], g[2], now_us) * 1000000, redis.call('HGET', KEYS[3], 'jump') or '' }

@@ -1,6 +1,6 @@
--- hookclaim: takes the lease of an order's webhooks, to deliver the oldest of its
--- ends. Two that deliver for one order at once could change the order of its
--- ends. It can be repeated with the same token.
+-- hookclaim: grants the lease of an order's webhooks, to deliver the oldest of its final
+-- states. Two concurrent deliveries of one order could change their order. It can be
+-- repeated with the same token.
 --
 -- KEYS[1] hook:<out_order_no> (list)   KEYS[2] hooks (hash)
 -- KEYS[3] hookdue (zset)   KEYS[4] hookwaiting (zset)
@@ -11,12 +11,12 @@
 -- }
 --
 -- Returns {code, now, end, failures}:
---   'granted'  the lease is yours; end is the oldest one, failures how often in
---              a row its delivery has failed
---   'absent'   the order has no ends to deliver
+--   'granted'  the lease is yours; end is the oldest event, failures the number of
+--              consecutive failures of its delivery
+--   'absent'   the order has nothing to deliver
 --   'leased'   another delivery is under way
---   'stale'    a delivery has failed since the task was made; the next one comes
---              when it is due
+--   'stale'    a delivery has failed since the task was made; the next one runs when
+--              it is due
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local lease, try = 'lease:' .. a.no, 'try:' .. a.no
@@ -36,8 +36,8 @@ if rest > 0 and token ~= a.token then
   return { 'leased', now, '', 0 }
 end
 local fails, before = string.match(r[2] or '', '^(%d+) (%d+)$')
--- Tasks are stale by what failed after them, and not by newer tasks: where the
--- queue is slower than the grace, each task has a newer one.
+-- A later failure makes a task stale, and a newer task does not: if the queue is slower
+-- than the grace, each task has a newer one.
 if a.round <= num(before) then return { 'stale', now, '', 0 } end
 
 redis.call('HSET', KEYS[2], lease, a.token .. ' ' .. (now + a.lease))

@@ -1,8 +1,8 @@
--- hookdue: hands out orders whose webhooks are due. Put before the scripts that
--- move webhooks on; see scripts.go.
+-- hookdue: selects orders whose webhooks are due. Put before the scripts that move
+-- webhooks on; see scripts.go.
 
--- handout adds to reply out_order_no and round of orders whose delivery is due, at
--- most take, and looks at each again only after grace.
+-- handout adds to reply out_order_no and round of orders whose delivery is due, at most
+-- take, and makes each due again only after grace.
 local function handout(reply, hooks, hookdue, now, take, grace)
   if take <= 0 then return reply end
   for _, no in ipairs(redis.call('ZRANGEBYSCORE', hookdue, '-inf', now, 'LIMIT', 0, take)) do

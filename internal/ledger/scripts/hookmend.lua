@@ -1,12 +1,11 @@
--- hookmend: moves the times back at which webhooks are delivered and which were
--- made before Redis's clock went back, one page at a time, after mend.
+-- hookmend: moves back the delivery times of webhooks that were written before Redis's
+-- clock went back, one page at a time, after mend.
 --
 -- KEYS[1] hookdue (zset)   KEYS[2] sweep (hash)
 -- ARGV[1] what the field mend said: "<ms> hookdue <score> 0"
 -- ARGV[2] size of a page
 --
--- Returns {what the field mend says now, '' where all is mended; how many were
--- moved}.
+-- Returns {the new value of the field mend, '' if all are moved; how many were moved}.
 local mend = redis.call('HGET', KEYS[2], 'mend') or ''
 local by, from = string.match(mend, '^(%d+) hookdue (%S+) 0$')
 if mend ~= ARGV[1] or not by then return { mend, 0 } end

@@ -1,24 +1,23 @@
--- hooks: looks for ends of orders in the stream, behind the place where it was
--- left. Where there are some, hooktake takes them; else orders whose delivery is
--- due are handed out, for the caller to put into the queue.
+-- hooks: looks for final states in the stream, from its cursor on. If there are any,
+-- hooktake takes them; otherwise it returns orders whose delivery is due, for the caller
+-- to enqueue.
 --
 -- KEYS[1] outcomes (stream)   KEYS[2] hooks (hash)   KEYS[3] hookdue (zset)
 -- KEYS[4] hookwaiting (zset)
 -- ARGV[1] JSON {
---   ends   the types of events that are ends
+--   ends   the types of events that report a final state
 --   scan   how many events to take from the stream at most
---   most   how many orders may wait for billing; where there are as many, events
---          stay in the stream, which keeps them until they are taken
---   take   how many orders to hand out at most
---   grace  ms until an order that was handed out is looked at again
+--   most   how many orders may wait for billing; at that number events stay in the
+--          stream, which keeps them until they are taken
+--   take   how many orders to return at most
+--   grace  ms until an order that was returned is due again
 -- }
 --
--- Returns {code, more, foreign, ...}. more is 1 where the stream may have more;
--- foreign is how many entries were passed over that call themselves an end and
--- name no order.
---   'ends'  where the stream was left, '' for nowhere, and where these ends leave
---           it; then entry ID, out_order_no and fields as a JSON array of each
---   'due'   out_order_no and round of each order that was handed out
+-- Returns {code, more, foreign, ...}. more is 1 if the stream may have more; foreign is
+-- how many entries were skipped that have the type of a final state and name no order.
+--   'ends'  the cursor, '' for none, and the cursor after these events; then entry ID,
+--           out_order_no and fields as a JSON array of each
+--   'due'   out_order_no and round of each order
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local ends = {}
@@ -50,8 +49,8 @@ if #found > 5 then
   found[2], found[3], found[5] = more, foreign, cursor
   return found
 end
--- Set at the first look too: from then on nothing is trimmed that was not taken.
--- Otherwise only where it has moved, since a write is a write to the append-only
--- file, four times a second.
+-- Set at the first call too: from then on nothing is trimmed that was not taken.
+-- Otherwise only if it has moved, since every write goes to the append-only file, four
+-- times a second.
 if cursor ~= before then redis.call('HSET', KEYS[2], 'cursor', cursor) end
 return handout({ 'due', more, foreign }, KEYS[2], KEYS[3], now, a.take, a.grace)

@@ -1,32 +1,32 @@
--- hooksettle: writes down what became of the delivery of an order's oldest end,
--- and either goes on with the next one or gives the lease back. Repeating one
--- whose answer was lost changes nothing.
+-- hooksettle: records the result of delivering an order's oldest final state, and either
+-- continues with the next one or returns the lease. Repeating it after a lost answer
+-- changes nothing.
 --
 -- KEYS[1] hook:<out_order_no> (list)   KEYS[2] hooks (hash)
 -- KEYS[3] hookdue (zset)   KEYS[4] hookwaiting (zset)
 -- ARGV[1] JSON {
 --   no, token
---   id      of the end, in the stream
---   done    true where the end is over and done with: delivered, or given up
---   failed  true where its delivery has failed
---   wait    ms to the next delivery, where it is not done
---   lease   ms from now to the end of the lease for the next end, where this one
---           is done; 0 to give the lease back
+--   id      of the event, in the stream
+--   done    true if the event needs no more delivery: it was delivered, or given up
+--   failed  true if its delivery has failed
+--   wait    ms to the next delivery, if it is not done
+--   lease   ms from now to the end of the lease for the next event, if this one is
+--           done; 0 to return the lease
 -- }
 --
 -- Returns {code, now, end, failures}:
 --   'granted'  the lease is yours for end, the next one; failures as in hookclaim
---   'absent'   the order has no more ends to deliver
---   'settled'  written, and the lease was given back
---   'lost'     the lease is somebody else's. What is done is written all the
---              same: that an end was delivered is true whoever holds the lease
+--   'absent'   the order has nothing more to deliver
+--   'settled'  recorded, and the lease is free
+--   'lost'     another worker has the lease. A done delivery is recorded nevertheless,
+--              since that is true whichever worker has the lease
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local lease, try = 'lease:' .. a.no, 'try:' .. a.no
 
 local mine = string.match(redis.call('HGET', KEYS[2], lease) or '', '^(%S+)') == a.token
 local head = redis.call('LINDEX', KEYS[1], 0)
--- Another may have delivered it meanwhile, after our lease.
+-- Another worker may have delivered it since our lease expired.
 local same = head and string.match(head, '^(%S+)') == a.id
 if a.done and same then
   redis.call('LPOP', KEYS[1])

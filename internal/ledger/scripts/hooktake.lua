@@ -1,25 +1,25 @@
--- hooktake: takes the ends that hooks has found, and puts each behind its order's
--- others that billing has not taken yet. Then it hands out orders whose delivery is
--- due. As the cursor moves in the same step, no event is between the stream and its
--- order's list when a caller dies; where another has moved it, nothing is taken. So
--- an order's ends keep their order whoever calls, and how many at once.
+-- hooktake: takes the events that hooks has found, and appends each to its order's list
+-- of events that billing has not accepted yet. Then it returns orders whose delivery is
+-- due. The cursor moves in the same step, so that no event is between the stream and its
+-- order's list if a caller dies; if another call has moved it, nothing is taken. So the
+-- events of an order keep their order, with any number of callers.
 --
 -- KEYS[1] hooks (hash)   KEYS[2] hookdue (zset)   KEYS[3] hookwaiting (zset)
--- KEYS[4], … hook:<out_order_no> (list) of each end
+-- KEYS[4], … hook:<out_order_no> (list) of each event
 -- ARGV[1] JSON {
---   before, cursor  where the stream was left, and where the ends leave it
---   ids, nos        entry ID and out_order_no of each end
+--   before, cursor  the cursor before and after these events
+--   ids, nos        entry ID and out_order_no of each event
 --   take, grace     as in hooks
 -- }
--- ARGV[2], … the fields of each end, as hooks has returned them
+-- ARGV[2], … the fields of each event, as hooks has returned them
 --
--- Returns {code, out_order_no and round of each order that was handed out}:
---   'taken'  the ends are in the lists
+-- Returns {code, out_order_no and round of each order whose delivery is due}:
+--   'taken'  the events are in the lists
 --   'moved'  another call has taken them
 local a = cjson.decode(ARGV[1])
 local now = clock()
 
--- later reports whether an entry comes after another one in the stream.
+-- later reports whether an entry follows another one in the stream.
 local function later(id, other)
   local ms, n = string.match(id, '^(%d+)-(%d+)')
   local ms2, n2 = string.match(other, '^(%d+)-(%d+)')
@@ -32,13 +32,13 @@ if (redis.call('HGET', KEYS[1], 'cursor') or '') == a.before then
   code = 'taken'
   for i, no in ipairs(a.nos) do
     local list, id = KEYS[3 + i], a.ids[i]
-    -- Else the cursor was put back, and the order still has this end.
+    -- Otherwise the cursor was set back, and the order still has this event.
     if later(id, redis.call('LINDEX', list, -1) or '') then
       if redis.call('RPUSH', list, id .. ' ' .. ARGV[1 + i]) == 1 then
         redis.call('ZADD', KEYS[3], string.match(id, '^(%d+)'), no)
       end
-      -- An order that waits for a receiver in trouble goes on waiting: its ends
-      -- come one after another.
+      -- An order that waits for a receiver in trouble continues to wait: its events
+      -- are delivered one after another.
       redis.call('ZADD', KEYS[2], 'NX', now, no)
     end
   end

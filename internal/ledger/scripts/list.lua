@@ -1,8 +1,8 @@
--- list: the records of some orders, and the newest entries of their logs, for the
--- last error.
+-- list: the records of some orders, and the newest entries of their logs, which show
+-- the last error.
 --
 -- KEYS[1], KEYS[2], … of each order the record (hash) and the log (list)
--- ARGV[1] how much of each log
+-- ARGV[1] how many entries of each log
 --
 -- Returns for each order {record, log entries}.
 local page = {}

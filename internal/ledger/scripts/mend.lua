@@ -1,21 +1,21 @@
--- mend: moves due times back that were made before Redis's clock went back, one
--- page of the due index at a time, the earliest first. Times that billing has
--- asked for stay. An order that is moved too far is only looked at too early:
--- claims keep the gap, the window and the rate.
+-- mend: moves back due times that were written before Redis's clock went back, one page
+-- of the due index at a time, the earliest first. Times that billing has asked for
+-- stay. An order that is moved too far is only tried too early: claims keep the gap, the
+-- window and the rate.
 --
 -- KEYS[1] due (zset)   KEYS[2] sweep (hash)
 -- KEYS[3], KEYS[4], … of each order the record (hash) and the log (list)
 -- ARGV[1] JSON {
---   mend    what the field mend said when the page was read: "<ms> due <score>
---           <n>": the page begins behind n members of the index with that score
+--   mend    the field mend when the page was read: "<ms> due <score> <n>": the page
+--           begins after n members of the index with that score
 --   nos     out_order_no of each order of the page
 --   scores  their scores
 --   last    true where the index has no more pages
 -- }
 --
--- Returns {what the field mend says now; how many orders were moved}. The next
--- page is that of the field; after the last page it is hookmend's turn. Where the
--- field says something else than mend already, another has mended the page.
+-- Returns {the new value of the field mend; how many orders were moved}. The next page
+-- is that of the field; after the last page it is hookmend's turn. If the field differs
+-- from mend, another worker has done the page.
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local mend = redis.call('HGET', KEYS[2], 'mend') or ''
@@ -32,18 +32,17 @@ local function written(entry)
   return t + 1577836800000
 end
 
--- settled returns the latest time of the newest entries of a log; nil where it has
--- none. Notifications put entries in front of that of the call after which the due
--- time was made.
+-- settled returns the latest time of the newest entries of a log, or nil if it has none.
+-- Notifications put entries before the entry of the call that set the due time.
 local function settled(log)
   local latest = nil
   for _, entry in ipairs(redis.call('LRANGE', log, 0, 4)) do latest = math.max(latest or 0, written(entry)) end
   return latest
 end
 
--- ours reports whether a due time that has not come was made by the clock that
--- was ahead: since the order was put off, since its last call was settled then,
--- or since it was opened then. wish is the time that billing has asked for.
+-- ours reports whether a due time that has not come was written by the clock that was
+-- ahead: when the order was postponed, when its last call was settled, or when it was
+-- opened. wish is the time that billing has asked for.
 local function ours(r, log)
   local past = r.past and cjson.decode(r.past) or {}
   local reopened = past[#past] and past[#past].reopened
@@ -63,7 +62,7 @@ for i, no in ipairs(a.nos) do
     local r = FIELDS(key, due, since, opened, past, lease, sync, off, collected)
     if r.lease and num(r.lease) > now + LONGEST_LEASE then
       -- Its call may be under way, and by may be more than the clock has gone back
-      -- since it was taken: for the most that any lease lasts, as in leased.
+      -- since the claim: use the longest possible lease, as in leased.
       to = now + LONGEST_LEASE
       -- It was due when it was claimed.
       redis.call('HSET', key, 'lease', to, 'due', math.min(num(r.due), to))
@@ -78,14 +77,14 @@ for i, no in ipairs(a.nos) do
     else
       to = math.max(num(r.lease), now)
     end
-    -- A sweep looks at it when it is due, and not a grace later: its task may have
-    -- been claimed while the order seemed to be due later.
+    -- A sweep enqueues it when it is due, and not a grace later: its task may have been
+    -- claimed while the order seemed to be due later.
     if to < score then
       redis.call('ZADD', KEYS[1], to, no)
       moved = moved + 1
     end
   end
-  -- The members of the page's last score that are still there are passed over.
+  -- The members of the page's last score that are still there are skipped.
   if a.scores[i] ~= edge then edge, stayed = a.scores[i], a.scores[i] == from and passed or 0 end
   if to >= score then stayed = stayed + 1 end
 end

@@ -1,16 +1,16 @@
--- money: what WeChat Pay's signed messages say of an order and its payments. Put
--- before settle and notice; see scripts.go.
+-- money: what WeChat Pay's signed messages say of an order and its payments. Put before
+-- settle and notice; see scripts.go.
 --
 -- A message f is {signed, total, paid, payments, done, known, fresh}. signed has the
--- signed texts by their JSON names, such as transaction_id. Amounts are strings of digits, in fen, and payments is a packed
--- list, see payment.go; what a message does not say is absent. done is true where
--- it says DONE and USER_PAID. known is true where it says that the order is there.
--- fresh is true for the reply to a query: a notification may be an old one.
+-- signed texts by their JSON names, such as transaction_id. Amounts are strings of
+-- digits, in fen, and payments is a packed list, see payment.go; what a message does not
+-- say is absent. done: it says DONE and USER_PAID. known: it shows that WeChat Pay has
+-- the order. fresh: it replies to a query, whereas a notification may be an old one.
 --
--- A record rec has by name its fields state, oid, tx, pt, total, paid, pays, known,
--- differs and late.
+-- A record rec has its fields state, oid, tx, pt, total, paid, pays, known, differs and
+-- late by name.
 
--- parts takes a packed list of payments apart.
+-- parts unpacks a list of payments.
 local function parts(packed)
   local list = {}
   for seq, amount, kind, at, tx in string.gmatch(packed, '(%d+)|(%d+)|([^|;]*)|(%d*)|([^|;]*)') do
@@ -25,9 +25,9 @@ local function packed(list)
   return table.concat(out, ';')
 end
 
--- find returns the payment p of a list: the one with its transaction_id, or, where
--- one of the two has none, the one that stands at its seq. A payment that is first
--- seen without its transaction_id gets it later.
+-- find returns the payment p of a list: the one with its transaction_id, or, if one of
+-- the two has none, the one with its seq. A payment that first appears without its
+-- transaction_id gets it later.
 local function find(list, p)
   for _, k in ipairs(list) do
     if p.tx ~= '' and k.tx == p.tx then return k end
@@ -41,15 +41,15 @@ end
 -- MOST is how many payments of an order are listed.
 local MOST = 50
 
--- elsewhere reports whether a payment did not come through PayScore: so the merchant
--- has told WeChat Pay, or it lacks all that a payment through PayScore has.
+-- elsewhere reports whether a payment did not come through PayScore: the merchant has
+-- told WeChat Pay so, or the payment lacks all that one through PayScore has.
 local function elsewhere(p) return p.kind == 'MCH' or p.kind == '' and p.tx == '' end
 
--- merge adds the payments of a message to list. None is ever lost, whatever
--- messages come late, in part or out of order; of two amounts of one payment the
--- greater stands, so that the order of messages does not matter. It returns how
--- many payments are new or greater, how many of those came through PayScore, and
--- of a payment with two amounts both of them.
+-- merge adds the payments of a message to list. It never loses one, even if messages
+-- arrive late, in part or out of order; of two amounts of one payment the greater one
+-- stays, so that the order of messages does not matter. It returns how many payments are
+-- new or greater, how many of those came through PayScore, and both amounts of a payment
+-- that has two.
 local function merge(list, said)
   local more, through, known, other = 0, 0, nil, nil
   for _, p in ipairs(parts(said)) do
@@ -72,8 +72,8 @@ local function merge(list, said)
   return more, through, known, other
 end
 
--- totals returns what has come in by a record and its list of payments: in all,
--- through PayScore, and the sum of the list. What no list explains came through
+-- totals returns what was paid by a record and its list of payments: in all, through
+-- PayScore, and the sum of the list. What the list does not explain came through
 -- PayScore, unless all of the order was paid elsewhere.
 local function totals(rec, list)
   local sum, other = 0, 0
@@ -89,21 +89,21 @@ end
 -- ALARMS is how many alarms a record remembers.
 local ALARMS = 5
 
--- heard works out what a message f says beyond the record rec, whose fields it
--- updates; now is for the time of an alarm. It returns {
+-- heard works out what a message f says beyond the record rec, whose fields it updates;
+-- now is for the time of an alarm. It returns {
 --   write     fields and values to write, in turn
---   new       true where one of them is more than a memory of alarms
+--   new       true if one of them is more than a memory of alarms
 --   paid      how much more is paid than was known, in fen
---   through   true where money came through PayScore that was not known
---   more      true where money came in, in whatever way, or a payment is listed
---             that was not, though others were
---   lowered   true where the merchant lowered what the order comes to
---   differs   true where the amounts are an alarm that was not given before
+--   through   true if money that was not known came through PayScore
+--   more      true if money came in by any way, or a payment is listed that was not,
+--             though others were
+--   lowered   true if the merchant lowered the order's total
+--   differs   true if the amounts raise an alarm that was not raised before
 -- }
 --
--- An order that has ended as paid learns of nothing but more money. One that has
--- ended and whose record has no list, though it has money, was written by an
--- earlier release: billing has booked that money, so that it is not listed later.
+-- An order that is paid learns of nothing but more money. A finished order whose record
+-- has money and no list was written by an earlier release: billing has booked that
+-- money, so it is not listed later.
 local function heard(rec, f, now)
   local m = { write = {}, paid = 0 }
   local said = f.signed
@@ -122,7 +122,7 @@ local function heard(rec, f, now)
   local list = rec.pays and parts(rec.pays) or {}
   local listed, total0, paid0 = #list > 0, rec.total, rec.paid
   local all0, through0 = totals(rec, list)
-  -- What has come in only grows: a message that says less is an old one.
+  -- What was paid only grows: a message that says less is an old one.
   local older, newer = num(f.paid) < num(paid0), num(f.paid) > num(paid0)
 
   set('oid', said.order_id)
@@ -135,12 +135,12 @@ local function heard(rec, f, now)
     if newer then set('paid', f.paid) end
     local total = f.total and num(f.total) or 0
     if total > num(total0) then
-      -- WeChat Pay raises no total. The old total of an old notification is no
-      -- raised one.
+      -- WeChat Pay raises no total, and the old total of an old notification is not
+      -- a raised one.
       if total0 and (f.fresh or f.done or newer) then alarm('total_amount', total0, f.total) end
       if not total0 or f.fresh or f.done or newer then set('total', f.total) end
     elseif total > 0 and total < num(total0) then
-      -- The merchant lowers what an order comes to, as long as it waits.
+      -- The merchant may lower the order's total as long as it waits.
       if rec.state == 'paid' then
         alarm('total_amount', total0, f.total)
       else
@@ -154,7 +154,7 @@ local function heard(rec, f, now)
   local gained, throughlist, amount, other = 0, 0, nil, nil
   if f.payments and f.payments ~= rec.pays then gained, throughlist, amount, other = merge(list, f.payments) end
   local all, through, sum = totals(rec, list)
-  -- A payment elsewhere that came without a list.
+  -- A payment elsewhere that arrived without a list.
   local untold = not f.payments and said.paid_type == 'MCH'
   m.through = through > through0 and not untold
   m.grown = all > all0
@@ -194,12 +194,11 @@ local function heard(rec, f, now)
   return m
 end
 
--- beside decides what a message, of which m was heard, means for an order that has
--- ended: what it says stands beside the end, not over it. It returns the type of
--- the event, or nil for none, and adds to m.write. m.late is true where billing
--- must be told of a payment that came after another end. That WeChat Pay repeats
--- what billing itself has said of a withdrawn order is no such payment, whatever
--- came through PayScore beside it is.
+-- beside decides what a message, of which m was heard, means for a finished order: it is
+-- recorded beside the final state, which stays. It returns the type of the event, or nil
+-- for none, and adds to m.write. m.late is true if billing must learn of a payment after
+-- another final state. WeChat Pay's repetition of what billing itself has said of a
+-- withdrawn order is not such a payment; anything that came through PayScore is.
 local function beside(rec, m, now)
   if rec.state == 'paid' then return m.more and 'order.paid' or nil end
   m.late = m.through or m.grown and rec.state ~= 'withdrawn'
@@ -211,7 +210,7 @@ local function beside(rec, m, now)
   return m.new and 'order.attempted' or nil
 end
 
--- newsof is what m is worth telling an operator.
+-- newsof returns what an operator must know of m.
 local function newsof(m)
   local news = {}
   for _, n in ipairs({ 'late', 'differs', 'lowered' }) do
@@ -220,7 +219,7 @@ local function newsof(m)
   return table.concat(news, ' ')
 end
 
--- counted keeps the sum of what paid orders have brought right.
+-- counted keeps the sum of the amounts of paid orders right.
 local function counted(stats, rec, m)
   if rec.state == 'paid' and m.paid > 0 then
     redis.call('HINCRBY', stats, 'paid_amount', string.format('%.0f', m.paid))

@@ -1,16 +1,16 @@
--- notice: writes down what a notification said of an order, without its lease:
--- the end may come from this side while a call is under way, whose own settle
--- then finds it and yields. Repeating a notice changes nothing, however often.
+-- notice: records what a notification says of an order, without its lease: the order may
+-- become paid while a call is under way, whose settle then finds the final state and
+-- yields. Repeating a notice changes nothing.
 --
 -- KEYS[1] order (hash)   KEYS[2] log (list)   KEYS[3] due (zset)
 -- KEYS[4] outcomes (stream)   KEYS[5] stats (hash)   KEYS[6] ended:paid (zset)
 -- ARGV[1] JSON {
 --   no
---   id         of the notification, which is the same each time that WeChat Pay
---              sends it; '' for none
---   token      of this delivery: it tells a call that is repeated from another
---              delivery of the same notification
---   whole      true where the whole is paid; false for a payment in part
+--   id         of the notification, the same each time that WeChat Pay sends it; ''
+--              for none
+--   token      of this delivery: it distinguishes a repeated call from another delivery
+--              of the same notification
+--   whole      true if the whole order is paid; false for a payment in part
 --   order_id, transaction_id, paid_type, total, paid, payments, done, known
 --              as in money.lua
 --   verdict    for the event
@@ -20,14 +20,14 @@
 --
 -- Returns {code, now, news}:
 --   'absent'   no such order
---   'paid'     the order ended now
---   'partial'  it stays open, and more has come in than was known
---   'ended'    it had ended otherwise; the payment stands beside the end
+--   'paid'     the order is paid now
+--   'partial'  it stays open, and more was paid than was known
+--   'ended'    it was in another final state; the payment is recorded beside it
 --   'repeat'   nothing new
--- news is as in settle. Where the code is 'paid' or 'ended', or there are news, the
--- answer may be lost, so it is kept until the receiver has logged and counted it
--- (NoticeTold). Until then the same delivery gets it again, and after ANSWERED
--- another one does; sooner, another delivery is a 'repeat'.
+-- news is as in settle. If the code is 'paid' or 'ended', or there are news, the answer
+-- may be lost, so it is kept until the receiver has logged and counted it (NoticeTold).
+-- Until then the same delivery gets it again, and after ANSWERED another delivery does;
+-- before that, another delivery is a 'repeat'.
 local ANSWERED = 10 * 1000 -- ms; a receiver gives up a delivery sooner
 local a = cjson.decode(ARGV[1])
 local now = clock()

@@ -1,29 +1,27 @@
--- open: writes orders into the ledger, or says why they are there already.
+-- open: writes orders into the ledger, or says why they are already there.
 --
--- KEYS[1] due     (zset)    open orders by when the sweep looks next
+-- KEYS[1] due     (zset)    open orders by the time of the next sweep
 -- KEYS[2] outcomes (stream) what happened to orders
 -- KEYS[3] stats   (hash)    orders by state
--- KEYS[4], … ended:<state>  (zset) of REOPENED, only where ended orders are to be
---                           opened again
+-- KEYS[4], … ended:<state>  (zset) of REOPENED, only to reopen finished orders
 -- KEYS[…]    orders (hash)  the orders' records
 -- ARGV[1] ms to leave an order to the task that the producer enqueues next,
 --         before the sweep takes care of it
--- ARGV[2] '1' to open ended orders again, else ''
+-- ARGV[2] '1' to reopen finished orders, else ''
 -- ARGV[3], … of each order: out_order_no, appid, service_id, not before (Unix ms;
 --         0 for at once), and what billing says: the amount in fen, and since when
 --         it is owed (Unix ms); '' where billing does not say. A record has them as
 --         bill and owed; no amount of ours is ever made of bill
 --
--- Returns now, Unix ms, and of each order either its due ms, where it was opened
--- for the first time, or {code, state, round, due ms}:
+-- Returns now, Unix ms, and for each order either its due ms, if it was opened for the
+-- first time, or {code, state, round, due ms}:
 --   'accepted'   the order is open now, and was not before
 --   'duplicate'  it is open already; nothing changed
 --   'conflict'   it is open under another appid or service_id; nothing changed
---   'ended'      it ended in state; nothing changed
+--   'ended'      it is in a final state, which follows; nothing changed
 local PAST = 10 -- so many ends are remembered of an order that is reopened
 
--- REOPENED are the states whose orders can be opened again, in the order of their
--- keys.
+-- REOPENED are the states whose orders can be reopened, in the order of their keys.
 local REOPENED = { 'closed', 'rejected', 'withdrawn', 'exhausted' }
 local ENDED, FIRST = {}, 4 -- the keys by state; the first order's key
 if ARGV[2] == '1' then
@@ -31,14 +29,14 @@ if ARGV[2] == '1' then
   for i, state in ipairs(REOPENED) do ENDED[state] = KEYS[3 + i] end
 end
 
--- A million orders come through here. What is the same for all of them is made
--- once: a number that is handed to a command is put into digits each time, and
--- each command costs more on its way out of Lua than what it does.
+-- A million orders pass through here, so what is the same for all of them is made once:
+-- a number is converted to digits for each command that gets it, and a command costs
+-- more on its way out of Lua than in Redis.
 local now = clock()
 local NOW = string.format('%.0f', now)
 local LOOK = string.format('%.0f', now + tonumber(ARGV[1])) -- of those due at once
 
--- answer says how an order stands that is not opened now.
+-- answer returns how an order stands that is not opened now.
 local function answer(rec, appid, svc)
   local state, round = rec.state, num(rec.round)
   if not OPEN[state] then return { 'ended', state, round, 0 } end
@@ -47,16 +45,16 @@ local function answer(rec, appid, svc)
   return { code, state, round, num(rec.due) }
 end
 
--- says writes what billing says of an order; what it does not say now stays.
+-- says records what billing says of an order; what it does not say now stays.
 local function says(key, bill, owed)
   if bill ~= '' then redis.call('HSET', key, 'bill', bill) end
   if owed ~= '' then redis.call('HSET', key, 'owed', owed) end
 end
 
--- openedevent is event for an order's first, of which one call writes many. It has only
--- the fields that are known, which takes two thirds of the time and of the bytes; mixed
--- with other events it takes a few bytes more. bill and owed are '' where billing did
--- not say them.
+-- openedevent is event for an order's first event, of which one call writes many. It has
+-- only the known fields, which takes two thirds of the time and of the bytes; mixed with
+-- other events it takes a few bytes more. bill and owed are '' if billing did not say
+-- them.
 local function openedevent(no, appid, svc, bill, owed)
   if bill .. owed == '' then
     redis.call('XADD', KEYS[2], '*', 'type', 'order.opened', 'no', no, 'seq', '1', 'state', 'queued',
@@ -75,14 +73,13 @@ local function create(key, no, appid, svc, due, bill, owed)
   return tonumber(due)
 end
 
--- Everything that said how the order ended goes; what was learnt of it (its
--- calls, when it was last collected, a lease that may still be held by a call
--- under way) stays, so that the promises hold across the reopening. A call that
--- is still under way for the life before finds a new one, and writes nothing over
--- it.
+-- What described the final state is deleted. What was learnt of the order (its calls,
+-- when it was last collected, a lease of a call that may be under way) stays, so that the
+-- promises hold across the reopening. A call that is still under way for the previous
+-- epoch finds a new one, and overwrites nothing.
 local function reopen(key, no, appid, svc, due, rec, bill, owed)
   local state, round = rec.state, num(rec.round) + 1
-  -- For whoever reads the order's story later.
+  -- For the order's history.
   local was = FIELDS(key, past, ended, reason)
   local past = was.past and cjson.decode(was.past) or {}
   past[#past + 1] = {state = state, reason = was.reason or nil, ended = num(was.ended), reopened = now}
@@ -93,7 +90,7 @@ local function reopen(key, no, appid, svc, due, rec, bill, owed)
   redis.call('HINCRBY', key, 'life', 1)
   redis.call('ZREM', ENDED[state], no)
   redis.call('HINCRBY', KEYS[3], state, -1)
-  -- An order with a past is looked at before it is collected again.
+  -- An order with a past is queried before it is collected again.
   redis.call('HSET', key, 'state', 'queued', 'appid', appid, 'svc', svc,
     'next', 'recheck', 'due', due, 'round', round, 'since', due)
   redis.call('HSETNX', key, 'opened', NOW)
@@ -102,9 +99,9 @@ local function reopen(key, no, appid, svc, due, rec, bill, owed)
   return { 'accepted', 'queued', round, tonumber(due) }
 end
 
--- All is read before anything is written: a script that fails midway undoes
--- nothing, and a record without its place in the index would be lost, since
--- handed over again it is a duplicate.
+-- All is read before anything is written: a script that fails midway undoes nothing, and
+-- a record without its place in the index would be lost, since enqueueing it again finds
+-- a duplicate.
 local recs, dues, opens = {}, {}, {} -- by place in the call
 local index, seen = {}, {}
 for i = FIRST, #KEYS do
@@ -130,7 +127,7 @@ for i = FIRST, #KEYS do
   local key, a, at = KEYS[i], 6 * (i - FIRST) + 3, i - FIRST + 2
   local no, appid, svc = ARGV[a], ARGV[a + 1], ARGV[a + 2]
   if not opens[i] then
-    -- The same number twice in a call is open by now.
+    -- The same number a second time in this call is open by now.
     if seen[no] then recs[i] = FIELDS(key, state, round, due, appid, svc) end
     reply[at] = answer(recs[i], appid, svc)
   elseif recs[i].state then

@@ -1,21 +1,20 @@
--- permit: asks, under a lease, whether the order that was just looked at may
--- be collected in the same step (or, where it was withdrawn, whether WeChat Pay
--- may be told). Looks again at everything that may have changed since the claim,
--- and renews the lease for the second call.
+-- permit: asks, under a lease, whether the order that was just queried may be collected
+-- in the same step (or, if it was withdrawn, whether WeChat Pay may be notified). It
+-- checks again everything that may have changed since the claim, and renews the lease for
+-- the second call.
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] gate (hash)
 -- KEYS[4] hold (hash)
--- ARGV[1] JSON {no, token, lease, interval, horizon, gap, windows} as in claim,
---         life as in settle, sync: true where the step was claimed to
---         tell WeChat Pay, and probe: 1 where the claim was a probe, whose query
---         has just shown that the hold may end
+-- ARGV[1] JSON {no, token, lease, interval, horizon, gap, windows} as in claim, life as in
+--         settle, sync: true if the step was claimed for a sync, and probe: 1 if the claim
+--         was a probe, whose query has just shown that the hold may end
 --
 -- Returns {code, now, wait us}:
 --   'granted'   call after wait
 --   'lost'      the lease is another worker's
---   'ended'     the order ended meanwhile, from another side
+--   'ended'     the order reached a final state in the meantime
 --   'postponed' no collect call is allowed before wait
---   'held'    a hold began meanwhile
+--   'held'      a hold began in the meantime
 --   'paced'     too many wait for a slot; ask again in wait
 local a = cjson.decode(ARGV[1])
 local now, now_us = clock()

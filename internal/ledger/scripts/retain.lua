@@ -1,18 +1,18 @@
--- retain: takes ended orders and their logs out of the ledger, a page of one index
--- at a time that aged has found. Open ones never; nor those with a call under way,
--- with a payment that WeChat Pay has yet to be told of, or that were collected so
--- short a time ago that opened again they could be collected too soon.
+-- retain: removes finished orders and their logs from the ledger, a page of one index
+-- that aged has found. It keeps open orders, orders with a call under way, withdrawn
+-- orders with a pending sync, and orders that were collected so recently that they could
+-- be collected too soon if they were reopened.
 --
 -- KEYS[1] ended:<state> (zset)   KEYS[2] stats (hash)
 -- KEYS[3], KEYS[4], … of each order the record (hash) and the log (list)
 -- ARGV[1] JSON {
 --   state
 --   nos        out_order_no of each order
---   retention  ms from an order's end
+--   retention  ms since an order's final state
 --   gap        ms between two collect calls of an order
 -- }
 --
--- Returns {removed, passed over}.
+-- Returns {removed, skipped}.
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local removed, passed = 0, 0
@@ -21,7 +21,7 @@ for i, no in ipairs(a.nos) do
   local ended = redis.call('ZSCORE', KEYS[1], no)
   local r = FIELDS(key, state, lease, sync, collected, paid)
   if not ended or num(ended) > now - a.retention then
-    -- Removed meanwhile, or ended again.
+    -- Removed in the meantime, or in a newer final state.
   elseif r.state ~= a.state then
     redis.call('ZREM', KEYS[1], no) -- not in this state any more, or gone
     removed = removed + 1

@@ -1,5 +1,5 @@
--- rewind: gives a due order a new round, because the task of its round is
--- stuck in the queue and holds the ID. Does nothing where the order moved on.
+-- rewind: gives a due order a new round, because the task of its round is stuck in the
+-- queue and occupies the ID. It does nothing if the order has moved on.
 --
 -- KEYS[1] order (hash)
 -- ARGV[1] round of the stuck task

@@ -1,63 +1,60 @@
--- settle: writes what a step brought, and gives the lease back. All or
--- nothing, only with the token of the claim, and once: repeating a settle
--- whose answer was lost changes nothing.
+-- settle: records the result of a step and returns the lease: all or nothing, only with
+-- the token of the claim, and once. Repeating a settle after a lost answer changes
+-- nothing.
 --
 -- KEYS[1] order (hash)   KEYS[2] log (list)   KEYS[3] due (zset)
 -- KEYS[4] outcomes (stream)   KEYS[5] stats (hash)   KEYS[6] gate (hash)
--- KEYS[7] ended:<state> (zset); not touched where the order stays open
+-- KEYS[7] ended:<state> (zset); not touched if the order stays open
 -- KEYS[8] hold (hash)
 -- ARGV[1] JSON {
 --   no, token
 --   state, reason       where the order stands now, and why
---   next, due, look     open orders: the plan, when it may be worked on, and
---                       when the sweep looks at it
+--   next, due, look     open orders: the plan, the due time, and the time of the next
+--                       sweep
 --   bump                true to begin a new round
 --   attempts            how many to add
 --   declines, confirms, fails, missing   the counters, as they are now
---   not_made            the counter of a call that the claim counted and that was
---                       not made: 'collects', 'queries' or 'syncs'; '' for none
---   collected           when the step's collect call was over, or, where a
---                       claimed one was not made, when the one before was (0:
---                       there was none); absent where none was claimed
+--   not_made            the counter of a call that the claim counted and that was not
+--                       made: 'collects', 'queries' or 'syncs'; '' for none
+--   collected           when the step's collect call was finished, or, if a claimed one
+--                       was not made, when the previous one was (0: there was none);
+--                       absent if none was claimed
 --   order_id, transaction_id, paid_type, total, paid, payments, done, known, fresh
---                       what was learnt, as in money.lua; absent where nothing was
---   life                the order's life at the claim: a reopening begins a new
---                       one
---   sync, syncwhy       steps that tell WeChat Pay of a withdrawn order: how far
---                       that is ('pending', 'done', 'failed', 'not_needed'), and
---                       why; else absent. state is 'withdrawn' then
---   verified_paid       true where the last reply was a verified payment
+--                       what was learnt, as in money.lua; absent if nothing was
+--   life                the order's epoch at the claim: a reopening begins a new one
+--   sync, syncwhy       steps that notify WeChat Pay of a withdrawn order: the state of
+--                       the sync ('pending', 'done', 'failed', 'not_needed'), and its
+--                       reason; else absent. state is then 'withdrawn'
+--   verified_paid       true if the last reply was a verified payment
 --   call, verdict, code, detail   for the event
---   gate                what the last reply says of the merchant and the service:
---                       'ok', 'fault', 'service', 'down', 'throttled' or ''
+--   gate                the last reply's signal for the merchant and the service: 'ok',
+--                       'fault', 'service', 'down', 'throttled' or ''
 --   appid, service_id   the service
---   at                  now, as the worker reckons it; 0 where it does not
+--   at                  now, by the worker; 0 if it does not know
 --   called_at           when the last call of the step began
---   first, most, limit  ms to a hold's first probe, and at most between two;
---                       failures in a row that begin a hold of the merchant
---   probe               true where the claim was a probe
+--   first, most, limit  ms to a hold's first probe, and the longest between two;
+--                       consecutive failures that begin a hold of the merchant
+--   probe               true if the claim was a probe
 --   keep                entries that the log may have
 -- }
 -- ARGV[2], … entries to put in front of the log, oldest first, without their time
 --
 -- Returns {code, now, gate, news, state, first}:
 --   'settled'  written
---   'repeat'   was written before, and first is the code that it had; gate, news
+--   'repeat'   it was written before, and first is the code that it had then; gate, news
 --              and state are those of then
---   'ended'    the order had ended from another side; the log was written, and
---              what was learnt stands beside the end
---   'reopened' the order ended and was opened again meanwhile; the log was
---              written, and what was learnt. Where that is money, an open order is
---              due, to be looked at
---   'lost'     the lease is somebody else's; nothing was written, but what was
---              learnt of payments
--- gate is what judge in hold.lua returns. news has 'late' for a payment beside
--- another end, 'differs' for amounts that are an alarm, and 'lowered' for a total
--- that the merchant has lowered: any of them, in this order. state is where the
--- order stands.
+--   'ended'    the order was already in a final state; the log was written, and what was
+--              learnt is recorded beside that state
+--   'reopened' the order reached a final state and was reopened in the meantime; the log
+--              was written, and what was learnt. If that is money, an open order is due
+--              for a query
+--   'lost'     another worker has the lease; only payments that were learnt were written
+-- gate is what judge in hold.lua returns. news has 'late' for a payment after another
+-- final state, 'differs' for amounts that raise an alarm, and 'lowered' for a total that
+-- the merchant has lowered: any of them, in this order. state is where the order stands.
 local s = cjson.decode(ARGV[1])
 local now, now_us = clock()
--- All that is needed of the record, read once, and below written once: a step's
+-- The needed fields of the record are read once here and written once below: a step's
 -- time in Redis is that of its commands.
 local r = FIELDS(KEYS[1], EVENT, SIGNED, token, lease, done, life, events, round, since)
 
@@ -66,8 +63,8 @@ if r.done and string.sub(r.done, 1, #s.token) == s.token then
   if token == s.token then return { 'repeat', now, did, told, stood, first } end
 end
 
--- aside writes what was learnt of an order that this step does not settle: it has
--- ended, or another step does. It returns the news, and whether money has come in.
+-- aside records what was learnt of an order that this step does not settle: it is in a
+-- final state, or another step has it. It returns the news, and whether money came in.
 local function aside(call)
   s.fresh = nil -- a later message may have come meanwhile
   local m = heard(r, s, now)
@@ -89,7 +86,7 @@ if r.token ~= s.token then
   if r.state and (s.paid or s.payments) then
     local money
     news, money = aside(call)
-    -- Where another worker has it, or died with it, it is looked at in any case.
+    -- If another worker has it, or died with it, it is queried in any case.
     if money and OPEN[r.state] and not r.lease then
       redis.call('HSET', KEYS[1], 'next', 'recheck', 'due', now)
       redis.call('HDEL', KEYS[1], 'off')
@@ -101,8 +98,8 @@ end
 
 local change = judge(KEYS[8], KEYS[6], s, now, now_us)
 
--- The worker reckons Redis's clock from the claim on. Where that clock has jumped
--- since, so do the times that the worker has made.
+-- The worker computes Redis's clock from the claim on. If that clock has jumped since,
+-- so have the times that the worker computed.
 local jumped = s.at > 0 and now - s.at or 0
 if math.abs(jumped) >= JUMP then
   for _, field in ipairs({ 'due', 'look', 'collected' }) do
@@ -119,7 +116,7 @@ local function put(field, value)
     write[#write + 1] = value
   end
 end
--- written writes the record, with what is returned, so that a repeat can tell.
+-- written writes the record and the reply, which a repeat returns.
 local function written(code, change, news, state)
   local done = s.token
   if code ~= 'settled' or change .. news ~= '' then
@@ -137,7 +134,7 @@ for i = 2, #ARGV do
 end
 -- A due time without an entry in the log is marked; see mend.
 put('off', #ARGV == 1 and 1 or 0)
--- When it was last collected holds whatever has become of it meanwhile.
+-- The time of the last collect call is valid even if the order changed in the meantime.
 if s.collected then put('collected', s.collected) end
 if num(s.collected) > 0 and s.not_made ~= 'collects' and r.since == r.opened and num(s.collected) < num(r.since) then
   put('since', s.collected) -- it was opened by a clock that was ahead; see recollected
@@ -158,7 +155,7 @@ end
 local syncing = s.sync and r.state == 'withdrawn' and r.sync == 'pending'
 if not OPEN[r.state] and not syncing then
   local news = aside(call)
-  -- Telling WeChat Pay has waited for this call.
+  -- The sync has waited for this call.
   if working(r.state, r.sync) then redis.call('ZADD', KEYS[3], now, s.no) end
   return written('ended', change, news, r.state)
 end
@@ -201,7 +198,7 @@ if syncing then
   state = r.state
 end
 for i = 1, #m.write, 2 do put(m.write[i], m.write[i + 1]) end
--- A step that made no call (its slot came too late) is nobody's news.
+-- A step that made no call (its slot came too late) emits no event.
 local before = r.state
 local tell = #ARGV > 1 or state ~= before
 local events = num(r.events) + 1

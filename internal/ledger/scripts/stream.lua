@@ -1,13 +1,12 @@
--- stream: trims the stream of outcomes by age, but never past what somebody who
--- reads it has not read, and tells how far behind each reader is.
+-- stream: trims the stream of outcomes by age, but never past what a reader has not
+-- read, and returns how far behind each reader is.
 --
 -- KEYS[1] outcomes (stream)   KEYS[2] hooks (hash)
 -- ARGV[1] JSON {keep: ms that outcomes are kept; 0 to trim nothing}
 --
--- Returns {now, then of each reader: its group's name, entries that were given
--- to it and not acknowledged, ms since the oldest event that it has not done
--- with (-1 where it has done with all)}. The relay of webhooks reads by a
--- position of its own, and has the name 'webhooks'.
+-- Returns {now, then for each reader: its group's name, entries that it was given and has
+-- not acknowledged, ms since the oldest event that it has not finished (-1 if it has
+-- finished all)}. The relay of webhooks has its own cursor, and the name 'webhooks'.
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local reply = { now }
@@ -18,7 +17,7 @@ local function ms(id) return num(string.match(id, '^(%d+)')) end
 -- bound is the first event that must stay.
 local bound = now - a.keep
 local function reader(name, pending, first, read)
-  -- Of what it was given and what it was not: a group that was put back
+  -- The oldest of what it was given and what it was not: a group that was set back
   -- (XGROUP SETID) has unread events before its pending ones.
   local oldest = first
   local unread = redis.call('XRANGE', KEYS[1], '(' .. read, '+', 'COUNT', 1)

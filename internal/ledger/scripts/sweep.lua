@@ -1,22 +1,19 @@
--- sweep: finds orders that are due and that no task is known to carry; take then
--- takes them. Any number of workers may call it: one sweep an interval is let
--- through.
+-- sweep: finds orders that are due and that no known task carries; take then takes them.
+-- Any number of workers may call it: one sweep an interval is allowed.
 --
 -- KEYS[1] due (zset)   KEYS[2] sweep (hash)   KEYS[3] hold (hash)
 -- ARGV[1] JSON {
---   interval  ms between two sweeps; 0 to go on with a sweep that was begun
+--   interval  ms between two sweeps; 0 to continue a sweep that has begun
 --   limit     how many orders to find at most
---   closed    how many at most while the merchant is held: enough for its probes,
---             no more
+--   closed    how many at most while the merchant is held: enough for its probes
 --   expected, age  see wentback in clock.lua
 -- }
 --
 -- Returns {code, now, n, oldest, back, then out_order_no of each}:
---   'taken'    these orders are due; n is 1 where more may be; oldest is the due
---              time of the first in the index, or 0
+--   'taken'    these orders are due; n is 1 if there may be more; oldest is the due time
+--              of the first in the index, or 0
 --   'not_yet'  another sweep was less than an interval ago; the next is in n ms
--- back is by how many ms Redis's clock has gone back since the last sweep, 0 for
--- not at all.
+-- back is how many ms Redis's clock has gone back since the last sweep, or 0.
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local g = redis.call('HMGET', KEYS[2], 'last', 'jump', 'at')

@@ -1,16 +1,16 @@
--- take: takes orders that a sweep has found, for the caller to put into the queue,
--- and looks at each again only after grace. An order that another has taken
--- meanwhile is left out.
+-- take: takes orders that a sweep has found, for the caller to enqueue, and makes each
+-- due for a sweep again only after grace. An order that another sweep has taken in the
+-- meantime is left out.
 --
 -- KEYS[1] due (zset)   KEYS[2], … orders (hash)
 -- ARGV[1] JSON {
 --   nos    out_order_no of each order
---   grace  ms until an order that was taken is looked at again
+--   grace  ms until an order that was taken is due for a sweep again
 --   sure   as in claim
 -- }
 --
 -- Returns out_order_no, appid, service_id, round and sync of each order that was
--- taken; sync is 'pending' where WeChat Pay is to be told of a withdrawal.
+-- taken; sync is 'pending' if WeChat Pay must be notified of a withdrawal.
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local reply = {}
@@ -30,9 +30,9 @@ for i, no in ipairs(a.nos) do
     redis.call('ZADD', KEYS[1], now + rest, no)
   else
     if r.lease then
-      -- A lease that ran out unsettled: its worker died, and its task stands
-      -- active in asynq, which takes it back after a minute or more. A new
-      -- round has a new task.
+      -- The lease expired without a settle: its worker died, and its task is still
+      -- active in asynq, which takes it back after a minute or more. A new round has
+      -- a new task.
       round = redis.call('HINCRBY', key, 'round', 1)
       redis.call('HDEL', key, 'lease')
     end

@@ -1,7 +1,7 @@
--- withdraw: ends an open order on billing's word, at once. A call that is under
--- way keeps its lease: what it brings is written beside the end, not over it.
--- With a time of payment the order stays in the due index until WeChat Pay has
--- been told that the user paid elsewhere (sync).
+-- withdraw: ends the collection of an open order at billing's request. A call that is
+-- under way keeps its lease: its result is recorded beside the final state, which stays.
+-- With a time of payment the order stays in the due index until WeChat Pay has been
+-- notified that the user paid elsewhere (sync).
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] outcomes (stream)
 -- KEYS[4] stats (hash)   KEYS[5] ended:withdrawn (zset)
@@ -12,10 +12,10 @@
 -- ARGV[4] ms to leave the order to the task that the producer enqueues next
 --
 -- Returns {code, state, round, appid, service_id}:
---   'accepted'   withdrawn now; or it was withdrawn before, and WeChat Pay is to
---                be told from now on (it was not, or that failed)
+--   'accepted'   withdrawn now; or it was withdrawn before, and WeChat Pay must be
+--                notified from now on (it was not, or that failed)
 --   'duplicate'  withdrawn already; nothing changed
---   'ended'      it ended in state; nothing changed
+--   'ended'      it is in another final state; nothing changed
 --   'absent'     there is no such order
 local now = clock()
 local rec = FIELDS(KEYS[1], state, round, sync, appid, svc)
@@ -24,7 +24,7 @@ local state, round = rec.state, num(rec.round)
 if not state then return {'absent', '', 0, '', ''} end
 local open = OPEN[state]
 if state == 'withdrawn' then
-  -- Under way, done, or found to be needless: there is nothing to tell.
+  -- Under way, done, or not needed: there is nothing to notify.
   if ARGV[3] == '' or (rec.sync and rec.sync ~= 'failed') then return {'duplicate', state, round, rec.appid, rec.svc} end
 elseif not open then
   return {'ended', state, round, rec.appid, rec.svc}
@@ -43,7 +43,7 @@ if ARGV[3] ~= '' then
   redis.call('HSET', KEYS[1], 'sync', 'pending', 'paidat', ARGV[3], 'next', 'sync', 'due', now, 'since', now)
   redis.call('ZADD', KEYS[2], now + tonumber(ARGV[4]), ARGV[1])
 end
--- The end is told once. That WeChat Pay is to be told after all is none, but
--- the newest event of an order says all that is known of it.
+-- The withdrawal is one event. A later --paid-at emits another, because the newest event
+-- of an order must hold all that is known of it.
 emit(KEYS[1], KEYS[3], open and 'order.withdrawn' or 'order.attempted', ARGV[1])
 return {'accepted', 'withdrawn', round, rec.appid, rec.svc}
