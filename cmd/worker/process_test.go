@@ -228,7 +228,7 @@ func TestCheckListsWhatItFinds(t *testing.T) {
 			t.Error("the APIv3 key was printed")
 		}
 	})
-	t.Run("nobody there", func(t *testing.T) {
+	t.Run("no listener", func(t *testing.T) {
 		r := workertest.New(t)
 		if status := start(t, r, []string{"check"}, "WECHATPAY_BASE_URL=http://127.0.0.1:1").Exit(30 * time.Second); status != 1 {
 			t.Errorf("exit status %d", status)

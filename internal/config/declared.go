@@ -114,7 +114,7 @@ var groups = []reflect.Type{
 type Declared struct {
 	Name        string // the environment variable
 	Flag        string // the same in kebab case, without the dashes
-	Default     string // empty where there is none
+	Default     string // may be empty
 	Secret, Key bool   // what a value, or a part of one, may be
 	tag         reflect.StructTag
 }

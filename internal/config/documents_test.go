@@ -26,7 +26,7 @@ func read(t *testing.T, name string) string {
 }
 
 // settings are the defaults of all environment variables that the flag groups
-// declare; empty where there is none.
+// declare, which may be empty.
 func settings() map[string]string {
 	all := map[string]string{}
 	for _, d := range config.AllDeclared() {

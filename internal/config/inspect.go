@@ -12,12 +12,12 @@ import (
 )
 
 // collect gives every setting its value, and reports what is wrong with single ones.
-// It first mends what environment files leave on values (line ends, quotes), and
+// It first removes what environment files leave on values (line ends, quotes), and
 // refuses what is certainly a secret in the wrong place.
 func collect(p Process, settings []*setting) *Collector {
 	c := &Collector{settings: settings}
 	r := reporter{c: c}
-	c.mendTraces(settings)
+	c.trimTraces(settings)
 	r.refuseMisplaced(settings, knownSecrets(p, settings))
 	c.lookAround(p)
 	r.fill(settings)
@@ -32,7 +32,11 @@ func (r reporter) fill(settings []*setting) {
 	}
 	for _, s := range settings {
 		if s.field.Type() == reflect.TypeFor[Text]() {
-			s.field.Set(reflect.ValueOf(r.readText(s, byName[strings.ToUpper(s.name)+"_FILE"])))
+			twin := byName[strings.ToUpper(s.name)+"_FILE"]
+			if twin == nil {
+				panic(fmt.Sprintf("config: %s is a Text, and no setting names its file", s.name))
+			}
+			s.field.Set(reflect.ValueOf(r.readText(s, twin)))
 			continue
 		}
 		if r.hasRefused(s.name) {
@@ -42,7 +46,11 @@ func (r reporter) fill(settings []*setting) {
 		if s.text == "" && s.Default == "" {
 			continue
 		}
-		value, err := readers[s.field.Type()](s.text, s.Declared)
+		read := readers[s.field.Type()]
+		if read == nil {
+			panic(fmt.Sprintf("config: %s has the type %s, which has no reader", s.name, s.field.Type()))
+		}
+		value, err := read(s.text, s.Declared)
 		if err != nil {
 			r.refuse(s.name, "%v", err)
 			s.field.SetZero()
@@ -52,7 +60,7 @@ func (r reporter) fill(settings []*setting) {
 	}
 }
 
-// refuseMisplaced takes away what is certainly a secret in the wrong place.
+// refuseMisplaced removes what is certainly a secret in the wrong place.
 func (r reporter) refuseMisplaced(settings []*setting, known []knownSecret) {
 	for _, s := range settings {
 		if s.Secret || s.Key {
@@ -86,9 +94,9 @@ func (r reporter) belongs(s *setting, what string) string {
 	return "look into the environment or the file that sets it"
 }
 
-// mendTraces takes off what environment files and secret stores leave on values. If
-// other programs read the same file, that is a problem, reported once.
-func (c *Collector) mendTraces(settings []*setting) {
+// trimTraces removes what environment files and secret stores leave on values. If other
+// programs read the same file, that is a problem, reported once.
+func (c *Collector) trimTraces(settings []*setting) {
 	var returns, quotes []string
 	for _, s := range settings {
 		if s.Key {

@@ -15,7 +15,7 @@ func TestCollector_scrubs(t *testing.T) {
 	}
 }
 
-func TestParse_mendsAndRefuses(t *testing.T) {
+func TestParse_repairsAndRefuses(t *testing.T) {
 	key := string(pemOf("PRIVATE KEY", pkcs8(merchantKey())))
 	public := string(pemOf("PUBLIC KEY", publicDER(platformKey().Public())))
 

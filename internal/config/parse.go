@@ -32,7 +32,7 @@ type Process struct {
 	Stderr    io.Writer
 }
 
-// env is a variable's value, empty where it is not set.
+// env is a variable's value, empty if it is not set.
 func (p Process) env(name string) string {
 	if p.LookupEnv == nil {
 		return ""
@@ -47,8 +47,8 @@ func OSProcess(name string) Process {
 }
 
 // Say writes a sentence to standard error behind the program's name, as one line.
-// Words from outside in it cannot control the terminal, and what it quotes and may
-// be a secret is left out.
+// Words from outside in it cannot control the terminal, and quoted parts that may be a
+// secret are left out.
 func (p Process) Say(sentence string) {
 	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, textsafe.Clean(textsafe.ScrubQuoted(sentence)))
 }

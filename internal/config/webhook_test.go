@@ -51,7 +51,7 @@ func TestWebhookSettings(t *testing.T) {
 		{"a URL without a scheme", "billing.example/xyzzy", testWebhookSecret, []string{"BILLING_WEBHOOK_URL is not a URL of the form https://HOST/PATH"}},
 		{"a URL of another scheme", "ftp://billing.example/xyzzy", testWebhookSecret, []string{"BILLING_WEBHOOK_URL is not a URL of the form"}},
 		{"a URL without a host", "https:///xyzzy", testWebhookSecret, []string{"BILLING_WEBHOOK_URL is not a URL of the form"}},
-		{"a URL that is none", "https://xyzzy:x yzzy@h/%zz", testWebhookSecret, []string{"BILLING_WEBHOOK_URL is not a URL of the form"}},
+		{"a malformed URL", "https://xyzzy:x yzzy@h/%zz", testWebhookSecret, []string{"BILLING_WEBHOOK_URL is not a URL of the form"}},
 		{"a URL with a fragment", "https://billing.example/#xyzzy", testWebhookSecret, []string{"BILLING_WEBHOOK_URL has a # and something behind it"}},
 		{"a secret without its prefix", "https://billing.example", strings.TrimPrefix(testWebhookSecret, "whsec_"), []string{"BILLING_WEBHOOK_SECRET does not begin with whsec_"}},
 		{"a secret that is not base64", "https://billing.example", "whsec_xyzzy-xyzzy-xyzzy-xyzzy-xyzzy-", []string{"BILLING_WEBHOOK_SECRET is not base64 behind whsec_"}},

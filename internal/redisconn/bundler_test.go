@@ -76,7 +76,7 @@ func urls(t *testing.T, test func(t *testing.T, url string)) {
 	})
 }
 
-// Everybody gets the answer to the script that was called, whoever went with it.
+// Every caller gets the answer to its own script, whatever is in the same bundle.
 func TestBundler_answers(t *testing.T) {
 	t.Parallel()
 	urls(t, func(t *testing.T, url string) {
@@ -160,7 +160,7 @@ func TestBundler_deadline(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := echo.Run(ctx, rdb, []string{"k"}, "a").Err(); !errors.Is(err, context.Canceled) {
-		t.Errorf("with a context that is over: %v", err)
+		t.Errorf("with a context that has ended: %v", err)
 	}
 }
 
@@ -196,7 +196,7 @@ func TestBundler_demoted(t *testing.T) {
 	})
 }
 
-// A connection that breaks within the answers to a bundle costs nobody an answer.
+// After a connection breaks within the answers to a bundle, every caller still gets its answer.
 func TestBundler_cut(t *testing.T) {
 	t.Parallel()
 	m := miniredis.RunT(t)

@@ -40,7 +40,7 @@ func TestCheck_realServer(t *testing.T) {
 		}
 	})
 
-	t.Run("an evicting policy is a problem, and its mending command mends it", func(t *testing.T) {
+	t.Run("an evicting policy is a problem, and the command in it is the remedy", func(t *testing.T) {
 		client := open(t, startRedis(t, "--maxmemory-policy", "allkeys-lru", "--maxmemory", "100mb"))
 		err := Check(ctx, client).Err()
 		if err == nil || !strings.Contains(err.Error(), "allkeys-lru") ||

@@ -46,7 +46,7 @@ func (k Kind) Answers() bool { return k != Away && k != TLS }
 type Refusal struct {
 	Kind    Kind
 	Problem string // what is wrong: a clause without a full stop
-	Remedy  string // what to do about it: likewise
+	Remedy  string // what to do about it: also a clause
 	Said    string // Redis's own words, in one printable line; for Away the network's
 	MchID   string // the merchant that was tried; empty if the cause is not one merchant's
 }

@@ -51,7 +51,7 @@ func TestExplain(t *testing.T) {
 		"ERR max number of clients reached":                                                                                               {NotYet, "maxclients", true},
 		"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.":                                          {NotYet, "SCRIPT KILL", true},
 		"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.":                                                {NotYet, "wait", true},
-		"ERR something that nobody has thought of":                                                                                        {Refused, "allow scripts, writes", false},
+		"ERR words that are in no row of the table":                                                                                       {Refused, "allow scripts, writes", false},
 	} {
 		errs := map[string]error{
 			"as it is":           reply(said),

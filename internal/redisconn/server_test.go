@@ -16,31 +16,25 @@ import (
 	"payscore-collector/internal/testkit"
 )
 
-// TestMain keeps go-redis from telling of the failures that the tests provoke.
+// TestMain keeps go-redis from logging the failures that the tests provoke.
 func TestMain(m *testing.M) {
 	RedirectLog(zerolog.Nop())
 	testkit.Parallel(4)
 	os.Exit(m.Run())
 }
 
-// startRedis runs a redis-server of its own for the test, with further
-// arguments, and returns the URL of its socket. A socket in a directory of the
-// test's own cannot be taken by somebody else, as a free port can.
+// startRedis runs a redis-server for the test, with further arguments, and returns the
+// URL of its socket. No other process can take a socket in the test's own directory, as
+// it can a free port.
 func startRedis(t *testing.T, args ...string) (url string) {
 	t.Helper()
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Skip("no redis-server is installed")
 	}
-	// Not t.TempDir, whose path is made of the test's name and may be longer
-	// than a socket's can be.
-	dir, err := os.MkdirTemp("", "redisconn")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := testkit.ShortDir(t)
 	socket := filepath.Join(dir, "redis.sock")
 	cmd := exec.Command(program, append([]string{"--port", "0", "--save", "", "--dir", dir, "--unixsocket", socket}, args...)...)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	runServer(t, cmd)
 	client := open(t, "unix://"+socket)
 	testkit.Eventually(t, "redis-server answers", func() bool { return isAnswer(client.Ping(context.Background()).Err()) })

@@ -109,7 +109,7 @@ func startTLS(t *testing.T, ca, cert, key string, args ...string) (addr string) 
 	return addr
 }
 
-// What goes wrong with TLS is told with the setting that mends it.
+// A TLS error names the setting that is its remedy.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	a, ca := newAuthority(t)

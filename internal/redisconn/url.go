@@ -33,12 +33,6 @@ func (o Options) Hosts() []string { return o.hosts }
 // IsZero reports whether Parse has not made o.
 func (o Options) IsZero() bool { return o.redis == nil }
 
-// FailsOver reports whether a replica takes over when the master is lost, and
-// clients follow: by Sentinel, or in a cluster.
-func (o Options) FailsOver() bool {
-	return o.redis != nil && (o.redis.MasterName != "" || o.redis.IsClusterMode)
-}
-
 // kind is what a scheme of REDIS_URL leads to.
 type kind struct {
 	scheme string // go-redis's

@@ -10,54 +10,40 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/testkit"
 )
 
 func TestWaitUp(t *testing.T) {
 	t.Parallel()
-	down := errors.New("connection refused")
-
-	t.Run("says nothing where Redis answers at once", func(t *testing.T) {
-		var out bytes.Buffer
-		err := (Options{}).waitUp(context.Background(), func(context.Context) error { return nil }, zerolog.New(&out), time.Hour, time.Millisecond)
-		if err != nil || out.Len() != 0 {
-			t.Errorf("error %v, log %q", err, out.String())
-		}
-	})
-
-	t.Run("says once that it waits, and once that Redis is up", func(t *testing.T) {
-		var out bytes.Buffer
-		failures := 5
-		ping := func(context.Context) error {
-			if failures--; failures >= 0 {
-				return down
+	for _, tc := range []struct {
+		name     string
+		failures int
+		sayEvery time.Duration
+		awaited  int // lines
+	}{
+		{"logs nothing if Redis answers at once", 0, time.Hour, 0},
+		{"logs once that it waits, and once that Redis is up", 5, time.Hour, 1},
+		{"logs again at intervals that it waits", 3, 0, 3},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var out testkit.LogBuffer
+			failures := tc.failures
+			ping := func(context.Context) error {
+				if failures--; failures >= 0 {
+					return errors.New("connection refused")
+				}
+				return nil
 			}
-			return nil
-		}
-		if err := (Options{}).waitUp(context.Background(), ping, zerolog.New(&out), time.Hour, time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
-		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-		if len(lines) != 2 || !strings.Contains(lines[0], "connection refused") || !strings.Contains(lines[1], "Redis is up") {
-			t.Errorf("log is %q", lines)
-		}
-	})
-
-	t.Run("says it again at intervals", func(t *testing.T) {
-		var out bytes.Buffer
-		failures := 3
-		ping := func(context.Context) error {
-			if failures--; failures >= 0 {
-				return down
+			if err := (Options{}).waitUp(context.Background(), ping, zerolog.New(&out), tc.sayEvery, time.Millisecond); err != nil {
+				t.Fatal(err)
 			}
-			return nil
-		}
-		if err := (Options{}).waitUp(context.Background(), ping, zerolog.New(&out), 0, time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
-		if n := strings.Count(out.String(), "does not answer"); n != 3 {
-			t.Errorf("said %d times, want 3", n)
-		}
-	})
+			awaited, up := out.Events("redis_awaited", "error", "connection refused"), out.Events("redis_up")
+			if len(awaited) != tc.awaited || len(up) != min(tc.awaited, 1) || len(out.Lines()) != len(awaited)+len(up) {
+				t.Errorf("%d lines that it waits, want %d; %d that Redis is up, want %d:\n%s", len(awaited), tc.awaited, len(up), min(tc.awaited, 1), &out)
+			}
+		})
+	}
 
 	t.Run("names the address, without user and password", func(t *testing.T) {
 		for url, want := range map[string]string{
