@@ -86,7 +86,7 @@ func TestWaitUp(t *testing.T) {
 	t.Run("ends with the context between pings", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
-		err := (Options{}).waitUp(ctx, func(context.Context) error { return down }, zerolog.Nop(), time.Hour, time.Hour)
+		err := (Options{}).waitUp(ctx, func(context.Context) error { return errors.New("down") }, zerolog.Nop(), time.Hour, time.Hour)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error is %v", err)
 		}
