@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/testkit"
@@ -143,6 +145,34 @@ func order(t *testing.T, server *redistest.Server, no string) ledger.Order {
 		t.Fatalf("order %s: %v", no, err)
 	}
 	return o
+}
+
+// wantOrder compares what the ledger has of an order, without times of its own.
+func wantOrder(t *testing.T, server *redistest.Server, no, want string) {
+	t.Helper()
+	o := order(t, server, no)
+	got := fmt.Sprint(o.State, " ", o.AppID, " ", o.ServiceID)
+	add := func(given bool, name string, value any) {
+		if given {
+			got += fmt.Sprint(", ", name, " ", value)
+		}
+	}
+	add(o.Reason != "", "reason", o.Reason)
+	add(!o.EndedAt.IsZero(), "ended", "")
+	add(o.State.Open() && o.NextDueAt.After(time.Now().Add(time.Minute)), "later", "")
+	add(o.BillingAmount != nil, "billing", explain.YuanOf(o.BillingAmount))
+	add(o.TotalAmount != nil, "total", explain.YuanOf(o.TotalAmount))
+	add(!o.OwedSince.IsZero(), "owed since", o.OwedSince.UTC().Format(time.RFC3339))
+	if o.Sync != nil {
+		add(true, "sync", strings.TrimSpace(fmt.Sprint(o.Sync.State, " ", o.Sync.Reason)))
+		add(true, "paid", o.Sync.PaidAt.UTC().Format(time.RFC3339))
+	}
+	for _, p := range o.Past {
+		add(!p.EndedAt.IsZero() && !p.ReopenedAt.Before(p.EndedAt), "past", fmt.Sprint(p.State, " ", p.Reason))
+	}
+	if got = strings.ReplaceAll(got, " ,", ","); strings.TrimSpace(got) != want {
+		t.Errorf("%s is %q, want %q", no, got, want)
+	}
 }
 
 // wantJSON compares lines with objects, whatever the order of their members.

@@ -12,7 +12,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// The answers come from scripts inside Redis, so they are tried on both kinds.
+// The results come from scripts inside Redis, so both kinds of Redis are tested.
 func TestOrder_Answers(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) *redistest.Server{
 		"redis-server": func(t *testing.T) *redistest.Server { return redistest.StartReal(t) },
@@ -67,9 +67,7 @@ func TestOrder_FlagsWinOverEnvironment(t *testing.T) {
 	pr, server := newProgram(t)
 	pr.env["WECHATPAY_MCHID"] = "42"
 	wantRun(t, pr.run(t.Context(), "order", "A1", "--mchid", mchid, "--appid=wx9", "--service-id=900"), 0, []string{"A1 accepted"})
-	if o := order(t, server, "A1"); o.AppID != "wx9" || o.ServiceID != "900" {
-		t.Errorf("the order is of %s and %s", o.AppID, o.ServiceID)
-	}
+	wantOrder(t, server, "A1", "queued wx9 900")
 }
 
 func TestOrder_At(t *testing.T) {
@@ -85,12 +83,10 @@ func TestOrder_At(t *testing.T) {
 	}
 	wantRun(t, pr.run(t.Context(), "order", "A2", "--at", ""), 2, nil, "--at is empty")
 	wantRun(t, pr.run(t.Context(), "order", "A4", "--amount=1250", "--owed-since=2026-01-02 10:00"), 0, []string{"A4 accepted"})
-	if o := order(t, server, "A4"); o.BillingAmount == nil || *o.BillingAmount != 1250 || !o.OwedSince.Equal(time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC)) {
-		t.Errorf("A4 is %+v", o)
-	}
+	wantOrder(t, server, "A4", "queued wx1 500, billing ¥12.50, owed since 2026-01-02T02:00:00Z")
 }
 
-// Numbers may begin with a dash; those stand behind --, wherever that is.
+// Numbers that begin with a dash stand behind --, which may be anywhere.
 func TestNumbers(t *testing.T) {
 	for _, args := range [][]string{
 		{"A1", "--", "-A2-", "--json"},
@@ -110,8 +106,8 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with the command line or the settings is said before
-// anything is enqueued.
+// An error in the command line or the settings is reported before anything is
+// enqueued.
 func TestOrder_Usage(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -181,7 +177,7 @@ func TestOrder_RedisDown(t *testing.T) {
 	}
 }
 
-// A Redis that takes connections and says nothing is as good as none.
+// A Redis that accepts connections and never answers counts as unreachable.
 func TestOrder_RedisSilent(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

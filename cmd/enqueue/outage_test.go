@@ -35,7 +35,7 @@ func TestFile_RedisCrashes(t *testing.T) {
 		write(half)
 		_ = in.Close()
 	}()
-	testkit.Eventually(t, "a word about Redis", func() bool { return r.stderr.Has("trying again for 20s") })
+	testkit.Eventually(t, "the message about Redis", func() bool { return r.stderr.Has("trying again for 20s") })
 	server.Run(t)
 
 	got := r.wait()

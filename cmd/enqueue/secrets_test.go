@@ -12,7 +12,7 @@ import (
 	"payscore-collector/internal/testkit/configtest"
 )
 
-// What Redis and its client say of a refused password goes to standard error.
+// Errors of Redis and its client about a refused password reach standard error.
 func TestNoPasswordIsRepeated(t *testing.T) {
 	const password = "t9Wq4Zs7Lk2Np6"
 	pr, server := newProgram(t)
@@ -21,7 +21,7 @@ func TestNoPasswordIsRepeated(t *testing.T) {
 	}
 	at := server.Client.Options().Addr
 	for _, url := range []string{
-		"redis://:" + password + "@" + at, "redis://somebody:" + password + "@" + at, "rediss://:" + password + "@" + at,
+		"redis://:" + password + "@" + at, "redis://user:" + password + "@" + at, "rediss://:" + password + "@" + at,
 		"redis-cluster://:" + password + "@" + at, "redis-sentinel://:" + password + "@" + at + "?master=m&sentinel_password=" + password,
 		"redis://:" + password + "@127.0.0.1:1", "redis://:" + password + "@nowhere.invalid",
 	} {
@@ -35,7 +35,7 @@ func TestNoPasswordIsRepeated(t *testing.T) {
 
 func TestNoSecretIsRepeated(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
-	end() // what is accepted need not run
+	end() // accepted settings need not run
 	t.Chdir(t.TempDir())
 	orders := filepath.Join(t.TempDir(), "orders.csv")
 	if err := os.WriteFile(orders, []byte("out_order_no\nA-1\n"), 0o600); err != nil {

@@ -180,7 +180,7 @@ func TestWaitFlag(t *testing.T) {
 			t.Fatalf("%q is refused", tc.args)
 		}
 		if w := cli.Order.Wait; !w.on || w.limit != tc.limit || !slices.Equal(cli.Order.Numbers, []string{"A1"}) {
-			t.Errorf("%q: %+v, numbers %q", tc.args, w, cli.Order.Numbers)
+			t.Errorf("%q: --wait on %v, limit %v, numbers %q; want true, %v, [A1]", tc.args, w.on, w.limit, cli.Order.Numbers, tc.limit)
 		}
 	}
 }

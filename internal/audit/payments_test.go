@@ -75,7 +75,7 @@ func TestPlatform(t *testing.T) {
 	}
 }
 
-// Equal lists in any order agree, and after one change of any kind they do not.
+// Equal lists agree in any order, and differ after any one change.
 func TestPayments_SeesEveryChange(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		var platform []ledger.Payment

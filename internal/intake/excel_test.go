@@ -27,7 +27,7 @@ func TestExcelTrace(t *testing.T) {
 		"A1\u200b":        "with a character in it that cannot be seen",
 		"A\u00a01":        "with a character in it that cannot be seen",
 		"":                "",
-		"1E17":            "", // a number may be called so
+		"1E17":            "", // a valid order number
 		"2026010112345E1": "",
 		"A|1*_-":          "",
 		"订单1":             "", // the order number's own rule refuses it

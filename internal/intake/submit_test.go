@@ -100,8 +100,8 @@ func TestSubmitter(t *testing.T) {
 		fails int
 		want  submitted
 	}{
-		"results in the order of the rows":        {0, submitted{4, "2 accepted, 3 invalid is bad, 4 accepted, 5 accepted", ""}},
-		"a failure that is over is not mentioned": {1, submitted{4, "2 accepted, 3 invalid is bad, 4 accepted, 5 accepted", ""}},
+		"results in the order of the rows":          {0, submitted{4, "2 accepted, 3 invalid is bad, 4 accepted, 5 accepted", ""}},
+		"a failure that has ended is not mentioned": {1, submitted{4, "2 accepted, 3 invalid is bad, 4 accepted, 5 accepted", ""}},
 		"an outage is said once": {4, submitted{4, "2 accepted, 3 invalid is bad, 4 accepted, 5 accepted",
 			"Redis fails (the order was not enqueued: no answer); trying again for 10s\nRedis is back\n"}},
 	} {

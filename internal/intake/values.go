@@ -28,8 +28,8 @@ func ParseTime(s string) (time.Time, error) {
 // farAhead is how far away a start may be before it is taken for a mistake.
 const farAhead = 10 * 365 * 24 * time.Hour
 
-// FarAhead returns a warning where an order is to start so far in the future that the
-// year is probably wrong, else "".
+// FarAhead returns a warning for a start so far in the future that the year is probably
+// wrong, else "".
 func FarAhead(at, now time.Time) string {
 	if at.Sub(now) <= farAhead {
 		return ""
