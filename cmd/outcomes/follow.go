@@ -30,8 +30,8 @@ const (
 	followConsumer = "follow"
 	// followBatch is how many lines are repeated at most after a follower died.
 	followBatch = 100
-	// writeGrace is how long the reader of the output has to take it, after the command
-	// was told to stop.
+	// writeGrace is how long the reader of the output may take to accept it once the
+	// command stops.
 	writeGrace = 2 * time.Second
 )
 

@@ -70,7 +70,7 @@ type command interface {
 	run(context.Context, *session) error
 }
 
-// reading is a command that reads the stream of outcomes until it is told to stop.
+// reading is a command that reads the stream of outcomes until it is stopped.
 type reading interface {
 	command
 	// waits reports whether it waits for a Redis that is away.

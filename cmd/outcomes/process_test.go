@@ -12,8 +12,7 @@ import (
 	"payscore-collector/internal/testkit/pgtest"
 )
 
-// The readers as the processes they are: killed, told to stop, and left without
-// somebody to read them.
+// The readers as processes: killed, stopped, and without a reader of their output.
 
 func TestMain(m *testing.M) {
 	testkit.MainIfCommand(main)

@@ -84,7 +84,7 @@ func (t Teller) Story(o ledger.Order) []Moment {
 }
 
 // collectLeftOpen reports whether a collect call was begun that the log does not have:
-// it is under way, or its worker died in it. It reports false where that cannot be told:
+// it is under way, or its worker died in it. It reports false where that is unknown:
 // the log has lost entries, or its newest collect is the one whose result is unknown.
 func collectLeftOpen(o ledger.Order) bool {
 	if o.Next != ledger.Resolve || len(o.Log) >= ledger.LogEntries {

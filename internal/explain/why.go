@@ -34,7 +34,7 @@ type Situation struct {
 	// when the first of it is due; NextWork is zero where something is due now.
 	Work     bool
 	NextWork time.Time
-	// HooksWaiting is how many orders have ends that billing has not taken, and
+	// HooksWaiting is how many orders have final states that billing has not accepted, and
 	// HooksSince when the oldest of those was written.
 	HooksWaiting int64
 	HooksSince   time.Time
@@ -46,7 +46,7 @@ type Memory struct{ Used, Limit int64 }
 // Code names a cause. Logs, metrics and the API carry codes, so a code is never renamed.
 type Code string
 
-// The causes, in the order in which they are told.
+// The causes, in the order of Why.
 const (
 	RedisRefuses    Code = "redis_refuses"
 	NoWorker        Code = "no_worker"
@@ -62,7 +62,7 @@ const (
 	ClockJumped     Code = "clock_jumped"
 )
 
-// Codes lists every code, in the order in which causes are told.
+// Codes lists every code, in the order of Why.
 var Codes = []Code{
 	RedisRefuses, NoWorker, QueuePaused, HoldFault, HoldDown, HoldThrottled, HoldService,
 	OutsideWindow, NotDue, Slowed, WebhooksWaiting, ClockJumped,
@@ -79,18 +79,17 @@ type Cause struct {
 	// collection, stop a part of it, or only want attention.
 	Stops bool      `json:"stops"`
 	Since time.Time `json:"since,omitzero"`
-	Until time.Time `json:"until,omitzero"` // when it ends, or is tried again; zero where that is not known
+	Until time.Time `json:"until,omitzero"` // when it ends, or is probed; zero where that is not known
 
 	own bool // it is the order's own due time
 }
 
-// Thresholds from which on a state is a cause, and not just how work goes.
 const (
-	// hooksLate is how old an end may be before billing's receiver counts as one that
-	// does not take it.
+	// hooksLate is how long a final state may wait before billing's receiver counts as
+	// one that does not accept it.
 	hooksLate = 30 * time.Second
-	// jumpTold is how long a jump of Redis's clock is told.
-	jumpTold = 24 * time.Hour
+	// jumpShown is how long a jump of Redis's clock stays a cause.
+	jumpShown = 24 * time.Hour
 )
 
 // Why names every cause that holds for a merchant: why nothing is collected, why it is
@@ -142,7 +141,7 @@ func (t Teller) Why(s Situation) []Cause {
 		add(Cause{Code: WebhooksWaiting, Words: t.say("billing's receiver does not accept webhooks: %d orders wait, the oldest since %s",
 			"计费系统未接收 webhook：%d 笔订单等待中，最早自 %s", s.HooksWaiting, t.AtZone(s.HooksSince)), Since: s.HooksSince})
 	}
-	if j := s.Holds.Jump; j.By != 0 && now.Sub(j.At).Abs() < jumpTold {
+	if j := s.Holds.Jump; j.By != 0 && now.Sub(j.At).Abs() < jumpShown {
 		jump := text{"ahead", "向前"}
 		if j.By < 0 {
 			jump = text{"back", "向后"}
@@ -155,7 +154,7 @@ func (t Teller) Why(s Situation) []Cause {
 
 // WhyOrder names every cause that keeps one order from being worked on now: those of
 // its merchant that concern it, and its own due time. It is empty where the order has
-// ended or a worker may take it up.
+// ended or a worker may claim it.
 func (t Teller) WhyOrder(s Situation, o ledger.Order) []Cause {
 	if !Working(o) {
 		return nil

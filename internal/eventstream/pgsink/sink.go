@@ -107,7 +107,9 @@ func (s *Sink) Prepare(ctx context.Context) (fresh bool, err error) {
 func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
 	conflicts := 0
 	for wait := firstPause; ; {
-		done, err := s.try(ctx, events)
+		try, cancel := untilDone(ctx)
+		done, err := s.store(try, events)
+		cancel()
 		if err == nil {
 			s.outage.Over()
 			s.events.Add(done.events)
@@ -155,13 +157,6 @@ func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
 		eventstream.Pause(ctx, wait)
 		wait = longer(wait)
 	}
-}
-
-// try is one transaction.
-func (s *Sink) try(ctx context.Context, events []ledger.Event) (stored, error) {
-	ctx, cancel := untilDone(ctx)
-	defer cancel()
-	return s.store(ctx, events)
 }
 
 // untilDone returns a context for one transaction, which may outlive ctx for a moment.

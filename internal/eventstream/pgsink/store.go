@@ -18,10 +18,8 @@ type stored struct{ events, orders, shared int64 }
 
 // store writes events in one transaction, and brings their orders up to date.
 // Doing it again changes nothing.
-func (s *Sink) store(ctx context.Context, events []ledger.Event) (stored, error) {
-	var done stored
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		var err error
+func (s *Sink) store(ctx context.Context, events []ledger.Event) (done stored, err error) {
+	err = s.inTx(ctx, func(tx pgx.Tx) (err error) {
 		done, err = write(ctx, tx, events)
 		return err
 	})
