@@ -11,14 +11,14 @@ import (
 	"unicode/utf8"
 )
 
-// EventTypes lists the types of events. An event whose type is an end and whose
-// State is another one is a payment that came after that end.
+// EventTypes lists the types of events. An event whose type is a final state and whose
+// State is another one reports a payment after that final state.
 var EventTypes = []string{
 	"order.opened", "order.attempted", "order.paid", "order.closed", "order.rejected",
 	"order.withdrawn", "order.exhausted", "order.reopened",
 }
 
-// End reports whether the event is an order's end, or a payment after one.
+// End reports whether the event is an order's final state, or a payment after one.
 func (e Event) End() bool {
 	switch e.Type {
 	case "order.paid", "order.closed", "order.rejected", "order.withdrawn", "order.exhausted":

@@ -9,11 +9,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Webhooks tell billing of the ends of orders. What is to be told stands here,
-// in a list an order, until billing has taken it; the queue only carries the
-// work, and may lose it.
+// Webhooks report the final states of orders to billing. The ledger keeps what is not
+// delivered yet, in a list an order; the queue only carries the work, and may lose it.
 
-// endTypes are the types of the events that webhooks tell of.
+// endTypes are the types of the events that webhooks report.
 var endTypes = func() []string {
 	var types []string
 	for _, t := range EventTypes {
@@ -91,9 +90,8 @@ func (l *Ledger) takeHooks(ctx context.Context, found *reader, a HookRelayArgs) 
 	}, fields...)
 }
 
-// HookClaim is the answer to a claim of an order's webhooks, or to a settlement
-// that goes on with the next one. All below Now is filled only where Code is
-// Granted.
+// HookClaim is the answer to a claim of an order's webhooks, or to a settlement that
+// continues with the next one. The fields after Now are only filled if Code is Granted.
 type HookClaim struct {
 	Code Code // Granted, Absent, Leased or Stale; of settlements Granted, Absent, Settled or Lost
 	Now  time.Time
@@ -101,8 +99,8 @@ type HookClaim struct {
 	EntryID string // in the stream
 	Fails   int64  // deliveries of it that have failed
 	Event   Event
-	// EventErr, where not nil, says that the entry is no event; it is an
-	// ErrEvent. It can never be delivered.
+	// EventErr, an ErrEvent, says that the entry is not an event and can never be
+	// delivered; else nil.
 	EventErr error
 }
 
@@ -148,7 +146,7 @@ func (l *Ledger) hook(ctx context.Context, script *redis.Script, no string, args
 	id, body, _ := strings.Cut(head, " ")
 	var list []string
 	if err := json.Unmarshal([]byte(body), &list); err != nil {
-		list = nil // somebody else has written it: DecodeEvent says so
+		list = nil // it was not written by the ledger: DecodeEvent reports that
 	}
 	fields := make(map[string]any, len(list)/2)
 	for i := 0; i+1 < len(list); i += 2 {
@@ -159,28 +157,28 @@ func (l *Ledger) hook(ctx context.Context, script *redis.Script, no string, args
 	return c, nil
 }
 
-// HooksWaiting returns how many orders have ends that billing has not taken, and
-// the age of the oldest of those, 0 where there are none.
+// HooksWaiting returns how many orders have events that billing has not accepted, and the
+// age of the oldest of them, or 0.
 func (l *Ledger) HooksWaiting(ctx context.Context) (orders int64, oldest time.Duration, err error) {
 	orders, err = l.rdb.ZCard(ctx, l.keys.HookWaiting()).Result()
 	if err != nil {
 		return 0, 0, err
 	}
-	// The index has times as the due index has, so the same script tells.
+	// The index has times like the due index, so the same script reads it.
 	ms, err := lagScript.Run(ctx, l.rdb, []string{l.keys.HookWaiting()}).Int64()
 	return orders, time.Duration(ms) * time.Millisecond, err
 }
 
-// HookWait are the ends of one order that billing has not taken yet.
+// HookWait are the events of one order that billing has not accepted yet.
 type HookWait struct {
 	Ends     int64     // 0: there are none
 	Since    time.Time // of the oldest of them
 	Failures int64     // of its delivery, in a row
-	Next     time.Time // when its delivery is looked at next
+	Next     time.Time // when its delivery is tried next
 }
 
-// HookWaitOf returns the ends of an order that billing has not taken yet, in one round
-// trip.
+// HookWaitOf returns the events of an order that billing has not accepted yet, in one
+// round trip.
 func (l *Ledger) HookWaitOf(ctx context.Context, no string) (HookWait, error) {
 	pipe := l.rdb.Pipeline()
 	ends, tries := pipe.LLen(ctx, l.keys.Hook(no)), pipe.HMGet(ctx, l.keys.Hooks(), "try:"+no)

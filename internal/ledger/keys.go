@@ -36,27 +36,25 @@ func (k Keys) Outcomes() string { return k.prefix + "outcomes" }
 func (k Keys) Stats() string { return k.prefix + "stats" }
 
 // Hooks is what is known of the webhooks to billing (hash): cursor, the position
-// in the stream up to which they have taken events; round, of the last look at
-// an order; and of each order in trouble or under way try:<out_order_no>
+// in the stream up to which they have taken events; round, the last one given to a
+// task; and of each order in trouble or under way try:<out_order_no>
 // ("<failures in a row> <last round before the last failure>") and
 // lease:<out_order_no> ("<token> <end in Unix milliseconds>").
 func (k Keys) Hooks() string { return k.prefix + "hooks" }
 
-// Hook is an order's ends that billing has not taken yet, oldest first, each
+// Hook is an order's events that billing has not accepted yet, oldest first, each
 // "<entry ID> <fields of the event as a JSON array>" (list).
 func (k Keys) Hook(no string) string { return k.prefix + "hook:" + no }
 
-// HookDue is the index of the orders that have such ends by the time, in Unix
-// milliseconds of Redis's clock, at which their delivery is looked at next
-// (zset).
+// HookDue is the index of the orders that have such events by the time, in Unix
+// milliseconds of Redis's clock, at which their delivery is tried next (zset).
 func (k Keys) HookDue() string { return k.prefix + "hookdue" }
 
-// HookWaiting is the index of the same orders by the time of the oldest of those
-// ends (zset).
+// HookWaiting is the index of the same orders by the time of their oldest event (zset).
 func (k Keys) HookWaiting() string { return k.prefix + "hookwaiting" }
 
-// Gate is the merchant's pace, shared by all workers (hash). Releases before 0.3
-// kept in it what stops the merchant's calls too.
+// Gate is the merchant's rate, shared by all workers (hash). Releases before 0.3 also
+// kept the holds in it.
 func (k Keys) Gate() string { return k.prefix + "gate" }
 
 // Workers is what the merchant's worker processes report of themselves (hash):

@@ -109,7 +109,7 @@ type Claim struct {
 
 	Token string
 	Plan  Plan
-	Probe bool // this step finds out whether a closed gate may open
+	Probe bool // this step tests whether a hold may end
 	Order Snapshot
 }
 

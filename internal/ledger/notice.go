@@ -7,11 +7,11 @@ import (
 // Notice is what a notification said of an order, under WeChat Pay's signature.
 type Notice struct {
 	OutOrderNo string
-	// ID is the notification's, the same each time that WeChat Pay sends it; empty
-	// where there is none.
+	// ID is the notification's, the same each time that WeChat Pay sends it; empty if it
+	// has none.
 	ID string
-	// Token is this delivery's; see NewToken. Deliveries of one notification that
-	// come at the same time are told apart by it, so that one of them counts.
+	// Token is this delivery's; see NewToken. It distinguishes concurrent
+	// deliveries of one notification, so that one of them counts.
 	Token string
 	// Paid: all of it is paid, by its three state fields and its amounts. False:
 	// a part of it is, and Facts.Paid says how much.

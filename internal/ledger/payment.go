@@ -33,8 +33,8 @@ func (p Payment) MarshalJSON() ([]byte, error) {
 }
 
 // MaxPayments is how many payments of an order are listed; MOST in money.lua is the
-// same. A longer list does not add up to what was paid, and is told as Differs when
-// the order is done; what was paid counts whole.
+// same. A longer list does not add up to what was paid, and is reported as Differs when
+// the order is done; what was paid counts in full.
 const MaxPayments = 50
 
 // ErrAmount reports an amount that cannot be one. Nothing was written.

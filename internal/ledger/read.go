@@ -24,7 +24,7 @@ func (o Order) Owner() owner.Owner {
 	return owner.Owner{MchID: o.MchID, AppID: o.AppID, ServiceID: o.ServiceID}
 }
 
-// PastEnd is an end that was undone by a reopening.
+// PastEnd is a final state that a reopening has undone.
 type PastEnd struct {
 	State      State     `json:"state"`
 	Reason     string    `json:"reason,omitempty"`

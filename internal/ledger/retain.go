@@ -13,9 +13,9 @@ const (
 	retainPages = 20
 )
 
-// Retain takes orders that ended longer than retention ago out of the ledger,
-// with their logs, and returns how many. Open ones stay, and those that could be
-// collected too soon if they were handed over again at once.
+// Retain removes orders that reached a final state longer than retention ago from the
+// ledger, with their logs, and returns how many. It keeps open orders, and orders that
+// could be collected too soon if they were enqueued again at once.
 func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration) (removed int64, err error) {
 	for _, state := range States {
 		if state.Open() {
@@ -54,16 +54,15 @@ func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration) (r
 	return removed, nil
 }
 
-// StreamReader is somebody who reads the stream of outcomes.
+// StreamReader is a reader of the stream of outcomes.
 type StreamReader struct {
 	Group   string        // "webhooks" is the relay of webhooks
-	Pending int64         // events that were given to it and not acknowledged
-	Behind  time.Duration // age of the oldest event that it has not done with; 0 for none
+	Pending int64         // events that it was given and has not acknowledged
+	Behind  time.Duration // age of the oldest event that it has not finished; 0 for none
 }
 
-// Trim removes events older than keep from the stream, but for those that some
-// reader has not done with, and tells how far behind each reader is. With 0 it
-// only tells.
+// Trim removes events older than keep from the stream, except those that a reader has
+// not finished, and returns how far behind each reader is. With 0 it removes nothing.
 func (l *Ledger) Trim(ctx context.Context, keep time.Duration) ([]StreamReader, error) {
 	reply, err := run(ctx, l.rdb, streamScript, []string{l.keys.Outcomes(), l.keys.Hooks()},
 		map[string]any{"keep": keep.Milliseconds()})

@@ -34,14 +34,14 @@ const (
 	GateThrottled GateSignal = "throttled" // too fast
 )
 
-// GateChange is what a settle did to the merchant's gate.
+// GateChange is what a settle did to the holds of the merchant.
 type GateChange string
 
-// The changes of a gate.
+// The changes of a hold, under the words that the scripts use.
 const (
-	GateClosed GateChange = "closed"
-	GateOpened GateChange = "opened"
-	GateSlowed GateChange = "slowed"
+	GateClosed GateChange = "closed" // a hold began
+	GateOpened GateChange = "opened" // a hold ended
+	GateSlowed GateChange = "slowed" // the rate was halved
 )
 
 // Call is a kind of call to WeChat Pay.
@@ -72,17 +72,17 @@ type Settlement struct {
 	Fails       int64
 	Missing     int64
 
-	// Sync is how far WeChat Pay has been told of a withdrawn order, and
-	// SyncReason why no further; empty for a step on an open order.
+	// Sync is the state of a withdrawn order's sync, and SyncReason explains it; empty
+	// for a step on an open order.
 	Sync       SyncState
 	SyncReason string
 
 	// NotMade is the call that the claim counted and that was not made; empty where it
 	// was made.
 	NotMade Call
-	// Collected is when the step's collect call was over; zero where it made
-	// none. MIN_GAP counts from the end of a call, since its start at the
-	// platform lies somewhere between ours and its end.
+	// Collected is when the step's collect call was finished; zero if it made none.
+	// MIN_GAP counts from the end of a call, since the platform receives it at some time
+	// between its start and its end.
 	Collected time.Time
 
 	Facts Facts
@@ -93,34 +93,33 @@ type Settlement struct {
 
 	Gate     GateSignal
 	CalledAt time.Time
-	// At is the present time as the worker reckons it, from Redis's clock at the
-	// claim on; zero where it does not. The times above are moved by a jump of
-	// Redis's clock since.
+	// At is the present time by the worker, from Redis's clock at the claim on; zero if
+	// it does not know. The times above are moved by a jump of Redis's clock since then.
 	At time.Time
-	// First and Most are the time from a hold's beginning to its first probe, and
-	// at most from one probe's call to the next probe.
+	// First and Most are the time from a hold's beginning to its first probe, and the
+	// longest time from one probe's call to the next probe.
 	First, Most time.Duration
-	Failures    int // in a row that begin a hold of the merchant
+	Failures    int // consecutive ones that begin a hold of the merchant
 	Log         []Entry
 }
 
-// SyncState is how far WeChat Pay has been told that the user of a withdrawn
-// order paid elsewhere.
+// SyncState says whether WeChat Pay knows that the user of a withdrawn order paid
+// elsewhere.
 type SyncState string
 
-// The states of a sync; the worker moves Pending on, and billing's next
-// withdrawal Failed.
+// The states of a sync. The worker moves it on from Pending, and billing's next
+// withdrawal from Failed.
 const (
 	SyncPending SyncState = "pending"
 	SyncDone    SyncState = "done"       // a signed reply shows the order DONE, paid by MCH
 	SyncFailed  SyncState = "failed"     // WeChat Pay refuses it, or the policy ran out
-	SyncNoNeed  SyncState = "not_needed" // the order was over at WeChat Pay before
+	SyncNoNeed  SyncState = "not_needed" // the order was already finished at WeChat Pay
 )
 
 // SyncStates lists every state of a sync.
 var SyncStates = []SyncState{SyncPending, SyncDone, SyncFailed, SyncNoNeed}
 
-// News is what a settlement or a notice found out that the operator must be told.
+// News is what a settlement or a notice has found and an operator must know.
 type News string
 
 // The kinds of news.

@@ -35,7 +35,7 @@ type Sweep struct {
 
 // SweepArgs says how to sweep; see sweep.lua and take.lua.
 type SweepArgs struct {
-	Interval time.Duration // 0 to go on with a sweep that was begun
+	Interval time.Duration // 0 to continue a sweep that has begun
 	Limit    int
 	Closed   int
 	Grace    time.Duration
