@@ -5,7 +5,7 @@ FROM golang:1.26-alpine AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
-# Only what the build reads: a new orders.csv beside it changes nothing.
+# Only what the build reads, so that a new orders.csv does not invalidate the cache.
 COPY cmd cmd
 COPY internal internal
 COPY tasks tasks

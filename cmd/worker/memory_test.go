@@ -18,7 +18,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// A worker's memory is that of the steps under way, whatever is due: 100,000
+// A worker's memory depends on the steps under way and not on what is due: 100,000
 // orders wait, and it fits a container of 64 MiB.
 func TestMemoryIsThatOfTheStepsUnderWay(t *testing.T) {
 	redistest.StartReal(t) // an embedded Redis would be in the same memory, and slower than the orders

@@ -53,7 +53,7 @@ func TestWebhooksSurviveKilledWorkers(t *testing.T) {
 	start(t, r, nil, env...)
 	start(t, r, nil, env...)
 	r.AllEnded(60 * time.Second)
-	r.Until(90*time.Second, "billing to be told", func() bool {
+	r.Until(90*time.Second, "billing to be notified", func() bool {
 		n, _, err := r.Ledger.HooksWaiting(context.Background())
 		return err == nil && n == 0 && told(billing.Taken()) == 2*len(nos)
 	})

@@ -8,7 +8,7 @@ import (
 )
 
 // The groups of settings. A command embeds those it needs in its kong struct.
-// Beside kong's, a field has these tags:
+// A field has kong's tags, and these:
 //
 //	holds  what a value may be: a "secret", a "key" in PEM, or both. A value
 //	       without the tag is plain text and may appear in an error.
@@ -18,7 +18,7 @@ import (
 //	empty  what an empty value means; without it, empty counts as not set
 //	yaml   the field's name in MERCHANTS_FILE
 //
-// A secret NAME is of type Text and has a NAME_FILE beside it.
+// A secret NAME is of type Text, and NAME_FILE must be declared with it.
 
 // RedisFlags say where Redis is.
 type RedisFlags struct {

@@ -61,7 +61,7 @@ func documents(t *testing.T) map[string]string {
 	return all
 }
 
-// People set the worker up by these documents, so they may not drift from the
+// People set the worker up by these documents, so they must not drift from the
 // code.
 func TestDocuments(t *testing.T) {
 	docs := documents(t)
@@ -227,7 +227,7 @@ func anchors(text string) []string {
 	return all
 }
 
-// Whoever sets something in the environment of Compose expects it to arrive.
+// A setting in the environment of Compose must reach the worker.
 func TestComposePassesSettingsThrough(t *testing.T) {
 	passed := map[string]bool{}
 	for _, row := range regexp.MustCompile(`(?m)^      ([A-Z0-9_]+):`).FindAllStringSubmatch(read(t, "docker-compose.yml"), -1) {

@@ -53,7 +53,7 @@ func TestParseEnvFile(t *testing.T) {
 	}
 }
 
-// Whatever a value holds, it survives, bare or in quotes.
+// Any value is kept, bare or in quotes.
 func TestEnvFileKeepsAnyValue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.StringMatching(`[ -~€中文]*`).Draw(t, "value")

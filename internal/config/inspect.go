@@ -102,15 +102,15 @@ func (c *Collector) trimTraces(settings []*setting) {
 		if s.Key {
 			continue // the key's reader takes every form
 		}
-		mended := strings.TrimRight(s.text, "\r\n")
-		if mended != s.text && !strings.HasSuffix(s.text, "\n") {
+		trimmed := strings.TrimRight(s.text, "\r\n")
+		if trimmed != s.text && !strings.HasSuffix(s.text, "\n") {
 			returns = append(returns, s.name)
 		}
-		if plain := unquoted(mended); plain != mended {
+		if plain := unquoted(trimmed); plain != trimmed {
 			quotes = append(quotes, s.name)
-			mended = plain
+			trimmed = plain
 		}
-		s.text = mended
+		s.text = trimmed
 	}
 	if len(returns) > 0 {
 		c.Problem(returns[0], "has a carriage return at its end%s: the file that sets the environment has Windows line ends; convert it, for instance with: sed -i 's/\\r$//' merchant.env", others(returns))

@@ -136,7 +136,7 @@ func TestReadPrivateKey(t *testing.T) {
 		_, _, err := readPrivateKey(path)
 		wantSentence(t, err, path, "FILE, which this user may not read")
 	})
-	t.Run("readable by everybody is a warning", func(t *testing.T) {
+	t.Run("readable by every user is a warning", func(t *testing.T) {
 		path := writeFile(t, t.TempDir(), "f", good)
 		if err := os.Chmod(path, 0o644); err != nil {
 			t.Fatal(err)
@@ -227,7 +227,7 @@ func wantSentence(t *testing.T, err error, path, want string) {
 	}
 }
 
-// Whatever a key's setting holds is read without a panic, and what is wrong with it
+// Any text of a key's setting is read without a panic, and what is wrong with it
 // is said without its words.
 func FuzzParsePrivateKey(f *testing.F) {
 	good := pemOf("PRIVATE KEY", pkcs8(merchantKey()))

@@ -22,7 +22,7 @@ func TestMerchantFlags_Resolve_single(t *testing.T) {
 			func(m Merchant) bool { return m.BaseURL == "https://a.example" && m.BackupURL == "https://b.example" }},
 		{"a backup of one's own for the real host", map[string]string{"WECHATPAY_BACKUP_URL": "https://b.example"},
 			func(m Merchant) bool { return m.BaseURL == DefaultBaseURL && m.BackupURL == "https://b.example" }},
-		{"the APIv3 key beside the public key", map[string]string{"WECHATPAY_API_V3_KEY": testAPIKey},
+		{"the APIv3 key and the public key", map[string]string{"WECHATPAY_API_V3_KEY": testAPIKey},
 			func(m Merchant) bool { return good(m) && m.APIV3Key.Reveal() == testAPIKey }},
 		{"the APIv3 key instead of the public key", map[string]string{"WECHATPAY_API_V3_KEY": testAPIKey, "WECHATPAY_PUBLIC_KEY_ID": "-", "WECHATPAY_PUBLIC_KEY_FILE": "-"},
 			func(m Merchant) bool { return m.PublicKey == nil && m.PublicKeyID == "" && m.APIV3Key.IsSet() }},
@@ -185,7 +185,7 @@ func TestMerchantFlags_Resolve_file(t *testing.T) {
 		)
 	})
 
-	t.Run("not beside a single merchant", func(t *testing.T) {
+	t.Run("not together with a single merchant", func(t *testing.T) {
 		env, _ := setup(t, first)
 		_, err := loadWorker(t, merged(env, map[string]string{"WECHATPAY_MCHID": "1900000009", "WECHATPAY_API_V3_KEY": testAPIKey}))
 		wantProblems(t, err, "MERCHANTS_FILE is set, and so is WECHATPAY_MCHID, WECHATPAY_API_V3_KEY of a single merchant")
@@ -193,7 +193,7 @@ func TestMerchantFlags_Resolve_file(t *testing.T) {
 
 	for _, tc := range []struct{ name, yaml, want string }{
 		{"empty", "", "which is empty"},
-		{"nothing but a comment", "# soon\n", "which is not a list of merchants"},
+		{"only a comment", "# soon\n", "which is not a list of merchants"},
 		{"a mapping", "mchid: 1\n", "which is not a list of merchants"},
 		{"an empty list", "[]\n", "which is not a list of merchants"},
 		{"a key twice", first + "  appid: wx2\n", "appid (on line 8) is there twice"},

@@ -47,7 +47,7 @@ func TestParse(t *testing.T) {
 		}
 	})
 
-	t.Run("--version says which build it is, whatever is missing", func(t *testing.T) {
+	t.Run("--version says which build it is, even if arguments are missing", func(t *testing.T) {
 		var s struct {
 			Sub struct {
 				Needed string `arg:""`

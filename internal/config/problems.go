@@ -45,7 +45,7 @@ type Collector struct {
 }
 
 // Problem adds one; the text continues where the setting's name ends. Values stand in
-// it in quotes (%q) and nowhere else: those that may not be repeated are taken out.
+// it only in quotes (%q): those that may not be repeated are removed.
 // A setting whose value has been refused gets no second problem.
 func (c *Collector) Problem(setting, format string, args ...any) {
 	reporter{c: c}.problem(setting, format, args...)

@@ -7,8 +7,8 @@ import (
 	"payscore-collector/internal/textsafe"
 )
 
-// oneLine writes each log line as one line without control characters, whatever
-// words from outside it contains. zerolog escapes the characters below the space, but
+// oneLine writes each log line as one line without control characters, even if
+// it contains words from outside. zerolog escapes the characters below the space, but
 // not the second set of control characters and the bidirectional ones, and its console
 // format writes messages unchanged.
 type oneLine struct{ w io.Writer }

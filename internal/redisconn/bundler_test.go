@@ -164,8 +164,8 @@ func TestBundler_deadline(t *testing.T) {
 	}
 }
 
-// What Redis does not serve just then is asked again, in whatever place of its
-// bundle it is, and nothing else is.
+// A script that Redis does not serve just then is sent again, at any place in its
+// bundle, and no other script is.
 func TestBundler_demoted(t *testing.T) {
 	t.Parallel()
 	urls(t, func(t *testing.T, url string) {
