@@ -130,6 +130,9 @@ type splitter struct {
 // not close, open is the text from that quote on. Quotes within an unquoted field are
 // part of it: exports of free text are full of them.
 func (s *splitter) fields(text string) (fields []string, open string) {
+	if !strings.Contains(text, `"`) { // as in most rows
+		return strings.Split(text, ","), ""
+	}
 	if s.csv == nil {
 		s.csv = csv.NewReader(&s.text)
 		s.csv.LazyQuotes, s.csv.TrimLeadingSpace, s.csv.FieldsPerRecord = true, true, -1
