@@ -35,19 +35,18 @@ func (e Event) Position() (ms, n int64) {
 	return ms, n
 }
 
-// What an mchid and an out_order_no look like; package tasks says it to people.
+// The forms of an mchid and an out_order_no; package tasks explains them to people.
 var (
 	mchidForm   = regexp.MustCompile(`^[0-9]{1,32}$`)
 	orderNoForm = regexp.MustCompile(`^[0-9A-Za-z_|*-]{1,32}$`)
 )
 
-// ErrEvent: an entry of the stream is not an event of ours.
+// ErrEvent reports an entry of the stream that is not an event.
 var ErrEvent = errors.New("the entry is not an event that this program wrote")
 
-// DecodeEvent reads an entry of a merchant's stream, as the scripts write it. Any
-// entry that is not of that form is an ErrEvent, whose text quotes nothing of the
-// entry but its ID; fields that it does not know are let through, so that an older
-// program can read a newer one's stream.
+// DecodeEvent reads an entry of a merchant's stream, as the scripts write it. For any
+// other entry it returns an ErrEvent, whose text quotes only the entry's ID. It ignores
+// unknown fields, so that an older program can read a newer one's stream.
 func DecodeEvent(mchid, entryID string, fields map[string]any) (Event, error) {
 	bad := func(what string) (Event, error) {
 		return Event{}, fmt.Errorf("event %s of merchant %s: %s: %w", clipID(entryID), clipID(mchid), what, ErrEvent)
@@ -78,15 +77,15 @@ func DecodeEvent(mchid, entryID string, fields map[string]any) (Event, error) {
 	}
 	switch {
 	case !numbers:
-		return bad("one of its numbers is not a number")
+		return bad("a numeric field is not a number")
 	case !mchidForm.MatchString(mchid):
-		return bad("its merchant cannot be one")
+		return bad("its mchid is invalid")
 	case !orderNoForm.MatchString(e.OutOrderNo):
-		return bad("its out_order_no cannot be one")
+		return bad("its out_order_no is invalid")
 	case !e.State.Valid():
-		return bad("its state is not known")
+		return bad("its state is unknown")
 	case !slices.Contains(EventTypes, e.Type):
-		return bad("its type is not known")
+		return bad("its type is unknown")
 	}
 	if e.EndedAt.IsZero() && e.Type == "order."+string(e.State) {
 		e.EndedAt = e.At // 0.1.0 did not write it, and had no other event of an ended order
@@ -107,7 +106,7 @@ func readable(s string) string {
 }
 
 // parsePosition reads the ID of a stream's entry, "<ms>-<n>", as Redis writes it
-// and in no other way: one event must not have two IDs.
+// and in no other form: one event must not have two IDs.
 func parsePosition(id string) (ms, n int64, ok bool) {
 	left, right, _ := strings.Cut(id, "-")
 	ms, err := strconv.ParseInt(left, 10, 64)

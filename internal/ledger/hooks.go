@@ -26,13 +26,13 @@ var endTypes = func() []string {
 // DueHook is an order whose webhooks are due.
 type DueHook struct {
 	OutOrderNo string
-	Round      int64 // of the task that is to carry it
+	Round      int64 // of its task
 }
 
 // HookRelay is what one call of Ledger.RelayHooks brought.
 type HookRelay struct {
 	More    bool  // the stream may have more to take
-	Foreign int64 // entries that call themselves ends and name no order
+	Foreign int64 // entries of such a type that have no valid out_order_no
 	Orders  []DueHook
 }
 
@@ -42,9 +42,9 @@ type HookRelayArgs struct {
 	Grace            time.Duration
 }
 
-// RelayHooks takes ends from the stream into the lists of their orders, and hands
-// out orders whose delivery is due. The first one ever begins with the oldest
-// event that the stream has. Any number of workers may call it.
+// RelayHooks moves final states from the stream to the lists of their orders, and
+// returns orders whose delivery is due. The first call ever begins with the oldest
+// event of the stream. Any number of workers may call it.
 func (l *Ledger) RelayHooks(ctx context.Context, a HookRelayArgs) (HookRelay, error) {
 	reply, err := run(ctx, l.rdb, hooksScript,
 		[]string{l.keys.Outcomes(), l.keys.Hooks(), l.keys.HookDue(), l.keys.HookWaiting()},

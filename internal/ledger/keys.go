@@ -22,7 +22,7 @@ func (k Keys) Order(no string) string { return k.prefix + "order:" + no }
 func (k Keys) Log(no string) string { return k.prefix + "log:" + no }
 
 // Due is the index of all open orders by the time, in Unix milliseconds of
-// Redis's clock, at which the sweep is to look at them next (zset).
+// Redis's clock, at which the sweep takes them next (zset).
 func (k Keys) Due() string { return k.prefix + "due" }
 
 // Ended is the index of the orders that ended in a state, by the time of

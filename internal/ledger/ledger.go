@@ -1,7 +1,8 @@
-// Package ledger is the truth about what is owed: one record an order, an
-// index by due time, a log of calls, a stream of outcomes and counters, all in
-// Redis. Every change is one Lua script, atomic, on Redis's own clock. It knows
-// nothing of WeChat Pay; opening a record is tasks.Producer's.
+// Package ledger is the truth about what is owed: a record for each order, an index by
+// due time, a log of calls, a stream of events and counters, all in Redis. Every change
+// is one atomic Lua script on Redis's own clock. record.go lists the fields of a record,
+// keys.go the keys, and each script in scripts/ says what it does and returns. The
+// package makes no calls; internal/collect decides what to record.
 package ledger
 
 import (
@@ -15,10 +16,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// LogEntries is how many calls an order's log keeps, the newest ones.
+// LogEntries is how many of an order's newest calls its log keeps.
 const LogEntries = 50
 
-// Ledger is one merchant's. It is safe for concurrent use.
+// Ledger is the ledger of one merchant. It is safe for concurrent use.
 type Ledger struct {
 	rdb   redis.UniversalClient
 	mchid string
@@ -51,7 +52,7 @@ const (
 	Resolve Plan = "resolve"
 	// Inspect: query; a collect was refused with a word about the order.
 	Inspect Plan = "inspect"
-	// Final: query; the policy has run out, and this is the last look.
+	// Final: query; the policy has run out, and this is the last query.
 	Final Plan = "final"
 	// TellPaid: call sync at once. Only for orders that billing has withdrawn,
 	// because the user paid elsewhere. Their other plans are those above, with
@@ -203,7 +204,7 @@ type Permit struct {
 	Wait time.Duration
 }
 
-// Permit looks again, after a query, and takes a slot for the collect call.
+// Permit checks everything again after a query, and takes a slot for the collect call.
 func (l *Ledger) Permit(ctx context.Context, c Claim, lim Limits) (Permit, error) {
 	probe := 0
 	if c.Probe {

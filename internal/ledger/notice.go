@@ -35,7 +35,7 @@ const (
 
 // Notice writes a notice down, at once and whatever worker holds the order's
 // lease. It can be repeated, any number of times: nothing changes. Where the code
-// is NoticePaid or NoticeEnded, or there are news, the answer is the same for the
+// is NoticePaid or NoticeEnded, or there is news, the answer is the same for the
 // same Token until NoticeTold is called with the notice's ID, for it may have been
 // lost. Another delivery gets it after ten seconds; sooner, and once NoticeTold was
 // called, the answer is NoticeRepeat. An error says that nothing is known to have
@@ -68,8 +68,8 @@ func (l *Ledger) Notice(ctx context.Context, n Notice) (NoticeCode, []News, erro
 	return code, news, r.err()
 }
 
-// NoticeTold says that the answer to a notice has been told: logged, and counted.
-// It can be repeated.
+// NoticeTold records that the answer to a notice was logged and counted. It can be
+// repeated.
 func (l *Ledger) NoticeTold(ctx context.Context, n Notice) error {
 	return l.rdb.HDel(ctx, l.keys.Order(n.OutOrderNo), "n:"+n.ID).Err()
 }

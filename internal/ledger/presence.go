@@ -102,7 +102,7 @@ func (l *Ledger) Workers(ctx context.Context) (workers []Worker, now time.Time, 
 	return workers, now, r.err()
 }
 
-// FirstDue returns the time at which the sweep looks at the first order of the due
+// FirstDue returns the time at which the sweep takes the first order of the due
 // index; zero where there is nothing to do for any order.
 func (l *Ledger) FirstDue(ctx context.Context) (time.Time, error) {
 	first, err := l.rdb.ZRangeWithScores(ctx, l.keys.Due(), 0, 0).Result()

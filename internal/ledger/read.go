@@ -16,7 +16,7 @@ import (
 	"payscore-collector/internal/owner"
 )
 
-// ErrNotFound: the ledger has no such order.
+// ErrNotFound reports that the ledger has no such order.
 var ErrNotFound = errors.New("there is no such order in the ledger")
 
 // Owner returns whose the order is.
@@ -86,8 +86,8 @@ func (l *Ledger) Get(ctx context.Context, no string) (Order, error) {
 // quick, and few enough not to hold Redis up.
 const listPage = 100
 
-// lastErrorWithin is how many of an order's newest calls a listing looks
-// through for the last error.
+// lastErrorWithin is how many of an order's newest calls a listing
+// searches for the last error.
 const lastErrorWithin = 10
 
 // Filter says which orders Select yields.

@@ -312,14 +312,14 @@ type Order struct {
 	BillingAmount *int64    `json:"billing_amount,omitempty"`
 	OwedSince     time.Time `json:"owed_since,omitzero"`
 
-	// LatePaymentAt is when a verified payment was learnt of an order that had
-	// ended otherwise; transaction_id and paid_amount are that payment's.
+	// LatePaymentAt is when a verified payment was learnt of an order in
+	// another final state; transaction_id and paid_amount are that payment's.
 	LatePaymentAt time.Time `json:"late_payment_at,omitzero"`
 	// AmountDiffers is the newest contradiction between WeChat Pay's signed amounts
 	// that was an alarm: a total that was raised, or that changed after the order
 	// was paid; more paid than the total, or less though the order is done; payments
 	// that do not add up to what was paid. A total that is lowered while the order
-	// waits is none: the merchant modified it.
+	// waits is not one: the merchant modified it.
 	AmountDiffers *Difference `json:"amount_differs,omitempty"`
 	// TotalLowered is the last time that the merchant lowered what the order comes
 	// to, while it waited.
@@ -328,7 +328,7 @@ type Order struct {
 	// for that.
 	Sync *Sync `json:"sync,omitempty"`
 
-	// Past are the ends before the order was opened again; the latest ones,
+	// Past are the final states before the order was reopened; the latest ones,
 	// oldest first.
 	Past []PastEnd `json:"past,omitempty"`
 	Log  []Entry   `json:"log,omitempty"` // oldest first

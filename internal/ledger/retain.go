@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// retainPage is how many orders one call of retain.lua looks at, and retainPages
-// how many such calls one Retain makes at most: Redis is not held up, and what is
-// left goes next time.
+// retainPage is how many orders one call of retain.lua checks, and retainPages
+// how many such calls one Retain makes at most: Redis is not blocked, and the next
+// call takes the rest.
 const (
 	retainPage  = 200
 	retainPages = 20

@@ -134,7 +134,7 @@ const (
 	Lowered News = "lowered"
 )
 
-// newsOf reads what the scripts return.
+// newsOf reads the news that the scripts return.
 func newsOf(s string) []News {
 	var list []News
 	for word := range strings.FieldsSeq(s) {

@@ -23,7 +23,7 @@ type Due struct {
 // Sweep is what one call of Ledger.Sweep brought.
 type Sweep struct {
 	Now    time.Time     // Redis's clock
-	Taken  bool          // false: it was another's turn
+	Taken  bool          // false: another worker has just swept
 	More   bool          // more may be due
 	Wait   time.Duration // until the next sweep, where not Taken
 	Orders []Due
@@ -44,7 +44,7 @@ type SweepArgs struct {
 }
 
 // Expected is Redis's clock as a worker expects it, by its own clock, which does
-// not jump, from a reading that is so old. The zero value is none.
+// not jump, from a reading that is Age old. The zero value says nothing.
 type Expected struct {
 	Now time.Time
 	Age time.Duration
@@ -136,13 +136,13 @@ func (l *Ledger) Jumped(ctx context.Context, by time.Duration, e Expected) error
 	return jumpedScript.Run(ctx, l.rdb, []string{l.keys.Sweep(), l.keys.Hold()}, encoded).Err()
 }
 
-// mendPage is how many orders one call of mend.lua looks at: few enough not to
-// hold Redis up.
+// mendPage is how many orders one call of mend.lua checks: few enough not to
+// block Redis.
 const mendPage = 200
 
 // Mend moves times back that the ledger made before Redis's clock went back, the
 // earliest first, until none is left or ctx ends, and returns how many it has
-// moved. Any number of workers may call it at once: each page is one's. Billing's
+// moved. Any number of workers may call it at once: each page is moved once. Billing's
 // own times stay.
 func (l *Ledger) Mend(ctx context.Context) (moved int64, err error) {
 	state, err := l.rdb.HGet(ctx, l.keys.Sweep(), "mend").Result()
