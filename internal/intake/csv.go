@@ -107,7 +107,7 @@ func (in *Reader) split(first line) ([]string, error) {
 		r := csv.NewReader(strings.NewReader(open))
 		r.TrimLeadingSpace = true
 		rest, err := r.Read()
-		if _, still := in.splitter.fields(open); err != nil && still != "" {
+		if _, still := new(splitter).fields(open); err != nil && still != "" {
 			continue
 		}
 		if err != nil || len(columns) > 0 && len(fields)+len(rest) != len(columns) {
