@@ -230,7 +230,7 @@ func TestEnqueueAll_AfterAFailureMidway(t *testing.T) {
 	}
 }
 
-// One call of the script opens an order once, whoever else names it in the call.
+// One call of the script opens an order once, even if the call names it twice.
 func TestEnqueueAll_TheSameNumberAgain(t *testing.T) {
 	rdb := redistest.Start(t).Client
 	p := tasks.NewProducer(rdb)

@@ -32,7 +32,7 @@ func TestProducer_Withdraw(t *testing.T) {
 			t.Errorf("%d keys were written for an order that is not there, %v", n, err)
 		}
 
-		// Waived: nobody is told, and there is nothing left to do.
+		// Waived: WeChat Pay is not notified, and nothing is left to do.
 		b.open("WAIVED")
 		want(b.withdraw("WAIVED", "免单", none), "accepted withdrawn")
 		first := b.get("WAIVED")

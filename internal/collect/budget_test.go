@@ -76,7 +76,7 @@ func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 
 // The budget of a step: one round trip to claim, none for the gate where the
 // claim takes the slot along, one where an order that was looked at is collected
-// too, and one to settle. A new trip in here is felt by whoever has Redis in
+// too, and one to settle. A further round trip slows down everyone who has Redis in
 // another data centre.
 func TestRoundTripsOfAStep(t *testing.T) {
 	b := newFixture(t, redistest.Start(t))

@@ -1,5 +1,5 @@
 // Package connlimit bounds the connections of a listener in such a way that idle and
-// slow strangers keep nobody out.
+// slow strangers block no other client.
 package connlimit
 
 import (

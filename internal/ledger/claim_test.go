@@ -10,7 +10,7 @@ import (
 )
 
 func TestClaim(t *testing.T) {
-	t.Run("of an order that nobody opened", func(t *testing.T) {
+	t.Run("of an order that was never opened", func(t *testing.T) {
 		s := newSetup(t)
 		if c := s.claim("NONE", limits()); c.Code != ledger.Absent {
 			t.Errorf("%s", c.Code)
@@ -156,7 +156,7 @@ func TestPermit(t *testing.T) {
 	t.Run("is lost with the lease", func(t *testing.T) {
 		s := newSetup(t)
 		c := look(s)
-		c.Token = "somebody else's"
+		c.Token = "another worker's"
 		if p, err := s.ledger.Permit(t.Context(), c, limits()); err != nil || p.Code != ledger.Lost {
 			t.Errorf("%+v %v", p, err)
 		}

@@ -187,7 +187,7 @@ func FuzzDecodeEvent(f *testing.F) {
 			t.Fatalf("it cannot be written: %v", err)
 		}
 		if strings.ContainsAny(string(line), "\n\x00") || strings.Contains(string(line), `\u0000`) && !strings.Contains(text, `\u0000`) {
-			t.Fatalf("not a line that everybody can read: %s", line)
+			t.Fatalf("not a readable line: %s", line)
 		}
 		var again ledger.Event
 		if err := json.Unmarshal(line, &again); err != nil {

@@ -107,7 +107,7 @@ func TestSettleHook(t *testing.T) {
 		s.end("B")
 		s.handedOut("B") // alone
 	})
-	t.Run("what was delivered is removed whoever holds the lease", func(t *testing.T) {
+	t.Run("what was delivered is removed, also without the lease", func(t *testing.T) {
 		s := newSetup(t)
 		s.end("A")
 		slow, err := s.ledger.ClaimHook(t.Context(), "A", "slow", s.handedOut("A"), time.Millisecond)

@@ -446,7 +446,7 @@ func (m *model) Expire(t *rapid.T) {
 	no := m.no()
 	o := m.orders[no]
 	if o == nil || !o.live {
-		t.Skip("nobody works on it")
+		t.Skip("no worker has it")
 	}
 	m.redis.Client.HSet(context.Background(), ledger.KeysOf(m.mchid).Order(no), "lease", 1)
 	o.live = false

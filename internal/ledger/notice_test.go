@@ -95,7 +95,7 @@ func (s *setup) wantEvents(no string, want ...string) {
 }
 
 func TestNotice(t *testing.T) {
-	t.Run("of the whole ends an order that nobody works on, once, however often it comes", func(t *testing.T) {
+	t.Run("of the whole makes an idle order paid, once, however often it is delivered", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		if got := s.notice(paidNotice("A")); got != "paid" {

@@ -74,7 +74,7 @@ func TestRetain(t *testing.T) {
 			t.Errorf("%v", left)
 		}
 	})
-	t.Run("whoever still has work to do stays, and holds up nobody behind it", func(t *testing.T) {
+	t.Run("an order with work left stays, and does not block those behind it", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("LEASED")
 		c := s.granted("LEASED")
@@ -164,7 +164,7 @@ func TestTrim(t *testing.T) {
 	}
 	left := func(s *setup, key string) int64 { return s.redis.Client.XLen(s.Context(), key).Val() }
 
-	t.Run("of a stream that nobody reads goes by age alone", func(t *testing.T) {
+	t.Run("of a stream without readers goes by age alone", func(t *testing.T) {
 		s, key := tenOldEvents(t)
 		if r := trim(s, 0); r != nil || left(s, key) != 11 {
 			t.Errorf("%v %d", r, left(s, key))

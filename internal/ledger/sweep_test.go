@@ -63,7 +63,7 @@ func TestSweep(t *testing.T) {
 		if swept.Orders[0].Round != 2 {
 			t.Errorf("round %d", swept.Orders[0].Round)
 		}
-		// It was not dead but slow, and nobody has claimed the order since.
+		// It was not dead but slow, and no worker has claimed the order since.
 		if code, _ := s.settle(dead, back(dead, ledger.Recheck)); code != ledger.Settled {
 			t.Errorf("%s", code)
 		}

@@ -232,7 +232,7 @@ func TestTroubleOnOurSide(t *testing.T) {
 			lines := take(logs)
 			level := `"level":"error"`
 			if tt.outcome == payscore.NoCertificates {
-				level = `"level":"warn"` // anybody can name one
+				level = `"level":"warn"` // any stranger can name one
 			}
 			if len(lines) != 1 || !strings.Contains(lines[0], level) || !strings.Contains(lines[0], tt.says) {
 				t.Errorf("the log: %s", lines)

@@ -45,12 +45,6 @@ func (b *LogBuffer) Lines() []string {
 	return lines[:len(lines)-1]
 }
 
-// Tail returns the last n lines, for the message of a failed test.
-func (b *LogBuffer) Tail(n int) string {
-	lines := b.Lines()
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
-}
-
 // Has reports whether the text stands anywhere in the buffer.
 func (b *LogBuffer) Has(text string) bool { return strings.Contains(b.String(), text) }
 

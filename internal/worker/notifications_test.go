@@ -241,7 +241,7 @@ func TestPublicAddrThatIsTaken(t *testing.T) {
 	}
 }
 
-// 192.0.2.1 is nobody's: it is for documentation (RFC 5737).
+// 192.0.2.1 belongs to no machine: it is for documentation (RFC 5737).
 func TestAddrOfAnotherMachine(t *testing.T) {
 	t.Parallel()
 	for setting, set := range map[string]func(*config.Worker, string){
@@ -297,7 +297,7 @@ func TestStopAnswersNotificationsUnderWay(t *testing.T) {
 	stop()
 	all.Wait()
 	for status, n := range answers {
-		if status != 200 && status != 0 { // 0: came when nobody listened any more
+		if status != 200 && status != 0 { // 0: it arrived after the listener had closed
 			t.Errorf("%d were answered %d", n, status)
 		}
 	}

@@ -157,7 +157,7 @@ func TestBookingWhileOrdersAreWithdrawnAndReopened(t *testing.T) {
 		platform := platformPayments(t, r, no)
 		for _, d := range audit.Payments(books[no], platform) {
 			// What the user pays after an order was given up stays with the platform
-			// until somebody asks.
+			// until it is queried.
 			if rec.State == tasks.Exhausted && d.Kind == audit.Missing {
 				continue
 			}

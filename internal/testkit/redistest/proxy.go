@@ -97,7 +97,7 @@ func (p *Proxy) Answer(answer func(args []string) string) {
 	p.answer.Store(&answer)
 }
 
-// Count is how often a command has come, whoever answered it; "" counts all.
+// Count returns how often a command has arrived, answered or not; "" counts all.
 func (p *Proxy) Count(command string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
