@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -130,12 +129,10 @@ func others(names []string) string {
 
 // refuseInArguments refuses a secret of this environment, or the text of a key, in an
 // argument or in a flag that is not a setting. Their commands check everything else.
-func refuseInArguments(ctx *kong.Context, settings []*setting, known []knownSecret) error {
-	isSetting := func(flag *kong.Flag) bool {
-		return slices.ContainsFunc(settings, func(s *setting) bool { return kong.Mapper(s) == flag.Mapper })
-	}
+func refuseInArguments(ctx *kong.Context, known []knownSecret) error {
 	for _, flag := range ctx.Flags() {
-		if what := misplacedIn(flag.Target, known); what != "" && !isSetting(flag) {
+		_, isSetting := flag.Mapper.(*setting)
+		if what := misplacedIn(flag.Target, known); what != "" && !isSetting {
 			return fmt.Errorf("--%s %s, which does not belong here", flag.Name, what)
 		}
 	}

@@ -112,7 +112,7 @@ func Parse(p Process, description string, grammar any) (parsed *Parsed, status i
 	}
 	known := knownSecrets(p, settings)
 	if err == nil {
-		err = refuseInArguments(ctx, settings, known)
+		err = refuseInArguments(ctx, known)
 	} else if hides(err.Error(), known) {
 		err = errors.New("the command line is wrong, and has a value in the wrong place that may be a secret; it is not repeated here")
 	}

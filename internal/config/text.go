@@ -61,8 +61,9 @@ func (r reporter) readText(s, twin *setting) Text {
 		return Text{Secret: NewSecret(s.text), blame: s.name, bad: r.hasRefused(s.name) || r.hasRefused(twin.name)}
 	}
 	data, err := readFile(twin.text)
-	if err == nil {
-		return Text{Secret: NewSecret(trimLineEnd(string(data))), path: twin.text, blame: twin.name}
+	if err == nil { // without the one line end that editors and echo write
+		text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+		return Text{Secret: NewSecret(text), path: twin.text, blame: twin.name}
 	}
 	if errors.Is(err, fs.ErrNotExist) && !textsafe.Repeatable(twin.text) {
 		r.problem(twin.name, "does not hold the path of a file, but perhaps the secret itself: %s takes that", s.name)
@@ -70,11 +71,6 @@ func (r reporter) readText(s, twin *setting) Text {
 		r.problem(twin.name, "%v", err)
 	}
 	return Text{blame: twin.name, bad: true}
-}
-
-// trimLineEnd takes off the one line end that editors and echo put at the end.
-func trimLineEnd(s string) string {
-	return strings.TrimSuffix(strings.TrimSuffix(s, "\n"), "\r")
 }
 
 // maxFile bounds the reading of a path that was mistyped into something large or
