@@ -313,7 +313,7 @@ func TestPolicyKeepsWindowAndGap(t *testing.T) {
 // at is a time of noon's day in Shanghai; hours past 23 are the next day's.
 func at(h, m int) time.Time { return time.Date(2026, 3, 2, h, m, 0, 0, shanghai) }
 
-func TestPolicyPutOff(t *testing.T) {
+func TestPolicyPostpone(t *testing.T) {
 	t.Parallel()
 	p := testPolicy()
 	o := with(tried(), func(o *ledger.Snapshot) { o.Fails, o.Missing, o.Declines = 3, 1, 2 })
