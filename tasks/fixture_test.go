@@ -46,7 +46,7 @@ type fixture struct {
 func (b *fixture) open(no string) {
 	b.Helper()
 	if res, err := b.producer.Enqueue(b.Context(), order(no)); err != nil || res.Status != tasks.Accepted {
-		b.Fatalf("hand-over of %s: %+v %v", no, res, err)
+		b.Fatalf("enqueue of %s: %+v, %v", no, res, err)
 	}
 }
 

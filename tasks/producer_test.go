@@ -188,7 +188,7 @@ func TestEnqueueWithoutRedis(t *testing.T) {
 }
 
 // A script that fails midway undoes nothing. What it has written by then must be
-// an order that the sweep finds: handed over again, it is a duplicate.
+// an order that the sweep finds: enqueued again, it is a duplicate.
 func TestEnqueueAll_AfterAFailureMidway(t *testing.T) {
 	rdb := redistest.Start(t).Client
 	p := tasks.NewProducer(rdb)
@@ -207,7 +207,7 @@ func TestEnqueueAll_AfterAFailureMidway(t *testing.T) {
 		return got
 	}
 	keys := ledger.KeysOf(order("A").MchID)
-	if err := rdb.Set(t.Context(), keys.Order("C"), "somebody's", 0).Err(); err != nil {
+	if err := rdb.Set(t.Context(), keys.Order("C"), "another client's", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if got := handOver(); got["A"] != tasks.Failed || got["D"] != tasks.Failed {

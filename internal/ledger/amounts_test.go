@@ -15,7 +15,7 @@ import (
 )
 
 // Amounts that contradict each other are an alarm each time that they do so in a
-// new way. What the merchant does itself is none.
+// new way. What the merchant does itself is not an alarm.
 func TestAmountDiffers(t *testing.T) {
 	type step struct {
 		query bool // else a notification
@@ -99,7 +99,7 @@ func TestAmountDiffers(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a lowered total is in the record and in the events, and is told", func(t *testing.T) {
+	t.Run("a lowered total is in the record, the events and the news", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		for i, total := range []int64{1250, 1000, 1000, 900} {

@@ -117,7 +117,7 @@ func (p *platform) Lower(t *rapid.T) {
 }
 
 // watch runs what brings a message to the ledger, and sees that a payment through
-// PayScore is told as late exactly where it was not known and the order had ended
+// PayScore is reported as late exactly where it was not known and the order had ended
 // otherwise, and that amounts which agree are no alarm.
 func (p *platform) watch(t *rapid.T, message func() []ledger.News) {
 	t.Helper()
@@ -150,7 +150,7 @@ func (p *platform) watch(t *rapid.T, message func() []ledger.News) {
 // Notify brings any notification that was sent, whether it came before or not.
 func (p *platform) Notify(t *rapid.T) {
 	if len(p.notices) == 0 {
-		t.Skip("there is none")
+		t.Skip("no such order or claim")
 	}
 	n := rapid.SampledFrom(p.notices).Draw(t, "notification")
 	p.notify(t, n)
@@ -167,7 +167,7 @@ func (p *platform) notify(t *rapid.T, n ledger.Notice) {
 		if lost {
 			again, told, err := p.l.Notice(context.Background(), n)
 			if want := answer(code, news); err != nil || answer(again, told) != want && len(news) > 0 {
-				t.Fatalf("%s is told as %s %v", want, answer(again, told), err)
+				t.Fatalf("repeating %s answers %s, %v", want, answer(again, told), err)
 			}
 		}
 		if err := p.l.NoticeTold(context.Background(), n); err != nil {
@@ -195,7 +195,7 @@ func (p *platform) Query(t *rapid.T) {
 // Settle settles any step that is under way, or was.
 func (p *platform) Settle(t *rapid.T) {
 	if len(p.steps) == 0 {
-		t.Skip("there is none")
+		t.Skip("no such order or claim")
 	}
 	p.settle(t, rapid.SampledFrom(p.steps).Draw(t, "step"))
 }
@@ -224,7 +224,7 @@ func (p *platform) settle(t *rapid.T, s underway) {
 		first = res.Code != ledger.Repeat
 		if again && res.Code != ledger.Lost {
 			if r, err := p.l.Settle(context.Background(), s.Claim, set); err != nil || !slices.Equal(r.News, res.News) {
-				t.Fatalf("%+v is told as %+v %v", res, r, err)
+				t.Fatalf("repeating %+v answers %+v, %v", res, r, err)
 			}
 		}
 		if !first {

@@ -171,7 +171,7 @@ func TestAgeCountsByTheClockThatIsRight(t *testing.T) {
 }
 
 // The policy counts the gap from the last collect call. One that seems to be far
-// ahead counts as made now, whatever is to be done next.
+// ahead counts as made now, whatever the next plan is.
 func TestALastCollectFromAClockThatWasAheadCountsAsNow(t *testing.T) {
 	s := newTimed(t)
 	s.open("A")

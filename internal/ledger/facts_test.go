@@ -93,7 +93,7 @@ func TestPaymentsOfAnOlderRecord(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 	})
-	t.Run("an order that goes on lists all", func(t *testing.T) {
+	t.Run("an order that stays open lists all", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		s.redis.Client.HSet(t.Context(), ledger.KeysOf(mchid).Order("A"), "paid", 400, "tx", "4200001", "pt", "NEWTON", "total", 1250)

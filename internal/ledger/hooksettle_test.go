@@ -26,7 +26,7 @@ func TestSettleHook(t *testing.T) {
 		s.wantHook(c, ledger.Granted, "order.withdrawn")
 		return c
 	}
-	t.Run("goes on with the next end under the same lease, and leaves nothing behind", func(t *testing.T) {
+	t.Run("continues with the next final state under the same lease, and leaves nothing behind", func(t *testing.T) {
 		s := newSetup(t)
 		c := twoEnds(s)
 		next := s.settleHook(done("A", "mine", c))
@@ -122,7 +122,7 @@ func TestSettleHook(t *testing.T) {
 		if other.EntryID != slow.EntryID {
 			t.Fatalf("%s is not %s", other.EntryID, slow.EntryID)
 		}
-		// The slow one neither goes on nor moves the order.
+		// The slow one neither continues nor moves the order.
 		s.wantHook(s.settleHook(failed("A", "slow", slow, 0)), ledger.Lost, "")
 		s.wantHook(s.settleHook(done("A", "slow", slow)), ledger.Lost, "")
 		// The other's failure is not one of the next end.

@@ -12,7 +12,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// A payment through PayScore that was not known when billing withdrew is told,
+// A payment through PayScore that was not known when billing withdrew is reported,
 // whatever the last part's type is, and by whatever message it comes.
 func TestPaymentThroughPayScoreIsNeverHidden(t *testing.T) {
 	mixed := final(said(1250, part, cash))
@@ -107,7 +107,7 @@ func TestPaymentThroughPayScoreIsNeverHidden(t *testing.T) {
 		}
 		late(s, false)
 	})
-	t.Run("each one that follows is told", func(t *testing.T) {
+	t.Run("each later one is reported", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		s.withdraw("A")
@@ -153,7 +153,7 @@ func TestPaymentIsNeverDropped(t *testing.T) {
 		}
 		s.wantPayments("A", part, rest)
 	})
-	t.Run("opened again for later meanwhile: it is looked at now", func(t *testing.T) {
+	t.Run("reopened for later meanwhile: it is queried now", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		c := s.granted("A")
@@ -191,7 +191,7 @@ func TestPaymentIsNeverDropped(t *testing.T) {
 		}
 		s.wantPayments("A", part, rest)
 	})
-	t.Run("its lease was lost, and nobody works on the order: it is looked at now", func(t *testing.T) {
+	t.Run("its lease was lost, and no worker has the order: it is queried now", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		lim := limits()
@@ -239,7 +239,7 @@ func TestPaymentIsNeverDropped(t *testing.T) {
 			t.Errorf("%+v", last)
 		}
 	})
-	t.Run("more payments than are listed: the sum stays right, and it is told", func(t *testing.T) {
+	t.Run("more payments than are listed: the sum stays right, and it is reported", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		var all []ledger.Payment

@@ -11,7 +11,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// What an answer told is told again where it was lost.
+// A lost answer is given again when the call is repeated.
 func TestLostAnswerIsToldAgain(t *testing.T) {
 	t.Run("of a settle, with the end that the order has", func(t *testing.T) {
 		s := newSetup(t)

@@ -462,7 +462,7 @@ func (m *model) Sweep(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got, want []string // nil where there are none
+	var got, want []string // nil where it is empty
 	for _, d := range swept.Orders {
 		got = append(got, fmt.Sprintf("%s %d sync=%t", d.OutOrderNo, d.Round, d.Sync))
 	}
@@ -487,7 +487,7 @@ func (m *model) Rewind(t *rapid.T) {
 	no := m.no()
 	o := m.orders[no]
 	if o == nil {
-		t.Skip("there is none")
+		t.Skip("no such order or claim")
 	}
 	round, ok, err := m.l.Rewind(context.Background(), no, o.round)
 	if err != nil {

@@ -183,7 +183,7 @@ func TestNotice(t *testing.T) {
 		}
 		s.wantEvents("A", "opened queued", "attempted queued 500", "attempted queued 800", "paid paid 1250")
 	})
-	t.Run("beside another end: both stand in the record, and billing is told once", func(t *testing.T) {
+	t.Run("beside another end: both stand in the record, and billing is notified once", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		s.withdraw("A")
@@ -199,7 +199,7 @@ func TestNotice(t *testing.T) {
 		}
 		s.wantEvents("A", "opened queued", "withdrawn withdrawn", "paid withdrawn 1250")
 	})
-	t.Run("of a part beside another end is told as such, and the rest when it comes", func(t *testing.T) {
+	t.Run("of a part beside another final state is reported as such, and the rest when it arrives", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		s.withdraw("A")
@@ -303,7 +303,7 @@ func TestSettleAfterAnEnd(t *testing.T) {
 			t.Error(diff)
 		}
 	})
-	t.Run("what else it learnt is told, so that the newest event is the order", func(t *testing.T) {
+	t.Run("what else it learnt is in an event, so that the newest event is the order", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		c := s.granted("A")

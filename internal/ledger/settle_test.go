@@ -164,7 +164,7 @@ func TestGate(t *testing.T) {
 				}
 				return c
 			}
-			// next checks what an order is told that is claimed now.
+			// next checks the answer to a claim of the order now.
 			next := func(what, no string, want time.Duration) {
 				t.Helper()
 				if signal == ledger.GateService {

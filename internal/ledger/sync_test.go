@@ -115,7 +115,7 @@ func TestSync(t *testing.T) {
 		}
 		s.wantEvents("A", "opened queued", "withdrawn withdrawn sync pending", "paid withdrawn 1250 sync not_needed")
 	})
-	t.Run("opened again while it is told: the old step writes nothing over it", func(t *testing.T) {
+	t.Run("reopened during its sync: the old step overwrites nothing", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")
 		s.withdraw("A", "told")
