@@ -194,7 +194,7 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 		c.watchClock(ctx, asked, claim.Now)
 		switch claim.Code {
 		case ledger.Granted:
-			faultpoint.Grant(claim.Now, claim.Wait, p.OutOrderNo)
+			faultpoint.Grant(asked, claim.Now, claim.Wait, p.OutOrderNo)
 			faultpoint.Reach(faultpoint.Claimed, p.OutOrderNo)
 			return c.step(ctx, claim, asked)
 		case ledger.Absent:

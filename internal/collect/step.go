@@ -86,7 +86,7 @@ func (s *step) recollect(ctx context.Context, query payscore.Reply) error {
 	o := s.claim.Order
 	switch permit.Code {
 	case ledger.Granted:
-		faultpoint.Grant(permit.Now, permit.Wait, o.OutOrderNo)
+		faultpoint.Grant(time.Time{}, permit.Now, permit.Wait, o.OutOrderNo)
 		faultpoint.Reach(faultpoint.Permitted, o.OutOrderNo)
 		if s.untilSlot(ctx, asked, permit.Wait) {
 			// The query showed it under WeChat Pay's signature.

@@ -26,9 +26,11 @@ const (
 	Settled Point = "settled"
 )
 
-// Granted and Slot are not points in a step. Their lines say when Redis granted the
-// step a call, and the slot of that call, by Redis's clock.
+// Asked, Granted and Slot are lines of the trace that are not points of a step:
+// when the worker asked for the order, by its own clock; and by Redis's clock when
+// a call was granted and when that call must leave.
 const (
+	Asked   Point = "asked"
 	Granted Point = "granted"
 	Slot    Point = "slot"
 )

@@ -92,11 +92,16 @@ func write(at time.Time, p Point, outOrderNo, verb string) {
 	_, _ = trace.Write(append(line, '\n')) // one write: lines do not mix
 }
 
-// Grant records when the order's step was granted a call, by Redis's clock, and the
-// call's slot.
-func Grant(at time.Time, wait time.Duration, outOrderNo string) {
-	if on {
-		write(at, Granted, outOrderNo, "")
-		write(at.Add(wait), Slot, outOrderNo, "")
+// Grant writes down that the order's step was granted a call at a time of Redis's
+// clock, and how long that call must wait. asked is when a claim was asked for, by
+// the worker's clock; it is zero for a permit, which belongs to the same claim.
+func Grant(asked, at time.Time, wait time.Duration, outOrderNo string) {
+	if !on {
+		return
 	}
+	if !asked.IsZero() {
+		write(asked, Asked, outOrderNo, "")
+	}
+	write(at, Granted, outOrderNo, "")
+	write(at.Add(wait), Slot, outOrderNo, "")
 }

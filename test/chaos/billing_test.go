@@ -18,13 +18,14 @@ import (
 // billing is what the billing system does meanwhile, and what it was told.
 type billing struct {
 	mu        sync.Mutex
-	accepted  []string             // order numbers, in the order in which they went in
-	handed    map[string]time.Time // by number: when billing was told that they are in
-	withdrawn map[string]time.Time // by number: when billing was told that they are
-	synced    map[string]bool      // withdrawn with a time of payment
-	forgotten map[string]time.Time // when an order was accepted again: the ledger had forgotten it
-	reopened  map[string]bool      // when it had been withdrawn
-	collected map[string]time.Time // when a withdrawal was repeated in vain: the ledger had forgotten it, and the order had ended
+	accepted  []string               // order numbers, in the order in which they went in
+	enqueued  map[string]time.Time   // by number: when billing was told that they are in
+	withdrawn map[string]time.Time   // by number: when billing was told that they are
+	synced    map[string]bool        // withdrawn with a time of payment
+	paidAt    map[string][]time.Time // the times of payment that billing gave
+	forgotten map[string]time.Time   // when an order was accepted again: the ledger had forgotten it
+	reopened  map[string]bool        // when it had been withdrawn
+	collected map[string]time.Time   // when a withdrawal was repeated in vain: the ledger had forgotten it, and the order had ended
 
 	// Notifications that lie, each with what is wrong with it.
 	forgeriesTaken   []string
@@ -53,7 +54,7 @@ type plan struct {
 }
 
 // plans draws all orders of a run.
-func plans(f form, r *rand.Rand) []plan {
+func plans(f profile, r *rand.Rand) []plan {
 	out := make([]plan, f.orders)
 	fate := drawFate
 	if f.fate != nil {
@@ -127,18 +128,19 @@ func drawLies(r *rand.Rand) []simulator.ScriptedReply {
 // bill hands all orders over, and does meanwhile what billing systems do: the
 // same orders again, tasks that nobody asked for, withdrawals. Others send the
 // workers forged notifications.
-func (w *world) bill(ctx context.Context) {
-	w.billing.handed, w.billing.withdrawn, w.billing.synced = map[string]time.Time{}, map[string]time.Time{}, map[string]bool{}
-	w.billing.forgotten, w.billing.collected, w.billing.reopened = map[string]time.Time{}, map[string]time.Time{}, map[string]bool{}
+func (e *env) bill(ctx context.Context) {
+	e.billing.enqueued, e.billing.withdrawn, e.billing.synced = map[string]time.Time{}, map[string]time.Time{}, map[string]bool{}
+	e.billing.paidAt = map[string][]time.Time{}
+	e.billing.forgotten, e.billing.collected, e.billing.reopened = map[string]time.Time{}, map[string]time.Time{}, map[string]bool{}
 	ctx, done := context.WithCancel(ctx)
 	var others sync.WaitGroup
-	others.Go(func() { w.repeat(ctx) })
-	others.Go(func() { w.forge(ctx) })
-	due := make(chan plan, w.form.orders)
-	others.Go(func() { w.withdraw(due) })
-	all := plans(w.form, w.random("plans"))
+	others.Go(func() { e.repeat(ctx) })
+	others.Go(func() { e.forge(ctx) })
+	due := make(chan plan, e.profile.orders)
+	others.Go(func() { e.withdraw(due) })
+	all := plans(e.profile, e.random("plans"))
 	for len(all) > 0 {
-		n, _ := slices.BinarySearchFunc(all, time.Since(w.started), func(p plan, age time.Duration) int {
+		n, _ := slices.BinarySearchFunc(all, time.Since(e.started), func(p plan, age time.Duration) int {
 			if p.at <= age {
 				return -1
 			}
@@ -146,7 +148,7 @@ func (w *world) bill(ctx context.Context) {
 		})
 		batch := all[:min(n, 500)]
 		all = all[len(batch):]
-		w.handOver(batch)
+		e.enqueue(batch)
 		for _, p := range batch {
 			if p.withdraw > 0 {
 				due <- p
@@ -157,37 +159,37 @@ func (w *world) bill(ctx context.Context) {
 		}
 	}
 	close(due)
-	if left := w.form.attack - time.Since(w.started); left > 0 {
+	if left := e.profile.attack - time.Since(e.started); left > 0 {
 		<-time.After(left)
 	}
 	done()
 	others.Wait()
 }
 
-// handOver gives the platform new orders, and hands them over until each is
+// enqueue gives the platform new orders, and hands them over until each is
 // known to be in: where Redis failed, an order may be in or not, and the same
 // again is what docs/operations.md asks for.
-func (w *world) handOver(batch []plan) {
+func (e *env) enqueue(batch []plan) {
 	if len(batch) == 0 {
 		return
 	}
 	add := make([]simulator.Order, len(batch))
 	left := make([]tasks.Order, len(batch))
 	for i, p := range batch {
-		add[i], left[i] = p.order, w.order(p.order.OutOrderNo)
+		add[i], left[i] = p.order, e.order(p.order.OutOrderNo)
 	}
-	if err := w.sim.AddOrders(add...); err != nil {
-		w.book.say("the simulator refuses orders: %v", err)
+	if err := e.sim.AddOrders(add...); err != nil {
+		e.journal.fail("the simulator refuses orders: %v", err)
 		return
 	}
 	for deadline := time.Now().Add(2 * time.Minute); len(left) > 0; {
 		if time.Now().After(deadline) {
-			w.book.say("%d orders could not be handed over for two minutes", len(left))
+			e.journal.fail("%d orders could not be handed over for two minutes", len(left))
 			return
 		}
 		var again []tasks.Order
 		var in []string
-		for o, res := range w.producer.EnqueueAll(context.Background(), slices.Values(left)) {
+		for o, res := range e.producer.EnqueueAll(context.Background(), slices.Values(left)) {
 			switch res.Status {
 			case tasks.Accepted, tasks.Duplicate, tasks.Ended:
 				in = append(in, o.OutOrderNo) // ended: an enqueue whose answer was lost, long ago
@@ -195,44 +197,44 @@ func (w *world) handOver(batch []plan) {
 				again = append(again, o)
 			}
 		}
-		w.billing.mu.Lock()
-		w.billing.accepted = append(w.billing.accepted, in...)
+		e.billing.mu.Lock()
+		e.billing.accepted = append(e.billing.accepted, in...)
 		for _, no := range in {
-			w.billing.handed[no] = time.Now()
+			e.billing.enqueued[no] = time.Now()
 		}
-		w.billing.mu.Unlock()
+		e.billing.mu.Unlock()
 		if left = again; len(left) > 0 {
 			<-time.After(100 * time.Millisecond)
 		}
 	}
 }
 
-func (w *world) order(no string) tasks.Order {
-	m := w.sim.Merchant()
+func (e *env) order(no string) tasks.Order {
+	m := e.sim.Merchant()
 	return tasks.Order{Payload: tasks.Payload{MchID: m.MchID, OutOrderNo: no, AppID: m.AppID, ServiceID: m.ServiceID}}
 }
 
 // repeat hands orders over again, and puts tasks into the queue that nobody
 // asked for: of rounds that are over or yet to come, and of some other asynq
 // client that knows nothing of rounds.
-func (w *world) repeat(ctx context.Context) {
-	r := w.random("repeat")
-	foreign := asynq.NewClientFromRedisClient(w.rdb)
-	every := max(w.form.repeatEvery, time.Millisecond)
+func (e *env) repeat(ctx context.Context) {
+	r := e.random("repeat")
+	foreign := asynq.NewClientFromRedisClient(e.rdb)
+	every := max(e.profile.repeatEvery, time.Millisecond)
 	for ctx.Err() == nil {
 		<-time.After(every)
-		no := w.billing.recent(r)
+		no := e.billing.recent(r)
 		if no == "" {
 			continue
 		}
-		o := w.order(no)
+		o := e.order(no)
 		kind := r.IntN(3)
-		if w.form.foreignOnly {
+		if e.profile.foreignOnly {
 			kind = 1
 		}
 		switch kind {
 		case 0:
-			_ = queue.New(w.rdb).Push(ctx, queue.Task{Type: queue.TypeCollect, MchID: o.MchID, OutOrderNo: o.OutOrderNo, Round: r.Int64N(4), Payload: o.Payload})
+			_ = queue.New(e.rdb).Push(ctx, queue.Task{Type: queue.TypeCollect, MchID: o.MchID, OutOrderNo: o.OutOrderNo, Round: r.Int64N(4), Payload: o.Payload})
 			continue
 		case 1:
 			if body, err := o.Encode(); err == nil {
@@ -240,59 +242,68 @@ func (w *world) repeat(ctx context.Context) {
 			}
 			continue
 		}
-		if res, err := w.producer.Enqueue(ctx, o); err == nil && res.Status == tasks.Accepted {
-			w.billing.forgot(no)
+		if res, err := e.producer.Enqueue(ctx, o); err == nil && res.Status == tasks.Accepted {
+			e.billing.noteForgotten(no)
 		}
 	}
 }
 
 // withdraw withdraws orders when their time has come; the channel has them by
 // when they were handed over.
-func (w *world) withdraw(due <-chan plan) {
+func (e *env) withdraw(due <-chan plan) {
 	var all sync.WaitGroup
 	for p := range due {
 		all.Go(func() {
 			<-time.After(p.withdraw)
-			wd := tasks.Withdrawal{MchID: w.sim.Merchant().MchID, OutOrderNo: p.order.OutOrderNo, Reason: "paid elsewhere"}
-			if p.sync {
-				wd.PaidAt = time.Now().Add(-time.Minute)
-			}
-			w.insist("withdraw an order", func(ctx context.Context) error {
-				res, err := w.producer.Withdraw(ctx, wd)
+			wd := e.withdrawal(p.order.OutOrderNo, p.sync)
+			e.retry("withdraw an order", func(ctx context.Context) error {
+				res, err := e.producer.Withdraw(ctx, wd)
 				if err == nil && (res.Status == tasks.Accepted || res.Status == tasks.Duplicate) {
-					w.billing.mu.Lock()
-					w.billing.withdrawn[wd.OutOrderNo] = time.Now()
-					w.billing.synced[wd.OutOrderNo] = p.sync
-					w.billing.mu.Unlock()
+					e.billing.mu.Lock()
+					e.billing.withdrawn[wd.OutOrderNo] = time.Now()
+					e.billing.synced[wd.OutOrderNo] = p.sync
+					e.billing.mu.Unlock()
 				}
 				return err
 			})
 			if p.reopen > 0 {
 				<-time.After(p.reopen)
-				w.reopen(p.order.OutOrderNo)
+				e.reopen(p.order.OutOrderNo)
 			}
 		})
 	}
 	all.Wait()
 }
 
+// withdrawal is a withdrawal; with sync, WeChat Pay is to be told of it.
+func (e *env) withdrawal(no string, sync bool) tasks.Withdrawal {
+	wd := tasks.Withdrawal{MchID: e.sim.Merchant().MchID, OutOrderNo: no, Reason: "paid elsewhere"}
+	if sync {
+		wd.PaidAt = time.Now().Add(-time.Minute)
+		e.billing.mu.Lock()
+		e.billing.paidAt[no] = append(e.billing.paidAt[no], wd.PaidAt)
+		e.billing.mu.Unlock()
+	}
+	return wd
+}
+
 // reopen opens an order again that was withdrawn.
-func (w *world) reopen(no string) {
-	w.billing.mu.Lock()
-	_, withdrawn := w.billing.withdrawn[no]
-	w.billing.mu.Unlock()
+func (e *env) reopen(no string) {
+	e.billing.mu.Lock()
+	_, withdrawn := e.billing.withdrawn[no]
+	e.billing.mu.Unlock()
 	if !withdrawn {
 		return // it had ended before
 	}
-	o := w.order(no)
+	o := e.order(no)
 	o.Reopen = true
-	w.insist("reopen an order", func(ctx context.Context) error {
-		res, err := w.producer.Enqueue(ctx, o)
+	e.retry("reopen an order", func(ctx context.Context) error {
+		res, err := e.producer.Enqueue(ctx, o)
 		if err == nil && (res.Status == tasks.Accepted || res.Status == tasks.Duplicate) {
-			w.billing.mu.Lock()
-			delete(w.billing.withdrawn, no)
-			w.billing.reopened[no] = true
-			w.billing.mu.Unlock()
+			e.billing.mu.Lock()
+			delete(e.billing.withdrawn, no)
+			e.billing.reopened[no] = true
+			e.billing.mu.Unlock()
 		}
 		return err
 	})

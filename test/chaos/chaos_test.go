@@ -13,9 +13,9 @@ import (
 )
 
 var (
-	formFlag     = flag.String("chaos", "off", "which form to run: short, long, topologies or mutants")
+	formFlag     = flag.String("chaos", "off", "which profile to run: short, long, topologies or mutants")
 	seedFlag     = flag.Uint64("chaos.seed", 0, "the seed of the schedule; 0 draws one")
-	ordersFlag   = flag.Int("chaos.orders", 0, "the long form with so many orders, and a part of its faults and time; 0: all of it")
+	ordersFlag   = flag.Int("chaos.orders", 0, "the long profile with so many orders, and a part of its faults and time; 0: all of it")
 	onlyFlag     = flag.String("chaos.only", "", "only the faults whose name has this in it")
 	markdownFlag = flag.Bool("chaos.markdown", false, "print the closing table as Markdown")
 	keepFlag     = flag.Bool("chaos.keep", false, "keep the logs and traces of the worker processes")
@@ -57,13 +57,13 @@ func enoughTime(t *testing.T, need time.Duration) {
 	}
 }
 
-// All six promises at once, under everything that the form has.
+// All six promises at once, under everything that the profile has.
 func TestAttack(t *testing.T) {
 	switch *formFlag {
 	case "off":
 		t.Skip("nothing was attacked: say how, with -chaos=short, long, topologies or mutants")
 	case "short":
-		attack(t, shortForm())
+		attack(t, shortProfile())
 	case "topologies":
 		enoughTime(t, 8*time.Minute)
 		for _, topology := range []struct {
@@ -71,13 +71,13 @@ func TestAttack(t *testing.T) {
 			put  func(*testing.T) store
 		}{{"standalone", func(t *testing.T) store { return newStandalone(t) }}, {"sentinel", newSentinels}, {"cluster", newCluster}} {
 			t.Run(topology.name, func(t *testing.T) {
-				f := topologyForm()
+				f := topologyProfile()
 				f.newStore = topology.put
 				attack(t, f)
 			})
 		}
 	case "long":
-		f := longForm()
+		f := longProfile()
 		if *ordersFlag > 0 {
 			f = f.part(float64(*ordersFlag) / float64(f.orders))
 		}
@@ -86,11 +86,11 @@ func TestAttack(t *testing.T) {
 	}
 }
 
-// attack runs one form and judges it.
-func attack(t *testing.T, f form) {
-	w := newWorld(t, f, seed(t))
-	w.run()
-	v := w.judge()
-	t.Log(v)
-	v.demandZeros(t)
+// attack runs one profile and judges it.
+func attack(t *testing.T, f profile) {
+	e := newEnv(t, f, seed(t))
+	e.run()
+	res := e.judge()
+	t.Log(res)
+	res.demandZeros(t)
 }

@@ -18,62 +18,62 @@ type jump struct {
 }
 
 // setClock puts Redis's clock so far ahead, or behind.
-func (w *world) setClock(s standalone, offset time.Duration) {
+func (e *env) setClock(s standalone, offset time.Duration) {
 	// Nothing is asked of Redis in between: what comes after the write sees it.
-	s.clock.Set(w.t, offset)
-	w.book.mu.Lock()
-	defer w.book.mu.Unlock()
-	w.book.jumps = append(w.book.jumps, jump{time.Now(), offset})
+	s.clock.Set(e.t, offset)
+	e.journal.mu.Lock()
+	defer e.journal.mu.Unlock()
+	e.journal.jumps = append(e.journal.jumps, jump{time.Now(), offset})
 }
 
-// rightClock puts Redis's clock right, where it can be set.
-func (w *world) rightClock() {
-	if s, ok := w.store.(standalone); ok && s.clock != nil {
-		w.setClock(s, 0)
+// correctClock puts Redis's clock right, where it can be set.
+func (e *env) correctClock() {
+	if s, ok := e.store.(standalone); ok && s.clock != nil {
+		e.setClock(s, 0)
 	}
 }
 
-// offsets are the jumps of a form: from one that is a little longer than the
+// offsets are the jumps of a profile: from one that is a little longer than the
 // whole run to eight hours.
-func (f form) offsets() []time.Duration {
+func (f profile) offsets() []time.Duration {
 	least := (f.atMost + 2*time.Minute).Round(time.Minute)
 	return []time.Duration{least, 2 * least, 8 * time.Hour}
 }
 
-// clockDeeds set Redis's clock, and put it right again. While it is set,
+// clockFaults set Redis's clock, and put it right again. While it is set,
 // promises that go by that clock are judged by it; see evidence.ahead.
-func clockDeeds(w *world, s standalone) []deed {
+func clockFaults(e *env, s standalone) []fault {
 	if s.clock == nil {
 		return nil
 	}
-	offsets := w.form.offsets()
+	offsets := e.profile.offsets()
 	for _, o := range slices.Clone(offsets) {
 		offsets = append(offsets, -o)
 	}
 	// CLIENT PAUSE ends by Redis's clock: back by hours in the middle of it would
 	// be an outage of hours.
-	set := func(name string, takes time.Duration, do func(r *rand.Rand)) deed {
-		return deed{name: name, takes: takes, do: func(w *world, r *rand.Rand, _ *worker) bool {
-			w.pausing.Lock()
-			defer w.pausing.Unlock()
+	set := func(name string, takes time.Duration, do func(r *rand.Rand)) fault {
+		return fault{name: name, takes: takes, do: func(e *env, r *rand.Rand, _ *worker) bool {
+			e.pausing.Lock()
+			defer e.pausing.Unlock()
 			do(r)
-			w.setClock(s, 0)
+			e.setClock(s, 0)
 			return true
 		}}
 	}
-	return []deed{
+	return []fault{
 		set("Redis's clock minutes or hours ahead, and right again", 2*time.Second, func(r *rand.Rand) {
-			w.setClock(s, w.form.offsets()[r.IntN(len(w.form.offsets()))])
-			hold(lasting(r, 200*time.Millisecond, 2*time.Second))
+			e.setClock(s, e.profile.offsets()[r.IntN(len(e.profile.offsets()))])
+			wait(between(r, 200*time.Millisecond, 2*time.Second))
 		}),
 		set("Redis's clock minutes or hours back, and right again", 4*time.Second, func(r *rand.Rand) {
-			w.setClock(s, -w.form.offsets()[r.IntN(len(w.form.offsets()))])
-			hold(lasting(r, time.Second, 4*time.Second))
+			e.setClock(s, -e.profile.offsets()[r.IntN(len(e.profile.offsets()))])
+			wait(between(r, time.Second, 4*time.Second))
 		}),
 		set("Redis's clock to and fro", 2*time.Second, func(r *rand.Rand) {
 			for range 2 + r.IntN(4) {
-				w.setClock(s, offsets[r.IntN(len(offsets))])
-				hold(lasting(r, 0, 400*time.Millisecond))
+				e.setClock(s, offsets[r.IntN(len(offsets))])
+				wait(between(r, 0, 400*time.Millisecond))
 			}
 		}),
 	}
@@ -81,7 +81,7 @@ func clockDeeds(w *world, s standalone) []deed {
 
 // offsetAt is how far off Redis's clock was. The caller holds no lock: the
 // nemesis is at rest.
-func (b *book) offsetAt(at time.Time) time.Duration {
+func (b *journal) offsetAt(at time.Time) time.Duration {
 	var offset time.Duration
 	for _, j := range b.jumps {
 		if j.at.After(at) {
@@ -97,7 +97,7 @@ const unsure = 100 * time.Millisecond
 
 // real is a moment by Redis's clock on the harness's own. A moment of the run at
 // which that clock never stood, such as a due time, stays as it is.
-func (b *book) real(at time.Time) time.Time {
+func (b *journal) real(at time.Time) time.Time {
 	for i, j := range b.jumps {
 		until := time.Now()
 		if i+1 < len(b.jumps) {
@@ -112,7 +112,7 @@ func (b *book) real(at time.Time) time.Time {
 
 // ahead is the most by which Redis's clock jumped ahead between two moments of
 // the run, in one jump or several.
-func (b *book) ahead(from, to time.Time) time.Duration {
+func (b *journal) ahead(from, to time.Time) time.Duration {
 	most, least := time.Duration(0), b.offsetAt(from.Add(-unsure))
 	for _, j := range b.jumps {
 		if j.at.Before(from.Add(-unsure)) || j.at.After(to.Add(unsure)) {
@@ -125,7 +125,7 @@ func (b *book) ahead(from, to time.Time) time.Duration {
 }
 
 // jumpsBefore is how often Redis's clock had been set.
-func (b *book) jumpsBefore(at time.Time) int {
+func (b *journal) jumpsBefore(at time.Time) int {
 	n := 0
 	for _, j := range b.jumps {
 		if j.at.Before(at) {
@@ -135,32 +135,21 @@ func (b *book) jumpsBefore(at time.Time) int {
 	return n
 }
 
-// The causes that a jump ahead proves: what Redis's clock has to measure is over
-// too soon by that clock alone, and no process knows better.
-const (
-	leaseJumped  = "Redis's clock jumped ahead, past the end of a lease"
-	gapJumped    = "Redis's clock jumped ahead, past the end of MIN_GAP"
-	giveUpJumped = "Redis's clock jumped ahead, past GIVE_UP_AFTER"
-	slotsJumped  = "Redis's clock was set, and with it went the slots given out before"
-)
-
-// began is when the step of a call was granted it, or, where that is not known,
-// the earliest that it can have been.
-func (c call) began(lease time.Duration) time.Time {
-	if c.granted.IsZero() {
-		return c.Began.Add(-lease)
+// lastBack is when Redis's clock was last put back between two moments, or the
+// zero time.
+func (b *journal) lastBack(from, to time.Time) (back time.Time) {
+	var offset time.Duration
+	for _, j := range b.jumps {
+		if j.offset < offset && j.at.After(from) && j.at.Before(to) {
+			back = j.at
+		}
+		offset = j.offset
 	}
-	return c.granted
-}
-
-// overtaken reports whether Redis's clock jumped ahead under one of the steps,
-// so that another could take the order over.
-func (e evidence) overtaken(lease time.Duration, until time.Time, steps ...call) bool {
-	return slices.ContainsFunc(steps, func(c call) bool { return e.book.ahead(c.began(lease), until) >= lease })
+	return back
 }
 
 // translate translates an order's times, which are by Redis's clock.
-func (b *book) translate(o *ledger.Order) {
+func (b *journal) translate(o *ledger.Order) {
 	for _, at := range []*time.Time{&o.OpenedAt, &o.EndedAt, &o.NextDueAt, &o.LastAttemptAt} {
 		*at = b.real(*at)
 	}

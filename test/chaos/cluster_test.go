@@ -60,9 +60,9 @@ func newCluster(t *testing.T) store {
 			<-time.After(50 * time.Millisecond)
 		}
 	}
-	c.url = urlOfAll("redis-cluster", c.nodes, "")
+	c.url = joinURL("redis-cluster", c.nodes, "")
 	c.rdb = openStore(t, c.url)
-	if err := becomesWhole(c, time.Minute); err != nil {
+	if err := awaitHealthy(c, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -74,28 +74,28 @@ func (c *cluster) urlOf(*testing.T, int) (string, *proxy) { return c.url, nil }
 
 func (c *cluster) heal() error { return startAgain(c.nodes) }
 
-// deeds are a failover of each kind, and slots that move while they are written
+// faults are a failover of each kind, and slots that move while they are written
 // to.
-func (c *cluster) deeds(w *world) []deed {
-	mchid := w.sim.Merchant().MchID
-	deeds := failoverDeeds(c)
+func (c *cluster) faults(e *env) []fault {
+	mchid := e.sim.Merchant().MchID
+	faults := failoverFaults(c)
 	for _, m := range []struct{ what, key string }{
 		{"the slot of the merchant's ledger moved", ledger.KeysOf(mchid).Due()},
-		{"the slot of the merchant's queue moved", w.queueKey("pending")},
+		{"the slot of the merchant's queue moved", e.queueKey("pending")},
 	} {
-		deeds = append(deeds, deed{name: m.what, takes: 6 * time.Second, do: func(w *world, _ *rand.Rand, _ *worker) bool {
+		faults = append(faults, fault{name: m.what, takes: 6 * time.Second, do: func(e *env, _ *rand.Rand, _ *worker) bool {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			from := time.Now()
 			err := c.move(ctx, m.key)
-			w.book.outage(outage{what: m.what, from: from, to: time.Now()})
+			e.journal.outage(outage{what: m.what, from: from, to: time.Now()})
 			if err != nil {
-				w.book.say("%s: %v", m.what, err)
+				e.journal.fail("%s: %v", m.what, err)
 			}
 			return err == nil
 		}})
 	}
-	return deeds
+	return faults
 }
 
 // member is a node in the eyes of another.
@@ -261,7 +261,7 @@ func (c *cluster) move(ctx context.Context, key string) error {
 			err = errors.Join(err, n.rdb.Do(ctx, "cluster", "setslot", slot, "node", target.id).Err())
 		}
 	}
-	return errors.Join(err, becomesWhole(c, 20*time.Second))
+	return errors.Join(err, awaitHealthy(c, 20*time.Second))
 }
 
 // slotOf is the slot of a key with a hash tag or without one.

@@ -18,38 +18,38 @@ type mutant struct {
 	name     string
 	file     string // from this directory
 	old, new string
-	form     func() form
+	profile  func() profile
 	rows     []string // in which it has to show, in one at least
 }
 
 var mutants = []mutant{
 	{
-		name: "without fencing",
-		file: "../../internal/ledger/scripts/settle.lua",
-		old:  "if r.token ~= s.token then",
-		new:  "if false then",
-		form: overtakingForm, rows: promised,
+		name:    "without fencing",
+		file:    "../../internal/ledger/scripts/settle.lua",
+		old:     "if r.token ~= s.token then",
+		new:     "if false then",
+		profile: overtakingProfile, rows: promised,
 	},
 	{
-		name: "without the query before collecting again",
-		file: "../../internal/collect/step.go",
-		old:  "if actsAtOnce(claim.Plan) {",
-		new:  "if actsAtOnce(claim.Plan) || claim.Plan == ledger.Recheck {",
-		form: overtakingForm, rows: promised,
+		name:    "without the query before collecting again",
+		file:    "../../internal/collect/step.go",
+		old:     "if actsAtOnce(claim.Plan) {",
+		new:     "if actsAtOnce(claim.Plan) || claim.Plan == ledger.Recheck {",
+		profile: overtakingProfile, rows: promised,
 	},
 	{
-		name: "without a probe where merchant and service are both held",
-		file: "../../internal/ledger/scripts/claim.lua",
-		old:  "  if opens > now then\n",
-		new:  "  if opens > now or m and v then\n",
-		form: twoFaultsForm, rows: []string{rowOpen},
+		name:    "without a probe where merchant and service are both held",
+		file:    "../../internal/ledger/scripts/claim.lua",
+		old:     "  if opens > now then\n",
+		new:     "  if opens > now or m and v then\n",
+		profile: twoFaultsProfile, rows: []string{rowOpen},
 	},
 	{
-		name: "without due times mended after a jump back",
-		file: "../../internal/ledger/scripts/clock.lua",
-		old:  "    'mend', (by + num(left)) .. ' due ' .. now .. ' 0')",
-		new:  "    'left', num(left))",
-		form: jumpsForm, rows: []string{rowOpen},
+		name:    "without due times mended after a jump back",
+		file:    "../../internal/ledger/scripts/clock.lua",
+		old:     "    'mend', (by + num(left)) .. ' due ' .. now .. ' 0')",
+		new:     "    'left', num(left))",
+		profile: jumpsProfile, rows: []string{rowOpen},
 	},
 }
 
@@ -61,26 +61,26 @@ func TestMutantsAreCaught(t *testing.T) {
 	}
 	s := seed(t)
 	enoughTime(t, 15*time.Minute)
-	for name, f := range map[string]form{"overtaken": overtakingForm(), "two faults": twoFaultsForm(), "jumps": jumpsForm()} {
+	for name, f := range map[string]profile{"overtaken": overtakingProfile(), "two faults": twoFaultsProfile(), "jumps": jumpsProfile()} {
 		t.Run("nothing broken: "+name, func(t *testing.T) {
-			w := newWorld(t, f, s)
-			w.run()
-			v := w.judge()
-			t.Log(v)
-			v.demandZeros(t)
+			e := newEnv(t, f, s)
+			e.run()
+			res := e.judge()
+			t.Log(res)
+			res.demandZeros(t)
 		})
 	}
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
-			f := m.form()
+			f := m.profile()
 			f.binary = func(t *testing.T) string { return build(t, strings.ReplaceAll(m.name, " ", "-"), m.overlay(t)) }
-			w := newWorld(t, f, s)
-			w.run()
-			v := w.judge()
-			t.Log(v)
+			e := newEnv(t, f, s)
+			e.run()
+			res := e.judge()
+			t.Log(res)
 			caught := false
 			for _, row := range m.rows {
-				caught = caught || len(v.breaches[row]) > 0
+				caught = caught || len(res.breaches[row]) > 0
 			}
 			if !caught {
 				t.Errorf("the harness has not noticed a worker %s", m.name)
@@ -133,39 +133,39 @@ func overlay(t *testing.T, files map[string]string) string {
 	return file
 }
 
-// twoFaultsForm is a short attack by the merchant's faults alone. With NO_AUTH
+// twoFaultsProfile is a short attack by the merchant's faults alone. With NO_AUTH
 // first the service is held, and its probe meets the other fault.
-func twoFaultsForm() form {
-	f := shortForm()
+func twoFaultsProfile() profile {
+	f := shortProfile()
 	f.orders, f.feedFor, f.attack, f.settle, f.minKills, f.clocks = 200, 15*time.Second, 20*time.Second, time.Minute, 0, false
-	f.packs = func(*world) packs {
-		return packs{platform: []deed{twoFaults(f, func(*rand.Rand) bool { return true })}}
+	f.faultSets = func(*env) faultSets {
+		return faultSets{platform: []fault{twoFaults(f, func(*rand.Rand) bool { return true })}}
 	}
 	return f
 }
 
-// jumpsForm is a short attack by Redis's clock alone.
-func jumpsForm() form {
-	f := shortForm()
+// jumpsProfile is a short attack by Redis's clock alone.
+func jumpsProfile() profile {
+	f := shortProfile()
 	f.orders, f.feedFor, f.attack, f.settle, f.minKills = 200, 15*time.Second, 20*time.Second, time.Minute, 0
-	f.packs = func(w *world) packs {
-		s, ok := w.store.(standalone)
+	f.faultSets = func(e *env) faultSets {
+		s, ok := e.store.(standalone)
 		if !ok || s.clock == nil {
-			w.t.Skip(redistest.NoWallClock())
+			e.t.Skip(redistest.NoWallClock())
 		}
-		return packs{clock: clockDeeds(w, s)}
+		return faultSets{clock: clockFaults(e, s)}
 	}
 	return f
 }
 
-// overtakingForm is an attack tuned to workers that do not notice that they were
+// overtakingProfile is an attack tuned to workers that do not notice that they were
 // overtaken. What a worker writes is held up on its way to Redis until its lease
 // is over and the order is another's: its own clock cannot keep it from that, only
 // the token can. Calls are slow, so that others are in them just then; most orders
 // take several collects; and tasks that know no rounds come all the while, since
 // the round of a task alone keeps most of them from harm.
-func overtakingForm() form {
-	f := shortForm()
+func overtakingProfile() profile {
+	f := shortProfile()
 	f.orders, f.feedFor, f.attack, f.settle, f.windowShut, f.concurrency = 300, 40*time.Second, 50*time.Second, 90*time.Second, 0, 48
 	f.rate, f.callTimeout, f.storePause = 120, 3*time.Second, [2]time.Duration{200 * time.Millisecond, time.Second}
 	f.giveUp, f.minKills, f.repeatEvery, f.foreignOnly = 60*time.Second, 0, 3*time.Millisecond, true
@@ -175,23 +175,23 @@ func overtakingForm() form {
 		}
 		return drawFate(r)
 	}
-	f.packs = func(w *world) packs {
+	f.faultSets = func(e *env) faultSets {
 		held := f.callTimeout + 5*time.Second // a lease without the wait for a slot
-		return packs{
-			store: []deed{{name: "what one worker writes to Redis held up until its lease is over", takes: held + 2*time.Second, do: func(w *world, r *rand.Rand, _ *worker) bool {
+		return faultSets{
+			store: []fault{{name: "what one worker writes to Redis held up until its lease is over", takes: held + 2*time.Second, do: func(e *env, r *rand.Rand, _ *worker) bool {
 				// One at a time: the others must be there to overtake it.
-				from, k := time.Now(), w.crew[r.IntN(len(w.crew))]
+				from, k := time.Now(), e.workers[r.IntN(len(e.workers))]
 				k.proxy.unplug(true)
-				hold(held + lasting(r, 500*time.Millisecond, 2000*time.Millisecond))
+				wait(held + between(r, 500*time.Millisecond, 2000*time.Millisecond))
 				k.proxy.unplug(false)
-				w.book.outage(outage{what: "a worker was cut off", from: from, to: time.Now()})
+				e.journal.outage(outage{what: "a worker was cut off", from: from, to: time.Now()})
 				return true
 			}}},
-			platform: []deed{{name: "slow, and some replies lost", takes: f.attack - 3*time.Second, do: func(w *world, _ *rand.Rand, _ *worker) bool {
-				w.setFaults(simulator.Faults{
+			platform: []fault{{name: "slow, and some replies lost", takes: f.attack - 3*time.Second, do: func(e *env, _ *rand.Rand, _ *worker) bool {
+				e.setFaults(simulator.Faults{
 					Latency: simulator.Duration(f.callTimeout * 6 / 10), LatencyJitter: simulator.Duration(f.callTimeout / 4), DropAfter: 0.1,
 				})
-				hold(f.attack - 3*time.Second)
+				wait(f.attack - 3*time.Second)
 				return true
 			}}},
 		}

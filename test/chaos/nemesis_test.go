@@ -9,141 +9,141 @@ import (
 	"time"
 )
 
-// A nemesis works on several lanes at once, each of which does one deed after
-// the other: one lane a worker, one for Redis, one for its clock, one for asynq's
+// A nemesis works on several tracks at once, each of which does one fault after
+// the other: one track a worker, one for Redis, one for its clock, one for asynq's
 // keys and one for the platform. So faults of different kinds meet, and no two contradict each
 // other.
 type nemesis struct {
-	w     *world
-	lanes []lane
+	e      *env
+	tracks []track
 }
 
-// lane is what one part of the world has to suffer, in this order.
-type lane struct {
-	name  string
-	deeds []dealt
+// track is what one part of the world has to suffer, in this order.
+type track struct {
+	name   string
+	faults []scheduled
 }
 
-// deed is one kind of fault.
-type deed struct {
+// fault is one kind of fault.
+type fault struct {
 	name  string
 	takes time.Duration // about, for the schedule
-	// rare deeds come once, and last: they stop everything for longer than they
-	// last. In forms with every fault they come last of the first pack.
+	// rare faults come once, and last: they stop everything for longer than they
+	// last. In forms with every fault they come last of the first set.
 	rare bool
 	// closesGate: it stops the calls for all orders.
 	closesGate bool
 	// do does it and undoes it, and reports whether it hit anything. All that
-	// is left to chance comes from r. k is the worker of the lane, if it has
+	// is left to chance comes from r. k is the worker of the track, if it has
 	// one.
-	do func(w *world, r *rand.Rand, k *worker) bool
+	do func(e *env, r *rand.Rand, k *worker) bool
 }
 
-// dealt is a deed with its place in the schedule.
-type dealt struct {
-	deed
+// scheduled is a fault with its place in the schedule.
+type scheduled struct {
+	fault
 	at   time.Duration // at the earliest, into the run
 	seed uint64
 }
 
-// packs are the faults of a form, by what suffers them.
-type packs struct{ workers, store, clock, queue, platform []deed }
+// faultSets are the faults of a profile, by what suffers them.
+type faultSets struct{ workers, store, clock, queue, platform []fault }
 
-func packsOf(w *world) packs {
-	if w.form.packs != nil {
-		return w.form.packs(w)
+func faultSetsOf(e *env) faultSets {
+	if e.profile.faultSets != nil {
+		return e.profile.faultSets(e)
 	}
-	p := packs{workers: workerDeeds(w.form), store: w.store.deeds(w), queue: queueDeeds(w.form), platform: platformDeeds(w.form)}
-	if s, ok := w.store.(standalone); ok && w.form.clocks {
-		p.clock = clockDeeds(w, s)
+	p := faultSets{workers: workerFaults(e.profile), store: e.store.faults(e), queue: queueFaults(e.profile), platform: platformFaults(e.profile)}
+	if s, ok := e.store.(standalone); ok && e.profile.clocks {
+		p.clock = clockFaults(e, s)
 	}
-	for _, deeds := range []*[]deed{&p.workers, &p.store, &p.clock, &p.queue, &p.platform} {
-		*deeds = slices.DeleteFunc(*deeds, func(d deed) bool { return !strings.Contains(d.name, *onlyFlag) })
+	for _, faults := range []*[]fault{&p.workers, &p.store, &p.clock, &p.queue, &p.platform} {
+		*faults = slices.DeleteFunc(*faults, func(d fault) bool { return !strings.Contains(d.name, *onlyFlag) })
 	}
 	return p
 }
 
-// newNemesis draws the schedule. It depends on the seed and the form alone.
-func newNemesis(w *world) *nemesis {
-	n := &nemesis{w: w}
-	var workers []*lane
-	for _, k := range w.crew {
-		workers = append(workers, &lane{name: fmt.Sprintf("worker %d", k.no)})
+// newNemesis draws the schedule. It depends on the seed and the profile alone.
+func newNemesis(e *env) *nemesis {
+	n := &nemesis{e: e}
+	var workers []*track
+	for _, k := range e.workers {
+		workers = append(workers, &track{name: fmt.Sprintf("worker %d", k.no)})
 	}
-	// The workers share one pack of cards, so that each fault comes up as soon as
+	// The workers share one set of cards, so that each fault comes up as soon as
 	// may be: the next card is for the worker who is free first.
-	r := w.random("schedule of workers")
+	r := e.random("schedule of workers")
 	free := make([]time.Duration, len(workers))
 	for i := range free {
-		free[i] = w.form.windowShut + n.pause(r, w.form.pause)
+		free[i] = e.profile.windowShut + n.pause(r, e.profile.pause)
 	}
-	p := packsOf(w)
-	deal(p.workers, r, func(d deed, seed uint64) bool {
+	p := faultSetsOf(e)
+	deal(p.workers, r, func(d fault, seed uint64) bool {
 		next := 0
 		for i := range free {
 			if free[i] < free[next] {
 				next = i
 			}
 		}
-		if free[next]+d.takes > w.form.attack {
+		if free[next]+d.takes > e.profile.attack {
 			return false
 		}
-		workers[next].deeds = append(workers[next].deeds, dealt{d, free[next], seed})
-		free[next] += d.takes + n.pause(r, w.form.pause)
+		workers[next].faults = append(workers[next].faults, scheduled{d, free[next], seed})
+		free[next] += d.takes + n.pause(r, e.profile.pause)
 		return true
 	})
 	for _, l := range workers {
-		n.lanes = append(n.lanes, *l)
+		n.tracks = append(n.tracks, *l)
 	}
 	for _, l := range []struct {
-		name  string
-		deeds []deed
-		pause [2]time.Duration
+		name   string
+		faults []fault
+		pause  [2]time.Duration
 	}{
-		{"redis", p.store, w.form.storePause},
-		{"clock", p.clock, w.form.clockPause},
-		{"queue", p.queue, w.form.storePause},
-		{"platform", p.platform, w.form.pause},
+		{"redis", p.store, e.profile.storePause},
+		{"clock", p.clock, e.profile.clockPause},
+		{"queue", p.queue, e.profile.storePause},
+		{"platform", p.platform, e.profile.pause},
 	} {
-		r := w.random("schedule of " + l.name)
-		made := lane{name: l.name}
-		at := w.form.windowShut + n.pause(r, l.pause)
-		var last []deed
-		until := w.form.attack
-		if !w.form.everyFault {
-			last = slices.DeleteFunc(slices.Clone(l.deeds), func(d deed) bool { return !d.rare })
-			l.deeds = slices.DeleteFunc(l.deeds, func(d deed) bool { return d.rare })
+		r := e.random("schedule of " + l.name)
+		made := track{name: l.name}
+		at := e.profile.windowShut + n.pause(r, l.pause)
+		var last []fault
+		until := e.profile.attack
+		if !e.profile.everyFault {
+			last = slices.DeleteFunc(slices.Clone(l.faults), func(d fault) bool { return !d.rare })
+			l.faults = slices.DeleteFunc(l.faults, func(d fault) bool { return d.rare })
 			for _, d := range last {
 				until -= d.takes
 			}
 		}
-		give := func(d deed, seed uint64) bool {
+		give := func(d fault, seed uint64) bool {
 			if at+d.takes > until {
 				return false
 			}
-			made.deeds = append(made.deeds, dealt{d, at, seed})
+			made.faults = append(made.faults, scheduled{d, at, seed})
 			at += d.takes + n.pause(r, l.pause)
 			return true
 		}
-		deal(l.deeds, r, give)
-		at, until = max(until, 0), w.form.attack
+		deal(l.faults, r, give)
+		at, until = max(until, 0), e.profile.attack
 		for _, d := range last {
 			give(d, r.Uint64())
 		}
-		n.lanes = append(n.lanes, made)
+		n.tracks = append(n.tracks, made)
 	}
 	return n
 }
 
-// deal deals the pack again and again, shuffled anew each time, until a card is
+// deal deals the set again and again, shuffled anew each time, until a card is
 // refused.
-func deal(pack []deed, r *rand.Rand, give func(deed, uint64) bool) {
-	isRare := func(d deed) bool { return d.rare }
-	rare := slices.DeleteFunc(slices.Clone(pack), func(d deed) bool { return !d.rare })
-	pack = slices.DeleteFunc(slices.Clone(pack), isRare)
-	for len(pack)+len(rare) > 0 {
-		r.Shuffle(len(pack), func(i, j int) { pack[i], pack[j] = pack[j], pack[i] })
-		for _, d := range append(slices.Clone(pack), rare...) {
+func deal(set []fault, r *rand.Rand, give func(fault, uint64) bool) {
+	isRare := func(d fault) bool { return d.rare }
+	rare := slices.DeleteFunc(slices.Clone(set), func(d fault) bool { return !d.rare })
+	set = slices.DeleteFunc(slices.Clone(set), isRare)
+	for len(set)+len(rare) > 0 {
+		r.Shuffle(len(set), func(i, j int) { set[i], set[j] = set[j], set[i] })
+		for _, d := range append(slices.Clone(set), rare...) {
 			if !give(d, r.Uint64()) {
 				return
 			}
@@ -163,8 +163,8 @@ func (n *nemesis) String() string {
 		text string
 	}
 	var lines []line
-	for _, l := range n.lanes {
-		for _, d := range l.deeds {
+	for _, l := range n.tracks {
+		for _, d := range l.faults {
 			lines = append(lines, line{d.at, fmt.Sprintf("  %6.1fs %-9s %s\n", d.at.Seconds(), l.name, d.name)})
 		}
 	}
@@ -176,34 +176,34 @@ func (n *nemesis) String() string {
 	return b.String()
 }
 
-// run does all of it. A lane that is late stays late.
+// run does all of it. A track that is late stays late.
 func (n *nemesis) run() {
 	var all sync.WaitGroup
-	for i, l := range n.lanes {
+	for i, l := range n.tracks {
 		var k *worker
-		if i < len(n.w.crew) {
-			k = n.w.crew[i]
+		if i < len(n.e.workers) {
+			k = n.e.workers[i]
 		}
 		all.Go(func() {
-			for _, d := range l.deeds {
-				if wait := d.at - time.Since(n.w.started); wait > 0 {
+			for _, d := range l.faults {
+				if wait := d.at - time.Since(n.e.started); wait > 0 {
 					<-time.After(wait)
 				}
-				if time.Since(n.w.started) > n.w.form.attack {
+				if time.Since(n.e.started) > n.e.profile.attack {
 					return
 				}
-				hit := d.do(n.w, rand.New(rand.NewPCG(d.seed, 0)), k)
-				n.w.book.fault(d.name, hit)
+				hit := d.do(n.e, rand.New(rand.NewPCG(d.seed, 0)), k)
+				n.e.journal.countFault(d.name, hit)
 			}
 		})
 	}
 	all.Wait()
 }
 
-// lasting draws a duration.
-func lasting(r *rand.Rand, least, most time.Duration) time.Duration {
+// between draws a duration.
+func between(r *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(r.Int64N(int64(most-least)+1))
 }
 
-// hold is how a deed lets time pass.
-func hold(d time.Duration) { <-time.After(d) }
+// hold is how a fault lets time pass.
+func wait(d time.Duration) { <-time.After(d) }

@@ -22,8 +22,8 @@ const (
 // judgeRate looks at every second, from each call on, for more calls than the
 // rate. Those too many are no breach where the slots of so many others lie
 // before that second, for a cause that is proven.
-func (v *verdict) judgeRate() {
-	all := slices.Clone(v.w.calls)
+func (res *result) judgeRate() {
+	all := slices.Clone(res.e.calls)
 	slices.SortFunc(all, func(a, b simulator.Seen) int { return a.Began.Compare(b.Began) })
 	type second struct{ from, to int } // indices of its first and its last call
 	var crowded []second
@@ -34,8 +34,8 @@ func (v *verdict) judgeRate() {
 			first++
 		}
 		n := i - first + 1
-		v.most = max(v.most, n)
-		if float64(n) <= v.w.form.rate {
+		res.most = max(res.most, n)
+		if float64(n) <= res.e.profile.rate {
 			continue
 		}
 		crowded = append(crowded, second{first, i})
@@ -46,10 +46,10 @@ func (v *verdict) judgeRate() {
 	if len(crowded) == 0 {
 		return
 	}
-	e := v.w.gather(nos)
+	ev := res.e.gather(nos)
 	traced := map[string][]call{}
 	for no := range nos {
-		traced[no] = e.trace(no, v.calls[no])
+		traced[no] = ev.trace(no, res.calls[no])
 	}
 	for _, s := range crowded {
 		var in []call
@@ -57,18 +57,18 @@ func (v *verdict) judgeRate() {
 			i := slices.IndexFunc(traced[c.OutOrderNo], func(t call) bool { return t.Began.Equal(c.Began) })
 			in = append(in, traced[c.OutOrderNo][i])
 		}
-		v.judgeSecond(e, in)
+		res.judgeSecond(ev, in)
 	}
 }
 
 // judgeSecond finds out why a second has more calls than the rate.
-func (v *verdict) judgeSecond(e evidence, in []call) {
+func (res *result) judgeSecond(ev evidence, in []call) {
 	begins := in[0].Began
 	due, frozen, unproven := 0, false, 0
 	unexplained := map[int]int{} // those that are due or unproven, by how often Redis's clock had been set when they were granted
 	var latest time.Duration
 	for _, c := range in {
-		set := e.book.jumpsBefore(c.began(0))
+		set := ev.journal.jumpsBefore(c.since(0))
 		if c.slot.IsZero() || !c.slot.Before(begins) {
 			due++
 			unexplained[set]++
@@ -78,7 +78,7 @@ func (v *verdict) judgeSecond(e evidence, in []call) {
 		latest = max(latest, behind)
 		switch {
 		case behind <= missedBy+onItsWay:
-		case e.frozen(c.process, c.slot, c.Began):
+		case ev.journal.frozen(c.process, c.slot, c.Began):
 			frozen = true
 		default:
 			unproven++
@@ -86,19 +86,19 @@ func (v *verdict) judgeSecond(e evidence, in []call) {
 		}
 	}
 	cause := ""
-	switch rate := v.w.form.rate; {
-	case float64(due+unproven) > rate && e.book.lost(begins.Add(-2*time.Second), begins.Add(time.Second)):
-		cause = failover // the slots that were given out
+	switch rate := res.e.profile.rate; {
+	case float64(due+unproven) > rate && ev.journal.lost(begins.Add(-2*time.Second), begins.Add(time.Second)):
+		cause = excuseFailover // the slots that were given out
 	case float64(due+unproven) > rate && float64(slices.Max(slices.Collect(maps.Values(unexplained)))) <= rate:
-		cause = slotsJumped
+		cause = excuseSlots
 	case float64(due+unproven) > rate:
-		v.breach(rowRate, "%d calls in the second before %.3fs, %d of them with slots in it, %d far behind their slots without a cause",
-			len(in), in[len(in)-1].Began.Sub(v.w.started).Seconds(), due, unproven)
+		res.breach(rowRate, "%d calls in the second before %.3fs, %d of them with slots in it, %d far behind their slots without a cause",
+			len(in), in[len(in)-1].Began.Sub(res.e.started).Seconds(), due, unproven)
 		return
 	case frozen:
-		cause = "a worker was frozen between its last look at the clock and the send"
+		cause = excuseFrozen
 	default:
 		cause = "on a busy machine calls left or came behind their slots"
 	}
-	v.excuse(rowRate, cause, latest)
+	res.excuse(rowRate, cause, latest)
 }

@@ -38,8 +38,8 @@ func openStore(t *testing.T, url string) redis.UniversalClient {
 	return rdb
 }
 
-// becomesWhole waits until all is up, and returns what is missing else.
-func becomesWhole(s replicated, within time.Duration) error {
+// awaitHealthy waits until all is up, and returns what is missing else.
+func awaitHealthy(s replicated, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	for {
@@ -65,47 +65,47 @@ func (n *node) follows(ctx context.Context) error {
 	return nil
 }
 
-// failoverDeeds take the masters away that the ledger and the queue are on.
-func failoverDeeds(s replicated) []deed {
+// failoverFaults take the masters away that the ledger and the queue are on.
+func failoverFaults(s replicated) []fault {
 	const takes = 15 * time.Second
 	// strike makes the master unreachable, and returns how to bring it back.
-	by := func(name string, strike func(w *world, master *node) (undo func() error)) deed {
-		return deed{name: name, takes: takes, do: func(w *world, _ *rand.Rand, _ *worker) bool {
+	by := func(name string, strike func(e *env, master *node) (undo func() error)) fault {
+		return fault{name: name, takes: takes, do: func(e *env, _ *rand.Rand, _ *worker) bool {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
-			key := ledger.KeysOf(w.sim.Merchant().MchID).Due()
+			key := ledger.KeysOf(e.sim.Merchant().MchID).Due()
 			master, err := s.masterOf(ctx, key, nil)
 			if err != nil {
-				w.book.say("no master to strike: %v", err)
+				e.journal.fail("no master to strike: %v", err)
 				return false
 			}
 			lost := outage{what: name, from: time.Now(), lossy: true}
-			undo := strike(w, master)
-			other := w.awaitFailover(ctx, s, key, master)
-			if err := errors.Join(undo(), becomesWhole(s, 45*time.Second)); err != nil {
-				w.book.say("after %q: %v", name, err)
+			undo := strike(e, master)
+			other := e.awaitFailover(ctx, s, key, master)
+			if err := errors.Join(undo(), awaitHealthy(s, 45*time.Second)); err != nil {
+				e.journal.fail("after %q: %v", name, err)
 			}
 			lost.to = time.Now()
-			w.book.outage(lost)
+			e.journal.outage(lost)
 			return other
 		}}
 	}
-	kill := func(_ *world, m *node) func() error {
+	kill := func(_ *env, m *node) func() error {
 		m.kill()
 		return m.start
 	}
-	return []deed{
+	return []fault{
 		by("failover: the master killed", kill),
-		by("failover: the master killed half a second after its replica had lost touch", func(w *world, m *node) func() error {
+		by("failover: the master killed half a second after its replica had lost touch", func(e *env, m *node) func() error {
 			// It comes back by itself within a second or so.
 			for until := time.Now().Add(500 * time.Millisecond); time.Now().Before(until); <-time.After(5 * time.Millisecond) {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				_ = m.rdb.ClientKillByFilter(ctx, "TYPE", "replica").Err()
 				cancel()
 			}
-			return kill(w, m)
+			return kill(e, m)
 		}),
-		by("failover: the master frozen, and back later", func(_ *world, m *node) func() error {
+		by("failover: the master frozen, and back later", func(_ *env, m *node) func() error {
 			m.signal(syscall.SIGSTOP)
 			return func() error {
 				m.signal(syscall.SIGCONT)
@@ -116,13 +116,13 @@ func failoverDeeds(s replicated) []deed {
 }
 
 // awaitFailover reports whether another node takes a master's place.
-func (w *world) awaitFailover(ctx context.Context, s replicated, key string, master *node) bool {
+func (e *env) awaitFailover(ctx context.Context, s replicated, key string, master *node) bool {
 	for deadline := time.Now().Add(25 * time.Second); time.Now().Before(deadline); <-time.After(100 * time.Millisecond) {
 		if now, err := s.masterOf(ctx, key, master); err == nil && now != master {
 			return true
 		}
 	}
-	w.book.say("no other node has taken the place of the master %s", master.addr())
+	e.journal.fail("no other node has taken the place of the master %s", master.addr())
 	return false
 }
 
@@ -136,7 +136,7 @@ func startAgain(nodes []*node) error {
 	return errors.Join(errs...)
 }
 
-func urlOfAll(scheme string, nodes []*node, rest string) string {
+func joinURL(scheme string, nodes []*node, rest string) string {
 	var hosts []string
 	for _, n := range nodes {
 		hosts = append(hosts, n.addr())

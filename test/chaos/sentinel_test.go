@@ -41,9 +41,9 @@ func newSentinels(t *testing.T) store {
 		}
 		s.watch = append(s.watch, newServer(t, nil, testkit.FreePort(t), dir, file, "--sentinel"))
 	}
-	s.url = urlOfAll("redis-sentinel", s.watch, "/0?master="+masterName)
+	s.url = joinURL("redis-sentinel", s.watch, "/0?master="+masterName)
 	s.rdb = openStore(t, s.url)
-	if err := becomesWhole(s, time.Minute); err != nil {
+	if err := awaitHealthy(s, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -53,7 +53,7 @@ func (s *sentinels) client() redis.UniversalClient { return s.rdb }
 
 func (s *sentinels) urlOf(*testing.T, int) (string, *proxy) { return s.url, nil }
 
-func (s *sentinels) deeds(*world) []deed { return failoverDeeds(s) }
+func (s *sentinels) faults(*env) []fault { return failoverFaults(s) }
 
 func (s *sentinels) heal() error { return startAgain(append(s.data, s.watch...)) }
 

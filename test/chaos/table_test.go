@@ -18,14 +18,14 @@ type table struct {
 
 // tables are what a run comes to: the breaches, what nobody can prevent, and
 // what was done.
-func (v *verdict) tables() []table {
+func (res *result) tables() []table {
 	breaches := table{head: []string{"breaches of a promise", "times"}}
 	for _, row := range rows {
-		breaches.rows = append(breaches.rows, []string{row, fmt.Sprint(len(v.breaches[row]))})
+		breaches.rows = append(breaches.rows, []string{row, fmt.Sprint(len(res.breaches[row]))})
 	}
 	beyond := table{head: []string{"beyond physics, each with its cause proven", "times", "at most by"}}
-	for _, row := range slices.Sorted(maps.Keys(v.beyond)) {
-		x := v.beyond[row]
+	for _, row := range slices.Sorted(maps.Keys(res.beyond)) {
+		x := res.beyond[row]
 		most := ""
 		if x.most > 0 {
 			most = x.most.Round(time.Millisecond).String()
@@ -33,45 +33,45 @@ func (v *verdict) tables() []table {
 		beyond.rows = append(beyond.rows, []string{row, fmt.Sprint(x.times), most})
 	}
 	done := table{head: []string{"faults", "times", "found nothing to hit"}}
-	b := &v.w.book
+	b := &res.e.journal
 	all := maps.Clone(b.misses)
-	maps.Copy(all, b.faults)
+	maps.Copy(all, b.hits)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		missed := ""
 		if n := b.misses[name]; n > 0 {
 			missed = fmt.Sprint(n)
 		}
-		done.rows = append(done.rows, []string{name, fmt.Sprint(b.faults[name]), missed})
+		done.rows = append(done.rows, []string{name, fmt.Sprint(b.hits[name]), missed})
 	}
 	return []table{breaches, beyond, done}
 }
 
 // summary says how large the run was.
-func (v *verdict) summary() string {
-	f, b := v.w.form, &v.w.book
+func (res *result) summary() string {
+	f, b := res.e.profile, &res.e.journal
 	ends := make([]string, 0, len(tasks.States))
 	for _, s := range tasks.States {
-		if v.ends[s] > 0 {
-			ends = append(ends, fmt.Sprintf("%d %s", v.ends[s], s))
+		if res.ends[s] > 0 {
+			ends = append(ends, fmt.Sprintf("%d %s", res.ends[s], s))
 		}
 	}
 	return fmt.Sprintf(`%d orders (%s), %d calls, at most %d in a second of %v allowed; %d workers killed and %d frozen, in %s (seed %d).
 %d notifications delivered, %d of them taken; %d with a SIGNTEST signature, %d of them taken; %d forged ones refused; %d payments beside another end.
 %d payments; %d orders were paid in parts, and of %d the total was lowered; %d were reopened.
-`, f.orders, strings.Join(ends, ", "), len(v.w.calls), v.most, f.rate, len(b.deaths), len(b.freezes), v.w.finished.Sub(v.w.started).Round(time.Second), v.w.seed,
-		v.told.Deliveries, v.told.Taken, v.told.SignTests, v.told.SignTestsTaken, v.w.billing.forgeriesRefused, v.late,
-		v.payments, v.inParts, v.lowered, len(v.w.billing.reopened))
+`, f.orders, strings.Join(ends, ", "), len(res.e.calls), res.most, f.rate, len(b.deaths), len(b.freezes), res.e.finished.Sub(res.e.started).Round(time.Second), res.e.seed,
+		res.told.Deliveries, res.told.Taken, res.told.SignTests, res.told.SignTestsTaken, res.e.billing.forgeriesRefused, res.late,
+		res.payments, res.inParts, res.lowered, len(res.e.billing.reopened))
 }
 
 // String is the closing tables.
-func (v *verdict) String() string {
+func (res *result) String() string {
 	write := table.text
 	if *markdownFlag {
 		write = table.markdown
 	}
 	var b strings.Builder
-	b.WriteString("\n" + v.summary())
-	for _, t := range v.tables() {
+	b.WriteString("\n" + res.summary())
+	for _, t := range res.tables() {
 		if len(t.rows) > 0 {
 			b.WriteString("\n")
 			write(t, &b)

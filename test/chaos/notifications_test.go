@@ -18,7 +18,7 @@ import (
 // post stands between WeChat Pay and the workers, as a load balancer does: it
 // hands each notification to one of them, to the next where that one does not
 // answer, and now and then to two at once.
-type post struct {
+type notificationProxy struct {
 	client  *http.Client
 	server  *httptest.Server
 	workers []string // their PUBLIC_ADDRs, by number
@@ -30,8 +30,8 @@ type post struct {
 // answersWithin is longer than a worker that lives needs for its answer.
 const answersWithin = 1200 * time.Millisecond
 
-func newPost(t *testing.T, f form, r *rand.Rand) *post {
-	p := &post{client: &http.Client{Timeout: answersWithin}, random: r}
+func newNotificationProxy(t *testing.T, f profile, r *rand.Rand) *notificationProxy {
+	p := &notificationProxy{client: &http.Client{Timeout: answersWithin}, random: r}
 	for range f.workers {
 		p.workers = append(p.workers, testkit.FreeAddr(t))
 	}
@@ -41,7 +41,7 @@ func newPost(t *testing.T, f form, r *rand.Rand) *post {
 }
 
 // ServeHTTP passes a notification on, headers and body untouched.
-func (p *post) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+func (p *notificationProxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
@@ -69,7 +69,7 @@ func (p *post) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 // deliver sends a notification to one worker, and returns its answer's status,
 // 0 where none came.
-func (p *post) deliver(worker int, path string, header http.Header, body []byte) int {
+func (p *notificationProxy) deliver(worker int, path string, header http.Header, body []byte) int {
 	// Whoever sent it may hang up, as WeChat Pay does after a while: the worker
 	// is not told.
 	r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+p.workers[worker]+path, bytes.NewReader(body))
@@ -88,7 +88,7 @@ func (p *post) deliver(worker int, path string, header http.Header, body []byte)
 
 // notifications are how badly WeChat Pay tells of payments. Some are lost and
 // many late: else hardly an end would be found by a query.
-func (f form) notifications(p *post, mchid string) simulator.Notifications {
+func (f profile) notifications(p *notificationProxy, mchid string) simulator.Notifications {
 	long := func(d time.Duration) simulator.Duration { return simulator.Duration(d) }
 	return simulator.Notifications{
 		URL:   p.server.URL + "/notify/" + mchid,
@@ -99,14 +99,14 @@ func (f form) notifications(p *post, mchid string) simulator.Notifications {
 }
 
 // awaitNotifications waits until the platform has nothing more to tell.
-func (w *world) awaitNotifications() {
-	for deadline := time.Now().Add(w.form.giveUp + 30*time.Second); ; <-time.After(time.Second) {
-		n := w.sim.Report().Notifications
+func (e *env) awaitNotifications() {
+	for deadline := time.Now().Add(e.profile.giveUp + 30*time.Second); ; <-time.After(time.Second) {
+		n := e.sim.Report().Notifications
 		if n.Pending == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.book.say("%d notifications are still on their way", n.Pending)
+			e.journal.fail("%d notifications are still on their way", n.Pending)
 			return
 		}
 	}
@@ -115,24 +115,24 @@ func (w *world) awaitNotifications() {
 // judgeNotifications holds what the workers have taken against what they were
 // told: nothing without a good signature; and what they have taken they know,
 // as the order's end or beside another one.
-func (v *verdict) judgeNotifications() {
-	w := v.w
-	v.told = w.sim.Report().Notifications
-	if n := v.told.SignTestsTaken; n > 0 {
-		v.breach(rowUnsigned, "%d notifications with a SIGNTEST signature were taken", n)
+func (res *result) judgeNotifications() {
+	e := res.e
+	res.told = e.sim.Report().Notifications
+	if n := res.told.SignTestsTaken; n > 0 {
+		res.breach(rowUnsigned, "%d notifications with a SIGNTEST signature were taken", n)
 	}
-	for _, taken := range w.billing.forgeriesTaken {
-		v.breach(rowUnsigned, "a forged notification was taken: %s", taken)
+	for _, taken := range e.billing.forgeriesTaken {
+		res.breach(rowUnsigned, "a forged notification was taken: %s", taken)
 	}
-	if v.told.Taken == 0 || v.told.SignTests == 0 || w.billing.forgeriesRefused == 0 {
-		v.breach(rowDeeds, "hardly any notifications: %+v, %d forgeries refused", v.told, w.billing.forgeriesRefused)
+	if res.told.Taken == 0 || res.told.SignTests == 0 || e.billing.forgeriesRefused == 0 {
+		res.breach(rowFaults, "hardly any notifications: %+v, %d forgeries refused", res.told, e.billing.forgeriesRefused)
 	}
-	for no, o := range v.orders {
-		p := v.truth[no]
+	for no, o := range res.orders {
+		p := res.truth[no]
 		// Not those paid in parts: one part may have been told, and another lost.
 		whole := p.State == simulator.StateDone && p.MoneyMoved == p.TotalAmount && len(p.Payments) == 1
 		if whole && p.Notified > 0 && !knowsPayment(o) {
-			v.breach(rowWrong, "%s is %s, and of its payment WeChat Pay was told %d times that it is known", no, o.State, p.Notified)
+			res.breach(rowWrong, "%s is %s, and of its payment WeChat Pay was told %d times that it is known", no, o.State, p.Notified)
 		}
 	}
 }

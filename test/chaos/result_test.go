@@ -12,7 +12,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// The rows of the verdict, in the order in which they are shown. Each must be
+// The rows of breaches, in the order in which the table shows them. Each must be
 // zero.
 const (
 	rowLost     = "orders lost"
@@ -32,24 +32,25 @@ const (
 	rowEvents   = "orders whose events do not tell their story"
 	rowStats    = "counters that are wrong"
 	rowTrouble  = "workers in trouble, or the harness"
-	rowDeeds    = "faults too few"
+	rowFaults   = "faults too few"
 )
 
 var rows = []string{
 	rowLost, rowOpen, rowWrong, rowUnsigned, rowAmounts, rowPayments, rowBooked, rowAtOnce, rowAfterEnd, rowSoon, rowWindow,
-	rowBlind, rowRate, rowAttempts, rowEvents, rowStats, rowTrouble, rowDeeds,
+	rowBlind, rowRate, rowAttempts, rowEvents, rowStats, rowTrouble, rowFaults,
 }
 
-// verdict is what a run comes to.
-type verdict struct {
-	w           *world
+// result is what a run comes to.
+type result struct {
+	e           *env
 	breaches    map[string][]string // by row, each in words
 	beyond      map[string]*excused // by row and proven cause
 	orders      map[string]ledger.Order
 	truth       map[string]simulator.OrderReport
 	calls       map[string][]simulator.Seen // by order, as they began
 	ends        map[tasks.State]int
-	events      books                   // what billing books from all events
+	fromEvents  books                   // what billing books from all events
+	fromEnds    books                   // what it books from those that are sent as webhooks
 	withdrawals map[string]ledger.Event // by order: the last one's
 	most        int                     // calls in a second
 	late        int                     // payments beside another end
@@ -59,102 +60,100 @@ type verdict struct {
 	told        simulator.NotificationReport
 }
 
-// suspicion is something that looks like a breach, until its cause is proven.
-type suspicion struct {
-	row, no string
-	text    string
-	size    time.Duration // of the breach: how long before or after it would have been none
-	// innocent returns the proven cause that nobody can prevent, or "".
-	innocent func(e evidence, all []call) string
-}
-
-// excused is what nobody can prevent.
+// excused counts what no program can prevent.
 type excused struct {
 	times int
 	most  time.Duration // the largest of them
 }
 
-func (v *verdict) excuse(row, cause string, size time.Duration) {
-	x := v.beyond[row+": "+cause]
+func (res *result) excuse(row, cause string, size time.Duration) {
+	x := res.beyond[row+": "+cause]
 	if x == nil {
 		x = &excused{}
-		v.beyond[row+": "+cause] = x
+		res.beyond[row+": "+cause] = x
 	}
 	x.times++
 	x.most = max(x.most, size)
 }
 
-// judge holds the ledger against the platform.
-func (w *world) judge() *verdict {
-	v := &verdict{
-		w: w, withdrawals: map[string]ledger.Event{}, breaches: map[string][]string{}, beyond: map[string]*excused{},
+// judge compares the ledger with the platform.
+func (e *env) judge() *result {
+	res := &result{
+		e: e, withdrawals: map[string]ledger.Event{}, breaches: map[string][]string{}, beyond: map[string]*excused{},
 		orders: map[string]ledger.Order{}, truth: map[string]simulator.OrderReport{}, calls: map[string][]simulator.Seen{}, ends: map[tasks.State]int{},
 	}
-	for _, c := range w.calls {
+	for _, c := range e.calls {
 		if c.OutOrderNo != "" {
-			v.calls[c.OutOrderNo] = append(v.calls[c.OutOrderNo], c)
+			res.calls[c.OutOrderNo] = append(res.calls[c.OutOrderNo], c)
 		}
 	}
-	for _, calls := range v.calls {
+	for _, calls := range res.calls {
 		slices.SortFunc(calls, func(a, b simulator.Seen) int { return a.Began.Compare(b.Began) })
 	}
-	for _, o := range w.sim.Report().Orders {
-		v.truth[o.OutOrderNo] = o
+	for _, o := range e.sim.Report().Orders {
+		res.truth[o.OutOrderNo] = o
 	}
-	v.readLedger()
-	v.judgeEnds()
-	v.judgeNotifications()
-	v.judgeEvents()
-	v.judgePayments()
-	v.judgeRate()
+	res.readLedger()
+	res.judgeEnds()
+	res.judgeNotifications()
+	res.judgeEvents()
+	res.judgePayments()
+	res.judgeRate()
 	var suspicions []suspicion
-	for no, calls := range v.calls {
-		suspicions = append(suspicions, v.suspect(no, calls)...)
+	for no := range res.truth {
+		suspicions = append(suspicions, res.suspect(no, res.calls[no])...)
 	}
-	v.weigh(suspicions)
-	for _, trouble := range w.book.trouble {
-		v.breach(rowTrouble, "%s", trouble)
+	res.explain(suspicions)
+	for _, trouble := range e.journal.trouble {
+		res.breach(rowTrouble, "%s", trouble)
 	}
-	v.judgeDeeds()
-	return v
+	res.judgeFaults()
+	return res
 }
 
-func (v *verdict) breach(row, format string, args ...any) {
-	v.breaches[row] = append(v.breaches[row], fmt.Sprintf(format, args...))
+func (res *result) breach(row, format string, args ...any) {
+	res.breaches[row] = append(res.breaches[row], fmt.Sprintf(format, args...))
 }
 
-// breachOf is a breach with the story of its order, for those that are shown.
-func (v *verdict) breachOf(row, no, format string, args ...any) {
+// breachOf is breach with the timeline of the order, for the breaches that are
+// shown.
+func (res *result) breachOf(row, no, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if len(v.breaches[row]) < shown {
-		e := v.w.gather(map[string]bool{no: true})
-		text += "\n" + v.story(e, no, e.trace(no, v.calls[no]))
+	if len(res.breaches[row]) < shown {
+		ev := res.e.gather(map[string]bool{no: true})
+		text += "\n" + res.timeline(ev, no, ev.trace(no, res.calls[no]))
 	}
-	v.breach(row, "%s", text)
+	res.breach(row, "%s", text)
 }
 
-// weigh looks for the causes of what looks like a breach.
-func (v *verdict) weigh(all []suspicion) {
+// explain looks for the causes of what looks like a breach.
+func (res *result) explain(all []suspicion) {
 	nos := map[string]bool{}
 	for _, s := range all {
 		nos[s.no] = true
 	}
-	e := v.w.gather(nos)
+	ev := res.e.gather(nos)
 	for _, s := range all {
-		calls := e.trace(s.no, v.calls[s.no])
-		if cause := s.innocent(e, calls); cause != "" {
-			v.excuse(s.row, cause, s.size)
-			if *keepFlag {
-				v.w.t.Logf("%s: %s: %s: %s\n%s", s.row, cause, s.no, s.text, v.story(e, s.no, calls))
+		s.calls = ev.trace(s.no, res.calls[s.no])
+		excuse := ""
+		for _, proven := range s.kind.causes {
+			if excuse = proven(ev, &s); excuse != "" {
+				break
 			}
-			continue
 		}
-		v.breach(s.row, "%s: %s\n%s", s.no, s.text, v.story(e, s.no, calls))
+		switch {
+		case excuse == "":
+			res.breach(s.kind.row, "%s: %s\n%s", s.no, s.text, res.timeline(ev, s.no, s.calls))
+			continue
+		case *keepFlag:
+			res.e.t.Logf("%s: %s: %s: %s\n%s", s.kind.row, excuse, s.no, s.text, res.timeline(ev, s.no, s.calls))
+		}
+		res.excuse(s.kind.row, excuse, s.size)
 	}
 }
 
-// story is all that is known of an order, for whoever has to find out.
-func (v *verdict) story(e evidence, no string, calls []call) string {
+// timeline is all that is known of an order, for the search for a breach.
+func (res *result) timeline(ev evidence, no string, calls []call) string {
 	type line struct {
 		at   time.Time
 		text string
@@ -164,47 +163,47 @@ func (v *verdict) story(e evidence, no string, calls []call) string {
 		lines = append(lines, line{c.Began, fmt.Sprintf("platform: %s from %s, over after %s, answered %v %d, fault %q, owed %v, ended %v",
 			c.Call, c.process, c.Over.Sub(c.Began).Round(time.Millisecond), c.Answered, c.Status, c.Fault, c.Owed, c.Ended)})
 	}
-	for _, m := range e.marks[no] {
+	for _, m := range ev.marks[no] {
 		lines = append(lines, line{m.at, m.process + " " + string(m.point)})
 	}
-	for _, entry := range v.orders[no].Log {
+	for _, entry := range res.orders[no].Log {
 		lines = append(lines, line{entry.At, fmt.Sprintf("ledger: %s %s %d", entry.Call, entry.Verdict, entry.HTTPStatus)})
 	}
-	for _, f := range v.w.book.freezes {
+	for _, f := range res.e.journal.freezes {
 		lines = append(lines, line{f.from, f.process + " freezes"}, line{f.to, f.process + " thaws"})
 	}
-	for _, d := range v.w.book.deaths {
+	for _, d := range res.e.journal.deaths {
 		lines = append(lines, line{d.at, d.process + " dead"})
 	}
-	for _, j := range v.w.book.jumps {
+	for _, j := range res.e.journal.jumps {
 		lines = append(lines, line{j.at, fmt.Sprintf("Redis's clock is set: %s off", j.offset)})
 	}
-	for _, o := range v.w.book.outages {
+	for _, o := range res.e.journal.outages {
 		lines = append(lines, line{o.from, o.what}, line{o.to, "over: " + o.what})
 	}
 	slices.SortStableFunc(lines, func(a, b line) int { return a.at.Compare(b.at) })
 	var b strings.Builder
 	for _, l := range lines {
-		fmt.Fprintf(&b, "    %9.3fs %s\n", l.at.Sub(v.w.started).Seconds(), l.text)
+		fmt.Fprintf(&b, "    %9.3fs %s\n", l.at.Sub(res.e.started).Seconds(), l.text)
 	}
-	o := v.orders[no]
-	fmt.Fprintf(&b, "    ledger: %s %s, ended at %.3fs", o.State, o.Reason, o.EndedAt.Sub(v.w.started).Seconds())
+	o := res.orders[no]
+	fmt.Fprintf(&b, "    ledger: %s %s, ended at %.3fs", o.State, o.Reason, o.EndedAt.Sub(res.e.started).Seconds())
 	return b.String()
 }
 
-// judgeDeeds sees that the run was an attack at all.
-func (v *verdict) judgeDeeds() {
-	b := &v.w.book
-	if len(b.deaths) < v.w.form.minKills {
-		v.breach(rowDeeds, "%d workers killed, %d at least", len(b.deaths), v.w.form.minKills)
+// judgeFaults sees that the run was an attack at all.
+func (res *result) judgeFaults() {
+	b := &res.e.journal
+	if len(b.deaths) < res.e.profile.minKills {
+		res.breach(rowFaults, "%d workers killed, %d at least", len(b.deaths), res.e.profile.minKills)
 	}
-	if !v.w.form.everyFault || v.w.form.minKills == 0 {
+	if !res.e.profile.everyFault || res.e.profile.minKills == 0 {
 		return
 	}
-	for _, l := range v.w.nemesis.lanes {
-		for _, d := range l.deeds {
-			if b.faults[d.name] == 0 && !slices.Contains(v.breaches[rowDeeds], d.name) {
-				v.breaches[rowDeeds] = append(v.breaches[rowDeeds], d.name)
+	for _, l := range res.e.nemesis.tracks {
+		for _, d := range l.faults {
+			if b.hits[d.name] == 0 && !slices.Contains(res.breaches[rowFaults], d.name) {
+				res.breaches[rowFaults] = append(res.breaches[rowFaults], d.name)
 			}
 		}
 	}
@@ -213,10 +212,10 @@ func (v *verdict) judgeDeeds() {
 // shown is how many breaches of a row are told in full.
 const shown = 3
 
-func (v *verdict) demandZeros(t *testing.T) {
+func (res *result) demandZeros(t *testing.T) {
 	t.Helper()
 	for _, row := range rows {
-		all := v.breaches[row]
+		all := res.breaches[row]
 		if len(all) == 0 {
 			continue
 		}

@@ -13,7 +13,7 @@ import (
 func TestJumpsOfRedisClock(t *testing.T) {
 	begin := time.Now().Add(-10 * time.Minute)
 	at := func(s int) time.Time { return begin.Add(time.Duration(s) * time.Second) }
-	b := &book{jumps: []jump{{at(0), 0}, {at(60), 8 * time.Hour}, {at(62), 0}, {at(120), -30 * time.Minute}, {at(125), 0}}}
+	b := &journal{jumps: []jump{{at(0), 0}, {at(60), 8 * time.Hour}, {at(62), 0}, {at(120), -30 * time.Minute}, {at(125), 0}}}
 	for _, tt := range []struct {
 		what     string
 		from, to int
@@ -44,16 +44,16 @@ func TestJumpsOfRedisClock(t *testing.T) {
 }
 
 // Each moment of a run has a time by Redis's clock, and from that time the judge
-// finds the moment, whatever jumps the form makes.
+// finds the moment, whatever jumps the profile makes.
 func TestEveryMomentByRedisClockIsFound(t *testing.T) {
-	for _, f := range []form{shortForm(), longForm()} {
+	for _, f := range []profile{shortProfile(), longProfile()} {
 		rapid.Check(t, func(t *rapid.T) {
 			offsets := []time.Duration{0}
 			for _, o := range f.offsets() {
 				offsets = append(offsets, o, -o)
 			}
 			begin := time.Now().Add(-f.atMost)
-			b := &book{jumps: []jump{{begin, 0}}}
+			b := &journal{jumps: []jump{{begin, 0}}}
 			for _, s := range rapid.SliceOfNDistinct(rapid.Int64Range(1, int64(f.atMost/time.Second)-1), 0, 20, rapid.ID).Draw(t, "seconds") {
 				b.jumps = append(b.jumps, jump{begin.Add(time.Duration(s) * time.Second), rapid.SampledFrom(offsets).Draw(t, "offset")})
 			}

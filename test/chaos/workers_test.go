@@ -40,9 +40,9 @@ type death struct {
 	point   faultpoint.Point // "" for one at random
 }
 
-// worker is one place in the crew, in which processes follow each other.
+// worker is one place in the workers, in which processes follow each other.
 type worker struct {
-	w     *world
+	e     *env
 	no    int
 	url   string // of Redis, as this worker sees it
 	proxy *proxy // nil in topologies of several nodes
@@ -58,13 +58,13 @@ type worker struct {
 func (k *worker) start() error {
 	k.born++
 	p := &process{name: fmt.Sprintf("w%d.%d", k.no, k.born), ahead: k.ahead, exited: make(chan struct{})}
-	p.trace = filepath.Join(k.w.dir, p.name+".trace")
+	p.trace = filepath.Join(k.e.dir, p.name+".trace")
 	trace, err := os.OpenFile(p.trace, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer trace.Close()
-	p.log = filepath.Join(k.w.dir, p.name+".log")
+	p.log = filepath.Join(k.e.dir, p.name+".log")
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (k *worker) start() error {
 	p.cmd = exec.Command(k.bin)
 	p.cmd.Env = append(append([]string{
 		"PATH=" + os.Getenv("PATH"), "REDIS_URL=" + k.url, "PAYSCORE_FAULTPOINTS=1",
-	}, k.w.env...), k.env...)
+	}, k.e.env...), k.env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.ExtraFiles = []*os.File{orders, trace}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -93,7 +93,7 @@ func (k *worker) start() error {
 		close(p.exited)
 	}()
 	k.now = p
-	k.w.book.born(p)
+	k.e.journal.born(p)
 	return nil
 }
 
@@ -152,14 +152,14 @@ func (p *process) stopsWithin(d time.Duration) bool {
 }
 
 // book is what was done to whom, and what the platform saw. It is the evidence.
-type book struct {
+type journal struct {
 	mu        sync.Mutex
 	processes []*process
 	deaths    []death
 	freezes   []freeze
-	outages   []outage // of Redis
-	jumps     []jump   // of its clock
-	faults    map[string]int
+	outages   []outage       // of Redis
+	jumps     []jump         // of its clock
+	hits      map[string]int // by fault
 	misses    map[string]int // faults that found nothing to hit
 	trouble   []string       // of the harness itself, or of a worker that ended unasked
 }
@@ -174,44 +174,44 @@ type outage struct {
 	lossy bool
 }
 
-func (b *book) born(p *process) {
+func (b *journal) born(p *process) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.processes = append(b.processes, p)
 }
 
-func (b *book) death(d death) {
+func (b *journal) death(d death) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.deaths = append(b.deaths, d)
 }
 
-func (b *book) freeze(f freeze) {
+func (b *journal) freeze(f freeze) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.freezes = append(b.freezes, f)
 }
 
-func (b *book) outage(o outage) {
+func (b *journal) outage(o outage) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.outages = append(b.outages, o)
 }
 
-func (b *book) fault(name string, hit bool) {
+func (b *journal) countFault(name string, hit bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.faults == nil {
-		b.faults, b.misses = map[string]int{}, map[string]int{}
+	if b.hits == nil {
+		b.hits, b.misses = map[string]int{}, map[string]int{}
 	}
 	if hit {
-		b.faults[name]++
+		b.hits[name]++
 	} else {
 		b.misses[name]++
 	}
 }
 
-func (b *book) say(format string, args ...any) {
+func (b *journal) fail(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.trouble = append(b.trouble, fmt.Sprintf(format, args...))

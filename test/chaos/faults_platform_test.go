@@ -8,8 +8,8 @@ import (
 	"payscore-collector/internal/simulator"
 )
 
-// calm is the platform between two faults: a little slow, and now and then wrong.
-func calm() simulator.Faults {
+// baseline is the platform between two faults: a little slow, and now and then wrong.
+func baseline() simulator.Faults {
 	return simulator.Faults{
 		Latency: simulator.Duration(5 * time.Millisecond), LatencyJitter: simulator.Duration(15 * time.Millisecond),
 		Error5xx: 0.01, DropAfter: 0.01, WrongSignature: 0.01,
@@ -19,9 +19,9 @@ func calm() simulator.Faults {
 // twoFaults are two of the merchant's faults, the second of which is met by the
 // probe that finds the first one mended: a new merchant number is set up wrongly
 // in two ways.
-func twoFaults(f form, noAuthFirst func(*rand.Rand) bool) deed {
+func twoFaults(f profile, noAuthFirst func(*rand.Rand) bool) fault {
 	each := f.merchant * 3 / 4
-	return deed{name: "merchant's faults: SIGN_ERROR and NO_AUTH, one after the other", takes: 2 * each, do: func(w *world, r *rand.Rand, _ *worker) bool {
+	return fault{name: "merchant's faults: SIGN_ERROR and NO_AUTH, one after the other", takes: 2 * each, do: func(e *env, r *rand.Rand, _ *worker) bool {
 		order := []func(*simulator.Faults){
 			func(c *simulator.Faults) { c.SignError = true },
 			func(c *simulator.Faults) { c.NoAuth = true },
@@ -30,25 +30,25 @@ func twoFaults(f form, noAuthFirst func(*rand.Rand) bool) deed {
 			slices.Reverse(order)
 		}
 		for _, set := range order {
-			faults := calm()
+			faults := baseline()
 			set(&faults)
-			w.setFaults(faults)
-			hold(each)
+			e.setFaults(faults)
+			wait(each)
 		}
-		w.setFaults(calm())
+		e.setFaults(baseline())
 		return true
 	}}
 }
 
-// platformDeeds are what WeChat Pay does, or what lies between.
-func platformDeeds(f form) []deed {
-	wrong := func(name string, takes time.Duration, set func(*simulator.Faults)) deed {
-		return deed{name: name, takes: takes, do: func(w *world, _ *rand.Rand, _ *worker) bool {
-			faults := calm()
+// platformFaults are what WeChat Pay does, or what lies between.
+func platformFaults(f profile) []fault {
+	wrong := func(name string, takes time.Duration, set func(*simulator.Faults)) fault {
+		return fault{name: name, takes: takes, do: func(e *env, _ *rand.Rand, _ *worker) bool {
+			faults := baseline()
 			set(&faults)
-			w.setFaults(faults)
-			hold(takes)
-			w.setFaults(calm())
+			e.setFaults(faults)
+			wait(takes)
+			e.setFaults(baseline())
 			return true
 		}}
 	}
@@ -60,15 +60,15 @@ func platformDeeds(f form) []deed {
 			set(c)
 		}
 	}
-	rare := func(d deed) deed {
+	rare := func(d fault) fault {
 		d.rare, d.closesGate = true, true
 		return d
 	}
-	closing := func(d deed) deed {
+	closing := func(d fault) fault {
 		d.closesGate = true
 		return d
 	}
-	deeds := []deed{
+	faults := []fault{
 		wrong("20 % faults, of every kind", spell, only(func(c *simulator.Faults) {
 			const each = often / 7
 			c.Error5xx, c.Hang, c.DropBefore, c.DropAfter, c.WrongSignature, c.MissingSignature, c.HTML502 = each, each, each, each, each, each, each
@@ -81,9 +81,9 @@ func platformDeeds(f form) []deed {
 		}),
 	}
 	if !f.everyFault {
-		return deeds
+		return faults
 	}
-	return append(deeds,
+	return append(faults,
 		rare(wrong("merchant's fault: SIGN_ERROR", f.merchant, func(c *simulator.Faults) { c.SignError = true })),
 		rare(wrong("429 storm", spell, func(c *simulator.Faults) { c.MaxRate = max(1, int(f.rate/8)) })),
 		rare(wrong("merchant's fault: NO_AUTH", f.merchant, func(c *simulator.Faults) { c.NoAuth = true })),
