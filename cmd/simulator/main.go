@@ -25,7 +25,7 @@ It writes a merchant's keys and settings into --dir, and a worker needs no more 
 
     set -a; . DIR/merchant.env; set +a
 
-Orders are added, made to fail and audited under /_sim/; payments are notified to --notify-url. The fate of an order is one of pays, declines:N, userpaying:D, user_pays:D, never, partial:FEN, parts:N, mixed:LETTERS, lower:FEN, not_completed, created, revoked, expired, nothing_owed and unknown ("go doc ./internal/simulator Fate" explains them). POST /_sim/orders/NO/pay and /_sim/orders/NO/lower let the user pay and the merchant lower the total amount at any moment. Nobody is asked who he is there, so listen only where you alone can connect.`
+Orders are added, made to fail and audited under /_sim/; payments are notified to --notify-url. The fate of an order is one of pays, declines:N, userpaying:D, user_pays:D, never, partial:FEN, parts:N, mixed:LETTERS, lower:FEN, not_completed, created, revoked, expired, nothing_owed and unknown ("go doc ./internal/simulator Fate" explains them). POST /_sim/orders/NO/pay and /_sim/orders/NO/lower let the user pay and the merchant lower the total amount at any moment. That API has no authentication, so listen only where you alone can connect.`
 
 type cli struct {
 	Addr      string `help:"Address to listen on; port 0 picks a free one." default:"127.0.0.1:8090" placeholder:"HOST:PORT"`
@@ -58,8 +58,8 @@ func start(ctx context.Context, p config.Process) int {
 	return config.ExitOK
 }
 
-// shutdownTime is how long calls may still take after a signal. Calls that
-// hang on purpose end at once.
+// shutdownTime is how long calls may take after a signal. Calls that hang on
+// purpose end at once.
 const shutdownTime = 5 * time.Second
 
 // run serves until ctx is done.
@@ -105,13 +105,13 @@ func run(ctx context.Context, c cli, out io.Writer) error {
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
 	if err := server.Shutdown(end); err != nil {
-		return errors.Join(fmt.Errorf("end within %v: %w", shutdownTime, err), server.Close())
+		return errors.Join(fmt.Errorf("stop within %v: %w", shutdownTime, err), server.Close())
 	}
 	return nil
 }
 
-// without is the reason of a failed listen without the address, which the sentence
-// has already.
+// without returns the reason of a failed listen without the address, which the
+// error names already.
 func without(err error) string {
 	var address *net.AddrError
 	var name *net.DNSError
@@ -127,8 +127,8 @@ func without(err error) string {
 	return err.Error()
 }
 
-// urlOf is where a client on this machine finds the listener: one that
-// listens everywhere has no address of its own to connect to.
+// urlOf returns the URL for a client on this machine: a listener on all addresses
+// has none to connect to.
 func urlOf(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {

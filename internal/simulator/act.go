@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The finer codes behind Request-ID's last dash.
+// The detail codes behind Request-ID's last dash.
 const (
 	detailOK              = "0"
 	detailDeclined        = "271316574"
@@ -20,8 +20,8 @@ const (
 	detailNoPermission    = "268503786"
 	detailAuthorization   = "270924332"
 	detailParam           = "268435464"
-	// No finer code is published for the platform's own trouble; this one is
-	// made up.
+	// No detail code is published for the platform's own trouble; this one is
+	// invented.
 	detailSystem = "268435458"
 )
 
@@ -30,7 +30,7 @@ type apiError struct {
 	status        int
 	code, message string
 	detail        any    // the body's optional "detail"
-	fine          string // behind Request-ID's last dash
+	detailCode    string // behind Request-ID's last dash
 }
 
 func (e apiError) reply() reply {
@@ -40,29 +40,29 @@ func (e apiError) reply() reply {
 		Detail  any    `json:"detail,omitempty"`
 	}{e.code, e.message, e.detail})
 	if err != nil {
-		// Only a type that JSON cannot express gets here; all of ours can be.
+		// Cannot happen: JSON can express all of our types.
 		body = []byte(`{"code":"SYSTEM_ERROR","message":"系统异常"}`)
 	}
-	return reply{status: e.status, body: body, fine: e.fine}
+	return reply{status: e.status, body: body, detailCode: e.detailCode}
 }
 
 var (
-	errUnknownOrder  = apiError{status: http.StatusNotFound, code: "ORDER_NOT_EXIST", message: "订单不存在", fine: detailNotFound}
-	errToBeConfirmed = apiError{status: http.StatusBadRequest, code: "INVALID_ORDER_STATE", message: "单据状态错误，待用户确认或待商户完结", fine: detailToBeConfirmed}
-	errExpired       = apiError{status: http.StatusBadRequest, code: "INVALID_ORDER_STATE", message: "单据状态不允许此操作", fine: detailStateNotAllowed}
-	errCancelled     = apiError{status: http.StatusBadRequest, code: "ORDER_CANCELED", message: "单据已取消", fine: detailCancelled}
-	errDone          = apiError{status: http.StatusBadRequest, code: "ORDER_DONE", message: "单据已完成，待支付状态才可操作", fine: detailNotWaiting}
-	errDeducting     = apiError{status: http.StatusBadRequest, code: "INVALID_REQUEST", message: "订单正在扣款中，请稍后重试", fine: detailDeducting}
-	errDeclined      = apiError{status: http.StatusForbidden, code: "TRADE_ERROR", message: "扣款失败", fine: detailDeclined}
-	errTooFrequent   = apiError{status: http.StatusTooManyRequests, code: "FREQUENCY_LIMITED", message: "频率超限，请稍后重试", fine: detailTooFrequent}
-	errNoAuth        = apiError{status: http.StatusForbidden, code: "NO_AUTH", message: "商户号与appid、service_id未绑定，或无接口权限", fine: detailNoPermission}
+	errUnknownOrder  = apiError{status: http.StatusNotFound, code: "ORDER_NOT_EXIST", message: "订单不存在", detailCode: detailNotFound}
+	errToBeConfirmed = apiError{status: http.StatusBadRequest, code: "INVALID_ORDER_STATE", message: "单据状态错误，待用户确认或待商户完结", detailCode: detailToBeConfirmed}
+	errExpired       = apiError{status: http.StatusBadRequest, code: "INVALID_ORDER_STATE", message: "单据状态不允许此操作", detailCode: detailStateNotAllowed}
+	errCancelled     = apiError{status: http.StatusBadRequest, code: "ORDER_CANCELED", message: "单据已取消", detailCode: detailCancelled}
+	errDone          = apiError{status: http.StatusBadRequest, code: "ORDER_DONE", message: "单据已完成，待支付状态才可操作", detailCode: detailNotWaiting}
+	errDeducting     = apiError{status: http.StatusBadRequest, code: "INVALID_REQUEST", message: "订单正在扣款中，请稍后重试", detailCode: detailDeducting}
+	errDeclined      = apiError{status: http.StatusForbidden, code: "TRADE_ERROR", message: "扣款失败", detailCode: detailDeclined}
+	errTooFrequent   = apiError{status: http.StatusTooManyRequests, code: "FREQUENCY_LIMITED", message: "频率超限，请稍后重试", detailCode: detailTooFrequent}
+	errNoAuth        = apiError{status: http.StatusForbidden, code: "NO_AUTH", message: "商户号与appid、service_id未绑定，或无接口权限", detailCode: detailNoPermission}
 )
 
 func paramError(message string) apiError {
-	return apiError{status: http.StatusBadRequest, code: "PARAM_ERROR", message: message, fine: detailParam}
+	return apiError{status: http.StatusBadRequest, code: "PARAM_ERROR", message: message, detailCode: detailParam}
 }
 
-// taken is the reply of a collect or sync that the platform has taken on.
+// taken is the reply to a collect or sync that the platform has accepted.
 type taken struct {
 	AppID      string `json:"appid"`
 	MchID      string `json:"mchid"`
@@ -75,7 +75,7 @@ func (o *order) takenReply(m Merchant) reply {
 	return jsonReply(taken{m.AppID, m.MchID, o.no, m.ServiceID, o.orderID()})
 }
 
-// refusal is why neither collect nor sync can have the order, if so.
+// refusal returns why the order can neither be collected nor synced, if so.
 // The caller holds o.mu and has advanced it.
 func (o *order) refusal() (apiError, bool) {
 	switch {

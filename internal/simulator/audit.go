@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// audit counts what was done to the platform. The zero value is ready.
+// audit counts what clients did to the platform. The zero value is ready.
 type audit struct {
 	calls, collects, queries atomic.Int64
 	rejected, signed         atomic.Int64
@@ -19,22 +19,17 @@ type audit struct {
 	scripted map[ReplyKind]int64
 }
 
-func (a *audit) countFault(name string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.faults == nil {
-		a.faults = make(map[string]int64)
-	}
-	a.faults[name]++
-}
+func (a *audit) countFault(name string) { count(a, &a.faults, name) }
 
-func (a *audit) countScripted(kind ReplyKind) {
+func (a *audit) countScripted(kind ReplyKind) { count(a, &a.scripted, kind) }
+
+func count[K comparable](a *audit, counts *map[K]int64, key K) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.scripted == nil {
-		a.scripted = make(map[ReplyKind]int64)
+	if *counts == nil {
+		*counts = make(map[K]int64)
 	}
-	a.scripted[kind]++
+	(*counts)[key]++
 }
 
 func (a *audit) countCall(c Call, now time.Time) {
@@ -59,45 +54,47 @@ func (a *audit) reset() {
 	a.second, a.faults, a.scripted = window{}, nil, nil
 }
 
-// window finds the most events in any one second, in O(1) an event.
+// window counts the events of the last second, and finds the most in any second.
 type window struct {
-	recent []time.Time // of the last second, oldest first
+	recent []time.Time // oldest first
 	most   int
 }
 
-func (w *window) add(now time.Time) {
+// slide forgets what is older than a second, and returns how many events are left.
+func (w *window) slide(now time.Time) int {
 	for len(w.recent) > 0 && now.Sub(w.recent[0]) >= time.Second {
 		w.recent = w.recent[1:]
 	}
-	w.recent = append(w.recent, now)
-	w.most = max(w.most, len(w.recent))
+	return len(w.recent)
 }
 
-// pace admits so many calls in any one second. The zero value is ready.
+func (w *window) add(now time.Time) {
+	w.most = max(w.most, w.slide(now)+1)
+	w.recent = append(w.recent, now)
+}
+
+// pace limits the calls in any one second. The zero value is ready.
 type pace struct {
 	mu       sync.Mutex
-	admitted []time.Time // of the last second, oldest first
+	admitted window
 }
 
-// admit reports whether one more call fits; what does not fit does not count,
-// so that a client which keeps pushing still gets its rate. 0 is no limit.
+// admit reports whether one more call fits. A refused call does not count, so that
+// a client that keeps calling still gets its rate. A limit of 0 is no limit.
 func (p *pace) admit(limit int, now time.Time) bool {
 	if limit == 0 {
 		return true
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.admitted) > 0 && now.Sub(p.admitted[0]) >= time.Second {
-		p.admitted = p.admitted[1:]
-	}
-	if len(p.admitted) >= limit {
+	if p.admitted.slide(now) >= limit {
 		return false
 	}
-	p.admitted = append(p.admitted, now)
+	p.admitted.add(now)
 	return true
 }
 
-// orderAudit is what was done to one order; its order's mu guards it.
+// orderAudit counts the calls for one order; the order's mu guards it.
 type orderAudit struct {
 	calls, collects, queries, syncs int64
 	inFlight, mostAtOnce            int64
@@ -117,7 +114,7 @@ type call struct {
 	seen  Seen
 }
 
-// begin counts a call that has arrived. Whoever calls it must call end.
+// begin counts a call that has arrived. The caller must call its end.
 func (s *Simulator) begin(kind Call, no string) *call {
 	s.audit.countCall(kind, time.Now())
 	c := &call{kind: kind, no: no, order: s.find(no), seen: Seen{Began: time.Now()}}
@@ -172,16 +169,16 @@ func (o *order) endShown(replies int) {
 	o.audit.endShown += replies
 }
 
-// Report is the audit of all that was done to the platform.
+// Report is the audit of all calls and notifications.
 type Report struct {
-	// Calls counts every call to /v3, whatever became of it; CollectCalls
-	// and QueryCalls are part of it.
+	// Calls counts every call to /v3, also those that failed; CollectCalls and
+	// QueryCalls are among them.
 	Calls        int64 `json:"calls"`
 	CollectCalls int64 `json:"collect_calls"`
 	QueryCalls   int64 `json:"query_calls"`
 	// MostCallsInASecond is over a sliding second.
 	MostCallsInASecond int64 `json:"most_calls_in_a_second"`
-	// RejectedSignatures counts the requests whose own signature was not good.
+	// RejectedSignatures counts the requests whose own signature was wrong.
 	RejectedSignatures int64 `json:"rejected_signatures"`
 	// SignedReplies counts the replies with a good signature.
 	SignedReplies int64 `json:"signed_replies"`
@@ -189,14 +186,14 @@ type Report struct {
 	// Scripted counts the scripted replies given, by kind.
 	Faults   map[string]int64    `json:"faults"`
 	Scripted map[ReplyKind]int64 `json:"scripted"`
-	// Notifications is no part of Calls: the platform makes them.
+	// Notifications are not among Calls: the platform sends them.
 	Notifications NotificationReport `json:"notifications"`
 	// Orders are in the order in which they were added.
 	Orders []OrderReport `json:"orders"`
 }
 
-// OrderReport is one order: where it stands and what was done to it.
-// Amounts are in fen.
+// OrderReport is the state of one order and the audit of its calls. Amounts are
+// in fen.
 type OrderReport struct {
 	OutOrderNo string `json:"out_order_no"`
 	// State, StateDescription and CollectionState are as a query shows them;
@@ -212,7 +209,7 @@ type OrderReport struct {
 	// Payments has every payment, in the order in which they arrived.
 	Payments []PaymentDetail `json:"payments,omitempty"`
 
-	// The calls are counted as they arrive, before their signature is looked at.
+	// The calls are counted as they arrive, before their signature is verified.
 	CollectCalls int64 `json:"collect_calls"`
 	QueryCalls   int64 `json:"query_calls"`
 	SyncCalls    int64 `json:"sync_calls"`
@@ -221,17 +218,16 @@ type OrderReport struct {
 	MostAtOnce int64 `json:"most_at_once"`
 	// CallsAfterEnd counts the calls that arrived after a query's truthful
 	// and rightly signed reply had shown the order's end (DONE, REVOKED or
-	// EXPIRED) to a client that was still connected when it was sent. Whether
-	// that client lived, or waited, long enough to note it down, the platform
-	// cannot know.
+	// EXPIRED) to a client that was still connected when it was sent. The platform
+	// cannot know whether that client lived long enough to record it.
 	CallsAfterEnd int64 `json:"calls_after_end"`
 	// LeastGapMS is the shortest time between the starts of two collect
 	// calls, in milliseconds rounded down; absent where there were fewer.
 	LeastGapMS *int64 `json:"least_gap_ms,omitempty"`
 	// MoneyMoved is what the user paid through the platform.
 	MoneyMoved int64 `json:"money_moved"`
-	// Notified is how many notifications of its payments the merchant took,
-	// duplicates too. None of them counts as showing the order's end.
+	// Notified is how many notifications of its payments the merchant accepted,
+	// duplicates included. They do not count as showing the order's end.
 	Notified int64 `json:"notified"`
 }
 
@@ -292,8 +288,8 @@ func (o *order) truth(m Merchant, now time.Time) OrderTruth {
 	return t
 }
 
-// report advances the order and tells where it stands, except for Notified.
-// The caller holds o.mu.
+// report advances the order and returns its report, except for Notified. The
+// caller holds o.mu.
 func (o *order) report(now time.Time) OrderReport {
 	o.advance(now)
 	r := OrderReport{

@@ -16,13 +16,13 @@ import (
 // maxSkew is how far a request's timestamp may be from the platform's clock.
 const maxSkew = 5 * time.Minute
 
-// authorization is the Authorization header taken apart.
+// authorization holds the fields of an Authorization header.
 type authorization struct {
 	mchID, nonce, signature, timestamp, serialNo string
 }
 
-// parseAuthorization reads the header's five fields, in any order. The error
-// says which is wrong.
+// parseAuthorization reads the header's five fields, in any order. Its error names
+// the field that is wrong.
 func parseAuthorization(header string) (authorization, error) {
 	if header == "" {
 		return authorization{}, fmt.Errorf("the Authorization header is missing")
@@ -59,8 +59,8 @@ func parseAuthorization(header string) (authorization, error) {
 	return a, nil
 }
 
-// signError is the refusal of a request whose signature is not good. The
-// reply to it is never signed.
+// signError is the refusal of a request whose signature is wrong. Its reply is
+// never signed.
 func signError(field, issue string, information any) apiError {
 	type detail struct {
 		Location        string `json:"location"`
@@ -70,12 +70,12 @@ func signError(field, issue string, information any) apiError {
 	}
 	return apiError{
 		status: http.StatusUnauthorized, code: "SIGN_ERROR", message: "错误的签名，验签失败: " + issue,
-		detail: detail{"authorization", field, issue, information}, fine: detailAuthorization,
+		detail: detail{"authorization", field, issue, information}, detailCode: detailAuthorization,
 	}
 }
 
-// signInformation shows what the platform took the signature over, as the real
-// platform does: the quickest way to find out what a client signed instead.
+// signInformation shows over what the platform verified the signature, as the real
+// platform does. It helps to find out what a client signed instead.
 type signInformation struct {
 	Method               string `json:"method"`
 	URL                  string `json:"url"`
@@ -97,8 +97,8 @@ func target(r *http.Request) string {
 	return uri
 }
 
-// authorize verifies a request strictly. On success the nonce is used up, and
-// it is returned.
+// authorize verifies a request strictly. On success it returns the nonce, which is
+// now used up.
 func (s *Simulator) authorize(r *http.Request, body []byte) (nonce string, refusal *apiError) {
 	refuse := func(field, format string, args ...any) (string, *apiError) {
 		e := signError(field, fmt.Sprintf(format, args...), nil)
@@ -142,11 +142,11 @@ func (s *Simulator) authorize(r *http.Request, body []byte) (nonce string, refus
 	return a.nonce, nil
 }
 
-// nonceMemory is how long a nonce is remembered: from the first moment that a
-// timestamp is acceptable to the last.
+// nonceMemory is how long a nonce is remembered: from the first to the last moment
+// at which its timestamp is acceptable.
 const nonceMemory = 2 * maxSkew
 
-// nonces remembers the nonces used lately. The zero value is ready.
+// nonces remembers the recently used nonces. The zero value is ready.
 type nonces struct {
 	mu    sync.Mutex
 	seen  map[string]struct{}
@@ -158,7 +158,7 @@ type usedNonce struct {
 	at    time.Time
 }
 
-// use reports whether nonce is new, and makes it used.
+// use reports whether nonce is new, and marks it as used.
 func (n *nonces) use(nonce string, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -177,8 +177,9 @@ func (n *nonces) use(nonce string, now time.Time) bool {
 	return true
 }
 
-// forget makes a nonce new again: its request was lost on the way. The queue
-// keeps its entry, which at worst forgets a later use of the same nonce early.
+// forget makes a nonce new again, because its request was lost on the way. The
+// queue keeps its entry, so that a later use of the same nonce may be forgotten
+// too early.
 func (n *nonces) forget(nonce string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -76,9 +76,8 @@ func (s *Simulator) postOrders(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// changeOrder serves a call that does to one order what its body, a C, asks for,
-// and answers with the order's truth afterwards. do is called with the order
-// locked.
+// changeOrder serves a call that changes one order as its body, a C, asks for, and
+// that answers with the order's new truth. do is called with the order locked.
 func changeOrder[C any](s *Simulator, do func(o *order, c C, now time.Time) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		no := r.PathValue("out_order_no")
@@ -100,7 +99,7 @@ func changeOrder[C any](s *Simulator, do func(o *order, c C, now time.Time) erro
 	}
 }
 
-// decodeOnly reads one JSON value of known fields, and nothing behind it.
+// decodeOnly reads one JSON value without unknown fields. Nothing may follow it.
 func decodeOnly[T any](body io.Reader) (T, error) {
 	dec := json.NewDecoder(body)
 	dec.DisallowUnknownFields()
@@ -111,8 +110,7 @@ func decodeOnly[T any](body io.Reader) (T, error) {
 	return v, onlyWhitespaceLeft(dec)
 }
 
-// decodeOrders reads a JSON array of orders. Its errors say which order of
-// the list is wrong.
+// decodeOrders reads a JSON array of orders. Its errors say which order is wrong.
 func decodeOrders(body io.Reader) ([]Order, error) {
 	dec := json.NewDecoder(body)
 	dec.DisallowUnknownFields()
@@ -137,7 +135,7 @@ func decodeOrders(body io.Reader) ([]Order, error) {
 }
 
 // putSettings serves the replacement of settings. name begins its errors; set
-// judges the new ones and puts them in force, and get returns them.
+// validates and applies the new ones, and get returns those in force.
 func putSettings[T any](name string, set func(T) error, get func() T) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := decodeOnly[T](http.MaxBytesReader(w, r.Body, maxControlBody))
@@ -159,7 +157,7 @@ func onlyWhitespaceLeft(dec *json.Decoder) error {
 	return nil
 }
 
-// plainJSONError says in plain words what encoding/json says about Go types.
+// plainJSONError rewrites an error of encoding/json without the names of Go types.
 func plainJSONError(err error) error {
 	var wrongType *json.UnmarshalTypeError
 	var syntax *json.SyntaxError

@@ -24,24 +24,33 @@ const (
 	FileEnvironment = "merchant.env"
 )
 
-// The names in merchant.env: the settings that a worker reads.
-const (
-	envMchID          = "WECHATPAY_MCHID"
-	envSerialNo       = "WECHATPAY_SERIAL_NO"
-	envPrivateKeyFile = "WECHATPAY_PRIVATE_KEY_FILE"
-	envPublicKeyID    = "WECHATPAY_PUBLIC_KEY_ID"
-	envPublicKeyFile  = "WECHATPAY_PUBLIC_KEY_FILE"
-	envAPIv3Key       = "WECHATPAY_API_V3_KEY"
-	envBaseURL        = "WECHATPAY_BASE_URL"
-	envAppID          = "PAYSCORE_APPID"
-	envServiceID      = "PAYSCORE_SERVICE_ID"
-)
+// setting is a line of merchant.env, which a worker reads.
+type setting struct {
+	name  string
+	value *string
+	kept  bool // part of the identity that is read back
+}
+
+// settings are the lines of merchant.env, in their order.
+func (id *identity) settings(privateKeyFile, publicKeyFile, baseURL string) []setting {
+	return []setting{
+		{"WECHATPAY_MCHID", &id.MchID, true},
+		{"WECHATPAY_SERIAL_NO", &id.SerialNo, true},
+		{"WECHATPAY_PRIVATE_KEY_FILE", &privateKeyFile, false},
+		{"WECHATPAY_PUBLIC_KEY_ID", &id.PublicKeyID, true},
+		{"WECHATPAY_PUBLIC_KEY_FILE", &publicKeyFile, false},
+		{"WECHATPAY_API_V3_KEY", &id.APIv3Key, true},
+		{"WECHATPAY_BASE_URL", &baseURL, false},
+		{"PAYSCORE_APPID", &id.AppID, true},
+		{"PAYSCORE_SERVICE_ID", &id.ServiceID, true},
+	}
+}
 
 // WriteMerchantDir writes the key files and merchant.env into dir, which it
 // creates (mode 0700, files 0600). merchant.env holds plain NAME=value lines
 // with absolute paths, so that `set -a; . dir/merchant.env` sets up a worker
 // that calls baseURL. Files of the same identity are left alone, except
-// merchant.env, which is replaced whole; files of any other identity are never
+// merchant.env, which is replaced whole. Files of another identity are never
 // overwritten, because they may be a real merchant's.
 func (s *Simulator) WriteMerchantDir(dir, baseURL string) error {
 	abs, err := shellSafeDir(dir)
@@ -79,21 +88,11 @@ func (s *Simulator) WriteMerchantDir(dir, baseURL string) error {
 		}
 	}
 	var env strings.Builder
-	for _, v := range [][2]string{
-		{envMchID, m.MchID},
-		{envSerialNo, m.SerialNo},
-		{envPrivateKeyFile, filepath.Join(abs, FilePrivateKey)},
-		{envPublicKeyID, m.PublicKeyID},
-		{envPublicKeyFile, filepath.Join(abs, FilePublicKey)},
-		{envAPIv3Key, m.APIv3Key},
-		{envBaseURL, baseURL},
-		{envAppID, m.AppID},
-		{envServiceID, m.ServiceID},
-	} {
-		if !shellSafe(v[1]) {
-			return fmt.Errorf("%s=%s cannot be written to %s: it holds something that a shell would take for its own", v[0], v[1], FileEnvironment)
+	for _, v := range s.id.settings(filepath.Join(abs, FilePrivateKey), filepath.Join(abs, FilePublicKey), baseURL) {
+		if !shellSafe(*v.value) {
+			return fmt.Errorf("%s=%s cannot be written to %s: it holds something that a shell would take for its own", v.name, *v.value, FileEnvironment)
 		}
-		fmt.Fprintf(&env, "%s=%s\n", v[0], v[1])
+		fmt.Fprintf(&env, "%s=%s\n", v.name, *v.value)
 	}
 	return replaceFile(filepath.Join(abs, FileEnvironment), env.String())
 }
@@ -110,7 +109,7 @@ func shellSafeDir(dir string) (string, error) {
 	return abs, nil
 }
 
-// shellSafe reports whether a POSIX shell takes NAME=v for v itself.
+// shellSafe reports whether a POSIX shell reads NAME=v as v itself.
 func shellSafe(v string) bool {
 	for _, c := range v {
 		if !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("/._-:@%+,=[]", c) || c == unicode.ReplacementChar {
@@ -125,8 +124,8 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// notForeign refuses a directory with a merchant's files that no simulator
-// wrote: only ours hold the platform's key.
+// notForeign refuses a directory that has a merchant's files but no platform key:
+// no simulator has written those.
 func notForeign(dir string) error {
 	if exists(filepath.Join(dir, FilePlatformKey)) {
 		return nil
@@ -139,7 +138,7 @@ func notForeign(dir string) error {
 	return nil
 }
 
-// writeOnce writes a file, or makes sure that it has this content already.
+// writeOnce writes a file, or verifies that it has this content already.
 func writeOnce(path, content string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -162,7 +161,7 @@ func writeOnce(path, content string) error {
 	return nil
 }
 
-// replaceFile writes a file in one step, so that no reader sees half of it.
+// replaceFile writes a file atomically, so that no reader sees half of it.
 func replaceFile(path, content string) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".env-*") // made with mode 0600
 	if err != nil {
@@ -179,7 +178,7 @@ func replaceFile(path, content string) error {
 }
 
 // readIdentity reads the identity that an earlier simulator left in opts.Dir.
-// found is false where there is none.
+// found is false where Dir holds no identity.
 func readIdentity(opts Options) (id identity, found bool, err error) {
 	if opts.Dir == "" {
 		return identity{}, false, nil
@@ -212,17 +211,14 @@ func loadIdentity(dir string) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
-	id := identity{Merchant: Merchant{
-		MchID: env[envMchID], AppID: env[envAppID], ServiceID: env[envServiceID],
-		SerialNo: env[envSerialNo], APIv3Key: env[envAPIv3Key], PublicKeyID: env[envPublicKeyID],
-	}}
-	for _, name := range []string{envMchID, envAppID, envServiceID, envSerialNo, envAPIv3Key, envPublicKeyID} {
-		if env[name] == "" {
-			return identity{}, fmt.Errorf("%s lacks %s", FileEnvironment, name)
+	var id identity
+	for _, v := range id.settings("", "", "") {
+		if *v.value = env[v.name]; *v.value == "" && v.kept {
+			return identity{}, fmt.Errorf("%s lacks %s", FileEnvironment, v.name)
 		}
 	}
 	if len(id.APIv3Key) != 32 {
-		return identity{}, fmt.Errorf("%s: %s must be 32 bytes long", FileEnvironment, envAPIv3Key)
+		return identity{}, fmt.Errorf("%s: WECHATPAY_API_V3_KEY must be 32 bytes long", FileEnvironment)
 	}
 	if id.PrivateKey, err = readPrivateKey(filepath.Join(dir, FilePrivateKey)); err != nil {
 		return identity{}, err

@@ -39,7 +39,7 @@ func TestWriteMerchantDir_SetsUpAShell(t *testing.T) {
 	if err := s.WriteMerchantDir(dir, testURL); err != nil {
 		t.Fatal(err)
 	}
-	names := []string{envMchID, envSerialNo, envPrivateKeyFile, envPublicKeyID, envPublicKeyFile, envAPIv3Key, envBaseURL, envAppID, envServiceID}
+	names := []string{"WECHATPAY_MCHID", "WECHATPAY_SERIAL_NO", "WECHATPAY_PRIVATE_KEY_FILE", "WECHATPAY_PUBLIC_KEY_ID", "WECHATPAY_PUBLIC_KEY_FILE", "WECHATPAY_API_V3_KEY", "WECHATPAY_BASE_URL", "PAYSCORE_APPID", "PAYSCORE_SERVICE_ID"}
 	m := s.Merchant()
 	want := []string{m.MchID, m.SerialNo, filepath.Join(dir, FilePrivateKey), m.PublicKeyID, filepath.Join(dir, FilePublicKey), m.APIv3Key, testURL, m.AppID, m.ServiceID}
 	out, err := exec.Command("sh", "-c", `set -a; . "$0/merchant.env"; exec env`, dir).Output()
@@ -172,7 +172,7 @@ func TestMerchantDir_Refuses(t *testing.T) {
 		"no certificate":                   {FileCertificate, "-", FileCertificate},
 		"an empty private key":             {FilePrivateKey, "", "is not PEM of type PRIVATE KEY"},
 		"a platform key that is no key":    {FilePlatformKey, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", FilePlatformKey},
-		"a merchant.env without a setting": {FileEnvironment, "WECHATPAY_MCHID=1\n", "lacks PAYSCORE_APPID"},
+		"a merchant.env without a setting": {FileEnvironment, "WECHATPAY_MCHID=1\n", "lacks WECHATPAY_SERIAL_NO"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := ours(t)
@@ -194,6 +194,6 @@ func TestMerchantDir_Refuses(t *testing.T) {
 		wantError(t, newSim(t, Options{}).WriteMerchantDir(dir, testURL), "directory")
 	})
 	t.Run("a merchant number with a blank", func(t *testing.T) {
-		wantError(t, newSim(t, Options{MchID: "19 00"}).WriteMerchantDir(safeDir(t), testURL), envMchID)
+		wantError(t, newSim(t, Options{MchID: "19 00"}).WriteMerchantDir(safeDir(t), testURL), "WECHATPAY_MCHID")
 	})
 }

@@ -1,8 +1,8 @@
 // Package simulator is WeChat Pay's PayScore platform (微信支付分) to develop
 // and test against, because WeChat Pay offers no sandbox. It speaks APIv3 for
 // one direct merchant with real RSA signatures both ways, keeps orders through
-// their states, tells the merchant of payments, goes wrong on demand, and
-// audits what was done to it.
+// their states, notifies the merchant of payments, fails on demand, and audits its
+// calls.
 //
 // # The platform
 //
@@ -13,25 +13,24 @@
 //
 // Requests are verified strictly: mchid, serial number, timestamp within five
 // minutes, a nonce never used before, and the signature over the path exactly
-// as it was sent. What fails gets 401 SIGN_ERROR, unsigned, with the reason in
-// its message. Replies to good requests are signed, errors too, and carry a
-// Request-ID whose digits behind the last dash are the finer code. One RSA key
+// as it was sent. A request that fails gets 401 SIGN_ERROR, unsigned, with the
+// reason in its message. Replies to good requests are signed, errors too, and carry a
+// Request-ID whose digits behind the last dash are the detail code. One RSA key
 // signs everything; it goes by the certificate's serial number where the
 // request's Wechatpay-Serial asks for that, and by PUB_KEY_ID_… elsewhere.
 //
 // # Notifications
 //
 // Every payment of every kind (by a collect, by a deduction that completes
-// later, by the user himself, in part, or reported by the merchant) is notified once
-// to the URL that the order or the settings name, when it happens and without
-// anybody having to look: a signed POST of PAYSCORE.USER_PAID with the order,
-// encrypted, as a query would have shown it at that moment. What is not
-// answered 200 or 204 within five seconds is sent again, signed afresh; a
-// redirect is a refusal. [Notifications] loses, delays, repeats and reorders
-// them, puts other events between, and tests whether signatures are verified.
-// Notifications are no calls, and are audited apart from them. To test a
-// handler without a platform's timing, [Simulator.Notification] makes single
-// ones, true or forged.
+// later, by the user in the app, in part, or reported by the merchant) is notified once
+// to the URL that the order or the settings name, as soon as it happens: a signed
+// POST of PAYSCORE.USER_PAID with the order, encrypted, as a query would have shown
+// it at that moment. A delivery that is not answered 200 or 204 within five seconds
+// is repeated with a new signature; a redirect is a refusal. [Notifications] loses,
+// delays, repeats and reorders them, sends other events between, and tests whether
+// signatures are verified. Notifications are audited apart from calls.
+// [Simulator.Notification] makes single ones, true or forged, to test a handler
+// without a platform's timing.
 //
 // # The control API
 //

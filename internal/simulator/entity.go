@@ -2,8 +2,8 @@ package simulator
 
 import "time"
 
-// The order states of WeChat Pay (docs, merchant/4012587902). An order's
-// stage is told by three of them together.
+// The order states of WeChat Pay (docs, merchant/4012587902). State, description
+// and collection state together say where an order stands.
 const (
 	StateCreated = "CREATED"
 	StateDoing   = "DOING"
@@ -18,7 +18,7 @@ const (
 	CollectionUserPaid   = "USER_PAID"
 
 	PaidTypeNewton = "NEWTON" // through PayScore
-	PaidTypeMch    = "MCH"    // the merchant said so by sync
+	PaidTypeMch    = "MCH"    // elsewhere, as the merchant reported by sync
 )
 
 // Entity is the service order as a query shows it. Amounts are in fen.
@@ -40,8 +40,8 @@ type Entity struct {
 	NotifyURL           string      `json:"notify_url"`
 	NeedCollection      bool        `json:"need_collection"`
 	Collection          *Collection `json:"collection,omitempty"`
-	// Undocumented stands for the fields that the platform adds without
-	// notice: clients must take them in their stride.
+	// Undocumented stands for the fields that the platform adds without notice:
+	// clients must ignore them.
 	Undocumented map[string]any `json:"x_undocumented"`
 }
 
@@ -64,7 +64,7 @@ type TimeRange struct {
 	EndTime   string `json:"end_time,omitempty"`
 }
 
-// Collection is what became of the money owed.
+// Collection shows how much of the money owed has been paid.
 type Collection struct {
 	State        string          `json:"state"`
 	TotalAmount  int64           `json:"total_amount"`
@@ -73,7 +73,7 @@ type Collection struct {
 	Details      []PaymentDetail `json:"details,omitempty"`
 }
 
-// PaymentDetail is one payment that arrived.
+// PaymentDetail is one payment.
 type PaymentDetail struct {
 	Seq             int         `json:"seq"`
 	Amount          int64       `json:"amount"`
@@ -83,7 +83,7 @@ type PaymentDetail struct {
 	PromotionDetail []Promotion `json:"promotion_detail,omitempty"`
 }
 
-// Promotion is a coupon that paid part of a payment.
+// Promotion is a coupon that covered part of a payment.
 type Promotion struct {
 	CouponID string `json:"coupon_id"`
 	Name     string `json:"name"`

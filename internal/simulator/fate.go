@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Fate is what becomes of one order, in the words of the control API. The
-// empty fate is [FatePays].
+// Fate says how one order behaves, in the words of the control API. The empty
+// fate is [FatePays].
 //
 //	pays            the first collect pays
 //	declines:N      N collects are declined, the next one pays
 //	userpaying:D    the first collect answers USERPAYING; its deduction
 //	                completes, and the order is paid, D later
 //	user_pays:D     collects are declined; D after the order was added the
-//	                user pays in the app by himself
+//	                user pays in the app on their own
 //	never           every collect is declined
 //	partial:FEN     the first collect pays FEN only, the next one the rest
 //	parts:N         N collects pay a part each, with a transaction_id each
@@ -84,7 +84,7 @@ func FateDeclines(n int) Fate { return Fate(fateDeclines + ":" + strconv.Itoa(n)
 // deduction that completes d later.
 func FateUserPaying(d time.Duration) Fate { return Fate(fateUserPaying + ":" + d.String()) }
 
-// FateUserPays is the fate of an order that the user pays by himself, d after
+// FateUserPays is the fate of an order that the user pays on their own, d after
 // it was added.
 func FateUserPays(d time.Duration) Fate { return Fate(fateUserPays + ":" + d.String()) }
 
@@ -102,7 +102,7 @@ func FateMixed(letters string) Fate { return Fate(fateMixed + ":" + letters) }
 // fen after two declined collects.
 func FateLower(fen int64) Fate { return Fate(fateLower + ":" + strconv.FormatInt(fen, 10)) }
 
-// plan is a fate taken apart. Only the field that the kind speaks of is set.
+// plan is a parsed fate. Only the fields that its kind uses are set.
 type plan struct {
 	kind     string
 	declines int
@@ -111,8 +111,7 @@ type plan struct {
 	parts    string // a letter a part
 }
 
-// parse takes the fate apart. Its errors are one sentence without the order's
-// number; the caller adds that.
+// parse reads the fate. Its errors do not name the order; the caller adds that.
 func (f Fate) parse() (plan, error) {
 	kind, arg, hasArg := strings.Cut(string(f), ":")
 	p := plan{kind: kind}

@@ -29,8 +29,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // about a second; the documentation gives no figure).
 const DefaultOrderGap = time.Second
 
-// Faults is all that goes wrong on purpose. The zero value is a platform in
-// good health. The shares are from 0 to 1, their sum is at most 1, and they
+// Faults says what goes wrong on purpose. The zero value is a healthy platform. The shares are from 0 to 1, their sum is at most 1, and they
 // apply to collect, query and sync; each call suffers at most one of them.
 // Everything else applies to every call.
 type Faults struct {
@@ -49,11 +48,11 @@ type Faults struct {
 	WrongSignature float64 `json:"wrong_signature"`
 	// MissingSignature is the share answered truthfully, but unsigned.
 	MissingSignature float64 `json:"missing_signature"`
-	// HTML502 is the share answered with a proxy's page, without effect.
+	// HTML502 is the share answered with a proxy's error page, without effect.
 	HTML502 float64 `json:"html_502"`
 
-	// MaxRate is how many calls the merchant may make in any one second; what
-	// goes beyond gets 429 FREQUENCY_LIMITED. 0 is no limit.
+	// MaxRate is how many calls the merchant may make in any one second; more
+	// get 429 FREQUENCY_LIMITED. 0 is no limit.
 	MaxRate int `json:"max_rate"`
 	// Latency delays every reply; LatencyJitter adds from nothing up to itself.
 	Latency       Duration `json:"latency"`
@@ -80,7 +79,7 @@ type Faults struct {
 	Seed *uint64 `json:"seed,omitempty"`
 }
 
-// Validate reports the first value that cannot be, by its name in JSON.
+// Validate reports the first invalid value, by its name in JSON.
 func (f Faults) Validate() error {
 	sum := 0.0
 	for _, s := range f.shares() {
@@ -89,7 +88,7 @@ func (f Faults) Validate() error {
 		}
 		sum += s.share
 	}
-	// A hair above 1 is the rounding of ten times 0.1, not a mistake.
+	// The sum of ten times 0.1 is a little above 1 by rounding.
 	if sum > 1+1e-9 {
 		return fmt.Errorf("the shares add up to %v; together they must be at most 1", sum)
 	}
@@ -146,7 +145,7 @@ func (f Faults) shares() [7]share {
 	}
 }
 
-// pick returns the name of the fault that the lot falls on, or "".
+// pick returns the name of the fault that a random number selects, or "".
 func (f Faults) pick(lot float64) string {
 	for _, s := range f.shares() {
 		if lot < s.share {
@@ -157,13 +156,14 @@ func (f Faults) pick(lot float64) string {
 	return ""
 }
 
-// lots are the random numbers of one call, each in [0, 1).
-type lots struct{ fault, coin, jitter float64 }
+// draws are the random numbers of one call, each in [0, 1).
+type draws struct{ fault, coin, jitter float64 }
 
-// drawLots makes a call's random numbers from the seed, the order and how
-// many calls the order has had. So a run can be repeated however the calls of
-// different orders interleave, which a shared random source could not promise.
-func drawLots(seed uint64, orderNo string, n int64) lots {
+// drawFor makes a call's random numbers from the seed, the order and how
+// many calls the order has had. So a run can be repeated although the calls of
+// different orders interleave differently; a shared random source could not do
+// that.
+func drawFor(seed uint64, orderNo string, n int64) draws {
 	b := make([]byte, 0, 64)
 	b = binary.BigEndian.AppendUint64(b, seed)
 	b = binary.BigEndian.AppendUint64(b, uint64(n))
@@ -171,5 +171,5 @@ func drawLots(seed uint64, orderNo string, n int64) lots {
 	unit := func(i int) float64 {
 		return float64(binary.BigEndian.Uint64(sum[i*8:])>>11) / (1 << 53)
 	}
-	return lots{fault: unit(0), coin: unit(1), jitter: unit(2)}
+	return draws{fault: unit(0), coin: unit(1), jitter: unit(2)}
 }

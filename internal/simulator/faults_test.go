@@ -223,7 +223,7 @@ func TestDrawLots_Uniform(t *testing.T) {
 	f := Faults{Error5xx: 0.1, DropAfter: 0.05, HTML502: 0.25}
 	count, heads := map[string]int{}, 0
 	for i := range n {
-		l := drawLots(1, fmt.Sprint("A", i%100), int64(i/100))
+		l := drawFor(1, fmt.Sprint("A", i%100), int64(i/100))
 		fault := f.pick(l.fault)
 		count[fault]++
 		if fault == faultHTML502 && l.coin < 0.5 {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// mailing is one event on its way to the merchant, through all its
-// deliveries: one after the other, so that one goroutine at a time has it.
+// mailing is one event on its way to the merchant, with all its deliveries. They
+// follow each other, so that only one goroutine at a time uses it.
 type mailing struct {
 	event
 	order    *order
@@ -18,16 +18,16 @@ type mailing struct {
 
 	body   []byte      // encrypted for the first delivery, and the same in all
 	sent   int         // deliveries so far
-	failed int         // those of them that were not taken
-	taken  bool        // and yet to be sent once more
+	failed int         // deliveries that the merchant refused
+	taken  bool        // the merchant accepted it, and a duplicate follows
 	then   *mailing    // waits for this one's first delivery
 	timer  *time.Timer // of the next delivery; guarded by the notifier's mu
 }
 
-// mailings are what the order's newest payment has sent: the payment's own
-// notification, nil where it is lost, and an event of another type to come
-// before it, nil where there is none. told is false where nobody is told
-// anything. The caller holds o.mu: what the merchant will read is the order at
+// mailings makes the events of the order's newest payment: the payment's own
+// notification, nil where it is lost, and an event of another type that precedes
+// it, nil where no other event does. told is false where the order has no address
+// to notify. The caller holds o.mu: the merchant will read the order as it is at
 // this moment.
 func (n *notifier) mailings(o *order) (own, other *mailing, told bool) {
 	m := mailing{
@@ -56,13 +56,13 @@ func (n *notifier) mailings(o *order) (own, other *mailing, told bool) {
 	return own, other, true
 }
 
-// draw is a random number in [0, 1), the same in every run with the same seed.
-// Each use has a name of its own, so that no two go together.
+// draw returns a random number in [0, 1), the same in every run with the same
+// seed. Each use has a name of its own, so that the uses are independent.
 func (m *mailing) draw(use string, delivery int) float64 {
-	return drawLots(m.seed, fmt.Sprintf("%s %s %d %s", use, m.kind, m.payment, m.order.no), int64(delivery)).fault
+	return drawFor(m.seed, fmt.Sprintf("%s %s %d %s", use, m.kind, m.payment, m.order.no), int64(delivery)).fault
 }
 
-// wait is the time to the next delivery of what has not been refused.
+// wait is the time to the next delivery of an event that was not refused.
 func (m *mailing) wait() time.Duration {
 	if m.kind != EventUserPaid {
 		return 0
@@ -75,12 +75,12 @@ func (m *mailing) wait() time.Duration {
 	return d
 }
 
-// delivered notes how a delivery ended, and tells whether there is another,
+// delivered records how a delivery ended, and returns whether another one follows,
 // and after which time.
 func (m *mailing) delivered(taken bool) (wait time.Duration, again bool) {
 	m.sent++
 	switch {
-	case m.taken: // the duplicate, whose answer matters to nobody
+	case m.taken: // the duplicate, whose answer does not matter
 		return 0, false
 	case taken:
 		m.taken = m.kind == EventUserPaid && m.draw("duplicate", 0) < m.settings.Duplicate
@@ -101,9 +101,9 @@ func (e Entity) confirmed() Entity {
 	return e
 }
 
-// refund is what tells of a refund, as far as a merchant who wants to know of
-// payments has to tell it from one. It bears the order's number, as the real
-// one does where the user paid by himself.
+// refund is the content of a refund's event, as far as a merchant needs it to tell
+// a refund from a payment. It has the order's number, as the real one does where
+// the user paid in the app.
 type refund struct {
 	MchID         string `json:"mchid"`
 	OutTradeNo    string `json:"out_trade_no"`
@@ -121,7 +121,7 @@ type refund struct {
 	UserReceivedAccount string `json:"user_received_account"`
 }
 
-// refund makes up a refund of one fen. The caller holds o.mu.
+// refund invents a refund of one fen. The caller holds o.mu.
 func (o *order) refund(m Merchant, at time.Time) refund {
 	r := refund{
 		MchID: m.MchID, OutTradeNo: o.no, TransactionID: o.details[len(o.details)-1].TransactionID,
@@ -136,7 +136,7 @@ func (o *order) refund(m Merchant, at time.Time) refund {
 func newEvent(kind string, content any, at time.Time) event {
 	plaintext, err := json.Marshal(content)
 	if err != nil {
-		plaintext = []byte("{}") // only a type that JSON cannot express gets here; all of ours can be
+		plaintext = []byte("{}") // cannot happen: JSON can express all of our types
 	}
 	return event{id: newEventID(at), kind: kind, created: at, plaintext: plaintext}
 }

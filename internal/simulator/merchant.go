@@ -23,7 +23,7 @@ const (
 	DefaultKeyBits   = 2048
 )
 
-// Merchant is all that a merchant is given to call the platform with.
+// Merchant is what a merchant needs to call the platform.
 type Merchant struct {
 	MchID     string
 	AppID     string
@@ -79,8 +79,8 @@ type identity struct {
 // keyPair is the two private keys of one simulator.
 type keyPair struct{ merchant, platform *rsa.PrivateKey }
 
-// sharedKeys makes one key pair for each key size once a process: making
-// RSA keys takes a good part of a second, and hundreds of tests want them.
+// sharedKeys makes one key pair for each key size once a process: an RSA
+// key takes a good part of a second, and hundreds of tests need one.
 var sharedKeys sync.Map // int -> func() (keyPair, error)
 
 func keysOf(bits int, fresh bool) (keyPair, error) {
@@ -103,7 +103,7 @@ func makeKeys(bits int) (keyPair, error) {
 	return keyPair{merchant, platform}, nil
 }
 
-// newIdentity makes a merchant and a platform that have never existed.
+// newIdentity invents a merchant and a platform.
 func newIdentity(opts Options) (identity, error) {
 	keys, err := keysOf(opts.KeyBits, opts.FreshKeys)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// The types of events that reach a merchant's notify_url. Only
-// [EventUserPaid] tells of a payment.
+// The types of events that reach a merchant's notify_url. Only [EventUserPaid]
+// reports a payment.
 const (
 	EventUserPaid      = "PAYSCORE.USER_PAID"
 	EventUserConfirm   = "PAYSCORE.USER_CONFIRM"
@@ -27,8 +27,8 @@ type RawNotification struct {
 	Body   []byte
 }
 
-// Request makes the POST that carries the notification to url. Each request
-// has copies of its own, so that one notification can be sent many times.
+// Request makes the POST that carries the notification to url. Each request has
+// its own copies, so that one notification can be sent many times.
 func (n RawNotification) Request(ctx context.Context, url string) (*http.Request, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(n.Body))
 	if err != nil {
@@ -39,7 +39,7 @@ func (n RawNotification) Request(ctx context.Context, url string) (*http.Request
 }
 
 // NotificationOptions says how [Simulator.Notification] differs from what the
-// platform would send. The zero value differs in nothing.
+// platform would send. The zero value changes nothing.
 type NotificationOptions struct {
 	// ID is the event's id; default a new one. With the id of another
 	// notification it is the same event again, signed afresh.
@@ -53,8 +53,8 @@ type NotificationOptions struct {
 	// Serial is the name of the key that signed, in Wechatpay-Serial; default
 	// the one that [Notifications] ask for. It changes nothing else.
 	Serial string
-	// WrongSignature signs as the platform does to find out whether the
-	// merchant verifies: with WECHATPAY/SIGNTEST/ in front, and wrong.
+	// WrongSignature signs as the platform does to test whether the merchant
+	// verifies: wrong, with WECHATPAY/SIGNTEST/ in front.
 	WrongSignature bool
 	// SigningKey, where given, signs in place of the platform's key.
 	SigningKey *rsa.PrivateKey
@@ -68,14 +68,14 @@ type NotificationOptions struct {
 	// Body, where given, changes the body before it is signed: the signature
 	// is good for what it returns.
 	Body func([]byte) []byte
-	// Tamper, where given, changes the body when it has been signed.
+	// Tamper, where given, changes the body after it has been signed.
 	Tamper func([]byte) []byte
 }
 
-// Notification makes a notification of the order as it stands now, paid or
-// not, and sends it nowhere: a test does, as often and in whatever sequence it
-// likes. It is no part of the audit. It fails where no such order was added, or
-// the platform has none, and where opts hold a key that cannot be used.
+// Notification makes a notification of the order as it is now, paid or not, and
+// does not send it: a test sends it, as often and in whatever sequence it likes.
+// The audit does not count it. Notification fails where no such order was added or
+// the platform has none, and where opts hold an invalid key.
 func (s *Simulator) Notification(no string, opts NotificationOptions) (RawNotification, error) {
 	truth, ok := s.Order(no)
 	if !ok || truth.Entity == nil {
@@ -97,7 +97,7 @@ func (s *Simulator) Notification(no string, opts NotificationOptions) (RawNotifi
 			return RawNotification{}, fmt.Errorf("encode order %q: %w", no, err)
 		}
 	}
-	id := s.id // a copy: other keys are for this one notification
+	id := s.id // a copy, since the keys of opts apply to this notification only
 	if opts.APIv3Key != "" {
 		id.APIv3Key = opts.APIv3Key
 	}
@@ -125,7 +125,7 @@ func (s *Simulator) Notification(no string, opts NotificationOptions) (RawNotifi
 	return n, err
 }
 
-// event is something that a merchant is told of.
+// event is what a notification reports.
 type event struct {
 	id        string
 	kind      string // its type, such as PAYSCORE.USER_PAID
@@ -133,13 +133,13 @@ type event struct {
 	plaintext []byte
 }
 
-// newEventID is a number that no other event has, in the form of the real
-// ones (at most 36 characters).
+// newEventID returns a unique event id in the form of the real ones (at most 36
+// characters).
 func newEventID(at time.Time) string {
 	return "EV-" + at.In(chinaTime).Format(bodyTime) + randomHex(8)
 }
 
-// summaries are what the platform says of an event in plain words.
+// summaries are the platform's plain descriptions of events.
 var summaries = map[string]string{
 	EventUserPaid:      "微信支付分服务订单支付成功",
 	EventUserConfirm:   "微信支付分服务订单用户已确认",
@@ -174,8 +174,8 @@ func (id identity) envelope(e event) ([]byte, error) {
 	return body, nil
 }
 
-// notification puts the platform's headers on a body. Every delivery has its
-// own: the timestamp must be fresh when the merchant looks at it.
+// notification puts the platform's headers on a body. Every delivery has headers
+// of its own, because the timestamp must be fresh when the merchant verifies it.
 func (id identity) notification(eventID string, body []byte, how signing, serial string, at time.Time) (RawNotification, error) {
 	h := http.Header{}
 	h.Set("Content-Type", "application/json")

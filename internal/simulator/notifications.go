@@ -15,29 +15,29 @@ const (
 	DefaultNotifyTimeout = Duration(5 * time.Second)
 )
 
-// defaultRetry is how the real platform's ladder begins; it goes on for a day
+// defaultRetry is how the real platform's retries begin; they continue for a day
 // (10m, 20m, three times 30m, 1h, three times 3h, twice 6h).
 var defaultRetry = []Duration{
 	Duration(15 * time.Second), Duration(15 * time.Second), Duration(30 * time.Second), Duration(3 * time.Minute),
 }
 
-// The names of keys to sign notifications with, for [Notifications].
+// The values of [Notifications].Serial.
 const (
 	SerialPublicKey   = "public_key"
 	SerialCertificate = "certificate"
 )
 
-// Notifications says where the merchant is told of payments, and how badly.
-// The zero value tells nobody; with a URL alone, every payment is notified at
+// Notifications says where payments are notified, and what goes wrong with that.
+// The zero value notifies nothing; with a URL alone, every payment is notified at
 // once. A payment goes by the settings in force when it happens, in all its
 // deliveries. The shares are from 0 to 1, and each is drawn by itself: one
 // payment can be late, twice and preceded by another event, and is so in every
 // run with the same seed (see [Options]). All times here are real ones, whatever
 // [Options].Clock says.
 type Notifications struct {
-	// URL is where to, for orders that name no notify_url of their own: http
-	// or https with a host, and no user, query or fragment, because it is
-	// shown to whoever asks. Empty sends none.
+	// URL is used for orders that name no notify_url of their own: http or https
+	// with a host, and without user, query or fragment, because the control API
+	// shows it. Empty sends nothing.
 	URL string `json:"url"`
 	// Serial is the name that the platform's key goes by: public_key
 	// (default) or certificate.
@@ -84,11 +84,11 @@ func (n Notifications) withDefaults() Notifications {
 	if n.Retry == nil {
 		n.Retry = defaultRetry
 	}
-	n.Retry = slices.Clone(n.Retry) // the caller's list stays his own
+	n.Retry = slices.Clone(n.Retry) // the caller may change its list
 	return n
 }
 
-// Validate reports the first value that cannot be, by its name in JSON.
+// Validate reports the first invalid value, by its name in JSON.
 func (n Notifications) Validate() error {
 	if n.URL != "" {
 		if err := validNotifyURL(n.URL); err != nil {
@@ -123,8 +123,8 @@ func (n Notifications) Validate() error {
 	return nil
 }
 
-// validNotifyURL judges where notifications are to go. Its errors begin behind
-// the name of what they speak of, and do not repeat it: it may hold a password.
+// validNotifyURL validates an address for notifications. Its errors continue the
+// setting's name, and do not repeat the address, which may hold a password.
 func validNotifyURL(text string) error {
 	u, err := url.Parse(text)
 	switch {
@@ -138,8 +138,8 @@ func validNotifyURL(text string) error {
 	return nil
 }
 
-// SetNotifications replaces all settings of notifications; its error names
-// the value that cannot be.
+// SetNotifications replaces all settings of notifications. Its error names the
+// invalid value.
 func (s *Simulator) SetNotifications(n Notifications) error {
 	if err := n.Validate(); err != nil {
 		return err

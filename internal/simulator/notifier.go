@@ -9,18 +9,17 @@ import (
 	"time"
 )
 
-// maxSenders bounds the notifications under way at once, and the goroutines
-// with them: what waits for its time is a timer, what waits for a sender is in
-// a list.
+// maxSenders bounds the concurrent deliveries and their goroutines. A mailing that
+// waits for its time is a timer, and one that waits for a sender is in a list.
 const maxSenders = 32
 
-// maxNotifyAnswer is how much of an answer is read: so much that a usual one
-// leaves the connection free for the next notification.
+// maxNotifyAnswer is how much of an answer is read, so that the connection can be
+// used again after a usual one.
 const maxNotifyAnswer = 64 << 10
 
-// notifier does what the platform does without being called: payments in
-// their time, and telling the merchant of each. It lives until the orders are
-// forgotten, and so do its figures; then another takes its place.
+// notifier does what the platform does without being called: payments that come
+// due, and their notifications. Reset replaces it, together with the orders and
+// its figures.
 type notifier struct {
 	sim    *Simulator
 	alarms alarms
@@ -41,13 +40,13 @@ func newNotifier(s *Simulator) *notifier {
 	n := &notifier{
 		sim: s, alarms: alarms{clock: s.clock}, pending: make(map[*mailing]struct{}),
 		client: &http.Client{
-			// Straight to the merchant: a proxy in the environment is not meant
-			// for him, who is a test or a neighbour.
+			// Without a proxy of the environment: the merchant is a test, or runs
+			// on the same network.
 			Transport: &http.Transport{
 				MaxIdleConnsPerHost: maxSenders, MaxConnsPerHost: maxSenders,
 				IdleConnTimeout: 10 * time.Second, MaxResponseHeaderBytes: maxNotifyAnswer, DisableCompression: true,
 			},
-			// The platform takes a redirect for a refusal.
+			// The platform treats a redirect as a refusal.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -58,8 +57,8 @@ func newNotifier(s *Simulator) *notifier {
 	return n
 }
 
-// close ends everything and returns when it has ended. No order's mu may be
-// held. Orders can still be paid; nobody hears of it.
+// close stops everything, and returns when all has stopped. The caller must hold
+// no order's mu. Orders can still be paid, without a notification.
 func (n *notifier) close() {
 	n.mu.Lock()
 	n.closed = true
@@ -77,8 +76,8 @@ func (n *notifier) close() {
 	n.client.CloseIdleConnections()
 }
 
-// paid tells the merchant of the order's newest payment. The caller holds
-// o.mu, so this waits for nobody.
+// paid notifies the order's newest payment. The caller holds o.mu, so paid does
+// not wait.
 func (n *notifier) paid(o *order) {
 	own, other, told := n.mailings(o)
 	if !told {
@@ -96,7 +95,7 @@ func (n *notifier) paid(o *order) {
 		n.pending[own] = struct{}{}
 	}
 	switch {
-	case other != nil: // own comes when other has gone out
+	case other != nil: // own follows when other has been sent
 		n.report.OtherEvents++
 		n.schedule(other)
 	case own != nil:
@@ -124,7 +123,7 @@ func (n *notifier) deliverAfter(m *mailing, wait time.Duration) {
 	})
 }
 
-// send delivers what is ready, and ends when there is no more.
+// send delivers what is ready, and returns when nothing is.
 func (n *notifier) send() {
 	for {
 		n.mu.Lock()
@@ -134,14 +133,14 @@ func (n *notifier) send() {
 			return
 		}
 		m := n.ready[0]
-		n.ready[0] = nil // what is done with must not be held
+		n.ready[0] = nil // for the garbage collector
 		n.ready = n.ready[1:]
 		n.mu.Unlock()
 		n.deliver(m)
 	}
 }
 
-// deliver makes one delivery, and settles what comes after it.
+// deliver makes one delivery, and schedules what follows it.
 func (n *notifier) deliver(m *mailing) {
 	if m.draw("sign_test", m.sent) < m.settings.SignTest {
 		status := n.post(m, signWrong)
@@ -155,7 +154,7 @@ func (n *notifier) deliver(m *mailing) {
 	status := n.post(m, signGood)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed { // which ended the delivery, too
+	if n.closed { // the delivery was cancelled, too
 		return
 	}
 	n.count(m, status)
@@ -196,67 +195,68 @@ func (n *notifier) count(m *mailing, status int) {
 
 func tookIt(status int) bool { return status == http.StatusOK || status == http.StatusNoContent }
 
-// post sends m once and returns the answer's status, 0 where none came in time.
+// post sends m once and returns the answer's status, or 0 without an answer in
+// time.
 func (n *notifier) post(m *mailing, how signing) int {
 	if m.body == nil {
 		body, err := n.sim.id.envelope(m.event)
 		if err != nil {
-			return 0 // only a broken APIv3 key gets here, and New has seen that it is none
+			return 0 // an invalid APIv3 key, which New does not accept
 		}
 		m.body = body
 	}
 	raw, err := n.sim.id.notification(m.id, m.body, how, n.sim.id.notifySerial(m.settings), time.Now())
 	if err != nil {
-		return 0 // as above, of the platform's key
+		return 0 // an invalid platform key, likewise
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, time.Duration(m.settings.Timeout))
 	defer cancel()
 	r, err := raw.Request(ctx, m.url)
 	if err != nil {
-		return 0 // a URL that was parsed before makes a request
+		return 0 // cannot happen: the URL was validated
 	}
 	resp, err := n.client.Do(r)
 	if err != nil {
 		return 0
 	}
 	defer func() { _ = resp.Body.Close() }()
-	// The status is the answer; what stands behind it is read for the
-	// connection's sake only.
+	// Only the status matters; the body is read so that the connection can be
+	// used again.
 	_, _ = io.CopyN(io.Discard, resp.Body, maxNotifyAnswer)
 	return resp.StatusCode
 }
 
-// NotificationReport is the audit of the notifications. An event counts where
-// there was a URL to send it to when it came up.
+// NotificationReport is the audit of the notifications. An event counts where it
+// had a URL when it was made.
 type NotificationReport struct {
-	// Events counts the payments to tell of, lost ones too; OtherEvents what
-	// came in between. Pending counts those of both that are not done with.
+	// Events counts the payments to notify, lost ones included; OtherEvents counts
+	// the events of other types. Pending counts the unfinished ones of both.
 	Events      int64 `json:"events"`
 	OtherEvents int64 `json:"other_events"`
 	Pending     int64 `json:"pending"`
-	// Deliveries counts the rightly signed requests sent, of all events;
-	// Taken those answered 200 or 204 in time, Refused all others.
+	// Deliveries counts the correctly signed requests, of all events; Taken those
+	// answered 200 or 204 in time, Refused all others.
 	Deliveries int64 `json:"deliveries"`
 	Taken      int64 `json:"taken"`
 	Refused    int64 `json:"refused"`
-	// Lost counts the payments that were never told of, GaveUp the events
-	// that were refused to the last.
+	// Lost counts the payments that were never notified, GaveUp the events whose
+	// last delivery was refused.
 	Lost   int64 `json:"lost"`
 	GaveUp int64 `json:"gave_up"`
-	// SignTests counts the requests with a wrong signature, which are no
-	// deliveries. SignTestsTaken counts those answered 200 or 204: the
-	// merchant does not verify.
+	// SignTests counts the requests with a wrong signature, which do not count as
+	// deliveries. SignTestsTaken counts those answered 200 or 204: that merchant
+	// does not verify signatures.
 	SignTests      int64 `json:"sign_tests"`
 	SignTestsTaken int64 `json:"sign_tests_taken"`
-	// Duplicates counts the deliveries of what had been taken before.
+	// Duplicates counts the deliveries of events that had been taken before.
 	Duplicates int64 `json:"duplicates"`
-	// ByStatus counts the deliveries by their answer; 0 is none in time.
+	// ByStatus counts the deliveries by the status answered; 0 is no answer in time.
 	ByStatus map[int]int64 `json:"by_status"`
 }
 
-// reportTo adds the notifications to r, which has a report of each of the
-// orders. All of it is of one moment, after the orders were looked at: whoever
-// sees them paid and nothing pending knows that nothing more is to come.
+// reportTo adds the notifications to r, which has a report of each of the orders.
+// It runs after the orders were read: where they are paid and nothing is pending,
+// nothing more will be sent.
 func (n *notifier) reportTo(r *Report, orders []*order) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

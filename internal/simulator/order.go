@@ -15,23 +15,22 @@ type Order struct {
 	// TotalAmount is what is owed, in fen. 0 stands for an amount that the
 	// simulator makes up from the number, always the same one.
 	TotalAmount int64 `json:"total_amount,omitempty"`
-	// Fate is what becomes of it.
+	// Fate says how it behaves.
 	Fate Fate `json:"fate,omitempty"`
-	// Replies are given before the fate acts, first come, first served.
+	// Replies precede the fate, in this order.
 	Replies []ScriptedReply `json:"replies,omitempty"`
-	// NotifyURL is where its payments are notified to, in place of
-	// [Notifications].URL and judged like it. The real platform is told it
-	// when the order is created.
+	// NotifyURL replaces [Notifications].URL for its payments, under the same
+	// rules. The real platform gets it when the order is created.
 	NotifyURL string `json:"notify_url,omitempty"`
 }
 
 // maxAmount (a thousand million yuan) keeps sums over all orders in an int64.
 const maxAmount = 100_000_000_000
 
-// order is the platform's record of one order. Its time-bound changes (a
-// deduction that completes, a user who pays by himself) happen when they are
-// due, by an alarm, or when somebody looks: advance is called before every
-// look, so that what somebody sees does not depend on a timer being punctual.
+// order is the platform's record of one order. Its timed changes (a deduction that
+// completes, a user who pays on their own) happen when they are due, by an alarm,
+// and before every access: advance is called first, so that no reply depends on a
+// punctual timer.
 type order struct {
 	seq       int64 // makes order_id and transaction_id unique
 	no        string
@@ -39,8 +38,8 @@ type order struct {
 	plan      plan
 	exists    bool
 	added     time.Time
-	notifyURL string    // its own; empty where the settings' is meant
-	notifier  *notifier // set before anybody can find the order
+	notifyURL string    // its own; empty: that of the settings
+	notifier  *notifier // set before the order can be found
 	told      int64     // notifications of its payments that were taken; guarded by the notifier's mu
 
 	mu sync.Mutex
@@ -59,7 +58,7 @@ type order struct {
 	audit       orderAudit
 }
 
-// newOrder judges o and builds its record. Its errors name the order.
+// newOrder validates o and makes its record. Its errors name the order.
 func newOrder(o Order, seq int64, now time.Time) (*order, error) {
 	if !validOrderNo(o.OutOrderNo) {
 		return nil, fmt.Errorf("order %q: out_order_no must be 1 to 32 characters of 0-9 A-Z a-z _ | * -", o.OutOrderNo)
@@ -121,7 +120,7 @@ func newOrder(o Order, seq int64, now time.Time) (*order, error) {
 	return rec, nil
 }
 
-// madeUpAmount is from 1.00 to 99.99 yuan, so that totals tell orders apart.
+// madeUpAmount returns 1.00 to 99.99 yuan, so that totals distinguish orders.
 func madeUpAmount(no string) int64 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(no)) // a hash's Write never fails
@@ -166,7 +165,7 @@ func (o *order) collectionState() string {
 	}
 }
 
-// advance lets everything happen that was due by now. The caller holds o.mu.
+// advance applies everything that was due by now. The caller holds o.mu.
 func (o *order) advance(now time.Time) {
 	if o.deducting > 0 && !now.Before(o.deductedAt) {
 		amount := o.deducting
@@ -188,8 +187,8 @@ func (o *order) deduct(amount int64, completes, now time.Time) {
 	}
 }
 
-// pay books one payment, and has the merchant told of it; every payment of
-// every kind passes through here. The caller holds o.mu.
+// pay records one payment and has it notified; every payment of every kind passes
+// through here. The caller holds o.mu.
 func (o *order) pay(amount int64, paidType string, at time.Time) {
 	seq := len(o.details) + 1
 	d := PaymentDetail{Seq: seq, Amount: amount, PaidType: paidType, PaidTime: formatTime(at)}
@@ -205,8 +204,7 @@ func (o *order) pay(amount int64, paidType string, at time.Time) {
 	o.notifier.paid(o)
 }
 
-// nextPart is the payment that an order in parts has next.
-// The caller holds o.mu.
+// nextPart returns the next payment of an order in parts. The caller holds o.mu.
 func (o *order) nextPart() (letter byte, amount int64) {
 	parts, i, rest := o.plan.parts, len(o.details), o.total-o.paid
 	if last := len(parts) - 1; i >= last {
@@ -258,8 +256,7 @@ func (o *order) payNow(amount int64, paidType string, now time.Time) error {
 	return nil
 }
 
-// notifyAddress is where the order's payments are notified to; empty where
-// nobody is told.
+// notifyAddress is where the order's payments are notified; empty: nowhere.
 func (o *order) notifyAddress() string {
 	if o.notifyURL != "" {
 		return o.notifyURL

@@ -13,11 +13,11 @@ import (
 // maxRequestBody bounds what a call may send; the real ones are far smaller.
 const maxRequestBody = 64 << 10
 
-// platform serves one kind of call. orderNo finds the order's number in it.
+// platform serves one kind of call. orderNo returns the order's number in it.
 func (s *Simulator) platform(kind Call, orderNo func(*http.Request) string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := s.begin(kind, orderNo(r))
-		defer s.tellWatcher(c)
+		defer s.callWatch(c)
 		defer c.end()
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBody))
 		if err != nil {
@@ -34,13 +34,13 @@ func (s *Simulator) platform(kind Call, orderNo func(*http.Request) string) http
 		stop := context.AfterFunc(r.Context(), c.end)
 		defer stop()
 		f := *s.faults.Load()
-		luck := drawLots(s.seed.Load(), c.no, c.n)
+		luck := drawFor(s.seed.Load(), c.no, c.n)
 		rep := s.answer(r, c, body, f, luck)
-		// After the deed: a client that runs out of patience has had its call
-		// take effect all the same, as with the real platform.
+		// After the call took effect: it did so even for a client that does not wait
+		// for the reply, as with the real platform.
 		if !sleep(r.Context(), time.Duration(f.Latency)+time.Duration(luck.jitter*float64(f.LatencyJitter))) {
-			// Left without a word, net/http would answer 200; the client may
-			// still be there where it is the simulator that ends.
+			// Without a reply net/http would answer 200; the client may still be
+			// connected where the simulator is shutting down.
 			reset(w)
 			return
 		}
@@ -63,8 +63,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// answer lets the call take effect, or not, and makes its reply.
-func (s *Simulator) answer(r *http.Request, c *call, body []byte, f Faults, luck lots) reply {
+// answer makes the reply, after the call took effect or not.
+func (s *Simulator) answer(r *http.Request, c *call, body []byte, f Faults, luck draws) reply {
 	if f.Down {
 		s.audit.countFault(faultDown)
 		c.seen.Fault = faultDown
@@ -114,13 +114,13 @@ func (s *Simulator) answer(r *http.Request, c *call, body []byte, f Faults, luck
 	return rep
 }
 
-// act does what the call asks for, and returns the honest reply.
+// act lets the call take effect, and returns the honest reply.
 func (s *Simulator) act(r *http.Request, c *call, body []byte, f Faults) reply {
 	switch c.kind {
 	case CallCertificates:
 		return s.certificates()
 	case CallOther:
-		return apiError{status: http.StatusNotFound, code: "RESOURCE_NOT_EXISTS", message: "接口不存在", fine: detailParam}.reply()
+		return apiError{status: http.StatusNotFound, code: "RESOURCE_NOT_EXISTS", message: "接口不存在", detailCode: detailParam}.reply()
 	}
 	ask, err := parseAsk(r, c.kind, body)
 	if err != nil {
@@ -145,7 +145,7 @@ func (s *Simulator) act(r *http.Request, c *call, body []byte, f Faults) reply {
 	}
 }
 
-// ask is what a call carries beside the order's number.
+// ask holds the parameters of a call beside the order's number.
 type ask struct {
 	AppID     string `json:"appid"`
 	ServiceID string `json:"service_id"`
@@ -190,7 +190,7 @@ func (s *Simulator) certificates() reply {
 	}
 	box, err := s.id.seal([]byte(s.id.CertificatePEM()), "certificate")
 	if err != nil {
-		return apiError{status: http.StatusInternalServerError, code: "SYSTEM_ERROR", message: err.Error(), fine: detailSystem}.reply()
+		return apiError{status: http.StatusInternalServerError, code: "SYSTEM_ERROR", message: err.Error(), detailCode: detailSystem}.reply()
 	}
 	cert := s.id.Certificate
 	return jsonReply(map[string][]certificate{"data": {{

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// way is how a reply reaches the client, or does not.
+// way is how a reply reaches the client, if it does.
 type way int
 
 const (
@@ -24,26 +24,26 @@ const maxHang = 10 * time.Minute
 
 // reply is what the platform sends back.
 type reply struct {
-	status int
-	body   []byte
-	fine   string // the finer code behind Request-ID's last dash
-	page   bool   // an HTML page of a proxy: none of the platform's headers
-	how    signing
-	way    way
-	// showsEnd is set where the body truthfully shows that the order has
-	// ended; from its delivery on, further calls are audited as useless.
+	status     int
+	body       []byte
+	detailCode string // the detail code behind Request-ID's last dash
+	page       bool   // an HTML page of a proxy: none of the platform's headers
+	how        signing
+	way        way
+	// showsEnd: the body truthfully shows that the order has ended. From its
+	// delivery on, the audit counts further calls as calls after the end.
 	showsEnd bool
-	// showsOwed is set where it shows that the order waits for payment.
+	// showsOwed: the body shows that the order waits for payment.
 	showsOwed bool
 }
 
 func jsonReply(v any) reply {
 	body, err := json.Marshal(v)
 	if err != nil {
-		// Only a type that JSON cannot express gets here; all of ours can be.
-		return apiError{status: http.StatusInternalServerError, code: "SYSTEM_ERROR", message: "系统异常", fine: detailSystem}.reply()
+		// Cannot happen: JSON can express all of our types.
+		return apiError{status: http.StatusInternalServerError, code: "SYSTEM_ERROR", message: "系统异常", detailCode: detailSystem}.reply()
 	}
-	return reply{status: http.StatusOK, body: body, fine: detailOK}
+	return reply{status: http.StatusOK, body: body, detailCode: detailOK}
 }
 
 func pageReply(status int) reply {
@@ -69,7 +69,7 @@ func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep
 	if rep.page {
 		h.Set("Content-Type", "text/html")
 	} else {
-		h.Set(headerRequestID, newRequestID(rep.fine))
+		h.Set(headerRequestID, newRequestID(rep.detailCode))
 		h.Set("Content-Type", "application/json; charset=utf-8")
 		if err := s.id.sign(h, rep.body, rep.how, s.id.serialFor(r, c.kind, *s.faults.Load()), time.Now()); err != nil {
 			http.Error(w, "the simulator cannot sign: "+err.Error(), http.StatusInternalServerError)
@@ -82,15 +82,15 @@ func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep
 	if rep.status != http.StatusNoContent {
 		h.Set("Content-Length", strconv.Itoa(len(rep.body)))
 	}
-	// The call ends here and not after the last byte: a client that has the
-	// reply may call again before this goroutine runs on, and that would look
-	// like two calls at once.
+	// The call ends here and not after the last byte: a client that has the reply
+	// may call again before this goroutine continues, and that would look like two
+	// calls at once.
 	c.end()
 	w.WriteHeader(rep.status)
 	if rep.way == wayTruncated {
 		_, _ = w.Write(rep.body[:len(rep.body)/2]) // the connection is closed either way
 		_ = http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler) // how net/http is told to close it
+		panic(http.ErrAbortHandler) // makes net/http close it
 	}
 	c.seen.Status, c.seen.Signed = rep.status, rep.how == signGood
 	c.seen.Owed, c.seen.Ended = rep.showsOwed && c.seen.Own, rep.showsEnd && c.seen.Own
@@ -112,14 +112,14 @@ func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep
 	c.seen.Answered = err == nil
 }
 
-// newRequestID is a Request-ID with the finer code behind its last dash.
-func newRequestID(fine string) string { return "08" + randomHex(17) + "-" + fine }
+// newRequestID returns a Request-ID with a detail code behind its last dash.
+func newRequestID(detailCode string) string { return "08" + randomHex(17) + "-" + detailCode }
 
 // reset closes the connection in a way that the client sees as a reset.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) // the closest that HTTP/2 and recorders know
+		panic(http.ErrAbortHandler) // HTTP/2 and recorders have nothing closer
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // makes Close send RST instead of FIN; without it the close still does

@@ -21,8 +21,8 @@ const (
 // ReplyKind says how a scripted reply differs from an honest one.
 type ReplyKind string
 
-// The kinds of scripted replies. Where a comment says "acts", the platform
-// does what was asked before the reply goes wrong; otherwise it does not.
+// The kinds of scripted replies. Where a comment says "acts", the call takes effect
+// before the reply goes wrong; otherwise it has no effect.
 const (
 	// KindError is the JSON error of HTTP, Code, Message and DetailCode, signed.
 	KindError ReplyKind = "error"
@@ -55,9 +55,9 @@ const (
 	KindBody ReplyKind = "body"
 )
 
-// ScriptedReply is one reply that an order gives before its fate acts. It
-// stands for the next Times calls that Call names; a call that no entry names
-// is answered honestly and uses none up.
+// ScriptedReply is a reply that precedes the order's fate. It answers the next
+// Times calls of the kind that Call names. A call of another kind is answered
+// honestly.
 type ScriptedReply struct {
 	// Call is the call that it answers: collect, query, sync, or any (default).
 	Call Call `json:"call,omitempty"`
@@ -71,14 +71,14 @@ type ScriptedReply struct {
 	Code string `json:"code,omitempty"`
 	// Message is the error's text.
 	Message string `json:"message,omitempty"`
-	// DetailCode is the finer code behind Request-ID's last dash; default 0.
+	// DetailCode stands behind Request-ID's last dash; default 0.
 	DetailCode string `json:"detail_code,omitempty"`
 	// Body is what kind body sends.
 	Body string `json:"body,omitempty"`
 }
 
-// normalise fills the defaults and judges the rest. Its errors are one
-// sentence without the order's number; the caller adds that.
+// normalise fills in the defaults and validates the rest. Its errors do not name
+// the order; the caller adds that.
 func (r ScriptedReply) normalise() (ScriptedReply, error) {
 	if r.Call == "" {
 		r.Call = CallAny

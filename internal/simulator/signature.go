@@ -25,8 +25,8 @@ const (
 	headerRequestID = "Request-ID"
 )
 
-// signProbe starts the deliberately wrong signatures with which the platform
-// finds out whether a merchant verifies.
+// signProbe begins the deliberately wrong signatures with which the platform tests
+// whether a merchant verifies them.
 const signProbe = "WECHATPAY/SIGNTEST/"
 
 // signing is how a reply or a notification is signed.
@@ -72,19 +72,19 @@ func (id identity) signature(timestamp, nonce string, body []byte, how signing) 
 	return base64.StdEncoding.EncodeToString(sig), nil
 }
 
-// serialFor is the name under which a reply is signed: the certificate's
-// where the client says that it verifies with it, else the public key's.
+// serialFor returns the serial number that a reply names: the certificate's where
+// the client says that it verifies with it, else the public key's.
 func (id identity) serialFor(r *http.Request, c Call, f Faults) string {
 	switch asked := r.Header.Get(headerSerial); {
 	case f.SignByCertificate, asked == id.CertificateSerialNo, asked == "" && c == CallCertificates:
-		// Who downloads certificates and names no key has none yet.
+		// A client that downloads certificates and names no key has no key yet.
 		return id.CertificateSerialNo
 	default:
 		return id.PublicKeyID
 	}
 }
 
-// notifySerial is the name under which a notification is signed.
+// notifySerial returns the serial number that a notification names.
 func (id identity) notifySerial(n Notifications) string {
 	if n.Serial == SerialCertificate {
 		return id.CertificateSerialNo
@@ -92,8 +92,8 @@ func (id identity) notifySerial(n Notifications) string {
 	return id.PublicKeyID
 }
 
-// sealed is a piece of data encrypted with the APIv3 key. Certificates come
-// in this form; notifications do too.
+// sealed is data encrypted with the APIv3 key, as in certificates and
+// notifications.
 type sealed struct {
 	Algorithm      string `json:"algorithm"`
 	Nonce          string `json:"nonce"`

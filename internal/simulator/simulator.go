@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Options sets up a [Simulator]. The zero value is a good one.
+// Options configures a [Simulator]. The zero value works.
 type Options struct {
 	// MchID, AppID and ServiceID are the merchant's; defaults
 	// [DefaultMchID], [DefaultAppID] and [DefaultServiceID].
@@ -17,28 +17,27 @@ type Options struct {
 	// KeyBits is the size of the platform's RSA key; default [DefaultKeyBits],
 	// which is what the real platform signs with.
 	KeyBits int
-	// FreshKeys makes keys that no other simulator has. By default all
-	// simulators of a process share them, because making them is slow.
+	// FreshKeys makes keys that no other simulator has. By default all simulators
+	// of a process share them, because generating them is slow.
 	FreshKeys bool
 	// Dir, where it holds what [Simulator.WriteMerchantDir] wrote, gives the
 	// simulator that identity: keys, numbers and all. MchID, AppID and
 	// ServiceID must then be empty or the same.
 	Dir string
 	// Seed decides, together with an order's number and how many calls or
-	// payments it has had, which calls suffer a fault and which notifications
-	// are mistreated. Every run with the same seed is alike.
+	// payments it has had, which calls meet a fault and which notifications go
+	// wrong. Every run with the same seed is the same.
 	Seed uint64
-	// Clock tells the time of everything that orders do: fates, payments, the
-	// gap between two collects. Default time.Now. Signatures, rates and the
-	// delays of notifications go by the real time whatever it says. What comes
-	// due by a Clock other than the default happens within some 20 ms of real
-	// time, or when somebody looks. It must be safe for concurrent use.
+	// Clock is the time of everything that orders do: fates, payments, the gap
+	// between two collects. Default time.Now. Signatures, rates and the delays of
+	// notifications always use the real time. What comes due by another Clock
+	// happens within about 20 ms of real time, or at the next call. Clock must be
+	// safe for concurrent use.
 	Clock func() time.Time
-	// Watch, where given, is told of each call when it is over. It is called
-	// from many goroutines, and the call's connection waits for it.
+	// Watch, where given, is called after each call, from many goroutines. The
+	// call's connection waits for it.
 	Watch func(Seen)
-	// NotifyURL is where payments are notified to at first, as
-	// [Notifications].URL; empty notifies nobody.
+	// NotifyURL is the initial [Notifications].URL; empty notifies nothing.
 	NotifyURL string
 }
 
@@ -61,8 +60,8 @@ func (o Options) withDefaults() Options {
 }
 
 // Simulator is one platform with one merchant. All its methods are safe for
-// concurrent use. Payments that come due and notifications happen by
-// themselves, with no goroutine while nothing is due; Close ends that.
+// concurrent use. Payments that come due and notifications happen on their own,
+// without a goroutine while nothing is due; Close ends that.
 type Simulator struct {
 	id            identity
 	clock         func() time.Time
@@ -83,9 +82,9 @@ type Simulator struct {
 	closed   bool
 }
 
-// New makes a simulator without orders and without faults. It fails where
-// keys cannot be made, where Dir holds an identity that cannot be used, or
-// where NotifyURL is none. Close it when it is done with.
+// New makes a simulator without orders and without faults. It fails where keys
+// cannot be generated, where Dir holds an unusable identity, or where NotifyURL is
+// invalid. The caller must close it.
 func New(opts Options) (*Simulator, error) {
 	id, found, err := readIdentity(opts)
 	if err != nil {
@@ -112,10 +111,9 @@ func New(opts Options) (*Simulator, error) {
 	return s, nil
 }
 
-// Close ends all that the simulator does by itself: no notification is under
-// way when it returns, and none is sent afterwards. Whoever calls still gets
-// his answer; what is due happens when somebody looks. Closing again does
-// nothing.
+// Close ends all that the simulator does on its own: when it returns no
+// notification is under way, and none is sent afterwards. Calls are still answered,
+// and what is due happens at the next call. Closing again does nothing.
 func (s *Simulator) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -128,7 +126,7 @@ func (s *Simulator) Close() {
 func (s *Simulator) Merchant() Merchant { return s.id.Merchant }
 
 // Handler serves the platform under /v3/ and the control API under /_sim/.
-// The control API asks nobody who he is: bind it where only you can reach it.
+// The control API has no authentication: bind it where only you can reach it.
 func (s *Simulator) Handler() http.Handler {
 	fromPath := func(r *http.Request) string { return r.PathValue("out_order_no") }
 	fromQuery := func(r *http.Request) string { return r.URL.Query().Get("out_order_no") }
@@ -143,12 +141,12 @@ func (s *Simulator) Handler() http.Handler {
 	return mux
 }
 
-// ErrDuplicateOrder is what [Simulator.AddOrders] returns, wrapped in a
-// sentence that names the order, where a number is there already.
+// ErrDuplicateOrder is returned by [Simulator.AddOrders], wrapped in a sentence
+// that names the order, where a number exists already.
 var ErrDuplicateOrder = errors.New("out_order_no is there already; each order needs a number of its own")
 
-// AddOrders adds orders, all of them or, with an error that names the first
-// bad one, none.
+// AddOrders adds all orders, or none, with an error that names the first invalid
+// one.
 func (s *Simulator) AddOrders(orders ...Order) error {
 	s.mu.Lock()
 	first := s.lastNo + 1
@@ -188,8 +186,8 @@ func (s *Simulator) AddOrders(orders ...Order) error {
 	return nil
 }
 
-// Reset forgets all orders, the audit, and the notifications still to come.
-// Faults and the settings of notifications stay as they are.
+// Reset forgets all orders, the audit, and pending notifications. Faults and the
+// settings of notifications stay as they are.
 func (s *Simulator) Reset() {
 	next := newNotifier(s)
 	s.mu.Lock()
@@ -211,7 +209,7 @@ func (s *Simulator) find(no string) *order {
 	return s.orders[no]
 }
 
-// Pay lets the order no be paid without a collect: with [PaidTypeNewton] by the
+// Pay pays the order no without a collect: with [PaidTypeNewton] by the
 // user in the app, with [PaidTypeMch] elsewhere, as the merchant reports it.
 // amount is in fen; 0 stands for all that is left to pay. It returns an error
 // where the order does not wait for payment or the amount is too large.
@@ -229,7 +227,7 @@ func (s *Simulator) Lower(no string, total int64) error {
 	return s.changing(o, func(time.Time) error { return o.lower(total) })
 }
 
-// changing does something to an order that is advanced and locked.
+// changing calls do with the order advanced and locked.
 func (s *Simulator) changing(o *order, do func(now time.Time) error) error {
 	if o == nil || !o.exists {
 		return errors.New("the platform has no such order")
@@ -241,7 +239,7 @@ func (s *Simulator) changing(o *order, do func(now time.Time) error) error {
 	return do(now)
 }
 
-// SetFaults replaces all faults; its error names the value that cannot be.
+// SetFaults replaces all faults. Its error names the invalid value.
 func (s *Simulator) SetFaults(f Faults) error {
 	if err := f.Validate(); err != nil {
 		return err

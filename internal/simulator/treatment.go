@@ -2,8 +2,8 @@ package simulator
 
 import "net/http"
 
-// treatment is how one call is mistreated. The zero value does nothing at
-// all; honest treatment acts.
+// treatment is what goes wrong with one call. The zero value has no effect and no
+// reply; honest treatment acts.
 type treatment struct {
 	acts    bool    // the platform does what was asked
 	instead *reply  // sent instead of the honest reply
@@ -13,9 +13,9 @@ type treatment struct {
 
 var honest = treatment{acts: true}
 
-// treatment decides how a call is treated: by the order's script where it has
-// a word for this call, else by the lot among the faults.
-func (s *Simulator) treatment(c *call, f Faults, luck lots) treatment {
+// treatment decides what goes wrong with a call: the order's script decides where
+// it has a reply for this call, else the random choice among the faults.
+func (s *Simulator) treatment(c *call, f Faults, luck draws) treatment {
 	switch c.kind {
 	case CallCollect, CallQuery, CallSync:
 	default:
@@ -45,9 +45,10 @@ func faultTreatment(fault string, coin float64) treatment {
 	switch fault {
 	case faultError5xx:
 		statuses := [...]int{http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable}
-		// Six equal parts of the coin: the status must not tell heads from tails.
+		// Six equal parts of the coin, so that the status does not reveal whether the
+		// call took effect.
 		status := statuses[int(coin*6)%len(statuses)]
-		rep := apiError{status: status, code: "SYSTEM_ERROR", message: "系统异常，请稍后重试", fine: detailSystem}.reply()
+		rep := apiError{status: status, code: "SYSTEM_ERROR", message: "系统异常，请稍后重试", detailCode: detailSystem}.reply()
 		return treatment{acts: heads, instead: &rep}
 	case faultHang:
 		return treatment{acts: heads, way: wayHang}
@@ -71,7 +72,7 @@ func (s *Simulator) script(c *call, r ScriptedReply) treatment {
 	instead := func(rep reply) treatment { return treatment{instead: &rep} }
 	switch r.Kind {
 	case KindError, KindUnsignedError:
-		rep := apiError{status: r.HTTP, code: r.Code, message: r.Message, fine: r.DetailCode}.reply()
+		rep := apiError{status: r.HTTP, code: r.Code, message: r.Message, detailCode: r.DetailCode}.reply()
 		if r.Kind == KindUnsignedError {
 			rep.how = signNone
 		}
@@ -79,9 +80,9 @@ func (s *Simulator) script(c *call, r ScriptedReply) treatment {
 	case KindHTML:
 		return instead(pageReply(r.HTTP))
 	case KindEmpty:
-		return instead(reply{status: r.HTTP, fine: r.DetailCode, how: signNone})
+		return instead(reply{status: r.HTTP, detailCode: r.DetailCode, how: signNone})
 	case KindBody:
-		return instead(reply{status: r.HTTP, fine: r.DetailCode, body: []byte(r.Body)})
+		return instead(reply{status: r.HTTP, detailCode: r.DetailCode, body: []byte(r.Body)})
 	case KindOKUnsigned, KindOKWrongSignature:
 		rep := c.order.forged(c.kind, s.id.Merchant, s.clock())
 		if rep.how = signNone; r.Kind == KindOKWrongSignature {
@@ -97,7 +98,7 @@ func (s *Simulator) script(c *call, r ScriptedReply) treatment {
 	case KindTruncated:
 		return treatment{acts: true, way: wayTruncated}
 	case KindNoContent:
-		return treatment{acts: true, instead: &reply{status: http.StatusNoContent, fine: detailOK}}
+		return treatment{acts: true, instead: &reply{status: http.StatusNoContent, detailCode: detailOK}}
 	default:
 		return honest
 	}
