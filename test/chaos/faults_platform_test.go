@@ -68,13 +68,17 @@ func platformFaults(f profile) []fault {
 		d.closesGate = true
 		return d
 	}
+	half := closing(wrong("429 for half of the calls", spell, func(c *simulator.Faults) { c.MaxRate = max(1, int(f.rate/2)) }))
+	// The rate takes a minute to recover, which is longer than a short form: it comes
+	// last there, or hardly an order would be collected a second time.
+	half.rare = !f.everyFault
 	faults := []fault{
 		wrong("20 % faults, of every kind", spell, only(func(c *simulator.Faults) {
 			const each = often / 7
 			c.Error5xx, c.Hang, c.DropBefore, c.DropAfter, c.WrongSignature, c.MissingSignature, c.HTML502 = each, each, each, each, each, each, each
 		})),
 		wrong("20 % of replies lost after taking effect", spell, only(func(c *simulator.Faults) { c.DropAfter = often })),
-		closing(wrong("429 for half of the calls", spell, func(c *simulator.Faults) { c.MaxRate = max(1, int(f.rate/2)) })),
+		half,
 		rare(twoFaults(f, func(r *rand.Rand) bool { return r.IntN(2) == 0 })),
 		wrong("slow: up to just below the call's time-out", spell, func(c *simulator.Faults) {
 			c.Latency, c.LatencyJitter = simulator.Duration(f.callTimeout/10), simulator.Duration(f.callTimeout*4/5)

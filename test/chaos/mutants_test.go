@@ -147,7 +147,7 @@ func twoFaultsProfile() profile {
 // jumpsProfile is a short attack by Redis's clock alone.
 func jumpsProfile() profile {
 	f := shortProfile()
-	f.orders, f.feedFor, f.attack, f.settle, f.minKills = 200, 15*time.Second, 20*time.Second, time.Minute, 0
+	f.orders, f.feedFor, f.attack, f.settle, f.minKills, f.clocksFrom = 200, 15*time.Second, 20*time.Second, time.Minute, 0, 0
 	f.faultSets = func(e *env) faultSets {
 		s, ok := e.store.(standalone)
 		if !ok || s.clock == nil {

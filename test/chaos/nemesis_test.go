@@ -99,15 +99,16 @@ func newNemesis(e *env) *nemesis {
 		name   string
 		faults []fault
 		pause  [2]time.Duration
+		from   time.Duration
 	}{
-		{"redis", p.store, e.profile.storePause},
-		{"clock", p.clock, e.profile.clockPause},
-		{"queue", p.queue, e.profile.storePause},
-		{"platform", p.platform, e.profile.pause},
+		{"redis", p.store, e.profile.storePause, 0},
+		{"clock", p.clock, e.profile.clockPause, e.profile.clocksFrom},
+		{"queue", p.queue, e.profile.storePause, 0},
+		{"platform", p.platform, e.profile.pause, 0},
 	} {
 		r := e.random("schedule of " + l.name)
 		made := track{name: l.name}
-		at := e.profile.windowShut + n.pause(r, l.pause)
+		at := max(e.profile.windowShut, l.from) + n.pause(r, l.pause)
 		var last []fault
 		until := e.profile.attack
 		if !e.profile.everyFault {

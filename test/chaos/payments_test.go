@@ -171,10 +171,12 @@ func (res *result) billingReported(no string, o ledger.Order, p ledger.Payment) 
 		slices.ContainsFunc(b.paidAt[no], func(at time.Time) bool { return p.PaidAt.Equal(at.Truncate(time.Second)) })
 }
 
-// judgeFates sees that the run had payments in parts and lowered totals: at least
-// half of what was drawn, leaving out the orders whose platform lies and those that
-// billing withdraws. The other half may end before: given up while Redis's clock
-// is ahead, or in the hours that a merchant's fault lasts.
+// judgeFates sees that the run had payments in parts and lowered totals: a quarter
+// of what was drawn at least, leaving out the orders whose platform lies and those
+// that billing withdraws. In the short form Redis's clock stays right for 18 s or
+// more of the 32 s in which orders come, and such an order takes about 5 s: 13 of
+// the 32 s, two fifths of the orders, end before the first jump, less what other
+// faults delay past GIVE_UP_AFTER.
 func (res *result) judgeFates() {
 	if res.e.profile.faultSets != nil {
 		return
@@ -189,7 +191,7 @@ func (res *result) judgeFates() {
 			lowered++
 		}
 	}
-	if res.inParts < inParts/2 || res.lowered < lowered/2 {
+	if res.inParts < inParts/4 || res.lowered < lowered/4 {
 		res.breach(rowFaults, "%d orders were paid in parts, of %d that were to be; of %d the total was lowered, of %d", res.inParts, inParts, res.lowered, lowered)
 	}
 }

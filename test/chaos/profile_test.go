@@ -36,6 +36,7 @@ type profile struct {
 	pause      [2]time.Duration // between two faults of one track
 	storePause [2]time.Duration // the same, of Redis, which everybody waits for
 	clockPause [2]time.Duration // the same, of Redis's clock: what is open when it is ahead may be given up
+	clocksFrom time.Duration    // into the run: Redis's clock stays right until then
 	merchant   time.Duration    // how long a merchant's fault lasts
 	minKills   int              // fewer kills are no attack
 	// reachesWithin is how long the nemesis waits for a process to come to a point.
@@ -69,6 +70,9 @@ func shortProfile() profile {
 		confirm:  []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, time.Second},
 		logLevel: "info", repeatEvery: 15 * time.Millisecond, windowShut: 2 * time.Second,
 		pause: [2]time.Duration{300 * time.Millisecond, 1500 * time.Millisecond}, storePause: [2]time.Duration{2 * time.Second, 4 * time.Second}, clockPause: [2]time.Duration{3 * time.Second, 6 * time.Second}, merchant: 4 * time.Second,
+		// An order whose second collect meets a jump back may wait for longestLease, and
+		// is given up before that: so the orders of the first half come first.
+		clocksFrom: 18 * time.Second,
 		// Under every seed at least ten kills are scheduled: see TestSchedule. The four
 		// at random always hit, and one of the others must: each misses only where no
 		// step comes to its point within three seconds.
