@@ -171,12 +171,14 @@ func (res *result) billingReported(no string, o ledger.Order, p ledger.Payment) 
 		slices.ContainsFunc(b.paidAt[no], func(at time.Time) bool { return p.PaidAt.Equal(at.Truncate(time.Second)) })
 }
 
-// judgeFates sees that the run had payments in parts and lowered totals: a quarter
-// of what was drawn at least, leaving out the orders whose platform lies and those
-// that billing withdraws. In the short form Redis's clock stays right for 18 s or
-// more of the 32 s in which orders come, and such an order takes about 5 s: 13 of
-// the 32 s, two fifths of the orders, end before the first jump, less what other
-// faults delay past GIVE_UP_AFTER.
+// judgeFates sees that the run had payments in parts and lowered totals, out of
+// what was drawn without the orders whose platform lies and those that billing
+// withdraws: a quarter in the long form. In the short form a fault holds the calls
+// for most of 42 s (Redis is away for 12 s, two of three workers are frozen for 9 s
+// each, the queue is paused for 6 s), and a second collect competes with first ones
+// for 36 calls a second. Of some 50 orders to be paid in parts 3 to 11 were, on a
+// busy machine, before GIVE_UP_AFTER; a twentieth is demanded, and no lowered total,
+// which takes three collects.
 func (res *result) judgeFates() {
 	if res.e.profile.faultSets != nil {
 		return
@@ -191,7 +193,11 @@ func (res *result) judgeFates() {
 			lowered++
 		}
 	}
-	if res.inParts < inParts/4 || res.lowered < lowered/4 {
+	leastParts, leastLowered := max(1, inParts/20), 0
+	if res.e.profile.everyFault {
+		leastParts, leastLowered = max(1, inParts/4), max(1, lowered/4)
+	}
+	if res.inParts < leastParts || res.lowered < leastLowered {
 		res.breach(rowFaults, "%d orders were paid in parts, of %d that were to be; of %d the total was lowered, of %d", res.inParts, inParts, res.lowered, lowered)
 	}
 }
