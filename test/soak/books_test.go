@@ -256,7 +256,8 @@ func (e *env) within(patience time.Duration, what string, ok func() bool) {
 func (e *env) String() string {
 	s, err := e.ledger.Stats(context.Background())
 	readers, _ := e.ledger.Trim(context.Background(), 0)
-	return fmt.Sprintf("the ledger: %+v %v; readers %+v; the end of the logs:\n%s", s, err, readers, e.log.Tail(30))
+	lines := e.log.Lines()
+	return fmt.Sprintf("the ledger: %+v %v; readers %+v; the end of the logs:\n%s", s, err, readers, strings.Join(lines[max(0, len(lines)-30):], "\n"))
 }
 
 // row is an order in PostgreSQL.
