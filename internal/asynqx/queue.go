@@ -13,7 +13,7 @@ import (
 )
 
 // Keys are asynq's keys of one queue. They are read directly because asynq's
-// Inspector does not tell some facts, and fails when a single task is damaged. A
+// Inspector hides some facts, and fails when a single task is damaged. A
 // test compares them with asynq itself.
 type Keys struct {
 	Pending, Active                   string // lists of task IDs
@@ -44,7 +44,7 @@ func Register(ctx context.Context, rdb redis.UniversalClient, queue string) erro
 	return rdb.SAdd(ctx, queues, queue).Err()
 }
 
-// groupsPage is how many groups Sizes looks at.
+// groupsPage is how many groups Sizes reads.
 const groupsPage = 100
 
 // Sizes returns how many tasks of a queue are in each state, active ones without a

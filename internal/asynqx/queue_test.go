@@ -79,7 +79,7 @@ func TestKeys(t *testing.T) {
 		t.Errorf("paused at %d: %v", since, err)
 	}
 	if got := taskqueue.PendingKey("1900000001"); got != keys.Pending {
-		t.Errorf("producers look at %s, want %s", got, keys.Pending)
+		t.Errorf("producers read %s, want %s", got, keys.Pending)
 	}
 	enqueue("pending", 4)
 	enqueue("scheduled", 5, asynq.ProcessIn(time.Hour))

@@ -1,5 +1,5 @@
-// Package connlimit bounds the connections of a listener in such a way that idle and
-// slow strangers block no other client.
+// Package connlimit bounds the connections of a listener so that idle and slow clients do
+// not keep others out.
 package connlimit
 
 import (
@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Limit bounds the connections that l accepts to most. Without a bound a flood
-// could use up the process's files, and so the calls to WeChat Pay and to Redis as
-// well. When all are taken, a new one takes the place of one on which no request is
-// worked on: of the address that has most, the one that has been open for longest.
+// Limit bounds the connections that l accepts to most. Without a bound, a flood could use
+// up the process's file descriptors, which the calls to WeChat Pay and Redis need as well.
+// When all are taken, a new connection replaces one without a request under way: of the
+// address with most connections, the one that has been open for longest.
 func Limit(l net.Listener, most int) net.Listener {
 	return &limiter{Listener: l, most: most, open: map[*conn]struct{}{}}
 }
@@ -32,7 +32,7 @@ type conn struct {
 	host    string
 	since   time.Time
 	working atomic.Int32 // calls of AtWork that are not done
-	unsent  atomic.Bool  // a request is done, and its reply is not yet written
+	unsent  atomic.Bool  // a request is done, and its reply is not written yet
 }
 
 // Accept implements net.Listener.
@@ -68,8 +68,8 @@ func (l *limiter) Accept() (net.Conn, error) {
 	}
 }
 
-// victim returns the connection to close for a new one, or nil where all are at
-// work. The caller holds the lock.
+// victim returns the connection to close for a new one, or nil if all have a request under
+// way. The caller holds the lock.
 func (l *limiter) victim() *conn {
 	byHost := map[string]int{}
 	for c := range l.open {

@@ -208,7 +208,7 @@ func TestReceiver(t *testing.T) {
 			t.Errorf("the log: %s", lines)
 		}
 	})
-	t.Run("a withdrawn order that is paid: both are in the record, and billing is told", func(t *testing.T) {
+	t.Run("a withdrawn order that is paid: both are in the record and in the events", func(t *testing.T) {
 		t.Parallel()
 		b := newFixture(t)
 		b.add(order)
@@ -233,7 +233,7 @@ func TestReceiver(t *testing.T) {
 		t.Parallel()
 		b := newFixture(t)
 		b.add(order)
-		b.takes(b.raw(no, options{Entity: partly(300)})) // tells of a total of 1250
+		b.takes(b.raw(no, options{Entity: partly(300)})) // shows a total of 1250
 		for range 3 {
 			b.takes(b.raw(no, options{Entity: paidOf(300, 1000)}))
 		}
@@ -248,7 +248,7 @@ func TestReceiver(t *testing.T) {
 			t.Errorf("counted %d", n)
 		}
 	})
-	t.Run("tells nothing that is secret, also at debug", func(t *testing.T) {
+	t.Run("no secret is in the log, also at debug", func(t *testing.T) {
 		t.Parallel()
 		b := newFixture(t)
 		b.add(order)
@@ -269,7 +269,7 @@ func TestReceiver(t *testing.T) {
 
 // Another system of the merchant's gets the notification and passes it on, with
 // all that its proxies do to a request: another path, other hop-by-hop headers,
-// other cases of their names, the body in pieces. The signature is none of that.
+// other cases of their names, the body in pieces. The signature covers none of that.
 func TestARequestPassedOnVerifies(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t)

@@ -173,7 +173,7 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// Headers that never end hold a connection for as long as they may, and no more.
+// Headers that never end hold a connection for a bounded time.
 func TestSlowHeaders(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, func(s *http.Server) { s.ReadHeaderTimeout = 200 * time.Millisecond })

@@ -241,7 +241,7 @@ func TestHTTP2WithoutTLS(t *testing.T) {
 	}
 }
 
-// What a proxy does to a notification is told apart from a wrong signature.
+// What a proxy does to a notification is distinguished from a wrong signature.
 func TestWhatAProxyDidIsNamed(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t)

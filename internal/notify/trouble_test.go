@@ -73,7 +73,7 @@ func TestRedisHangs(t *testing.T) {
 			}
 		})
 	}
-	t.Run("while many come: no more are worked on than may be, and all are answered", func(t *testing.T) {
+	t.Run("with many at once, a bounded number is processed and all are answered", func(t *testing.T) {
 		b := newFixture(t)
 		b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 		n := b.raw("A", options{Entity: paid})
@@ -216,7 +216,7 @@ func TestTroubleOnOurSide(t *testing.T) {
 		{"a panic", func() (payscore.Notification, error) { panic("a bug") }, 500, notify.Panicked, "a bug"},
 		{"no APIv3 key", func() (payscore.Notification, error) { return payscore.Notification{}, payscore.NoAPIV3Key }, 503, payscore.NoAPIV3Key, "WECHATPAY_API_V3_KEY"},
 		{"no certificates", func() (payscore.Notification, error) { return payscore.Notification{}, payscore.NoCertificates }, 503, payscore.NoCertificates, "certificate"},
-		{"an error that is none of them", func() (payscore.Notification, error) { return payscore.Notification{}, http.ErrAbortHandler }, 503, notify.Failed, "abort"},
+		{"any other error", func() (payscore.Notification, error) { return payscore.Notification{}, http.ErrAbortHandler }, 503, notify.Failed, "abort"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			logs := &testkit.LogBuffer{}

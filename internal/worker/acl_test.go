@@ -81,7 +81,7 @@ func TestACLSuffices(t *testing.T) {
 	r.Add(simulator.Order{OutOrderNo: "PAYS", Fate: "pays"}, simulator.Order{OutOrderNo: "DECLINES", Fate: "declines:1"},
 		simulator.Order{OutOrderNo: "REVOKED", Fate: "revoked"}, simulator.Order{OutOrderNo: "NEVER", Fate: "never"})
 	r.Enqueue("PAYS", "DECLINES", "REVOKED", "NEVER")
-	r.Until(30*time.Second, "an attempt at the order that is to be withdrawn", func() bool { return r.Get("NEVER").CollectCalls > 0 })
+	r.Until(30*time.Second, "an attempt at the order that will be withdrawn", func() bool { return r.Get("NEVER").CollectCalls > 0 })
 	never := r.Order("NEVER")
 	if res, err := r.Producer.Withdraw(t.Context(), tasks.Withdrawal{MchID: never.MchID, OutOrderNo: never.OutOrderNo, Reason: "paid at the counter"}); err != nil || res.Err != nil {
 		t.Fatal(res, err)

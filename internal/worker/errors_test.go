@@ -114,7 +114,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Work()
-	// A task that cannot be decoded, with something in it that is nobody's
+	// A task that cannot be decoded, with a secret in it that belongs in no log
 	// business.
 	_, err := r.Queue().Enqueue(r.RawTask([]byte(`{"openid":"oUpF8uMuAJO_M2pxb1Q9zNjWeS6o",`)))
 	if err != nil {

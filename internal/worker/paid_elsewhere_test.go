@@ -11,7 +11,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// Orders that the user has paid elsewhere: billing withdraws them, WeChat Pay is told,
+// Orders that the user has paid elsewhere: billing withdraws them, they are synced,
 // and no collect call follows, whatever the order's state was.
 func TestPaidElsewhere(t *testing.T) {
 	t.Parallel()

@@ -45,7 +45,7 @@ func platformPayments(t *testing.T, r *workertest.Rig, no string) []ledger.Payme
 
 func TestPaymentsInParts(t *testing.T) {
 	t.Parallel()
-	t.Run("each payment is told under its own number", func(t *testing.T) {
+	t.Run("each payment has its own number in the events", func(t *testing.T) {
 		t.Parallel()
 		r := workertest.New(t)
 		r.Add(simulator.Order{OutOrderNo: "TWO", TotalAmount: 1000, Fate: "partial:400"})

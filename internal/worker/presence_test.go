@@ -52,7 +52,7 @@ func causesLogged(r *workertest.Rig, cause explain.Code) (events []string) {
 
 // A queue that is paused shows in readiness, the metrics and the log, there once when it
 // begins and once when it ends; and so does it in what other commands read.
-func TestPausedQueueIsTold(t *testing.T) {
+func TestPausedQueueIsShown(t *testing.T) {
 	t.Parallel()
 	r := workertest.New(t, onAdminAddr(t))
 	mchid := r.Sim.Merchant().MchID
@@ -63,7 +63,7 @@ func TestPausedQueueIsTold(t *testing.T) {
 	}
 	r.Enqueue("PAUSED")
 	r.Work()
-	r.Until(20*time.Second, "readiness to tell that the queue is paused", func() bool {
+	r.Until(20*time.Second, "readiness to name the pause", func() bool {
 		return strings.HasPrefix(admin(t, r, "/readyz"), "200 ok\n"+mchid+": nothing is collected: the queue has been paused since ")
 	})
 	for _, want := range []string{
@@ -88,10 +88,9 @@ func TestPausedQueueIsTold(t *testing.T) {
 	}
 }
 
-// Outside its window a worker says once that it waits for it, and what it publishes
-// tells other commands when the window opens; and that it runs no more, when it has
-// stopped.
-func TestNightIsTold(t *testing.T) {
+// Outside its window a worker logs once that it waits. What it publishes shows other
+// commands when the window opens, and, once it has stopped, that no worker runs.
+func TestClosedWindowIsShown(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UTC()
 	r := workertest.New(t, onAdminAddr(t), func(c *config.Worker) {

@@ -249,8 +249,8 @@ func (w *redisWatch) count(refusal *redisconn.Refusal) {
 // serves reports whether Redis does what work needs, as far as is known.
 func (w *redisWatch) serves() bool { return w.refusal.Load() == nil }
 
-// notice is a commandHook: it makes the next look a probe if the error of a command
-// tells that Redis may not serve.
+// notice is a commandHook: after the error of a command that may mean that Redis does not
+// serve, ask probes.
 func (w *redisWatch) notice(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)

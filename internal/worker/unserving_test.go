@@ -19,14 +19,13 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/redisconn"
-	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/internal/worker"
 )
 
-// unserving is a Redis that a worker is given, and what is to be said of it.
+// unserving is a Redis that a worker is given, and what the worker must say about it.
 type unserving struct {
 	url   string
 	real  *redis.Client // behind it, with every right
@@ -35,7 +34,7 @@ type unserving struct {
 
 	noChannel bool // asynq's channel is refused
 
-	problem string // in a line of worker check that begins with "problem"; empty: there is none
+	problem string // in a line of worker check that begins with "problem"; empty for no problem
 	warning string // likewise with "warning"
 }
 
@@ -59,16 +58,6 @@ func do(t *testing.T, rdb *redis.Client, args ...any) {
 	}
 }
 
-func await(t *testing.T, within time.Duration, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(within); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %s in vain for: %s", within, what)
-		}
-		<-time.After(20 * time.Millisecond)
-	}
-}
-
 func behindProxy(t *testing.T, answer func([]string) string) unserving {
 	srv := redistest.StartReal(t)
 	p := redistest.StartProxy(t, srv.Client.Options().Addr, answer)
@@ -88,7 +77,7 @@ var unservings = map[string]func(t *testing.T) unserving{
 	"a Cluster behind a proxy": func(t *testing.T) unserving {
 		srv := redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", fmt.Sprint(testkit.FreePort(t)))
 		do(t, srv.Client, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-		await(t, 20*time.Second, "the Cluster to be whole", func() bool {
+		testkit.Within(t, 20*time.Second, "the Cluster to be whole", func() bool {
 			return strings.Contains(srv.Client.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
 		})
 		p := redistest.StartProxy(t, srv.Client.Options().Addr, redistest.Refuse("ERR command 'cluster' is not allowed", "cluster"))
@@ -137,7 +126,7 @@ var unservings = map[string]func(t *testing.T) unserving{
 		}
 		do(t, srv.Client, "SET", "a", "1")
 		do(t, srv.Client, "BGSAVE")
-		await(t, 10*time.Second, "a snapshot to fail", func() bool {
+		testkit.Within(t, 10*time.Second, "a snapshot to fail", func() bool {
 			return strings.Contains(srv.Client.Info(t.Context()).Val(), "rdb_last_bgsave_status:err")
 		})
 		return unserving{url: srv.URL, problem: "Redis cannot write to its disk", warning: "the last snapshot could not be written",
@@ -188,7 +177,7 @@ func clusterNode(t *testing.T) string {
 	_, port, _ := strings.Cut(nodes[1].Client.Options().Addr, ":")
 	bus := nodes[1].Client.ConfigGet(t.Context(), "cluster-port").Val()["cluster-port"]
 	do(t, nodes[0].Client, "CLUSTER", "MEET", "127.0.0.1", port, bus)
-	await(t, 20*time.Second, "the Cluster to be whole", func() bool {
+	testkit.Within(t, 20*time.Second, "the Cluster to be whole", func() bool {
 		return strings.Contains(nodes[0].Client.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
 	})
 	return "redis://" + nodes[0].Client.Options().Addr
@@ -203,8 +192,8 @@ func sentinel(t *testing.T) string {
 	return redistest.StartSentinel(t, conf).URL
 }
 
-// unservingWorker is a configuration with that Redis and a platform.
-func unservingWorker(t *testing.T, url string) (config.Worker, *simulator.Simulator) {
+// unservingWorker returns a configuration with that Redis and a platform.
+func unservingWorker(t *testing.T, url string) config.Worker {
 	t.Helper()
 	r := workertest.New(t)
 	o, err := redisconn.Parse(url)
@@ -213,7 +202,7 @@ func unservingWorker(t *testing.T, url string) (config.Worker, *simulator.Simula
 	}
 	r.Cfg.Redis = o
 	r.Cfg.AdminAddr, r.Cfg.AdminAddrSet = testkit.FreeAddr(t), true
-	return r.Cfg, r.Sim
+	return r.Cfg
 }
 
 // runWorker runs a worker until the test ends.
@@ -251,7 +240,7 @@ func readyz(cfg config.Worker) (status int, body string) {
 // becomes waits for a status of readiness.
 func becomes(t *testing.T, cfg config.Worker, within time.Duration, want int) (body string) {
 	t.Helper()
-	await(t, within, fmt.Sprintf("/readyz to be %d", want), func() bool {
+	testkit.Within(t, within, fmt.Sprintf("/readyz to be %d", want), func() bool {
 		var status int
 		status, body = readyz(cfg)
 		return status == want
@@ -261,8 +250,8 @@ func becomes(t *testing.T, cfg config.Worker, within time.Duration, want int) (b
 
 // Each Redis that cannot serve is named by worker check, with the remedy and exit
 // status 1, and by a worker that starts: 503 with the reason and a line of log
-// now and then, and no more commands than a glance now and then takes. When it is
-// mended the worker collects, without a restart.
+// from time to time, and few commands. When Redis is mended, the worker collects without a
+// restart.
 func TestUnservingRedis_start(t *testing.T) {
 	t.Parallel()
 	redistest.NeedReal(t)
@@ -270,7 +259,7 @@ func TestUnservingRedis_start(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			u := make(t)
-			cfg, _ := unservingWorker(t, u.url)
+			cfg := unservingWorker(t, u.url)
 			var out bytes.Buffer
 			status := worker.Check(t.Context(), cfg, nil, &out)
 			for level, words := range map[string]string{"problem ": u.problem, "warning ": u.warning} {
@@ -295,7 +284,7 @@ func TestUnservingRedis_start(t *testing.T) {
 				becomes(t, cfg, 20*time.Second, http.StatusOK)
 				if u.noChannel {
 					const line = `"event":"redis_channel_refused"`
-					await(t, 20*time.Second, "a line on the channel", func() bool { return strings.Contains(logs.String(), line) })
+					testkit.Within(t, 20*time.Second, "a line on the channel", func() bool { return strings.Contains(logs.String(), line) })
 					<-time.After(6 * time.Second) // asynq tries every five
 					if n := strings.Count(logs.String(), "channel"); n != strings.Count(line, "channel")+1 {
 						t.Errorf("the channel is named %d times", n)
@@ -304,7 +293,7 @@ func TestUnservingRedis_start(t *testing.T) {
 				return
 			}
 			body := becomes(t, cfg, 20*time.Second, http.StatusServiceUnavailable)
-			await(t, 20*time.Second, "the reason in /readyz", func() bool {
+			testkit.Within(t, 20*time.Second, "the reason in /readyz", func() bool {
 				_, body = readyz(cfg)
 				return strings.Contains(body, u.problem)
 			})
@@ -331,7 +320,7 @@ func TestUnservingRedis_start(t *testing.T) {
 }
 
 // What a Redis begins to refuse while a worker runs shows in readiness within 20
-// seconds, and is over when it is mended.
+// seconds, and ends when it is mended.
 func TestUnservingRedis_midway(t *testing.T) {
 	t.Parallel()
 	redistest.NeedReal(t)
@@ -353,7 +342,7 @@ func TestUnservingRedis_midway(t *testing.T) {
 		"it is full":                {admin("CONFIG", "SET", "maxmemory", "1"), admin("CONFIG", "SET", "maxmemory", "0"), "Redis is full"},
 		"its user loses the rights": {admin("ACL", "SETUSER", "default", "-@scripting"), admin("ACL", "SETUSER", "default", "+@scripting"), "may not run scripts"},
 		"its user loses the keys":   {admin("ACL", "SETUSER", "default", "resetkeys", "~shop:*"), admin("ACL", "SETUSER", "default", "~*"), "the keys"},
-		"writes come back no more":  {admin("CLIENT", "PAUSE", "600000", "WRITE"), admin("CLIENT", "UNPAUSE"), "does not come back"},
+		"writes do not return":      {admin("CLIENT", "PAUSE", "600000", "WRITE"), admin("CLIENT", "UNPAUSE"), "does not come back"},
 		"slots have moved":          {answers("MOVED 6936 10.0.0.7:6379", "eval", "evalsha", "hget", "llen"), clean, "one node of a Redis Cluster"},
 		"the disk is full":          {answers("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.", "evalsha", "eval", "ping"), clean, "its disk"},
 		"too few replicas":          {admin("CONFIG", "SET", "min-replicas-to-write", "1"), admin("CONFIG", "SET", "min-replicas-to-write", "0"), "min-replicas-to-write"},
@@ -363,7 +352,7 @@ func TestUnservingRedis_midway(t *testing.T) {
 			t.Parallel()
 			srv := redistest.StartReal(t)
 			p := redistest.StartProxy(t, srv.Client.Options().Addr, nil)
-			cfg, _ := unservingWorker(t, "redis://"+p.Addr+"/0")
+			cfg := unservingWorker(t, "redis://"+p.Addr+"/0")
 			logs := runWorker(t, cfg)
 			becomes(t, cfg, 20*time.Second, http.StatusOK)
 			d.spoil(t, srv, p)

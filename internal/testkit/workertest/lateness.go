@@ -9,10 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// lateness is how late this process is at the most for what it means to do at a
-// time. On a machine that is busy with other tests timers fire late, and Redis
-// stands still while the disk takes its append-only file: calls that had their
-// slots one after another then leave together.
+// lateness measures how late this process does what is due at a certain time. On a
+// machine that is busy with other tests, timers fire late, and Redis stands still while it
+// writes its append-only file: calls with slots one after another then leave together.
 type lateness struct{ nanos, redis atomic.Int64 }
 
 // watch measures until the test ends.
@@ -21,7 +20,7 @@ func (l *lateness) watch(t *testing.T, rdb *redis.Client) {
 		for t.Context().Err() == nil {
 			asked := time.Now()
 			if rdb.Ping(context.Background()).Err() != nil {
-				return // it was killed, or closed: that is another test's subject
+				return // another test has killed or closed it
 			}
 			l.redis.Store(max(l.redis.Load(), int64(time.Since(asked))))
 			<-time.After(5 * time.Millisecond)
@@ -37,7 +36,7 @@ func (l *lateness) watch(t *testing.T, rdb *redis.Client) {
 			case <-t.Context().Done():
 				return
 			case <-tick.C:
-				// By when it is looked at, not when the tick was sent.
+				// Measured when the tick is received, not when it was sent.
 				if by := time.Since(last) - every; by > time.Duration(l.nanos.Load()) {
 					l.nanos.Store(int64(by))
 				}
