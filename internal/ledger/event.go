@@ -71,10 +71,9 @@ func DecodeEvent(mchid, entryID string, fields map[string]any) (Event, error) {
 		Call: f["call"], Verdict: f["verdict"], Code: f["code"], DetailCode: f["detail"],
 	}
 	numbers = decode(&e, eventDecoding, func(field Field) string { return f[field.Event] }) && numbers
-	payments, ok := fields["payments"].(string)
-	if e.Payments, ok = parsePayments(payments); !ok {
-		numbers = false
-	}
+	payments, _ := fields["payments"].(string)
+	list, ok := parsePayments(payments)
+	e.Payments, numbers = list, numbers && ok
 	switch {
 	case !numbers:
 		return bad("a numeric field is not a number")

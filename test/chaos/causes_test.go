@@ -36,6 +36,12 @@ func TestCauses(t *testing.T) {
 		{name: "a permit's grant says nothing of the claim", cause: claimAnsweredLate,
 			marks: []mark{m(10, faultpoint.Asked), m(10.01, faultpoint.Granted), m(12, faultpoint.Granted)},
 			s:     suspicion{size: 300 * time.Millisecond, order: ledger.Order{EndedAt: at(12.5)}}},
+		{name: "billing opened the order again under the call that showed its final state", cause: reopenedUnderCall,
+			s: suspicion{call: 1, calls: []call{shownAt(at, 10), shownAt(at, 20)}, reopened: at(10.2)}, want: true},
+		{name: "billing had opened the order again before that call", cause: reopenedUnderCall,
+			s: suspicion{call: 1, calls: []call{shownAt(at, 10), shownAt(at, 20)}, reopened: at(9)}},
+		{name: "billing opened the order again long after that call", cause: reopenedUnderCall,
+			s: suspicion{call: 1, calls: []call{shownAt(at, 10), shownAt(at, 200)}, reopened: at(100)}},
 		{name: "Redis's clock jumped by what was left", cause: ageJumped,
 			journal: &journal{jumps: []jump{{at(0), 0}, {at(5), 10 * time.Second}}},
 			s:       suspicion{size: 10 * time.Second, order: ledger.Order{OpenedAt: at(1), EndedAt: at(9)}}, want: true},
@@ -74,4 +80,9 @@ func TestCauses(t *testing.T) {
 			t.Errorf("%s: excuse %q, want one: %v", tt.name, excuse, tt.want)
 		}
 	}
+}
+
+// shownAt is a call that was granted at second s and was over half a second later.
+func shownAt(at func(float64) time.Time, s float64) call {
+	return call{Seen: simulator.Seen{Began: at(s + 0.1), Over: at(s + 0.5)}, granted: at(s)}
 }

@@ -89,8 +89,10 @@ func (res *result) judgeEnds() {
 			// A suspicion; it may be paid after that.
 		case o.State != want && (o.State == tasks.Paid || o.State == tasks.Closed):
 			res.breach(rowUnsigned, "%s (%s) is %s; the platform says %s", no, p.Fate, o.State, audit.Describe(p))
+		case o.State == tasks.Exhausted && want == tasks.Rejected && !queriedClearly(res.calls[no]):
+			res.excuse(rowWrong, "GIVE_UP_AFTER had passed, and the last query had no clear reply", 0)
 		case o.State != want:
-			res.breach(rowWrong, "%s (%s) is %s %s; the platform says %s", no, p.Fate, o.State, o.Reason, audit.Describe(p))
+			res.breach(rowWrong, "%s (%s) is %s %s; the platform says %s; log %+v", no, p.Fate, o.State, o.Reason, audit.Describe(p), lastEntries(o.Log))
 		case o.State == tasks.Paid && (o.PaidAmount == nil || *o.PaidAmount != p.PaidAmount):
 			res.breach(rowAmounts, "%s: ledger %v, platform paid %d", no, o.PaidAmount, p.PaidAmount)
 		}
@@ -123,6 +125,17 @@ func answeredCollects(calls []simulator.Seen) int64 {
 		}
 	}
 	return n
+}
+
+// queriedClearly reports whether the last query had a reply that says where the
+// order stands.
+func queriedClearly(calls []simulator.Seen) bool {
+	for _, c := range slices.Backward(calls) {
+		if c.Call == simulator.CallQuery {
+			return c.Answered && c.Own && c.Signed
+		}
+	}
+	return false
 }
 
 var notTheOrders = map[string]bool{"sign_error": true, "no_auth": true, "down": true, "max_rate": true, "html_502": true}
@@ -169,6 +182,9 @@ func (res *result) judgeEvents() {
 			}
 			if event.Type == "order.withdrawn" {
 				res.withdrawals[no] = event
+			}
+			if event.Type == "order.reopened" {
+				res.reopened[no] = e.journal.real(event.At)
 			}
 			from = "(" + m.ID
 		}

@@ -50,6 +50,8 @@ type suspicion struct {
 	calls []call // of the order, traced
 	call  int    // index of the call in question; -1: there is none
 	prior int    // index of the call that it collides with; -1: there is none
+	// reopened is when billing opened the order again; zero: never.
+	reopened time.Time
 }
 
 // kind is one way in which a call or a record can look like a breach.
@@ -65,7 +67,7 @@ type cause func(evidence, *suspicion) string
 // The kinds, each with the causes that can explain it.
 var (
 	callsOverlap     = &kind{rowAtOnce, []cause{frozenOnItsWay, priorFrozen, priorLost, leaseOvertaken, priorOvertaken, runsForAFrozenWorker}}
-	afterShownEnd    = &kind{rowAfterEnd, []cause{frozenOnItsWay, leaseOvertaken, withdrawnUnderCall, endNotWritten}}
+	afterShownEnd    = &kind{rowAfterEnd, []cause{frozenOnItsWay, leaseOvertaken, withdrawnUnderCall, reopenedUnderCall, endNotWritten}}
 	afterRecordedEnd = &kind{rowAfterEnd, []cause{frozenOnItsWay, leaseOvertaken, allowedByOldMaster, endedUnderCall}}
 	outsideWindow    = &kind{rowWindow, []cause{frozenOnItsWay, leaseOvertaken}}
 	collectedTooSoon = &kind{rowSoon, []cause{frozenOnItsWay, priorFrozen, priorLost, leaseOvertaken, priorOvertaken, gapJumpedOver}}
@@ -147,6 +149,16 @@ func gapJumpedOver(ev evidence, s *suspicion) string {
 func withdrawnUnderCall(_ evidence, s *suspicion) string {
 	if c := s.calls[s.prior]; tellsWithdrawal(s.order, s.calls[s.call].Call) && !c.granted.IsZero() && !c.granted.After(s.order.EndedAt) {
 		return "it was withdrawn under that call, and WeChat Pay was told all the same"
+	}
+	return ""
+}
+
+// reopenedUnderCall: billing opened the order again after the claim whose call
+// showed the final state. The reply belongs to the time before, so that the step
+// records what it says and the next step queries once more.
+func reopenedUnderCall(ev evidence, s *suspicion) string {
+	if c := s.calls[s.prior]; !c.granted.IsZero() && c.granted.Before(s.reopened) && s.reopened.Before(c.Over.Add(ev.profile.lease())) {
+		return "it was reopened under that call"
 	}
 	return ""
 }
@@ -257,7 +269,7 @@ func (res *result) suspect(no string, calls []simulator.Seen) []suspicion {
 	o, known := res.orders[no]
 	suspect := func(k *kind, call, prior int, size time.Duration, text string, args ...any) {
 		out = append(out, suspicion{
-			kind: k, no: no, order: o, call: call, prior: prior, size: size,
+			kind: k, no: no, order: o, call: call, prior: prior, size: size, reopened: res.reopened[no],
 			text: size.Round(time.Millisecond).String() + " " + fmt.Sprintf(text, args...),
 		})
 	}
