@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 
@@ -89,8 +90,8 @@ func (res *result) judgeEnds() {
 			// A suspicion; it may be paid after that.
 		case o.State != want && (o.State == tasks.Paid || o.State == tasks.Closed):
 			res.breach(rowUnsigned, "%s (%s) is %s; the platform says %s", no, p.Fate, o.State, audit.Describe(p))
-		case o.State == tasks.Exhausted && want == tasks.Rejected && !queriedClearly(res.calls[no]):
-			res.excuse(rowWrong, "GIVE_UP_AFTER had passed, and the last query had no clear reply", 0)
+		case o.State == tasks.Exhausted && want == tasks.Rejected && p.State == simulator.StateNotExist && takenByMistake(res.calls[no]):
+			res.excuse(rowWrong, "the platform had signed that it took a collect of an order that it does not have", 0)
 		case o.State != want:
 			res.breach(rowWrong, "%s (%s) is %s %s; the platform says %s; log %+v", no, p.Fate, o.State, o.Reason, audit.Describe(p), lastEntries(o.Log))
 		case o.State == tasks.Paid && (o.PaidAmount == nil || *o.PaidAmount != p.PaidAmount):
@@ -127,15 +128,13 @@ func answeredCollects(calls []simulator.Seen) int64 {
 	return n
 }
 
-// queriedClearly reports whether the last query had a reply that says where the
-// order stands.
-func queriedClearly(calls []simulator.Seen) bool {
-	for _, c := range slices.Backward(calls) {
-		if c.Call == simulator.CallQuery {
-			return c.Answered && c.Own && c.Signed
-		}
-	}
-	return false
+// takenByMistake reports whether a fault of the platform answered a collect with a
+// signed 200. The worker then knows the order to exist, and no unsigned word that it
+// does not exist can reject it.
+func takenByMistake(calls []simulator.Seen) bool {
+	return slices.ContainsFunc(calls, func(c simulator.Seen) bool {
+		return c.Call == simulator.CallCollect && c.Answered && c.Signed && c.Fault == "body" && c.Status == http.StatusOK
+	})
 }
 
 var notTheOrders = map[string]bool{"sign_error": true, "no_auth": true, "down": true, "max_rate": true, "html_502": true}
