@@ -90,10 +90,10 @@ func failed(err error) Result {
 	return Result{Status: Failed, Err: fmt.Errorf("the order was not enqueued: %w", err)}
 }
 
-// enqueueGrace is how long the sweep leaves a new order to the task that the producer
+// EnqueueGrace is how long the sweep leaves a new order to the task that the producer
 // is about to enqueue. Where the producer dies in between, the order waits that long
 // and for the next sweep.
-const enqueueGrace = 10 * time.Second
+const EnqueueGrace = 10 * time.Second
 
 // Producer enqueues orders: into the ledger first, and then into the queue. It is safe
 // for concurrent use.
@@ -152,7 +152,7 @@ func (p *Producer) open(ctx context.Context, batch []Order, queued []bool) ([]Re
 			Owner: o.Owner(), OutOrderNo: o.OutOrderNo, At: o.At, Reopen: o.Reopen, Amount: o.Amount, OwedSince: o.OwedSince,
 		}
 		if queued[i] {
-			opening.Grace = enqueueGrace
+			opening.Grace = EnqueueGrace
 		}
 		openings, places = append(openings, opening), append(places, i)
 	}

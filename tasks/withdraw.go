@@ -82,7 +82,7 @@ func (p *Producer) Withdraw(ctx context.Context, w Withdrawal) (Result, error) {
 	if err := w.Validate(); err != nil {
 		return Result{Status: Invalid, Err: err}, nil
 	}
-	answer, err := ledger.New(p.rdb, w.MchID).Withdraw(ctx, w.OutOrderNo, w.Reason, w.PaidAt, enqueueGrace)
+	answer, err := ledger.New(p.rdb, w.MchID).Withdraw(ctx, w.OutOrderNo, w.Reason, w.PaidAt, EnqueueGrace)
 	if err != nil {
 		err = fmt.Errorf("the order was not withdrawn: %w", err)
 		return Result{Status: Failed, Err: err}, err

@@ -54,14 +54,14 @@ func columnsOf(t reflect.Type, prefix string, index []int) (list []csvColumn) {
 			continue
 		}
 		path := append(slices.Clone(index), f.Index...)
-		kind := f.Type
+		kind, pointer := f.Type, f.Type.Kind() == reflect.Pointer
 		if kind.Kind() == reflect.Pointer {
 			if kind = kind.Elem(); kind.Kind() == reflect.Struct {
 				list = append(list, columnsOf(kind, prefix+name+".", path)...)
 				continue
 			}
 		}
-		list = append(list, csvColumn{prefix + name, path, kind, options != "" || isTime(kind)})
+		list = append(list, csvColumn{prefix + name, path, kind, !pointer && (options != "" || isTime(kind))})
 	}
 	return list
 }

@@ -271,3 +271,19 @@ func TestList_Filters(t *testing.T) {
 		wantContains(t, "stderr", o.stderr, "--until is not after --since")
 	})
 }
+
+// An amount that WeChat Pay has signed as 0 is not one that it has not signed.
+func TestCSV_ZeroIsNotAbsent(t *testing.T) {
+	var b bytes.Buffer
+	w := newCSVLines(&b, false)
+	if err := w.write(ledger.Order{MchID: mchA, OutOrderNo: "A", State: tasks.Awaiting, TotalAmount: new(int64)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.close(); err != nil {
+		t.Fatal(err)
+	}
+	row := onlyRow(t, outcome{stdout: b.String()})
+	if row["total_amount"] != "0" || row["paid_amount"] != "" {
+		t.Errorf("total_amount is %q and paid_amount %q, want 0 and nothing", row["total_amount"], row["paid_amount"])
+	}
+}

@@ -205,7 +205,7 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 			if opened {
 				return fmt.Errorf("the record of %s was opened and has disappeared", p.OutOrderNo)
 			}
-			if _, err := c.ledger.Open(ctx, ledger.Opening{Owner: p.Owner(), OutOrderNo: p.OutOrderNo}); err != nil {
+			if _, err := c.ledger.Open(ctx, ledger.Opening{Owner: p.Owner(), OutOrderNo: p.OutOrderNo, Grace: tasks.EnqueueGrace}); err != nil {
 				return err
 			}
 			round, opened = ledger.NoRound, true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -120,17 +121,23 @@ func (s *Sweeper) mend(ctx context.Context) {
 	}
 }
 
-// push enqueues the tasks of due orders. The first error ends it; the orders that
-// were not pushed are found again after the grace.
+// push enqueues the tasks of due orders. After the first error it begins no more of
+// them and finishes those under way; the orders that were not pushed are found again
+// after the grace.
 func (s *Sweeper) push(ctx context.Context, orders []ledger.Due) error {
-	pushers, ctx := errgroup.WithContext(ctx)
+	var pushers errgroup.Group
+	var failed atomic.Bool
 	pushers.SetLimit(sweepPushers)
 	for _, o := range orders {
 		pushers.Go(func() error {
-			if ctx.Err() != nil {
-				return nil // another one has failed
+			if failed.Load() || ctx.Err() != nil {
+				return ctx.Err()
 			}
-			return s.pushOne(ctx, o)
+			err := s.pushOne(ctx, o)
+			if err != nil {
+				failed.Store(true)
+			}
+			return err
 		})
 	}
 	return pushers.Wait()

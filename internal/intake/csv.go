@@ -1,7 +1,6 @@
 package intake
 
 import (
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"slices"
@@ -45,9 +44,6 @@ func (in *Reader) readHeader(first line) error {
 // readRecord reads the row that begins with a line.
 func (in *Reader) readRecord(first line) Row {
 	fields, err := in.split(first)
-	if err == nil && len(fields) != len(in.columns) {
-		err = fmt.Errorf("has %d fields where the header row has %d", len(fields), len(in.columns))
-	}
 	if err != nil {
 		return badLine(first, err)
 	}
@@ -72,84 +68,112 @@ func fromText(s string) string {
 }
 
 // split returns the fields of the row that begins with a line, and reads more lines
-// while a quote is open. Where the quote leads nowhere, only the first line is a bad
-// row, and the others are put back: one forgotten quote must not take the orders
-// behind it along.
+// while a quote is open. Where the row is wrong, only its first line is a bad row, and
+// the others are put back: one forgotten quote must not take the orders behind it
+// along. A header, before there are columns, may have any number of fields.
 func (in *Reader) split(first line) ([]string, error) {
-	if err := checkText(first.text); err != nil {
+	var s splitter
+	var more []line
+	bad := func(err error) ([]string, error) {
+		in.lines.putBack(more...)
 		return nil, err
 	}
-	fields, open := in.splitter.fields(first.text)
-	if open == "" {
-		return fields, nil
-	}
-	fields = fields[:len(fields)-1]
-	where, ours := fmt.Sprintf("field %d", len(fields)+1), false
-	columns := in.columns
-	if len(fields) < len(columns) {
-		where, ours = "column "+columns[len(fields)], isOrderColumn(columns[len(fields)])
-	}
-	var more []line
-	size := len(first.text)
-	for !ours && len(more) < MaxRowLines { // no value of an order has a line break in it
-		ln, err := in.lines.next()
+	columns, size := in.columns, 0
+	for ln := first; ; {
+		size += len(ln.text) + 1
+		if err := checkText(ln.text); err != nil && len(more) == 0 {
+			return bad(err)
+		} else if err != nil || ln.over || size > MaxRow+1 || len(more) == MaxRowLines {
+			return bad(s.unclosed(columns))
+		}
+		open, err := s.feed(ln.text)
+		switch {
+		case err != nil && len(more) > 0:
+			return bad(s.unclosed(columns))
+		case err != nil:
+			return bad(err)
+		case !open && len(more) > 0 && len(columns) > 0 && len(s.fields) != len(columns):
+			return bad(s.unclosed(columns)) // the quote that closed it is another row's
+		case !open && len(columns) > 0 && len(s.fields) != len(columns):
+			return bad(fmt.Errorf("has %d fields where the header row has %d", len(s.fields), len(columns)))
+		case !open:
+			return s.fields, nil
+		case len(s.fields) < len(columns) && isOrderColumn(columns[len(s.fields)]):
+			return bad(s.unclosed(columns)) // no value of an order has a line break in it
+		}
+		ln, err = in.lines.next()
 		if err != nil {
-			break // next returns it again, after the lines put back
+			return bad(s.unclosed(columns)) // next returns it again, after the lines put back
 		}
 		more = append(more, ln)
-		open += "\n" + ln.text
-		if size += 1 + len(ln.text); ln.over || size > MaxRow || checkText(ln.text) != nil {
-			break
-		}
-		if !strings.Contains(ln.text, `"`) {
-			continue
-		}
-		r := csv.NewReader(strings.NewReader(open))
-		r.TrimLeadingSpace = true
-		rest, err := r.Read()
-		if _, still := new(splitter).fields(open); err != nil && still != "" {
-			continue
-		}
-		if err != nil || len(columns) > 0 && len(fields)+len(rest) != len(columns) {
-			break // the quote that closed it is another row's
-		}
-		return append(fields, rest...), nil
 	}
-	in.lines.putBack(more...)
-	return nil, fmt.Errorf("has a quote in %s that is not closed, or closed before the field's end", where)
 }
 
-// splitter splits the text of rows. A csv.Reader of its own for each row would cost
-// more than the splitting.
+// splitter splits one row, line by line. encoding/csv does not fit: it refuses quotes
+// within an unquoted field and blanks behind a closing quote, of which exports are
+// full, or, with LazyQuotes, takes the comma behind such a quote for text; and a quote
+// that is never closed costs it the rest of the file.
 type splitter struct {
-	text strings.Reader
-	csv  *csv.Reader
+	fields []string
+	quoted strings.Builder // the quoted field that the last line left open
+	open   bool
+	first  int // the field, from 0, that the first line left open
 }
 
-// fields splits the text of a row. Where the last field is a quote that the text does
-// not close, open is the text from that quote on. Quotes within an unquoted field are
-// part of it: exports of free text are full of them.
-func (s *splitter) fields(text string) (fields []string, open string) {
-	if !strings.Contains(text, `"`) { // as in most rows
-		return strings.Split(text, ","), ""
+// feed takes the next line of the row, and reports whether a quoted field continues
+// behind it.
+func (s *splitter) feed(text string) (open bool, err error) {
+	continued := s.open
+	if continued {
+		s.quoted.WriteByte('\n')
 	}
-	if s.csv == nil {
-		s.csv = csv.NewReader(&s.text)
-		s.csv.LazyQuotes, s.csv.TrimLeadingSpace, s.csv.FieldsPerRecord = true, true, -1
+	for {
+		if !s.open {
+			start := strings.TrimLeft(text, " \t")
+			if !strings.HasPrefix(start, `"`) {
+				field, rest, more := strings.Cut(text, ",")
+				s.fields = append(s.fields, field)
+				if !more {
+					return false, nil
+				}
+				text = rest
+				continue
+			}
+			s.open = true
+			text = start[1:]
+		}
+		part, rest, closed := strings.Cut(text, `"`)
+		s.quoted.WriteString(part)
+		if !closed {
+			if !continued {
+				s.first = len(s.fields)
+			}
+			return true, nil
+		}
+		if strings.HasPrefix(rest, `"`) {
+			s.quoted.WriteByte('"')
+			text = rest[1:]
+			continue
+		}
+		s.open = false
+		s.fields = append(s.fields, s.quoted.String())
+		s.quoted.Reset()
+		rest = strings.TrimLeft(rest, " \t")
+		if rest == "" {
+			return false, nil
+		}
+		if rest[0] != ',' {
+			return false, errors.New("has more behind the closing quote of a field; a quote within quotes is written twice")
+		}
+		text = rest[1:]
 	}
-	// What no row may contain, in a line of its own behind the text, ends up in the
-	// last field exactly where that is open.
-	const behind = "\n\x00"
-	s.text.Reset(text + behind)
-	fields, err := s.csv.Read()
-	if err != nil { // not with LazyQuotes
-		return nil, text
+}
+
+// unclosed is the error of a row whose first line opens a quote that leads nowhere.
+func (s *splitter) unclosed(columns []string) error {
+	where := fmt.Sprintf("field %d", s.first+1)
+	if s.first < len(columns) {
+		where = "column " + columns[s.first]
 	}
-	last := len(fields) - 1
-	if strings.HasSuffix(fields[last], behind) {
-		_, column := s.csv.FieldPos(last)
-		return fields, text[column-1:]
-	}
-	_, _ = s.csv.Read() // the line behind the text
-	return fields, ""
+	return fmt.Errorf("has a quote in %s that is not closed", where)
 }

@@ -99,11 +99,10 @@ func parsed[T any](value string, parse func(string) (T, error)) (T, error) {
 
 // Reader reads the rows of one file. It is not safe for concurrent use.
 type Reader struct {
-	lines    *lines
-	format   Format
-	columns  []string // of a CSV file
-	splitter splitter
-	signs    signs
+	lines   *lines
+	format  Format
+	columns []string // of a CSV file
+	signs   signs
 }
 
 // NewReader starts to read a file, including a CSV file's header row. Without a format
