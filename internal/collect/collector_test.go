@@ -78,6 +78,20 @@ func TestProcess(t *testing.T) {
 			t.Error("called again")
 		}
 	})
+	t.Run("the sweep leaves the record of another client's task to that task for a while", func(t *testing.T) {
+		b := parallel(t, srv)
+		if err := b.rdb.HSet(t.Context(), b.keys.Hold(), "merchant", fmt.Sprintf("fault 1 %d 30000 0", time.Now().Add(20*time.Second).UnixMilli())).Err(); err != nil {
+			t.Fatal(err)
+		}
+		before := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // it waits for the hold
+		defer cancel()
+		_ = b.Process(ctx, asynq.NewTask(tasks.TypeCollect, fmt.Appendf(nil, `{"mchid":%q,"out_order_no":"A"}`, b.mchid)))
+		score, err := b.rdb.ZScore(t.Context(), b.keys.Due(), "A").Result()
+		if want := before.Add(tasks.EnqueueGrace).UnixMilli(); err != nil || int64(score) < want {
+			t.Errorf("the sweep takes it at %.0f (%v), want %d or later", score, err, want)
+		}
+	})
 	t.Run("a task of an earlier round does nothing", func(t *testing.T) {
 		b := parallel(t, srv)
 		p := b.open("A")
