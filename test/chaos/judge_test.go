@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"sync"
 
@@ -91,7 +90,7 @@ func (res *result) judgeEnds() {
 		case o.State != want && (o.State == tasks.Paid || o.State == tasks.Closed):
 			res.breach(rowUnsigned, "%s (%s) is %s; the platform says %s", no, p.Fate, o.State, audit.Describe(p))
 		case o.State == tasks.Exhausted && want == tasks.Rejected && p.State == simulator.StateNotExist && takenByMistake(res.calls[no]):
-			res.excuse(rowWrong, "the platform had signed that it took a collect of an order that it does not have", 0)
+			res.excuse(rowWrong, "the platform had signed an answer to a collect as if it had the order", 0)
 		case o.State != want:
 			res.breach(rowWrong, "%s (%s) is %s %s; the platform says %s; log %+v", no, p.Fate, o.State, o.Reason, audit.Describe(p), lastEntries(o.Log))
 		case o.State == tasks.Paid && (o.PaidAmount == nil || *o.PaidAmount != p.PaidAmount):
@@ -128,12 +127,12 @@ func answeredCollects(calls []simulator.Seen) int64 {
 	return n
 }
 
-// takenByMistake reports whether a fault of the platform answered a collect with a
-// signed 200. The worker then knows the order to exist, and no unsigned word that it
+// takenByMistake reports whether a fault of the platform signed an answer to a collect
+// that it gives only for orders that it has: a 200, or that it is cancelled. The worker then knows the order to exist, and no unsigned word that it
 // does not exist can reject it.
 func takenByMistake(calls []simulator.Seen) bool {
 	return slices.ContainsFunc(calls, func(c simulator.Seen) bool {
-		return c.Call == simulator.CallCollect && c.Answered && c.Signed && c.Fault == "body" && c.Status == http.StatusOK
+		return c.Call == simulator.CallCollect && c.Answered && c.Signed && (c.Fault == string(simulator.KindBody) || c.Fault == string(simulator.KindError))
 	})
 }
 

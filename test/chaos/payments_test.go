@@ -159,16 +159,17 @@ func (res *result) judgePayments() {
 // billingReported reports whether no webhook is due for a payment, because
 // billing said of it when it withdrew the order that it was made elsewhere. WeChat
 // Pay repeats that payment with the time that billing gave, to the second. The
-// parts of a mixed order are reported by another system of the merchant, while
-// billing's withdrawal is under way: neither WeChat Pay nor the ledger can tell
-// them from what billing has reported, so of those every MCH payment passes.
+// parts of a mixed order are reported by another system of the merchant, also behind
+// a withdrawal: WeChat Pay moves no money for them, and neither it nor the ledger can
+// tell them from what billing has reported. They are in the stream's events, and no
+// webhook is sent for their sake, so of those every MCH payment passes.
 func (res *result) billingReported(no string, o ledger.Order, p ledger.Payment) bool {
 	b := &res.e.billing
-	if p.PaidType == payScore || o.State != tasks.Withdrawn || !b.synced[no] {
+	if p.PaidType == payScore || o.State != tasks.Withdrawn {
 		return false
 	}
 	return strings.HasPrefix(string(res.truth[no].Fate), "mixed") ||
-		slices.ContainsFunc(b.paidAt[no], func(at time.Time) bool { return p.PaidAt.Equal(at.Truncate(time.Second)) })
+		b.synced[no] && slices.ContainsFunc(b.paidAt[no], func(at time.Time) bool { return p.PaidAt.Equal(at.Truncate(time.Second)) })
 }
 
 // judgeFates sees that the run had payments in parts and lowered totals, out of
