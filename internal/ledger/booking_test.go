@@ -228,7 +228,7 @@ func (p *platform) settle(t *rapid.T, s underway) {
 			}
 		}
 		if !first {
-			return nil // it was told the first time
+			return nil // the first one has reported it
 		}
 		return res.News
 	})

@@ -170,6 +170,53 @@ func TestAgeCountsByTheClockThatIsRight(t *testing.T) {
 	}
 }
 
+// The same holds for an order that was reopened, or withdrawn with a time of payment,
+// while Redis's clock was ahead. A time that billing asked for stays.
+func TestAgeOfAReopenedOrderCountsByTheClockThatIsRight(t *testing.T) {
+	withdraw := func(s *timed, paidAt time.Time) {
+		s.Helper()
+		if _, err := s.producer.Withdraw(s.Context(), tasks.Withdrawal{MchID: mchid, OutOrderNo: "A", Reason: "paid in cash", PaidAt: paidAt}); err != nil {
+			s.Fatal(err)
+		}
+	}
+	reopen := func(s *timed, at time.Time) {
+		s.Helper()
+		if err := openOrder(s.Context(), s.ledger, tasks.Order{Payload: payload("A"), Reopen: true, At: at}); err != nil {
+			s.Fatal(err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		ahead func(*timed)
+		since time.Duration // of its age, from the time that is right
+	}{
+		"reopened":                     {func(s *timed) { withdraw(s, time.Time{}); reopen(s, time.Time{}) }, 0},
+		"reopened for later":           {func(s *timed) { withdraw(s, time.Time{}); reopen(s, s.now.Add(time.Hour)) }, 9 * time.Hour},
+		"withdrawn, and a sync is due": {func(s *timed) { withdraw(s, time.UnixMilli(1_700_000_000_000)) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTimed(t)
+			s.open("A")
+			s.pass(8 * time.Hour)
+			tt.ahead(s)
+			s.pass(-8 * time.Hour)
+			order := ledger.KeysOf(mchid).Order("A")
+			for range 2 { // whatever it is corrected to, the next jump back is corrected too
+				s.redis.Client.HSet(t.Context(), order, "due", s.now.UnixMilli())
+				want := s.now.Add(tt.since)
+				c := s.granted("A")
+				if !c.Order.Since.Equal(want) {
+					t.Fatalf("its age counts from %s, want %s", c.Order.Since, want)
+				}
+				s.redis.Client.HDel(t.Context(), order, "token", "lease")
+				s.pass(-time.Hour)
+				if tt.since > 0 {
+					tt.since += time.Hour
+				}
+			}
+		})
+	}
+}
+
 // The policy counts the gap from the last collect call. One that seems to be far
 // ahead counts as made now, whatever the next plan is.
 func TestALastCollectFromAClockThatWasAheadCountsAsNow(t *testing.T) {
@@ -286,7 +333,7 @@ func TestJumpsAreWrittenDownOnce(t *testing.T) {
 		}
 	}
 	if s.redis.Client.HExists(t.Context(), ledger.KeysOf(mchid).Sweep(), "mend").Val() {
-		t.Error("due times are to be mended once more, for the jump that was mended")
+		t.Error("due times would be mended once more, for the jump that was mended")
 	}
 	// A jump that only the worker can know: none has swept meanwhile.
 	s.pass(time.Hour)

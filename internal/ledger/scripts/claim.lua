@@ -122,13 +122,27 @@ elseif plan == 'sync' then
   counter, write[7], write[8] = 'syncs', 'next', 'resolve'
 end
 if num(r.since) > now then
-  -- A due order was opened in the past, so a later time comes from a clock that was
-  -- ahead, and would give the order up too late. Its age counts from now.
-  local was = FIELDS(KEYS[1], since, opened) -- again: recollected may have moved them
+  -- A due order was opened, reopened or withdrawn in the past, so a later time comes
+  -- from a clock that was ahead, and would give the order up too late. Its age counts
+  -- from now. A time that billing has asked for stays.
+  local was = FIELDS(KEYS[1], since, opened, past) -- again: recollected may have moved them
+  local past = was.past and cjson.decode(was.past) or {}
+  local last = past[#past]
+  local function put(field, value)
+    write[#write + 1] = field
+    write[#write + 1] = value
+  end
+  local ours = r.sync == 'pending'
   if was.since == was.opened then
+    ours = true
+    put('opened', now)
+  elseif last and num(last.reopened) == num(was.since) then
+    ours, last.reopened = true, now
+    put('past', cjson.encode(past))
+  end
+  if ours then
     r.since = text(now)
-    local n = #write
-    write[n + 1], write[n + 2], write[n + 3], write[n + 4] = 'since', now, 'opened', now
+    put('since', now)
   end
 end
 redis.call('HSET', KEYS[1], counter, num(r[counter]) + 1, unpack(write))

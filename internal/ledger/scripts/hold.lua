@@ -22,7 +22,7 @@ local AWHILE = 5000
 local MERCHANT = 'merchant'
 local function service(appid, svc) return 'service:' .. appid .. ':' .. svc end
 
--- held reads a hold, and returns nil if there is none. A time that is further ahead than
+-- held reads a hold, and returns nil for an empty text. A time that is further ahead than
 -- longest, in ms, was written before Redis's clock went back, and counts as now.
 local function held(text, now, longest)
   local kind, since, probe, backoff, slot = string.match(text or '', '^(%a+) (%d+) (%d+) (%d+) (%d+)$')
