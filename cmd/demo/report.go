@@ -181,7 +181,7 @@ func (e evidence) list(w io.Writer) {
 }
 
 // audit writes every difference between the ledger and the platform, and reports
-// whether there is none.
+// whether it found none.
 func (e evidence) audit(w io.Writer) (agrees bool) {
 	fmt.Fprintln(w)
 	agreeing := 0

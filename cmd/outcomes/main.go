@@ -216,7 +216,7 @@ func (s *session) situations(ctx context.Context, ledgers ...*ledger.Ledger) ([]
 	return list, nil
 }
 
-// teller returns one for now, by the time zone of the merchants' collection windows;
+// teller returns a Teller for the present time, by the time zone of the merchants' collection windows;
 // where that is not known, or they differ, by this machine's.
 func (s *session) teller(of []explain.Situation) explain.Teller {
 	t := s.people

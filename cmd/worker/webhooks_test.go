@@ -78,7 +78,7 @@ func TestWebhooksSurviveKilledWorkers(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(want, once); diff != "" {
-		t.Errorf("the stream of outcomes and what billing was told differ (-stream +told):\n%s", diff)
+		t.Errorf("the stream and the webhooks that billing received differ (-stream +webhooks):\n%s", diff)
 	}
 	t.Logf("%d ends, told %d times", 2*len(nos), len(billing.Got()))
 }

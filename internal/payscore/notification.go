@@ -117,7 +117,7 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 	req := &http.Request{Header: header, Body: io.NopCloser(bytes.NewReader(body))}
 	handler, err := notify.NewRSANotifyHandler(c.apiV3Key, &w)
 	if err != nil {
-		// The key is not of a length that AES has, so there is none.
+		// AES has no keys of this length, so the merchant has no APIv3 key.
 		_ = validators.NewWechatPayNotifyValidator(&w).Validate(ctx, req)
 		if w.verified {
 			return n, NoAPIV3Key

@@ -120,7 +120,7 @@ var Verdicts, traitsOf = func() ([]Verdict, map[Verdict]traits) {
 	return list, rows
 }()
 
-// traits returns the verdict's row. It panics where there is none: a guess would
+// traits returns the verdict's row. It panics for a verdict without one: a guess would
 // settle orders and holds wrongly, and a step that panics is retried later.
 func (v Verdict) traits() traits {
 	t, ok := traitsOf[v]

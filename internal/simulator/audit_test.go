@@ -107,7 +107,7 @@ func TestAudit_CallsAfterEnd(t *testing.T) {
 		b := setup(t, Order{OutOrderNo: "A1"})
 		b.collect("A1") // pays
 		b.clock.pass(time.Second)
-		b.collect("A1") // ORDER_DONE, a word that nobody can verify
+		b.collect("A1") // ORDER_DONE, an unsigned reply that cannot be verified
 		b.query("A1")
 		if got := after(b); got != 0 {
 			t.Errorf("got %d, want 0", got)

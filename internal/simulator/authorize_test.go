@@ -77,7 +77,7 @@ func TestAuthorize_Rejects(t *testing.T) {
 			}
 			a := b.send(r)
 			if a.String() != "401 SIGN_ERROR" || a.fine() != "270924332" {
-				t.Errorf("got %v with finer code %q, want 401 SIGN_ERROR with 270924332", a, a.fine())
+				t.Errorf("got %v with detail code %q, want 401 SIGN_ERROR with 270924332", a, a.fine())
 			}
 			if !strings.Contains(a.body, strings.ReplaceAll(tt.want, `"`, `\"`)) {
 				t.Errorf("the message does not say %q: %s", tt.want, a.body)

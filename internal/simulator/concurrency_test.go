@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Many clients at once, each with orders of its own, while somebody reads the
-// report and changes the faults: nothing is lost, and nobody is billed twice.
+// Many clients at once, each with orders of its own, while another client reads the
+// report and changes the faults: nothing is lost, and no user is billed twice.
 func TestConcurrentUse(t *testing.T) {
 	const clients, each = 16, 10
 	no := func(c, i int) string { return fmt.Sprintf("C%d-%d", c, i) }

@@ -110,7 +110,7 @@ func TestFates(t *testing.T) {
 				b.clock.pass(s.after)
 				a := b.collect("A1")
 				if a.String() != s.want || a.fine() != s.fine || a.signature != "good" {
-					t.Fatalf("step %d: got %v with finer code %s, signature %s; want %s with %s, signed", i+1, a, a.fine(), a.signature, s.want, s.fine)
+					t.Fatalf("step %d: got %v with detail code %s, signature %s; want %s with %s, signed", i+1, a, a.fine(), a.signature, s.want, s.fine)
 				}
 				if s.comment != "" && a.body != s.comment {
 					t.Errorf("step %d: body %s, want %s and nothing else", i+1, a.body, s.comment)
@@ -133,7 +133,7 @@ func TestFates(t *testing.T) {
 	})
 }
 
-// Time brings payments even when nobody collects.
+// Users also pay in time when no worker collects.
 func TestFates_PaidWithoutACall(t *testing.T) {
 	b := setup(t, Order{OutOrderNo: "A1", TotalAmount: 1000, Fate: FateUserPays(10 * time.Second)})
 	b.clock.pass(time.Minute)
@@ -206,7 +206,7 @@ func TestCollect_RefusesWhatIsMalformed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := b.call(t.Context(), http.MethodPost, "/v3/payscore/serviceorder/"+tt.no+"/pay", tt.body)
 			if a.String() != tt.want || a.fine() != tt.fine || a.signature != "good" {
-				t.Errorf("got %v with finer code %s, signature %s; want %s with %s, signed", a, a.fine(), a.signature, tt.want, tt.fine)
+				t.Errorf("got %v with detail code %s, signature %s; want %s with %s, signed", a, a.fine(), a.signature, tt.want, tt.fine)
 			}
 		})
 	}

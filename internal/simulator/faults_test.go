@@ -118,7 +118,7 @@ func TestFaults_OfTheMerchant(t *testing.T) {
 			}
 			for call, a := range calls {
 				if a.String() != tt.want || a.fine() != tt.fine || a.signature != tt.signature {
-					t.Errorf("%s: %v with finer code %q, signature %s; want %s with %q, %s", call, a, a.fine(), a.signature, tt.want, tt.fine, tt.signature)
+					t.Errorf("%s: %v with detail code %q, signature %s; want %s with %q, %s", call, a, a.fine(), a.signature, tt.want, tt.fine, tt.signature)
 				}
 			}
 			r := b.sim.Report()

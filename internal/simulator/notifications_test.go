@@ -110,7 +110,7 @@ func TestNotifications_URL(t *testing.T) {
 	if err := b.sim.AddOrders(Order{OutOrderNo: "NONE"}, Order{OutOrderNo: "OWN", NotifyURL: own.url}, Order{OutOrderNo: "GENERAL"}); err != nil {
 		t.Fatal(err)
 	}
-	b.collect("NONE") // nobody is told: there is no URL yet
+	b.collect("NONE") // no notification: there is no URL yet
 	b.notify(Notifications{URL: general.url})
 	b.collect("OWN")
 	b.collect("GENERAL")
@@ -191,7 +191,7 @@ func TestNotifications_Retry(t *testing.T) {
 			t.Errorf("notified %d times", got)
 		}
 	})
-	t.Run("waits as it is told", func(t *testing.T) {
+	t.Run("waits as long as Retry-After says", func(t *testing.T) {
 		b := setup(t, Order{OutOrderNo: "A1"})
 		r := receive(t, b.sim.Merchant(), answerInTurn(503, 204))
 		b.notify(Notifications{URL: r.url, Retry: []Duration{Duration(100 * time.Millisecond)}})
@@ -210,7 +210,7 @@ func TestNotifications_Retry(t *testing.T) {
 			t.Errorf("the report says %+v", report)
 		}
 	})
-	t.Run("follows nobody being there", func(t *testing.T) {
+	t.Run("follows a receiver that is not there", func(t *testing.T) {
 		b := setup(t, Order{OutOrderNo: "A1"})
 		b.notify(Notifications{URL: "http://127.0.0.1:1/notify", Retry: []Duration{0}})
 		b.collect("A1")
@@ -365,7 +365,7 @@ func TestNotifications_OtherEvents(t *testing.T) {
 		orders = append(orders, Order{OutOrderNo: fmt.Sprint("A", i), Fate: FateNever})
 	}
 	b := setup(t, orders...)
-	r := receive(t, b.sim.Merchant(), answerInTurn(500, 204)) // one of them is refused once, and comes again
+	r := receive(t, b.sim.Merchant(), answerInTurn(500, 204)) // one of them is refused once, and sent again
 	b.notify(Notifications{URL: r.url, OtherEvents: 1, Retry: []Duration{0}})
 	for _, o := range orders {
 		b.sync(o.OutOrderNo)

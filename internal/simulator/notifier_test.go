@@ -104,7 +104,7 @@ func TestSimulator_Close(t *testing.T) {
 		b.notify(Notifications{URL: r.url})
 		b.clock.pass(time.Hour)
 		if e := b.entity("DUE"); e.State != StateDone {
-			t.Errorf("what is due must still happen when somebody looks: %s", e.State)
+			t.Errorf("what is due must still happen when a client looks: %s", e.State)
 		}
 		if got := b.sim.notifierReport(); got.Events != 2 || got.Pending != 0 || len(r.all()) != 1 {
 			t.Errorf("the report says %+v, and %d came", got, len(r.all()))
@@ -150,7 +150,7 @@ func TestSimulator_ResetForgetsNotifications(t *testing.T) {
 	}
 }
 
-// Many pay, in parts and in time, while settings change, somebody reads the
+// Many pay, in parts and in time, while settings change, a client reads the
 // report and notifications are refused, twice and tested: whatever the
 // interleaving, all are done with in the end and the figures agree.
 func TestNotifier_Concurrent(t *testing.T) {

@@ -64,7 +64,7 @@ func TestControl_PayAndLower(t *testing.T) {
 		"a deduction under way": {FateUserPaying(time.Minute), []call{
 			{"pay", `{}`, 409, "deduction under way"}, {"lower", `{"total_amount":1}`, 409, "deduction under way"},
 		}},
-		"an order that nobody owes": {FateRevoked, []call{{"pay", `{}`, 409, "does not wait"}, {"lower", `{"total_amount":1}`, 409, "does not wait"}}},
+		"an order that is not owed": {FateRevoked, []call{{"pay", `{}`, 409, "does not wait"}, {"lower", `{"total_amount":1}`, 409, "does not wait"}}},
 		"an order unknown":          {FateUnknown, []call{{"pay", `{}`, 409, "no such order"}}},
 		"what cannot be read": {FateNever, []call{
 			{"pay", `{"total_amount":5}`, 400, `field "total_amount" is not known`}, {"pay", ``, 400, "ends too early"}, {"lower", `{"total_amount":"5"}`, 400, "must not be a JSON string"},

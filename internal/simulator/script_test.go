@@ -26,7 +26,7 @@ func TestScriptedReplies(t *testing.T) {
 			collect: seen{"403 TRADE_ERROR", "good", false}, query: seen{"403 TRADE_ERROR", "good", false},
 			check: func(t *testing.T, a answer) {
 				if a.fine() != "271316574" || !strings.Contains(a.body, "扣款失败") {
-					t.Errorf("finer code %s, body %s", a.fine(), a.body)
+					t.Errorf("detail code %s, body %s", a.fine(), a.body)
 				}
 			},
 		},

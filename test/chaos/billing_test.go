@@ -15,12 +15,12 @@ import (
 	"payscore-collector/tasks"
 )
 
-// billing is what the billing system does meanwhile, and what it was told.
+// billing is what the billing system does meanwhile, and the answers that it got.
 type billing struct {
 	mu        sync.Mutex
 	accepted  []string               // order numbers, in the order in which they went in
-	enqueued  map[string]time.Time   // by number: when billing was told that they are in
-	withdrawn map[string]time.Time   // by number: when billing was told that they are
+	enqueued  map[string]time.Time   // by number: when the ledger accepted them
+	withdrawn map[string]time.Time   // by number: when the ledger accepted that
 	synced    map[string]bool        // withdrawn with a time of payment
 	paidAt    map[string][]time.Time // the times of payment that billing gave
 	forgotten map[string]time.Time   // when an order was accepted again: the ledger had forgotten it
@@ -32,8 +32,8 @@ type billing struct {
 	forgeriesRefused int
 }
 
-// recent draws an order that was handed over, mostly a new one: those are being
-// worked on. It is "" where there is none yet.
+// recent draws an order that was enqueued, mostly a new one, which a worker may be
+// processing. It is "" before the first.
 func (b *billing) recent(r *rand.Rand) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -47,9 +47,9 @@ func (b *billing) recent(r *rand.Rand) string {
 // plan is what becomes of one order, drawn before the run.
 type plan struct {
 	order    simulator.Order
-	at       time.Duration // when it is handed over
+	at       time.Duration // when it is enqueued
 	withdraw time.Duration // so long after that it is withdrawn; 0: never
-	sync     bool          // and WeChat Pay is told
+	sync     bool          // and a sync follows
 	reopen   time.Duration // so long after its withdrawal that it is opened again; 0: never
 }
 
@@ -126,7 +126,7 @@ func drawLies(r *rand.Rand) []simulator.ScriptedReply {
 }
 
 // bill hands all orders over, and does meanwhile what billing systems do: the
-// same orders again, tasks that nobody asked for, withdrawals. Others send the
+// same orders again, tasks that billing did not ask for, withdrawals. Others send the
 // workers forged notifications.
 func (e *env) bill(ctx context.Context) {
 	e.billing.enqueued, e.billing.withdrawn, e.billing.synced = map[string]time.Time{}, map[string]time.Time{}, map[string]bool{}
@@ -184,7 +184,7 @@ func (e *env) enqueue(batch []plan) {
 	}
 	for deadline := time.Now().Add(2 * time.Minute); len(left) > 0; {
 		if time.Now().After(deadline) {
-			e.journal.fail("%d orders could not be handed over for two minutes", len(left))
+			e.journal.fail("%d orders could not be enqueued for two minutes", len(left))
 			return
 		}
 		var again []tasks.Order
@@ -214,7 +214,7 @@ func (e *env) order(no string) tasks.Order {
 	return tasks.Order{Payload: tasks.Payload{MchID: m.MchID, OutOrderNo: no, AppID: m.AppID, ServiceID: m.ServiceID}}
 }
 
-// repeat hands orders over again, and puts tasks into the queue that nobody
+// repeat enqueues orders again, and puts tasks into the queue that billing never
 // asked for: of rounds that are over or yet to come, and of some other asynq
 // client that knows nothing of rounds.
 func (e *env) repeat(ctx context.Context) {
@@ -249,7 +249,7 @@ func (e *env) repeat(ctx context.Context) {
 }
 
 // withdraw withdraws orders when their time has come; the channel has them by
-// when they were handed over.
+// when they were enqueued.
 func (e *env) withdraw(due <-chan plan) {
 	var all sync.WaitGroup
 	for p := range due {
@@ -275,7 +275,7 @@ func (e *env) withdraw(due <-chan plan) {
 	all.Wait()
 }
 
-// withdrawal is a withdrawal; with sync, WeChat Pay is to be told of it.
+// withdrawal is a withdrawal; with sync, a worker must notify WeChat Pay of it.
 func (e *env) withdrawal(no string, sync bool) tasks.Withdrawal {
 	wd := tasks.Withdrawal{MchID: e.sim.Merchant().MchID, OutOrderNo: no, Reason: "paid elsewhere"}
 	if sync {

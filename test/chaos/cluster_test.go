@@ -195,8 +195,8 @@ func (c *cluster) whole(ctx context.Context) error {
 }
 
 // move moves the slot of a key to another master, a few keys at a time, as
-// redis-cli --cluster reshard does. Meanwhile whoever wants keys of both sides
-// is told to try again.
+// redis-cli --cluster reshard does. Meanwhile a script that needs keys of both sides
+// is refused with TRYAGAIN.
 func (c *cluster) move(ctx context.Context, key string) error {
 	slot := slotOf(key)
 	from, err := c.masterOf(ctx, key, nil)
@@ -254,7 +254,7 @@ func (c *cluster) move(ctx context.Context, key string) error {
 		}
 		<-time.After(10 * time.Millisecond) // so that it takes a while
 	}
-	// The new owner first: else nobody might have the slot for a moment.
+	// The new owner first: otherwise no node has the slot for a moment.
 	err = to.rdb.Do(ctx, "cluster", "setslot", slot, "node", target.id).Err()
 	for _, n := range masters {
 		if n != to {

@@ -17,7 +17,7 @@
 // # The verdict
 //
 // Each row of the table counts breaches of a promise, and all must be zero. Some
-// events look like breaches and cannot be prevented by anybody: a process that
+// events look like breaches, and no program can prevent them: a process that
 // was frozen between its last look at the clock and the write of its request
 // sends that request when it thaws. Those are counted apart, under "beyond
 // physics", and only where the cause is proven: workers of this build write down

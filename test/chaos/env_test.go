@@ -163,7 +163,7 @@ func newEnv(t *testing.T, f profile, seed uint64) *env {
 	return e
 }
 
-// saw is told of each call when it is over.
+// saw receives each call when it has ended.
 func (e *env) saw(s simulator.Seen) {
 	e.callsMu.Lock()
 	defer e.callsMu.Unlock()

@@ -53,11 +53,11 @@ func (k *worker) restart(r *rand.Rand) {
 }
 
 // alive reports whether the worker's process is there, and writes it down where
-// it is not, though nobody has killed it.
+// it is not, though no fault has killed it.
 func (k *worker) alive() bool {
 	select {
 	case <-k.now.exited:
-		k.e.journal.fail("%s has ended, and nobody had told it to: %v; the end of its log:\n%s", k.now.name, k.now.status, k.now.logTail())
+		k.e.journal.fail("%s exited unasked: %v; the end of its log:\n%s", k.now.name, k.now.status, k.now.logTail())
 		return false
 	default:
 		return true

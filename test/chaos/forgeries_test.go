@@ -34,7 +34,7 @@ func forgeries(stranger *rsa.PrivateKey) map[string]simulator.NotificationOption
 	}
 }
 
-// forge sends workers notifications that lie, until the context is over.
+// forge sends workers notifications that lie, until the context ends.
 func (e *env) forge(ctx context.Context) {
 	stranger, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// readLedger reads every order that billing was told is in the ledger.
+// readLedger reads every order that the ledger has accepted.
 func (res *result) readLedger() {
 	e := res.e
 	var mu sync.Mutex
@@ -180,9 +180,6 @@ func (res *result) judgeEvents() {
 			}
 			if event.Type == "order.withdrawn" {
 				res.withdrawals[no] = event
-			}
-			if event.Type == "order.reopened" {
-				res.reopened[no] = e.journal.real(event.At)
 			}
 			from = "(" + m.ID
 		}

@@ -160,7 +160,7 @@ func jumpsProfile() profile {
 
 // overtakingProfile is an attack tuned to workers that do not notice that they were
 // overtaken. What a worker writes is held up on its way to Redis until its lease
-// is over and the order is another's: its own clock cannot keep it from that, only
+// has ended and the order is another's: its own clock cannot keep it from that, only
 // the token can. Calls are slow, so that others are in them just then; most orders
 // take several collects; and tasks that know no rounds come all the while, since
 // the round of a task alone keeps most of them from harm.
@@ -178,7 +178,7 @@ func overtakingProfile() profile {
 	f.faultSets = func(e *env) faultSets {
 		held := f.callTimeout + 5*time.Second // a lease without the wait for a slot
 		return faultSets{
-			store: []fault{{name: "what one worker writes to Redis held up until its lease is over", takes: held + 2*time.Second, do: func(e *env, r *rand.Rand, _ *worker) bool {
+			store: []fault{{name: "what one worker writes to Redis held up until its lease has ended", takes: held + 2*time.Second, do: func(e *env, r *rand.Rand, _ *worker) bool {
 				// One at a time: the others must be there to overtake it.
 				from, k := time.Now(), e.workers[r.IntN(len(e.workers))]
 				k.proxy.unplug(true)

@@ -70,7 +70,7 @@ func (p *notificationProxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // deliver sends a notification to one worker, and returns its answer's status,
 // 0 where none came.
 func (p *notificationProxy) deliver(worker int, path string, header http.Header, body []byte) int {
-	// Whoever sent it may hang up, as WeChat Pay does after a while: the worker
+	// The sender may hang up, as WeChat Pay does after a while: the worker
 	// is not told.
 	r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+p.workers[worker]+path, bytes.NewReader(body))
 	if err != nil {
@@ -132,7 +132,7 @@ func (res *result) judgeNotifications() {
 		// Not those paid in parts: one part may have been told, and another lost.
 		whole := p.State == simulator.StateDone && p.MoneyMoved == p.TotalAmount && len(p.Payments) == 1
 		if whole && p.Notified > 0 && !knowsPayment(o) {
-			res.breach(rowWrong, "%s is %s, and of its payment WeChat Pay was told %d times that it is known", no, o.State, p.Notified)
+			res.breach(rowWrong, "%s is %s, and %d notifications of its payment were answered as known", no, o.State, p.Notified)
 		}
 	}
 }

@@ -94,7 +94,7 @@ func (e *env) awaitWebhooks() {
 	e.journal.fail("billing was not sent the ends of %d orders, or not the last one, %s", left, last)
 }
 
-// lastEnd is the ID of the newest event that is an end, or "" where there is none.
+// lastEnd is the ID of the newest event that is an end, or "" without one.
 func (e *env) lastEnd() (id string) {
 	mchid := e.sim.Merchant().MchID
 	e.retry("read the newest events", func(ctx context.Context) error {

@@ -15,7 +15,7 @@ import (
 // seconds.
 type profile struct {
 	orders  int
-	feedFor time.Duration // over which orders are handed over, evenly
+	feedFor time.Duration // in which billing enqueues the orders, evenly
 	attack  time.Duration // how long the nemesis is at work
 	settle  time.Duration // how long what is open then may take to end
 	atMost  time.Duration // the whole run
@@ -34,7 +34,7 @@ type profile struct {
 	windowShut  time.Duration // into the run: until then (0: never) the collection window is shut
 
 	pause      [2]time.Duration // between two faults of one track
-	storePause [2]time.Duration // the same, of Redis, which everybody waits for
+	storePause [2]time.Duration // the same, of Redis, which all workers wait for
 	clockPause [2]time.Duration // the same, of Redis's clock: what is open when it is ahead may be given up
 	clocksFrom time.Duration    // into the run: Redis's clock stays right until then
 	merchant   time.Duration    // how long a merchant's fault lasts

@@ -75,7 +75,7 @@ func (p *proxy) carry(from net.Conn) {
 	p.mu.Unlock()
 }
 
-// copy carries bytes one way, and closes both ends when one is over.
+// copy carries bytes one way, and closes both ends when one has closed.
 func (p *proxy) copy(dst, src net.Conn) {
 	defer dst.Close()
 	defer src.Close()

@@ -9,8 +9,8 @@ import (
 )
 
 // enqueueAgain does what docs/operations.md asks of billing after a failover: the
-// orders are handed over again, and withdrawn again those that were withdrawn.
-// The latter are handed over for later, so that none is collected in between.
+// orders are enqueued again, and withdrawn again those that were withdrawn.
+// The latter are enqueued for later, so that none is collected in between.
 func (e *env) enqueueAgain() {
 	if _, ok := e.store.(replicated); !ok {
 		return

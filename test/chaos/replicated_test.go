@@ -126,7 +126,7 @@ func (e *env) awaitFailover(ctx context.Context, s replicated, key string, maste
 	return false
 }
 
-// startAgain starts what is dead, and lets go on what is frozen.
+// startAgain starts what is dead, and resumes what is frozen.
 func startAgain(nodes []*node) error {
 	var errs []error
 	for _, n := range nodes {

@@ -52,7 +52,6 @@ type result struct {
 	fromEvents  books                   // what billing books from all events
 	fromEnds    books                   // what it books from those that are sent as webhooks
 	withdrawals map[string]ledger.Event // by order: the last one's
-	reopened    map[string]time.Time    // by order
 	most        int                     // calls in a second
 	late        int                     // payments beside another end
 	payments    int
@@ -80,7 +79,7 @@ func (res *result) excuse(row, cause string, size time.Duration) {
 // judge compares the ledger with the platform.
 func (e *env) judge() *result {
 	res := &result{
-		e: e, withdrawals: map[string]ledger.Event{}, reopened: map[string]time.Time{}, breaches: map[string][]string{}, beyond: map[string]*excused{},
+		e: e, withdrawals: map[string]ledger.Event{}, breaches: map[string][]string{}, beyond: map[string]*excused{},
 		orders: map[string]ledger.Order{}, truth: map[string]simulator.OrderReport{}, calls: map[string][]simulator.Seen{}, ends: map[tasks.State]int{},
 	}
 	for _, c := range e.calls {
@@ -210,7 +209,7 @@ func (res *result) judgeFaults() {
 	}
 }
 
-// shown is how many breaches of a row are told in full.
+// shown is how many breaches of a row are printed in full.
 const shown = 3
 
 func (res *result) demandZeros(t *testing.T) {

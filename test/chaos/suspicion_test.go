@@ -12,7 +12,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-// How a breach is told from what no program can prevent.
+// How the judge distinguishes a breach from what no program can prevent.
 //
 // The judge first looks only at what the platform saw of an order and at the
 // order's record. What looks like a breach there is a suspicion: two calls that
@@ -48,8 +48,8 @@ type suspicion struct {
 	size  time.Duration // by how much the rule was missed
 	order ledger.Order
 	calls []call // of the order, traced
-	call  int    // index of the call in question; -1: there is none
-	prior int    // index of the call that it collides with; -1: there is none
+	call  int    // index of the call in question, or -1
+	prior int    // index of the call that it collides with, or -1
 	// reopened is when billing opened the order again; zero: never.
 	reopened time.Time
 }
@@ -60,7 +60,7 @@ type kind struct {
 	causes []cause
 }
 
-// cause looks for proof that nobody could prevent what a suspicion shows. It
+// cause looks for proof that no program could prevent what a suspicion shows. It
 // returns the excuse in words, or "" without proof.
 type cause func(evidence, *suspicion) string
 
@@ -145,7 +145,7 @@ func gapJumpedOver(ev evidence, s *suspicion) string {
 }
 
 // withdrawnUnderCall: billing withdrew the order while the call ran that showed
-// its final state, and WeChat Pay is told of a withdrawal in any case.
+// its final state, and a sync follows a withdrawal in any case.
 func withdrawnUnderCall(_ evidence, s *suspicion) string {
 	if c := s.calls[s.prior]; tellsWithdrawal(s.order, s.calls[s.call].Call) && !c.granted.IsZero() && !c.granted.After(s.order.EndedAt) {
 		return "it was withdrawn under that call, and WeChat Pay was told all the same"
@@ -267,9 +267,15 @@ func (res *result) suspect(no string, calls []simulator.Seen) []suspicion {
 	var out []suspicion
 	e := res.e
 	o, known := res.orders[no]
+	// By the record: an event's time is its place in the stream, which stays ahead for as
+	// long as Redis's clock was.
+	var reopened time.Time
+	if n := len(o.Past); n > 0 {
+		reopened = e.journal.real(o.Past[n-1].ReopenedAt)
+	}
 	suspect := func(k *kind, call, prior int, size time.Duration, text string, args ...any) {
 		out = append(out, suspicion{
-			kind: k, no: no, order: o, call: call, prior: prior, size: size, reopened: res.reopened[no],
+			kind: k, no: no, order: o, call: call, prior: prior, size: size, reopened: reopened,
 			text: size.Round(time.Millisecond).String() + " " + fmt.Sprintf(text, args...),
 		})
 	}

@@ -16,7 +16,7 @@ type table struct {
 	rows [][]string
 }
 
-// tables are what a run comes to: the breaches, what nobody can prevent, and
+// tables are what a run comes to: the breaches, what no program can prevent, and
 // what was done.
 func (res *result) tables() []table {
 	breaches := table{head: []string{"breaches of a promise", "times"}}

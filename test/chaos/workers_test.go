@@ -100,7 +100,7 @@ func (k *worker) start() error {
 // arm has the process obey verb (kill, stop) at the next point of that name;
 // "off" takes it back.
 func (p *process) arm(verb string, point faultpoint.Point) {
-	_, _ = fmt.Fprintln(p.orders, verb, string(point)) // where it is dead, there is nobody to obey
+	_, _ = fmt.Fprintln(p.orders, verb, string(point)) // a dead process does not read it
 }
 
 // kill ends the process as a crash would, and waits for its end.
