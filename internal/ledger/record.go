@@ -68,7 +68,7 @@ var Record = []Field{
 	{Name: "syncs", By: "claim permit settle", Doc: "sync calls, likewise"},
 	{Name: "syncwhy", By: "settle", Doc: "why sync stands where it does"},
 	{Name: "paidat", Step: true, By: "withdraw", Doc: "when the user paid elsewhere, yyyyMMddHHmmss of China"},
-	{Name: "past", JSON: "past", By: "open", Doc: "the final states before each reopening, a JSON array"},
+	{Name: "past", JSON: "past", By: "open claim", Doc: "the final states before each reopening, a JSON array"},
 	{Name: "events", By: "open settle notice withdraw", Doc: "how many events were written; the last one's seq"},
 
 	{Name: "next", By: "open claim permit settle withdraw", Doc: "what the next step begins with; see Plan"},
