@@ -64,6 +64,7 @@ func (b *books) of(no string) []ledger.Payment {
 // same again.
 func newReceiver(e *env, r *rand.Rand) *hooktest.Receiver {
 	receiver := hooktest.New(e.t)
+	receiver.WrongClocks = e.profile.wrongClock
 	var mu sync.Mutex // r is not for several goroutines at once
 	receiver.Answer = func(rw http.ResponseWriter, _ *http.Request, ev ledger.Event) {
 		e.hooked.take(ev)
