@@ -201,10 +201,13 @@ func TestWhatASweepCostsDoesNotGrowWithTheLedger(t *testing.T) {
 		}
 		return commands
 	}
+	const pushers = 8 // of a sweep, at the same time
 	few, many := cost(100), cost(5000)
 	for name, n := range many {
-		// A script may be loaded once more, and no more than that.
-		if n > few[name]+1 {
+		// A script may be loaded once more, and asynq registers a queue once for each push
+		// that has begun before the first one ended. What grows with the ledger has
+		// thousands of calls.
+		if n > few[name]+pushers {
 			t.Errorf("%s: %d calls among 5,000 open orders, want the %d among 100", name, n, few[name])
 		}
 	}
