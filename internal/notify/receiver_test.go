@@ -67,6 +67,8 @@ func TestReceiver(t *testing.T) {
 		b.add(order)
 		first := b.raw(no, options{ID: "EV-1", Entity: paid})
 		b.takes(first)
+		// The receiver answers first, and then marks the news as logged.
+		testkit.Eventually(t, "the news of EV-1 marked as logged", func() bool { return !b.remembers(no) })
 		once := state(t, b.redis.Client)
 		take(b.logs)
 		again := make(chan simulator.RawNotification)
