@@ -39,7 +39,8 @@ func run(ctx context.Context, p config.Process) int {
 	if !ok {
 		return status
 	}
-	cfg, err := cli.Load(parsed.Collector)
+	cfg, _ := cli.Load(parsed.Collector)
+	err := worker.CanSign(cfg, parsed.Collector)
 	if parsed.Command() == "check" {
 		return worker.Check(ctx, cfg, err, p.Stdout)
 	}

@@ -27,7 +27,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 			Location:        shanghai,
 			MinGap:          5 * time.Minute, GiveUpAfter: 720 * time.Hour, SweepEvery: 15 * time.Second,
 			Retention: 90 * 24 * time.Hour,
-			AdminAddr: "127.0.0.1:9090",
+			Signer:    "auto", AdminAddr: "127.0.0.1:9090",
 		}
 		equal := cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })
 		if diff := cmp.Diff(want, cfg.Work, equal, cmp.AllowUnexported(Secret{}), cmpopts.IgnoreUnexported(Text{})); diff != "" {
@@ -56,6 +56,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 			"MIN_GAP":                    "-1s",
 			"SWEEP_EVERY":                "0",
 			"PUBLIC_ADDR":                "8443",
+			"WECHATPAY_SIGNER":           "rsa",
 			"LOG_LEVEL":                  "loud",
 			"LOG_FORMAT":                 "xml",
 		}, "--worker-concurrency=0")
@@ -74,6 +75,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 			`COLLECT_TIMEZONE is "Asia/Shangai", which is not a time zone`,
 			"MIN_GAP is -1s: write 0, or a duration of at least 1ms",
 			"SWEEP_EVERY is 0: write a duration from 1ms to 24h",
+			`WECHATPAY_SIGNER is "rsa": write auto, go or openssl`,
 			`PUBLIC_ADDR is "8443": write HOST:PORT, for instance 127.0.0.1:8081, or :8081 for all`,
 			"LOG_LEVEL is wrong",
 			"LOG_FORMAT is wrong",

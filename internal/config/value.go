@@ -143,6 +143,7 @@ var forms = map[string]func(text string, d Declared) error{
 	"service_id":    form(`^[0-9A-Za-z_-]{1,32}$`, "a service_id has 1 to 32 characters of 0-9 A-Z a-z _ -"),
 	"public_key_id": form(`^PUB_KEY_ID_[0-9A-Za-z_-]{1,64}$`, "the ID of WeChat Pay's public key begins with PUB_KEY_ID_"),
 	"address":       address,
+	"signer":        form(`^(auto|go|openssl)$`, "write auto, go or openssl"),
 	"level": func(text string, _ Declared) error {
 		_, err := logging.ParseLevel(text)
 		return wrong(err)

@@ -58,7 +58,7 @@ func FuzzNotification(f *testing.F) {
 	}
 	m := sim.Merchant()
 	client, err := payscore.New(payscore.Config{
-		MchID: m.MchID, SerialNo: m.SerialNo, PrivateKey: m.PrivateKey, PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey,
+		MchID: m.MchID, SerialNo: m.SerialNo, Signer: m.PrivateKey, PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey,
 		APIV3Key: m.APIv3Key, BaseURL: "http://127.0.0.1:1", Timeout: time.Second, Connections: 1,
 	})
 	if err != nil {

@@ -81,7 +81,7 @@ func newFixture(t *testing.T, change ...func(*http.Server)) *fixture {
 	t.Cleanup(platform.Close)
 	m := sim.Merchant()
 	client, err := payscore.New(payscore.Config{
-		MchID: m.MchID, SerialNo: m.SerialNo, PrivateKey: m.PrivateKey, PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey,
+		MchID: m.MchID, SerialNo: m.SerialNo, Signer: m.PrivateKey, PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey,
 		APIV3Key: m.APIv3Key, BaseURL: platform.URL, Timeout: 10 * time.Second, Connections: 4,
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ package payscore
 
 import (
 	"context"
+	"crypto"
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
@@ -23,7 +24,6 @@ import (
 
 	"github.com/wechatpay-apiv3/wechatpay-go/core"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth"
-	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/signers"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/validators"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
@@ -34,9 +34,9 @@ import (
 
 // Config is what a Client needs to speak for one merchant.
 type Config struct {
-	MchID      string
-	SerialNo   string // of the merchant API certificate
-	PrivateKey *rsa.PrivateKey
+	MchID    string
+	SerialNo string        // of the merchant API certificate
+	Signer   crypto.Signer // of the merchant's RSA key, such as an *rsa.PrivateKey; see package signer
 
 	// PublicKeyID and PublicKey verify replies. Without them, or when a reply
 	// names a platform certificate, the platform's certificates are downloaded,
@@ -98,8 +98,11 @@ func New(cfg Config) (*Client, error) {
 		// Authorization header elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	if cfg.Signer == nil {
+		return nil, errors.New("there is no key to sign with")
+	}
 	c := &Client{endpoint: direct{cfg.MchID}, timeout: cfg.Timeout, wire: w, apiV3Key: cfg.APIV3Key}
-	signer := &signers.SHA256WithRSASigner{MchID: cfg.MchID, CertificateSerialNo: cfg.SerialNo, PrivateKey: cfg.PrivateKey}
+	signer := &merchantSigner{mchid: cfg.MchID, serialNo: cfg.SerialNo, key: cfg.Signer}
 	if cfg.PublicKey == nil || cfg.APIV3Key != "" {
 		c.certs = newPlatformCerts(signer, httpClient, cfg.APIV3Key)
 	}

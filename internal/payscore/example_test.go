@@ -24,7 +24,7 @@ func platformWith(orders ...simulator.Order) (client *payscore.Client, sim *simu
 	server := httptest.NewServer(sim.Handler())
 	m := sim.Merchant()
 	client, err = payscore.New(payscore.Config{
-		MchID: m.MchID, SerialNo: m.SerialNo, PrivateKey: m.PrivateKey, // sign requests
+		MchID: m.MchID, SerialNo: m.SerialNo, Signer: m.PrivateKey, // sign requests
 		PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey, APIV3Key: m.APIv3Key, // verify replies, decrypt notifications
 		BaseURL: server.URL, Timeout: 15 * time.Second, Connections: 4,
 	})

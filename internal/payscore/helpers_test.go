@@ -89,7 +89,7 @@ func (p *platform) add(t *testing.T, orders ...simulator.Order) {
 func (p *platform) config() payscore.Config {
 	m := p.Merchant()
 	return payscore.Config{
-		MchID: m.MchID, SerialNo: m.SerialNo, PrivateKey: m.PrivateKey,
+		MchID: m.MchID, SerialNo: m.SerialNo, Signer: m.PrivateKey,
 		PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey,
 		BaseURL: p.url, Timeout: 20 * time.Second, Connections: 4,
 	}

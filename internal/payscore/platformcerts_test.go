@@ -76,7 +76,7 @@ func (p *certPlatform) client(t *testing.T, publicKey bool, change ...func(*Conf
 	t.Helper()
 	m := p.Merchant()
 	cfg := Config{
-		MchID: m.MchID, SerialNo: m.SerialNo, PrivateKey: m.PrivateKey, APIV3Key: m.APIv3Key,
+		MchID: m.MchID, SerialNo: m.SerialNo, Signer: m.PrivateKey, APIV3Key: m.APIv3Key,
 		BaseURL: p.url, Timeout: 20 * time.Second, Connections: 8,
 	}
 	if publicKey {

@@ -53,7 +53,7 @@ func sign(h http.Header, body []byte) {
 // own is a configuration for a platform of the test's own.
 func own(url string) payscore.Config {
 	return payscore.Config{
-		MchID: "1900000109", SerialNo: "SERIAL", PrivateKey: platformKey(),
+		MchID: "1900000109", SerialNo: "SERIAL", Signer: platformKey(),
 		PublicKeyID: platformKeyID, PublicKey: &platformKey().PublicKey,
 		BaseURL: url, Timeout: 20 * time.Second, Connections: 4,
 	}

@@ -62,6 +62,9 @@ func Check(ctx context.Context, cfg config.Worker, loadErr error, w io.Writer) i
 	for _, text := range append(trialSettings(cfg), cfg.Warnings...) {
 		c.warn("setting", "%s", text)
 	}
+	if !named["WECHATPAY_SIGNER"] {
+		checkSigner(cfg, c)
+	}
 	checkRedis(ctx, cfg, c)
 	if loadErr == nil {
 		for _, m := range cfg.Merchants {

@@ -16,6 +16,7 @@ import (
 	"payscore-collector/internal/eventstream/webhook"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/signer"
 	"payscore-collector/tasks"
 )
 
@@ -105,8 +106,12 @@ func NewClient(w config.Work, m config.Merchant) (*payscore.Client, error) {
 	if m.APIV3Key.IsSet() {
 		key = m.APIV3Key.Reveal()
 	}
+	s, err := signer.New(w.Signer, m.PrivateKey)
+	if err != nil {
+		return nil, err
+	}
 	return payscore.New(payscore.Config{
-		MchID: m.MchID, SerialNo: m.SerialNo, PrivateKey: m.PrivateKey,
+		MchID: m.MchID, SerialNo: m.SerialNo, Signer: s,
 		PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey, APIV3Key: key,
 		BaseURL: m.BaseURL, BackupURL: m.BackupURL,
 		Timeout: w.CallTimeout, Connections: w.Concurrency, Rate: w.Rate,

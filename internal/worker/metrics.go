@@ -17,12 +17,12 @@ import (
 	"payscore-collector/tasks"
 )
 
-func newRegistry(build version.Info) *prometheus.Registry {
+func newRegistry(build version.Info, signs string) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "payscore_build_info", Help: "Always 1; the labels say which build this worker is.",
-		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "goversion": build.Go},
+		Name: "payscore_build_info", Help: "Always 1; the labels say which build this worker is, and what signs its calls.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "goversion": build.Go, "signer": signs},
 	}, func() float64 { return 1 }))
 	return r
 }

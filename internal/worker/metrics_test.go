@@ -51,7 +51,7 @@ func TestScrapesShareACollection(t *testing.T) {
 	}
 }
 func TestBuildInfo(t *testing.T) {
-	families, err := newRegistry(version.Info{Version: "v0.2.0", Revision: "0b883cd", Go: "go1.26.0"}).Gather()
+	families, err := newRegistry(version.Info{Version: "v0.2.0", Revision: "0b883cd", Go: "go1.26.0"}, "openssl").Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestBuildInfo(t *testing.T) {
 		for _, l := range f.GetMetric()[0].GetLabel() {
 			labels[l.GetName()] = l.GetValue()
 		}
-		if f.GetMetric()[0].GetGauge().GetValue() != 1 || labels["version"] != "v0.2.0" || labels["revision"] != "0b883cd" || labels["goversion"] != "go1.26.0" {
+		if f.GetMetric()[0].GetGauge().GetValue() != 1 || labels["version"] != "v0.2.0" || labels["revision"] != "0b883cd" || labels["goversion"] != "go1.26.0" || labels["signer"] != "openssl" {
 			t.Errorf("the metric is %v", f)
 		}
 		return

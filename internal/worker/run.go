@@ -57,8 +57,9 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 		log.Warn().Str(logging.FieldEvent, "setting_doubtful").Msg(w)
 	}
 	redisconn.RedirectLog(log)
-	build := version.Read()
-	w := newWorker(cfg, newRegistry(build), log)
+	build, signs := version.Read(), chooseSigner(cfg, log)
+	cfg.Signer = signs
+	w := newWorker(cfg, newRegistry(build, signs), log)
 	defer w.close()
 	if err := w.listen(); err != nil {
 		return err
@@ -73,7 +74,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 		return err
 	}
 	log.Info().Int("merchants", len(w.merchants)).Int("concurrency", cfg.Concurrency).
-		Str("admin", w.admin.address()).Str(logging.FieldVersion, build.Version).Str(logging.FieldRevision, build.Revision).
+		Str("admin", w.admin.address()).Str("signer", signs).Str(logging.FieldVersion, build.Version).Str(logging.FieldRevision, build.Revision).
 		Str(logging.FieldEvent, "worker_started").Msg("worker started")
 
 	<-ctx.Done()
