@@ -5,6 +5,8 @@
 //	outcomes stats                     how many are in each, and what was paid
 //	outcomes follow                    what happens to them, event by event
 //	outcomes sink postgres             the same events, into PostgreSQL
+//	outcomes webhooks                  what billing's receiver has not accepted; retry, replay
+//	outcomes readers                   who reads the events, and how far; destroy GROUP
 //
 // Without --mchid (WECHATPAY_MCHID) it reads the ledger of every merchant in this Redis.
 // It changes no order; follow and sink keep their place in the stream in Redis. Exit
@@ -61,6 +63,15 @@ type commandLine struct {
 	Sink   struct {
 		Postgres postgresCommand `cmd:"" help:"The same events into PostgreSQL: tables events and orders, which it makes itself. SIGTERM ends it."`
 	} `cmd:"" help:"What happens to orders, into a database."`
+	Webhooks struct {
+		List   webhooksListCommand   `cmd:"" default:"withargs" help:"The orders whose webhooks billing's receiver has not accepted, the one that has waited longest first."`
+		Retry  webhooksRetryCommand  `cmd:"" help:"Deliver now what waits for a later try."`
+		Replay webhooksReplayCommand `cmd:"" help:"Deliver the final states since a time once more."`
+	} `cmd:"" help:"What billing's receiver has not accepted."`
+	Readers struct {
+		List    readersListCommand    `cmd:"" default:"withargs" help:"The readers of the events, and how far each one is."`
+		Destroy readersDestroyCommand `cmd:"" help:"Forget the place of a reader that is no longer used."`
+	} `cmd:"" help:"Who reads the events, and how far."`
 }
 
 // command is one of the subcommands.

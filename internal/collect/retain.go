@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 )
 
@@ -46,9 +45,9 @@ func (s *Sweeper) retain(ctx context.Context) {
 
 // remedy is what to do about a reader that is far behind.
 func remedy(mchid, group string) string {
-	keys := ledger.KeysOf(mchid)
+	destroy := "outcomes readers destroy --mchid " + mchid + " --reason TEXT '" + group + "'"
 	if group == "webhooks" {
-		return "start a worker with BILLING_WEBHOOK_URL, or find out why billing does not take them; if webhooks are off for good, redis-cli HDEL '" + keys.Hooks() + "' cursor"
+		return "start a worker with BILLING_WEBHOOK_URL, or find out why billing does not take them; if webhooks are off for good, " + destroy
 	}
-	return "start it again, or, if it is no longer needed, redis-cli XGROUP DESTROY '" + keys.Outcomes() + "' '" + group + "'"
+	return "start it again, or, if it is no longer needed, " + destroy
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"time"
 
@@ -118,6 +119,8 @@ type HookSettlement struct {
 
 	Done   bool          // delivered, or given up; else it is tried again
 	Failed bool          // not Done, and to be counted
+	Status int           // Failed: billing's HTTP status; 0 where it did not answer
+	Why    string        // Failed: in a few words, for people
 	Wait   time.Duration // not Done: until it is tried again
 	Lease  time.Duration // Done: of the order's next end; 0 to leave that to others
 }
@@ -126,6 +129,7 @@ type HookSettlement struct {
 func (l *Ledger) SettleHook(ctx context.Context, s HookSettlement) (HookClaim, error) {
 	return l.hook(ctx, hookSettleScript, s.OutOrderNo, map[string]any{
 		"no": s.OutOrderNo, "token": s.Token, "id": s.EntryID, "done": s.Done, "failed": s.Failed,
+		"why":  strconv.Itoa(s.Status) + " " + s.Why,
 		"wait": s.Wait.Milliseconds(), "lease": s.Lease.Milliseconds(),
 	})
 }
@@ -155,44 +159,4 @@ func (l *Ledger) hook(ctx context.Context, script *redis.Script, no string, args
 	c.EntryID = id
 	c.Event, c.EventErr = DecodeEvent(l.mchid, id, fields)
 	return c, nil
-}
-
-// HooksWaiting returns how many orders have events that billing has not accepted, and the
-// age of the oldest of them, or 0.
-func (l *Ledger) HooksWaiting(ctx context.Context) (orders int64, oldest time.Duration, err error) {
-	orders, err = l.rdb.ZCard(ctx, l.keys.HookWaiting()).Result()
-	if err != nil {
-		return 0, 0, err
-	}
-	// The index has times like the due index, so the same script reads it.
-	ms, err := lagScript.Run(ctx, l.rdb, []string{l.keys.HookWaiting()}).Int64()
-	return orders, time.Duration(ms) * time.Millisecond, err
-}
-
-// HookWait are the events of one order that billing has not accepted yet.
-type HookWait struct {
-	Ends     int64     // 0: there are none
-	Since    time.Time // of the oldest of them
-	Failures int64     // of its delivery, in a row
-	Next     time.Time // when its delivery is tried next
-}
-
-// HookWaitOf returns the events of an order that billing has not accepted yet, in one
-// round trip.
-func (l *Ledger) HookWaitOf(ctx context.Context, no string) (HookWait, error) {
-	pipe := l.rdb.Pipeline()
-	ends, tries := pipe.LLen(ctx, l.keys.Hook(no)), pipe.HMGet(ctx, l.keys.Hooks(), "try:"+no)
-	since, next := pipe.ZMScore(ctx, l.keys.HookWaiting(), no), pipe.ZMScore(ctx, l.keys.HookDue(), no)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return HookWait{}, err
-	}
-	if ends.Val() == 0 {
-		return HookWait{}, nil
-	}
-	w := HookWait{Ends: ends.Val(), Since: time.UnixMilli(int64(since.Val()[0])), Next: time.UnixMilli(int64(next.Val()[0]))}
-	if try, ok := tries.Val()[0].(string); ok {
-		failures, _, _ := strings.Cut(try, " ")
-		w.Failures = atoi(failures)
-	}
-	return w, nil
 }

@@ -38,8 +38,9 @@ func (k Keys) Stats() string { return k.prefix + "stats" }
 // Hooks is what is known of the webhooks to billing (hash): cursor, the position
 // in the stream up to which they have taken events; round, the last one given to a
 // task; and of each order in trouble or under way try:<out_order_no>
-// ("<failures in a row> <last round before the last failure>") and
-// lease:<out_order_no> ("<token> <end in Unix milliseconds>").
+// ("<failures in a row> <last round before the last failure>"), failure:<out_order_no>
+// ("<Unix milliseconds> <HTTP status, or 0> <words>") and lease:<out_order_no>
+// ("<token> <end in Unix milliseconds>").
 func (k Keys) Hooks() string { return k.prefix + "hooks" }
 
 // Hook is an order's events that billing has not accepted yet, oldest first, each

@@ -64,18 +64,27 @@ type StreamReader struct {
 // Trim removes events older than keep from the stream, except those that a reader has
 // not finished, and returns how far behind each reader is. With 0 it removes nothing.
 func (l *Ledger) Trim(ctx context.Context, keep time.Duration) ([]StreamReader, error) {
+	readers, _, err := l.trim(ctx, keep)
+	return readers, err
+}
+
+// Readers returns how far behind each reader of the stream is, and Redis's time.
+func (l *Ledger) Readers(ctx context.Context) ([]StreamReader, time.Time, error) {
+	return l.trim(ctx, 0)
+}
+
+func (l *Ledger) trim(ctx context.Context, keep time.Duration) (readers []StreamReader, now time.Time, err error) {
 	reply, err := run(ctx, l.rdb, streamScript, []string{l.keys.Outcomes(), l.keys.Hooks()},
 		map[string]any{"keep": keep.Milliseconds()})
 	if err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	r := reader{vals: reply}
-	_ = r.int()
-	var readers []StreamReader
+	now = time.UnixMilli(r.int()).UTC()
 	for len(r.vals) > 0 && !r.bad {
 		s := StreamReader{Group: r.str(), Pending: r.int()}
 		s.Behind = max(0, time.Duration(r.int())*time.Millisecond)
 		readers = append(readers, s)
 	}
-	return readers, r.err()
+	return readers, now, r.err()
 }

@@ -44,6 +44,9 @@ var (
 	hookClaimScript  = load("hookclaim", "pace")
 	hookMendScript   = load("hookmend")
 	hookSettleScript = load("hooksettle")
+	hookRetryScript  = load("hookretry")
+	hookReplayScript = load("hookreplay")
+	hookDropScript   = load("hookdrop")
 )
 
 func load(name string, libraries ...string) *redis.Script {

@@ -26,6 +26,7 @@ redis.call('RPUSH', list, 'b')
 redis.call('LTRIM', list, 0, 1)
 redis.call('LRANGE', list, 0, -1)
 redis.call('LINDEX', list, 0)
+redis.call('LINSERT', list, 'BEFORE', 'a', 'c')
 redis.call('LPOP', list)
 
 redis.call('ZADD', zset, now, 'a')
@@ -39,6 +40,7 @@ redis.call('ZREM', zset, 'a')
 
 redis.call('XADD', stream, '*', 'f', 'v')
 redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)
+redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
 redis.call('XINFO', 'GROUPS', stream)
 local pending = redis.pcall('XPENDING', stream, 'probe')
 if pending.err and not string.find(pending.err, 'NOGROUP', 1, true) then return pending end

@@ -151,7 +151,7 @@ func (d *delivery) one(ctx context.Context, claim ledger.HookClaim, asked time.T
 	wait := d.wait(claim.Fails+1, a.retryAfter)
 	line.Warn().Str(logging.FieldEvent, "webhook_failed").Str(logging.FieldReason, a.reason).Time(logging.FieldDue, claim.Now.Add(a.elapsed+wait)).
 		Msg("webhook not delivered; it is retried")
-	return ledger.HookSettlement{Failed: true, Wait: wait}
+	return ledger.HookSettlement{Failed: true, Wait: wait, Status: a.status, Why: a.reason}
 }
 
 func (d *delivery) count(outcome string) {

@@ -19,13 +19,13 @@
 --              it is due
 local a = cjson.decode(ARGV[1])
 local now = clock()
-local lease, try = 'lease:' .. a.no, 'try:' .. a.no
+local lease, try, failure = 'lease:' .. a.no, 'try:' .. a.no, 'failure:' .. a.no
 
 local head = redis.call('LINDEX', KEYS[1], 0)
 if not head then
   redis.call('ZREM', KEYS[3], a.no)
   redis.call('ZREM', KEYS[4], a.no)
-  redis.call('HDEL', KEYS[2], lease, try)
+  redis.call('HDEL', KEYS[2], lease, try, failure)
   return { 'absent', now, '', 0 }
 end
 local r = redis.call('HMGET', KEYS[2], lease, try)

@@ -9,6 +9,7 @@
 --   id      of the event, in the stream
 --   done    true if the event needs no more delivery: it was delivered, or given up
 --   failed  true if its delivery has failed
+--   why     of the failure: "<HTTP status, or 0> <words>"
 --   wait    ms to the next delivery, if it is not done
 --   lease   ms from now to the end of the lease for the next event, if this one is
 --           done; 0 to return the lease
@@ -22,7 +23,7 @@
 --              since that is true whichever worker has the lease
 local a = cjson.decode(ARGV[1])
 local now = clock()
-local lease, try = 'lease:' .. a.no, 'try:' .. a.no
+local lease, try, failure = 'lease:' .. a.no, 'try:' .. a.no, 'failure:' .. a.no
 
 local mine = string.match(redis.call('HGET', KEYS[2], lease) or '', '^(%S+)') == a.token
 local head = redis.call('LINDEX', KEYS[1], 0)
@@ -30,14 +31,14 @@ local head = redis.call('LINDEX', KEYS[1], 0)
 local same = head and string.match(head, '^(%S+)') == a.id
 if a.done and same then
   redis.call('LPOP', KEYS[1])
-  redis.call('HDEL', KEYS[2], try)
+  redis.call('HDEL', KEYS[2], try, failure)
   head = redis.call('LINDEX', KEYS[1], 0)
   if head then redis.call('ZADD', KEYS[4], string.match(head, '^(%d+)'), a.no) end
 end
 if not head then
   redis.call('ZREM', KEYS[3], a.no)
   redis.call('ZREM', KEYS[4], a.no)
-  redis.call('HDEL', KEYS[2], lease, try)
+  redis.call('HDEL', KEYS[2], lease, try, failure)
   return { 'absent', now, '', 0 }
 end
 if not mine then return { 'lost', now, '', 0 } end
@@ -53,7 +54,8 @@ local look = now
 if same and not a.done then
   look = now + a.wait
   if a.failed then
-    redis.call('HSET', KEYS[2], try, (fails + 1) .. ' ' .. num(redis.call('HGET', KEYS[2], 'round')))
+    redis.call('HSET', KEYS[2], try, (fails + 1) .. ' ' .. num(redis.call('HGET', KEYS[2], 'round')),
+      failure, now .. ' ' .. a.why)
   end
 end
 redis.call('ZADD', KEYS[3], look, a.no)

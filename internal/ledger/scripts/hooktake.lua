@@ -2,7 +2,8 @@
 -- of events that billing has not accepted yet. Then it returns orders whose delivery is
 -- due. The cursor moves in the same step, so that no event is between the stream and its
 -- order's list if a caller dies; if another call has moved it, nothing is taken. So the
--- events of an order keep their order, with any number of callers.
+-- events of an order keep their order, with any number of callers. After the cursor was set
+-- back (hookreplay), an order may have later events in its list: an event goes before them.
 --
 -- KEYS[1] hooks (hash)   KEYS[2] hookdue (zset)   KEYS[3] hookwaiting (zset)
 -- KEYS[4], … hook:<out_order_no> (list) of each event
@@ -32,15 +33,25 @@ if (redis.call('HGET', KEYS[1], 'cursor') or '') == a.before then
   code = 'taken'
   for i, no in ipairs(a.nos) do
     local list, id = KEYS[3 + i], a.ids[i]
-    -- Otherwise the cursor was set back, and the order still has this event.
-    if later(id, redis.call('LINDEX', list, -1) or '') then
-      if redis.call('RPUSH', list, id .. ' ' .. ARGV[1 + i]) == 1 then
-        redis.call('ZADD', KEYS[3], string.match(id, '^(%d+)'), no)
+    local entry, tail = id .. ' ' .. ARGV[1 + i], redis.call('LINDEX', list, -1)
+    local place -- of the event in the list; nil if it is there already
+    if not tail or later(id, tail) then
+      place = redis.call('RPUSH', list, entry)
+    else
+      for at, other in ipairs(redis.call('LRANGE', list, 0, -1)) do
+        if not later(id, other) then
+          if string.match(other, '^(%S+)') ~= id then
+            redis.call('LINSERT', list, 'BEFORE', other, entry)
+            place = at
+          end
+          break
+        end
       end
-      -- An order that waits for a receiver in trouble continues to wait: its events
-      -- are delivered one after another.
-      redis.call('ZADD', KEYS[2], 'NX', now, no)
     end
+    if place == 1 then redis.call('ZADD', KEYS[3], string.match(id, '^(%d+)'), no) end
+    -- An order that waits for a receiver in trouble continues to wait: its events are
+    -- delivered one after another.
+    if place then redis.call('ZADD', KEYS[2], 'NX', now, no) end
   end
   redis.call('HSET', KEYS[1], 'cursor', a.cursor)
 end

@@ -1,0 +1,16 @@
+-- hookdrop: forgets the webhooks of orders, and the cursor, which keeps events in the
+-- stream. For webhooks that are switched off for good.
+--
+-- KEYS[1] hooks (hash)   KEYS[2] hookdue (zset)   KEYS[3] hookwaiting (zset)
+-- KEYS[4], … hook:<out_order_no> (list) of each order
+-- ARGV[1] JSON {nos: out_order_no of each order}
+--
+-- Returns 1 if there was a cursor.
+local a = cjson.decode(ARGV[1])
+for i, no in ipairs(a.nos) do
+  redis.call('DEL', KEYS[3 + i])
+  redis.call('ZREM', KEYS[2], no)
+  redis.call('ZREM', KEYS[3], no)
+  redis.call('HDEL', KEYS[1], 'lease:' .. no, 'try:' .. no, 'failure:' .. no)
+end
+return redis.call('HDEL', KEYS[1], 'cursor')
