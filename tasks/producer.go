@@ -28,6 +28,18 @@ type Order struct {
 	// of a Reopen replace earlier ones; those of a Duplicate do not.
 	Amount    int64
 	OwedSince time.Time
+	// Reason says why a Reopen opens the order again, in billing's own words; optional, at
+	// most MaxReason characters.
+	Reason string
+	// By is who reopens it, as the order's history shows it: a word for the kind, a colon
+	// and a name, such as api:billing or cli:anna. Without it, go: and the name of this
+	// program. What By and Reason say of an order that is not reopened is ignored: that it
+	// was enqueued is no action of its history.
+	By string
+	// Token is the reopening's own, and optional. A repeated Reopen with the token of one
+	// that was done gets the same answer, and does nothing again, even if the order has
+	// ended in the meantime.
+	Token string
 }
 
 // MaxAmount is the largest amount that is taken, in fen: a hundred thousand million
@@ -43,6 +55,7 @@ func (o Order) Validate() error {
 	if o.Amount < 0 || o.Amount > MaxAmount {
 		errs = append(errs, &FieldError{"amount", fmt.Sprintf("is %d; only 0 to %d fen are allowed", o.Amount, int64(MaxAmount))})
 	}
+	errs = append(errs, validateText("reason", o.Reason, MaxReason))
 	if !o.OwedSince.IsZero() {
 		switch ago := time.Since(o.OwedSince); {
 		case ago < -24*time.Hour: // today's date, in whatever time zone, is no future
@@ -150,6 +163,9 @@ func (p *Producer) open(ctx context.Context, batch []Order, queued []bool) ([]Re
 		}
 		opening := ledger.Opening{
 			Owner: o.Owner(), OutOrderNo: o.OutOrderNo, At: o.At, Reopen: o.Reopen, Amount: o.Amount, OwedSince: o.OwedSince,
+		}
+		if o.Reopen {
+			opening.Deed = deed(o.By, o.Reason, o.Token)
 		}
 		if queued[i] {
 			opening.Grace = EnqueueGrace

@@ -3,10 +3,7 @@ package tasks
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/queue"
@@ -22,10 +19,10 @@ type Withdrawal struct {
 	// notified (sync), and stops deducting by itself. With the zero time it is not
 	// notified, and continues.
 	PaidAt time.Time
+	// By is who withdraws it, as its history shows it; see Order.By. Token is optional, see
+	// Order.Token.
+	By, Token string
 }
-
-// MaxReason is the longest reason of a withdrawal, in characters.
-const MaxReason = 200
 
 // China is the time zone of WeChat Pay's bodies.
 var China = ledger.China
@@ -46,18 +43,8 @@ func (w Withdrawal) Validate() error {
 	if err := ValidateOutOrderNo(w.OutOrderNo); err != nil {
 		return err
 	}
-	switch n := utf8.RuneCountInString(w.Reason); {
-	case strings.TrimSpace(w.Reason) == "":
-		return &FieldError{"reason", "is missing; say why the order is withdrawn"}
-	case n > MaxReason:
-		return &FieldError{"reason", fmt.Sprintf("is %d characters long; at most %d are allowed", n, MaxReason)}
-	case !utf8.ValidString(w.Reason):
-		return &FieldError{"reason", "is not valid UTF-8"}
-	}
-	for i, r := range []rune(w.Reason) {
-		if !unicode.IsGraphic(r) { // which has the wide space of Chinese texts, and no line breaks
-			return &FieldError{"reason", fmt.Sprintf("has %q at position %d; only printable characters are allowed", r, i+1)}
-		}
+	if err := ValidateReason(w.Reason); err != nil {
+		return err
 	}
 	if w.PaidAt.IsZero() {
 		return nil
@@ -82,7 +69,7 @@ func (p *Producer) Withdraw(ctx context.Context, w Withdrawal) (Result, error) {
 	if err := w.Validate(); err != nil {
 		return Result{Status: Invalid, Err: err}, nil
 	}
-	answer, err := ledger.New(p.rdb, w.MchID).Withdraw(ctx, w.OutOrderNo, w.Reason, w.PaidAt, EnqueueGrace)
+	answer, err := ledger.New(p.rdb, w.MchID).Withdraw(ctx, w.OutOrderNo, deed(w.By, w.Reason, w.Token), w.PaidAt, EnqueueGrace)
 	if err != nil {
 		err = fmt.Errorf("the order was not withdrawn: %w", err)
 		return Result{Status: Failed, Err: err}, err

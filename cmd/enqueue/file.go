@@ -101,7 +101,7 @@ func (c fileCommand) submit(ctx context.Context, r *reporter, in *intake.Reader,
 				return
 			}
 			it := row.Item(owner)
-			it.Order.Reopen = c.Reopen
+			c.reopening(&it.Order)
 			if !yield(it) {
 				return
 			}

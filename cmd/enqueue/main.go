@@ -117,7 +117,26 @@ type commonFlags struct {
 	AppID     string `name:"appid" placeholder:"ID" help:"appid of orders that name none (default $PAYSCORE_APPID)."`
 	ServiceID string `name:"service-id" placeholder:"ID" help:"service_id of orders that name none (default $PAYSCORE_SERVICE_ID)."`
 	Reopen    bool   `help:"Open an order again that has ended, in any way but paid."`
+	Reason    string `placeholder:"TEXT" help:"With --reopen: why, in your own words, for those who ask later; at most 200 characters."`
 	JSON      bool   `name:"json" help:"One JSON object a line on standard output."`
+}
+
+// reopening puts what an order needs to be reopened into it.
+func (f commonFlags) reopening(o *tasks.Order) {
+	if f.Reopen {
+		o.Reopen, o.Reason, o.By = true, f.Reason, config.By()
+	}
+}
+
+// judgeReason returns what is wrong with --reason.
+func (f commonFlags) judgeReason() error {
+	switch {
+	case f.Reason == "":
+		return nil
+	case !f.Reopen:
+		return errors.New("--reason says why an order is reopened: add --reopen, or leave it out")
+	}
+	return flagError(tasks.ValidateReason(f.Reason))
 }
 
 // sample is an order with nothing wrong. With the flags' values put in, what Validate
@@ -143,7 +162,7 @@ func (f commonFlags) owner(env config.Order) (tasks.Owner, error) {
 		AppID:     cmp.Or(f.AppID, env.AppID),
 		ServiceID: cmp.Or(f.ServiceID, env.ServiceID),
 	}
-	return o, flagError(sample(f.MchID, f.AppID, f.ServiceID).Validate())
+	return o, cmp.Or(f.judgeReason(), flagError(sample(f.MchID, f.AppID, f.ServiceID).Validate()))
 }
 
 // missing returns an error that names what the orders lack, and the flags and variables

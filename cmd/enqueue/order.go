@@ -83,7 +83,8 @@ func (c orderCommand) run(ctx context.Context, p process, load loader) (int, err
 // parse checks the command line and the settings. The order has everything but its
 // number.
 func (c orderCommand) parse(load loader, now time.Time) (config.Client, tasks.Order, error) {
-	o := tasks.Order{Reopen: c.Reopen}
+	var o tasks.Order
+	c.reopening(&o)
 	if len(c.Numbers) == 0 {
 		return config.Client{}, o, errors.New("write at least one order number: enqueue order NO …")
 	}

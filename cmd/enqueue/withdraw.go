@@ -9,6 +9,7 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/intake"
+	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
 
@@ -63,7 +64,9 @@ func (c withdrawCommand) run(ctx context.Context, p process, load loader) (int, 
 // withdraw withdraws the orders one by one, and returns the exit status.
 func (c withdrawCommand) withdraw(ctx context.Context, r *reporter, s intake.Submitter, w tasks.Withdrawal) int {
 	exhausted := false
+	w.By = config.By()
 	for _, no := range c.Numbers {
+		w.Token = ledger.NewToken() // a withdrawal whose answer is lost is repeated as itself
 		if ctx.Err() != nil || r.failed != nil {
 			break
 		}

@@ -101,7 +101,7 @@ func TestWithdraw_Usage(t *testing.T) {
 	}{
 		{"no order number", []string{"--reason=x"}, "write at least one order number: enqueue withdraw NO …"},
 		{"no reason", []string{"A1"}, "missing flags: --reason=TEXT"},
-		{"an empty reason", []string{"A1", "--reason", ""}, "--reason is missing; say why the order is withdrawn\n"},
+		{"an empty reason", []string{"A1", "--reason", ""}, "--reason is missing; say why, for those who ask later\n"},
 		{"a blank reason", []string{"A1", "--reason", " \u3000"}, "--reason is missing"},
 		{"a reason of two lines", []string{"A1", "--reason", "a\nb"}, `--reason has '\n' at position 2`},
 		{"a novel", []string{"A1", "--reason", strings.Repeat("长", 201)}, "--reason is 201 characters long; at most 200 are allowed"},

@@ -3,6 +3,7 @@
 //	outcomes get NO                    one order and its story
 //	outcomes list --state S            the orders in a state
 //	outcomes stats                     how many are in each, and what was paid
+//	outcomes audit                     who has changed what, and why
 //	outcomes follow                    what happens to them, event by event
 //	outcomes sink postgres             the same events, into PostgreSQL
 //	outcomes webhooks                  what billing's receiver has not accepted; retry, replay
@@ -59,6 +60,7 @@ type commandLine struct {
 	Get    getCommand    `cmd:"" help:"One order and its story. Exit status 4 where there is no such order."`
 	List   listCommand   `cmd:"" help:"The orders in one state: ended ones newest first, open ones by when they are due."`
 	Stats  statsCommand  `cmd:"" help:"How many orders are in each state, and what the paid ones among them have paid."`
+	Audit  auditCommand  `cmd:"" help:"Who has withdrawn, reopened, paused or changed anything else, when and why, newest first."`
 	Follow followCommand `cmd:"" help:"What happens to orders, one JSON object a line, from where it stopped last time. Ctrl-C ends it."`
 	Sink   struct {
 		Postgres postgresCommand `cmd:"" help:"The same events into PostgreSQL: tables events and orders, which it makes itself. SIGTERM ends it."`

@@ -24,6 +24,9 @@ func (s *Sweeper) retain(ctx context.Context) {
 		if removed > 0 {
 			s.c.log.Debug().Str(logging.FieldEvent, "orders_removed").Int64(logging.FieldCount, removed).Msg("ended orders removed after RETENTION")
 		}
+		if err == nil {
+			err = s.c.ledger.Forget(ctx, s.c.settings.Retention)
+		}
 		if err != nil {
 			return // the sweep itself fails and logs it
 		}

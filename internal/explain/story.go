@@ -53,7 +53,11 @@ func (t Teller) Story(o ledger.Order) []Moment {
 		if !past.EndedAt.IsZero() {
 			add(past.EndedAt, ended, t.ending(past.State, past.Reason))
 		}
-		add(past.ReopenedAt, reopened, t.say("reopened by billing", "计费系统重新打开"))
+		words := t.say("reopened by billing", "计费系统重新打开")
+		if a, ok := actionAt(o, ledger.ActReopen, past.ReopenedAt); ok {
+			words = t.who(a.By, a.Reason)
+		}
+		add(past.ReopenedAt, reopened, words)
 	}
 	if !o.EndedAt.IsZero() {
 		words := t.ending(o.State, o.Reason)
@@ -61,6 +65,11 @@ func (t Teller) Story(o ledger.Order) []Moment {
 			words = t.State(o)
 		}
 		add(o.EndedAt, ended, words)
+	}
+	for _, a := range o.Actions {
+		if a.Action != ledger.ActReopen { // which stands above
+			add(a.At, t.action(a.Action), t.who(a.By, a.Reason))
+		}
 	}
 	if d := o.AmountDiffers; d != nil {
 		add(d.At, t.say("AMOUNTS DIFFER", "金额矛盾"), t.say("%s: %s was expected, %s is signed", "%s：应为 %s，签名的是 %s", Printable(d.Field), Yuan(d.Known), Yuan(d.Said)))

@@ -68,7 +68,7 @@ func DecodeEvent(mchid, entryID string, fields map[string]any) (Event, error) {
 	}
 	e := Event{
 		ID: mchid + "-" + entryID, Type: f["type"], At: time.UnixMilli(ms).UTC(), MchID: mchid, OutOrderNo: f["no"], Seq: seq,
-		Call: f["call"], Verdict: f["verdict"], Code: f["code"], DetailCode: f["detail"],
+		Call: f["call"], Verdict: f["verdict"], Code: f["code"], DetailCode: f["detail"], By: f["by"],
 	}
 	numbers = decode(&e, eventDecoding, func(field Field) string { return f[field.Event] }) && numbers
 	payments, _ := fields["payments"].(string)

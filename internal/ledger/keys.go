@@ -67,6 +67,11 @@ func (k Keys) Workers() string { return k.prefix + "workers" }
 // failures in a row that may (hash).
 func (k Keys) Hold() string { return k.prefix + "hold" }
 
+// Audit is what people have changed, orders and what concerns no single order, in order
+// (stream). Each entry has at (Unix milliseconds), by, action, no, reason, detail and the
+// deed's token.
+func (k Keys) Audit() string { return k.prefix + "audit" }
+
 // Sweep is when the next sweep may be made, and what the sweeps know of Redis's
 // clock (hash).
 func (k Keys) Sweep() string { return k.prefix + "sweep" }

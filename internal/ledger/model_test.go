@@ -38,6 +38,7 @@ type modelOrder struct {
 	entries           int
 	seq               int64
 	untold            map[string]string // answers to notifications, until they were told
+	actions           []string
 }
 
 func (o *modelOrder) open() bool { return o.state == "queued" || o.state == "awaiting" }
@@ -58,6 +59,7 @@ type model struct {
 	ended    map[string]string
 	events   map[string][]string
 	paidLeft int64
+	trail    []string
 	claims   []modelClaim // that were granted, live or not
 	answers  map[string]ledger.SettleResult
 }
@@ -72,8 +74,19 @@ type modelClaim struct {
 func (m *model) emit(kind, no string) {
 	o := m.orders[no]
 	o.seq++
+	reason := o.reason
+	if kind == "reopened" {
+		reason = "still owed"
+	}
 	m.events[no] = append(m.events[no], fmt.Sprintf("%d %s %s %s total=%d paid=%d %s sync=%s attempts=%d ended=%t late=%t %s",
-		o.seq, kind, o.state, o.reason, o.total, o.paid, o.tx, o.sync, o.attempts, !o.open(), o.late, listing(o.payments)))
+		o.seq, kind, o.state, reason, o.total, o.paid, o.tx, o.sync, o.attempts, !o.open(), o.late, listing(o.payments)))
+}
+
+// act is what a person does to an order.
+func (m *model) act(action, no, reason string) {
+	o := m.orders[no]
+	o.actions = append(o.actions, action+" "+reason)
+	m.trail = append(m.trail, no+" "+action+" "+reason)
 }
 
 func (m *model) end(no, state string) {
@@ -112,7 +125,7 @@ func (m *model) Open(t *rapid.T) {
 	case !reopen || was == "paid":
 		want = tasks.Ended
 	}
-	res, err := m.producer.Enqueue(context.Background(), tasks.Order{Payload: m.payload(no), Reopen: reopen})
+	res, err := m.producer.Enqueue(context.Background(), tasks.Order{Payload: m.payload(no), Reopen: reopen, Reason: "still owed"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +145,7 @@ func (m *model) Open(t *rapid.T) {
 	kind := "opened"
 	if was != "" {
 		kind = "reopened"
+		m.act("reopen", no, "still owed")
 	}
 	m.emit(kind, no)
 }
@@ -173,6 +187,7 @@ func (m *model) Withdraw(t *rapid.T) {
 		o.sync, o.next = "pending", ledger.TellPaid
 		m.due[no] = true
 	}
+	m.act("withdraw", no, "waived")
 	kind := "attempted"
 	if opened {
 		kind = "withdrawn"

@@ -81,6 +81,30 @@ func (m *model) Check(t *rapid.T) {
 			o.collects, o.queries, o.attempts, o.total, o.paid, o.late, !o.open(), alarm, listing(o.payments), min(o.entries, ledger.LogEntries),
 		})
 	}
+	for _, no := range modelNos {
+		o := m.orders[no]
+		if o == nil {
+			continue
+		}
+		got, err := m.l.Get(ctx, no)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var actions []string
+		for _, a := range got.Actions {
+			actions = append(actions, a.Action+" "+a.Reason)
+		}
+		m.want("actions of "+no, actions, o.actions[max(0, len(o.actions)-ledger.ActionsKept):])
+	}
+	entries, _, err := ledger.Audit(ctx, []*ledger.Ledger{m.l}, 10_000, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var trail []string
+	for _, e := range slices.Backward(entries) {
+		trail = append(trail, e.OutOrderNo+" "+e.Action.Action+" "+e.Reason)
+	}
+	m.want("trail", trail, m.trail)
 	due := m.redis.Client.ZRange(ctx, k.Due(), 0, -1).Val()
 	due = slices.Sorted(slices.Values(due))
 	var wantDue []string

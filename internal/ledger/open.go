@@ -22,6 +22,8 @@ type Opening struct {
 	// Grace is how long the sweep leaves the order to the task that the caller is
 	// about to enqueue.
 	Grace time.Duration
+	// Deed is a reopening's.
+	Deed Deed
 }
 
 // OpenCode is what became of an Opening.
@@ -60,6 +62,7 @@ func Open(ctx context.Context, rdb redis.UniversalClient, orders []Opening) []Op
 		mchid  string
 		reopen bool
 		grace  time.Duration
+		deed   Deed // of a reopening
 	}
 	type call struct {
 		kind
@@ -69,7 +72,10 @@ func Open(ctx context.Context, rdb redis.UniversalClient, orders []Opening) []Op
 	filling := map[kind]*call{}
 	var calls []*call
 	for i, o := range orders {
-		k := kind{o.MchID, o.Reopen, o.Grace}
+		k := kind{mchid: o.MchID, reopen: o.Reopen, grace: o.Grace}
+		if o.Reopen {
+			k.deed = o.Deed
+		}
 		c := filling[k]
 		if c == nil || len(c.at) == openTogether {
 			c = &call{kind: k}
@@ -79,13 +85,14 @@ func Open(ctx context.Context, rdb redis.UniversalClient, orders []Opening) []Op
 	}
 	args := func(c *call) ([]string, []any) {
 		keys := KeysOf(c.mchid)
-		names := append(make([]string, 0, 3+len(reopened)+len(c.at)), keys.Due(), keys.Outcomes(), keys.Stats())
+		names := append(make([]string, 0, 4+len(reopened)+len(c.at)), keys.Due(), keys.Outcomes(), keys.Stats())
 		args := append(make([]any, 0, 2+6*len(c.at)), c.grace.Milliseconds(), "")
 		if c.reopen {
-			args[1] = "1"
+			args[1] = c.deed.text()
 			for _, state := range reopened {
 				names = append(names, keys.Ended(state))
 			}
+			names = append(names, keys.Audit())
 		}
 		for _, i := range c.at {
 			names, args = append(names, keys.Order(orders[i].OutOrderNo)), append(args, orders[i].args()...)
@@ -185,14 +192,15 @@ type Withdrawing struct {
 
 // Withdraw ends an open order on billing's word; see tasks.Producer. The sweep leaves
 // an order of which WeChat Pay must be notified to the caller's task for grace.
-func (l *Ledger) Withdraw(ctx context.Context, no, reason string, paidAt time.Time, grace time.Duration) (Withdrawing, error) {
+func (l *Ledger) Withdraw(ctx context.Context, no string, d Deed, paidAt time.Time, grace time.Duration) (Withdrawing, error) {
+	deed := d.args()
 	at := ""
 	if !paidAt.IsZero() {
 		at = paidAt.In(China).Format(PaidTime)
 	}
 	reply, err := withdrawScript.Run(ctx, l.rdb,
-		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Outcomes(), l.keys.Stats(), l.keys.Ended(Withdrawn)},
-		no, reason, at, grace.Milliseconds()).Slice()
+		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Outcomes(), l.keys.Stats(), l.keys.Ended(Withdrawn), l.keys.Audit()},
+		no, d.Reason, at, grace.Milliseconds(), deed[0], deed[2]).Slice()
 	if err != nil {
 		return Withdrawing{}, fmt.Errorf("ledger: %w", err)
 	}

@@ -251,6 +251,9 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 	if o.Past, err = parsePast(f["past"]); err != nil {
 		return o, err
 	}
+	if o.Actions, err = parseActions(f["acts"]); err != nil {
+		return o, err
+	}
 	for _, raw := range log {
 		e, err := parseEntry(raw)
 		if err != nil {

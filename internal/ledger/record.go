@@ -69,6 +69,7 @@ var Record = []Field{
 	{Name: "syncwhy", By: "settle", Doc: "why sync stands where it does"},
 	{Name: "paidat", Step: true, By: "withdraw", Doc: "when the user paid elsewhere, yyyyMMddHHmmss of China"},
 	{Name: "past", JSON: "past", By: "open claim", Doc: "the final states before each reopening, a JSON array"},
+	{Name: "acts", JSON: "actions", By: "open withdraw", Doc: "what people have done to it, the last 20 times, a JSON array; see audit.lua"},
 	{Name: "events", By: "open settle notice withdraw", Doc: "how many events were written; the last one's seq"},
 
 	{Name: "next", By: "open claim permit settle withdraw", Doc: "what the next step begins with; see Plan"},
@@ -331,7 +332,10 @@ type Order struct {
 	// Past are the final states before the order was reopened; the latest ones,
 	// oldest first.
 	Past []PastEnd `json:"past,omitempty"`
-	Log  []Entry   `json:"log,omitempty"` // oldest first
+	// Actions are what people have done to the order, the newest ActionsKept of them,
+	// oldest first.
+	Actions []Action `json:"actions,omitempty"`
+	Log     []Entry  `json:"log,omitempty"` // oldest first
 
 	Next Plan `json:"-"`
 }
@@ -365,6 +369,8 @@ type Event struct {
 	Payments      []Payment `json:"payments,omitempty"`       // every one that is known, see Order
 	BillingAmount *int64    `json:"billing_amount,omitempty"` // see Order
 	OwedSince     time.Time `json:"owed_since,omitzero"`      // see Order
+
+	By string `json:"by,omitempty"` // of withdrawn and reopened: who did it; Reason says why
 
 	// Of the call (or notification) that it came from.
 	Call       string `json:"call,omitempty"`

@@ -54,6 +54,11 @@ func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration) (r
 	return removed, nil
 }
 
+// Forget removes entries of the trail that are older than keep.
+func (l *Ledger) Forget(ctx context.Context, keep time.Duration) error {
+	return forgetScript.Run(ctx, l.rdb, []string{l.keys.Audit()}, keep.Milliseconds()).Err()
+}
+
 // StreamReader is a reader of the stream of outcomes.
 type StreamReader struct {
 	Group   string        // "webhooks" is the relay of webhooks

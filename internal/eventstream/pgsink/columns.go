@@ -20,6 +20,9 @@ var eventsSQL string
 //go:embed orders.sql
 var ordersSQL string
 
+//go:embed actions.sql
+var insertActions string
+
 //go:embed payments.sql
 var upsertPayments string
 
@@ -42,8 +45,9 @@ type row struct {
 type part ledger.Payment
 
 // ofEventAlone are the columns of events that say nothing of the order: what the call
-// was, and the payments, which have a table. orders.sql names id, at and n itself.
-var ofEventAlone = []string{"id", "type", "at", "n", "payments", "call", "verdict", "code", "detail_code"}
+// was, who acted, and the payments, which have a table. orders.sql names id, type, at and
+// n itself.
+var ofEventAlone = []string{"id", "type", "at", "n", "payments", "by", "call", "verdict", "code", "detail_code"}
 
 var (
 	insertEvents = fill(eventsSQL, columns(nil))
@@ -80,17 +84,22 @@ func kindOf(t reflect.Type) string {
 	return "jsonb"
 }
 
-// fill puts lists of columns into a statement: their names, the names with their types,
-// and what an update takes over of a row that is there already.
+// fill puts lists of columns into a statement: their names, what orders have of them,
+// the names with their types, and what an update takes over of a row that is there already.
 func fill(sql string, columns []column) string {
-	var names, types, updates []string
+	var names, values, types, updates []string
 	for _, c := range columns {
 		names = append(names, c.name)
+		value := c.name
+		if c.name == "reason" { // that of a reopening says nothing of where the order stands
+			value = "case type when 'order.reopened' then null else reason end"
+		}
+		values = append(values, value)
 		types = append(types, c.name+" "+c.kind)
 		if c.name != "mchid" && c.name != "out_order_no" { // the key of orders
 			updates = append(updates, c.name+" = excluded."+c.name)
 		}
 	}
 	list := func(items []string) string { return strings.Join(items, ", ") }
-	return strings.NewReplacer("{columns}", list(names), "{types}", list(types), "{updates}", list(updates)).Replace(sql)
+	return strings.NewReplacer("{columns}", list(names), "{values}", list(values), "{types}", list(types), "{updates}", list(updates)).Replace(sql)
 }

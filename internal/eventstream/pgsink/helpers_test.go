@@ -85,6 +85,10 @@ func orderOf(e ledger.Event) order {
 	o := order{Event: e, LastEventID: e.ID, UpdatedAt: e.At}
 	_, o.UpdatedN = e.Position()
 	o.Payments = nil // a table of their own
+	if e.Type == "order.reopened" {
+		o.Reason = "" // it says why the order was reopened
+	}
+	o.By = ""
 	o.ID, o.Type, o.At, o.Call, o.Verdict, o.Code, o.DetailCode = "", "", time.Time{}, "", "", "", ""
 	return o
 }

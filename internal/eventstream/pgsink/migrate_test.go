@@ -79,7 +79,7 @@ func TestPrepare(t *testing.T) {
 		}
 		// An order has what its newest event says of it, except for the call, and
 		// except for the payments, which have a table.
-		for _, name := range []string{"id", "type", "at", "payments", "call", "verdict", "code", "detail_code"} {
+		for _, name := range []string{"id", "type", "at", "payments", "by", "call", "verdict", "code", "detail_code"} {
 			want = slices.DeleteFunc(want, func(n string) bool { return n == name })
 		}
 		names = nil
@@ -107,7 +107,7 @@ func TestPrepare(t *testing.T) {
 		if diff := cmp.Diff(want, names); diff != "" {
 			t.Errorf("columns of payments (-JSON +columns):\n%s", diff)
 		}
-		for _, table := range []string{"events", "orders", "payments"} {
+		for _, table := range []string{"events", "orders", "payments", "actions"} {
 			for _, c := range columns(t, conn, table) {
 				if c.Comment == "" {
 					t.Errorf("%s.%s has no comment", table, c.Name)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
@@ -55,6 +57,7 @@ func TestSinkWrite(t *testing.T) {
 		e.Payments = []ledger.Payment{{TransactionID: "41", Amount: 5, PaidType: "NEWTON", PaidAt: e.At.Truncate(time.Second)}, {Amount: 7, PaidType: "MCH", Seq: 2}}
 		e.BillingAmount, e.OwedSince = &paid, e.At.Add(-time.Hour)
 		e.Sync, e.Call, e.Verdict, e.Code, e.DetailCode = ledger.SyncFailed, "notification", "paid", "OK", "0"
+		e.By = "cli:anna"
 		for _, f := range reflect.VisibleFields(reflect.TypeFor[ledger.Event]()) {
 			if !f.Anonymous && reflect.ValueOf(e).FieldByIndex(f.Index).IsZero() {
 				t.Errorf("this test's event has no %s: give it one, so that its way into the tables is tested", f.Name)
@@ -63,6 +66,34 @@ func TestSinkWrite(t *testing.T) {
 		bare := ledger.Event{ID: mchA + "-5-0", Type: "order.opened", At: time.UnixMilli(5).UTC(), MchID: mchA, OutOrderNo: "B", State: tasks.Queued}
 		write(t, s, []ledger.Event{bare, e})
 		wantTables(t, url, []ledger.Event{bare, e})
+	})
+	t.Run("who has withdrawn and reopened orders, once", func(t *testing.T) {
+		url := server.Database(t, "actions")
+		var log testkit.LogBuffer
+		s := prepared(t, url, &log)
+		withdrawn, reopened, earlier := event("A", 1763967600001, 0, 2, tasks.Withdrawn), event("A", 1763967600002, 0, 3, tasks.Queued), event("B", 1763967600003, 0, 2, tasks.Withdrawn)
+		withdrawn.By, withdrawn.Reason = "api:billing", "paid in cash"
+		reopened.Type, reopened.By, reopened.Reason = "order.reopened", "cli:anna", "a mistake"
+		earlier.Reason = "written by an earlier release"
+		events := []ledger.Event{withdrawn, reopened, earlier}
+		write(t, s, events)
+		write(t, s, events)
+		wantTables(t, url, events)
+		rows, err := pgtest.Connect(t, url).Query(t.Context(), `select concat_ws(' ', event_id, mchid, out_order_no, by, action, reason, at = to_timestamp(split_part(event_id, '-', 2)::bigint / 1000.0)) from actions order by event_id`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{
+			mchA + "-1763967600001-0 " + mchA + " A api:billing withdraw paid in cash t",
+			mchA + "-1763967600002-0 " + mchA + " A cli:anna reopen a mistake t",
+		}
+		if !reflect.DeepEqual(lines, want) {
+			t.Errorf("got %q, want %q", lines, want)
+		}
 	})
 	t.Run("once, however often and in which batches they come", func(t *testing.T) {
 		url := server.Database(t, "again")

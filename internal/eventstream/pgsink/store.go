@@ -34,7 +34,7 @@ func (s *Sink) inTx(ctx context.Context, do func(pgx.Tx) error) error {
 
 func write(ctx context.Context, tx pgx.Tx, events []ledger.Event) (stored, error) {
 	rows := make([]row, len(events))
-	derive := false
+	derive, acted := false, false
 	listed := map[[3]string]bool{} // merchant, order and key of each payment
 	for i, e := range events {
 		_, n := e.Position()
@@ -47,6 +47,7 @@ func write(ctx context.Context, tx pgx.Tx, events []ledger.Event) (stored, error
 			}
 			listed[[3]string{e.MchID, e.OutOrderNo, key}] = true
 		}
+		acted = acted || e.By != ""
 		// An event of a release that listed no payments.
 		derive = derive || len(e.Payments) == 0 && e.PaidAmount != nil && *e.PaidAmount > 0
 	}
@@ -64,7 +65,7 @@ func write(ctx context.Context, tx pgx.Tx, events []ledger.Event) (stored, error
 		needed bool
 	}{
 		{insertEvents, &done.events, true}, {upsertOrders, &done.orders, true},
-		{upsertPayments, &payments, len(listed) > 0}, {deleteReplaced, new(int64), len(listed) > 0}, {derivePayments, new(int64), derive},
+		{insertActions, new(int64), acted}, {upsertPayments, &payments, len(listed) > 0}, {deleteReplaced, new(int64), len(listed) > 0}, {derivePayments, new(int64), derive},
 	} {
 		if !statement.needed {
 			continue

@@ -3,11 +3,12 @@
 -- KEYS[1] due     (zset)    open orders by the time of the next sweep
 -- KEYS[2] outcomes (stream) what happened to orders
 -- KEYS[3] stats   (hash)    orders by state
--- KEYS[4], … ended:<state>  (zset) of REOPENED, only to reopen finished orders
+-- KEYS[4], … ended:<state>  (zset) of REOPENED, and audit (stream), only to reopen
+--                           finished orders
 -- KEYS[…]    orders (hash)  the orders' records
 -- ARGV[1] ms to leave an order to the task that the producer enqueues next,
 --         before the sweep takes care of it
--- ARGV[2] '1' to reopen finished orders, else ''
+-- ARGV[2] JSON [by, reason, token] to reopen finished orders, else ''; see audit.lua
 -- ARGV[3], … of each order: out_order_no, appid, service_id, not before (Unix ms;
 --         0 for at once), and what billing says: the amount in fen, and since when
 --         it is owed (Unix ms); '' where billing does not say. A record has them as
@@ -15,7 +16,7 @@
 --
 -- Returns now, Unix ms, and for each order either its due ms, if it was opened for the
 -- first time, or {code, state, round, due ms}:
---   'accepted'   the order is open now, and was not before
+--   'accepted'   the order is open now, and was not before this deed
 --   'duplicate'  it is open already; nothing changed
 --   'conflict'   it is open under another appid or service_id; nothing changed
 --   'ended'      it is in a final state, which follows; nothing changed
@@ -24,8 +25,10 @@ local PAST = 10 -- so many ends are remembered of an order that is reopened
 -- REOPENED are the states whose orders can be reopened, in the order of their keys.
 local REOPENED = { 'closed', 'rejected', 'withdrawn', 'exhausted' }
 local ENDED, FIRST = {}, 4 -- the keys by state; the first order's key
-if ARGV[2] == '1' then
-  FIRST = 4 + #REOPENED
+local deed
+if ARGV[2] ~= '' then
+  deed = cjson.decode(ARGV[2])
+  FIRST = 5 + #REOPENED
   for i, state in ipairs(REOPENED) do ENDED[state] = KEYS[3 + i] end
 end
 
@@ -36,12 +39,16 @@ local now = clock()
 local NOW = string.format('%.0f', now)
 local LOOK = string.format('%.0f', now + tonumber(ARGV[1])) -- of those due at once
 
--- answer returns how an order stands that is not opened now.
-local function answer(rec, appid, svc)
+-- done reports whether this very deed has reopened an order before.
+local function done(key) return deed and did(redis.call('HGET', key, 'acts'), deed) end
+
+-- answer returns how an order stands that is not opened now. again: this call has opened
+-- it, which had the number before.
+local function answer(key, rec, appid, svc, again)
   local state, round = rec.state, num(rec.round)
   if not OPEN[state] then return { 'ended', state, round, 0 } end
   local code = 'duplicate'
-  if rec.appid ~= appid or rec.svc ~= svc then code = 'conflict' end
+  if not again and done(key) then code = 'accepted' elseif rec.appid ~= appid or rec.svc ~= svc then code = 'conflict' end
   return { code, state, round, num(rec.due) }
 end
 
@@ -80,7 +87,7 @@ end
 local function reopen(key, no, appid, svc, due, rec, bill, owed)
   local state, round = rec.state, num(rec.round) + 1
   -- For the order's history.
-  local was = FIELDS(key, past, ended, reason)
+  local was = FIELDS(key, past, ended, reason, acts)
   local past = was.past and cjson.decode(was.past) or {}
   past[#past + 1] = {state = state, reason = was.reason or nil, ended = num(was.ended), reopened = now}
   if #past > PAST then table.remove(past, 1) end
@@ -95,7 +102,8 @@ local function reopen(key, no, appid, svc, due, rec, bill, owed)
     'next', 'recheck', 'due', due, 'round', round, 'since', due)
   redis.call('HSETNX', key, 'opened', NOW)
   says(key, bill, owed)
-  emit(key, KEYS[2], 'order.reopened', no)
+  acted(key, KEYS[FIRST - 1], now, 'reopen', no, deed, was.acts)
+  emit(key, KEYS[2], 'order.reopened', no, nil, deed)
   return { 'accepted', 'queued', round, tonumber(due) }
 end
 
@@ -108,7 +116,7 @@ for i = FIRST, #KEYS do
   local a = 6 * (i - FIRST) + 3
   local no, at = ARGV[a], ARGV[a + 3]
   local rec = FIELDS(KEYS[i], state, round, due, appid, svc)
-  if not seen[no] and (not rec.state or ENDED[rec.state]) then
+  if not seen[no] and (not rec.state or ENDED[rec.state] and not done(KEYS[i])) then
     local look = LOOK
     dues[i] = NOW
     if at ~= '0' and tonumber(at) > now then dues[i], look = at, at end
@@ -129,7 +137,7 @@ for i = FIRST, #KEYS do
   if not opens[i] then
     -- The same number a second time in this call is open by now.
     if seen[no] then recs[i] = FIELDS(key, state, round, due, appid, svc) end
-    reply[at] = answer(recs[i], appid, svc)
+    reply[at] = answer(key, recs[i], appid, svc, seen[no])
   elseif recs[i].state then
     reply[at] = reopen(key, no, appid, svc, dues[i], recs[i], ARGV[a + 4], ARGV[a + 5])
   else

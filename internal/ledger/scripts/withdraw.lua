@@ -4,24 +4,28 @@
 -- notified that the user paid elsewhere (sync).
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] outcomes (stream)
--- KEYS[4] stats (hash)   KEYS[5] ended:withdrawn (zset)
+-- KEYS[4] stats (hash)   KEYS[5] ended:withdrawn (zset)   KEYS[6] audit (stream)
 -- ARGV[1] out_order_no
 -- ARGV[2] reason, billing's own words
 -- ARGV[3] when the user paid elsewhere, yyyyMMddHHmmss in Asia/Shanghai; '' for
 --         an order that is waived
 -- ARGV[4] ms to leave the order to the task that the producer enqueues next
+-- ARGV[5] by, who withdraws it   ARGV[6] the deed's token
 --
 -- Returns {code, state, round, appid, service_id}:
 --   'accepted'   withdrawn now; or it was withdrawn before, and WeChat Pay must be
---                notified from now on (it was not, or that failed)
+--                notified from now on (it was not, or that failed); or this very deed
+--                has done it before
 --   'duplicate'  withdrawn already; nothing changed
 --   'ended'      it is in another final state; nothing changed
 --   'absent'     there is no such order
 local now = clock()
-local rec = FIELDS(KEYS[1], state, round, sync, appid, svc)
+local rec = FIELDS(KEYS[1], state, round, sync, appid, svc, acts)
+local deed = { ARGV[5], ARGV[2], ARGV[6] }
 local state, round = rec.state, num(rec.round)
 
 if not state then return {'absent', '', 0, '', ''} end
+if did(rec.acts, deed) then return {'accepted', state, round, rec.appid, rec.svc} end
 local open = OPEN[state]
 if state == 'withdrawn' then
   -- Under way, done, or not needed: there is nothing to notify.
@@ -43,7 +47,8 @@ if ARGV[3] ~= '' then
   redis.call('HSET', KEYS[1], 'sync', 'pending', 'paidat', ARGV[3], 'next', 'sync', 'due', now, 'since', now)
   redis.call('ZADD', KEYS[2], now + tonumber(ARGV[4]), ARGV[1])
 end
+acted(KEYS[1], KEYS[6], now, 'withdraw', ARGV[1], deed, rec.acts)
 -- The withdrawal is one event. A later --paid-at emits another, because the newest event
 -- of an order must hold all that is known of it.
-emit(KEYS[1], KEYS[3], open and 'order.withdrawn' or 'order.attempted', ARGV[1])
+emit(KEYS[1], KEYS[3], open and 'order.withdrawn' or 'order.attempted', ARGV[1], nil, open and deed)
 return {'accepted', 'withdrawn', round, rec.appid, rec.svc}
