@@ -81,6 +81,7 @@ type Collector struct {
 	hold     *localHold
 	clock    *clockWatch
 	stop     chan struct{}
+	answers  answerTimes // to claims and permits
 }
 
 // New returns a merchant's collector.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"payscore-collector/internal/asynqx"
@@ -122,8 +123,9 @@ func (s *step) postpone(ctx context.Context, query payscore.Reply, due time.Time
 // may be made. It may not after a hold has begun, or the worker's context has ended.
 func (s *step) untilSlot(ctx context.Context, asked time.Time, wait time.Duration) bool {
 	// Counted from before the script ran: the lease began later.
-	s.lease = asked.Add(wait + s.c.settings.CallTimeout + settleMargin)
-	slot := time.Now().Add(wait)
+	s.lease = asked.Add(max(0, wait) + s.c.settings.CallTimeout + settleMargin)
+	now := time.Now()
+	slot := now.Add(wait - s.c.answers.late(now.Sub(asked), now))
 	if !pause(ctx, nil, wait) {
 		return false
 	}
@@ -131,9 +133,37 @@ func (s *step) untilSlot(ctx context.Context, asked time.Time, wait time.Duratio
 }
 
 // missedBy is how late a call may leave for its slot. A process that was frozen for
-// longer (SIGSTOP, a machine starved of CPU) gives its slots back: sent all
-// at once, the missed calls would come on top of those whose slots are now.
+// longer (SIGSTOP, a machine starved of CPU), or whose answers a network withheld, gives
+// its slots back: sent all at once, the missed calls would come on top of those whose
+// slots are now.
 const missedBy = time.Second
+
+// answerTimes knows how long the ledger usually takes to answer. An answer that was
+// withheld is late; the answers of a ledger that is always slow are not, or no call
+// would ever be made.
+type answerTimes struct {
+	mu    sync.Mutex
+	least [2]time.Duration // the quickest answer of the previous span and of this one
+	span  time.Time        // when this span began
+}
+
+// answerSpan: a ledger that has become slow is known as slow after two spans at most.
+const answerSpan = 5 * time.Second
+
+// late returns how much longer than usual an answer took that came at now. It counts
+// from the question: the slot in the answer may have gone by since then.
+func (a *answerTimes) late(took time.Duration, now time.Time) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.span.IsZero():
+		a.least, a.span = [2]time.Duration{took, took}, now
+	case now.Sub(a.span) > answerSpan:
+		a.least, a.span = [2]time.Duration{a.least[1], took}, now
+	}
+	a.least[1] = min(a.least[1], took)
+	return took - min(a.least[0], a.least[1])
+}
 
 // call makes one call within the lease, and records and logs it.
 func (s *step) call(ctx context.Context, name payscore.Call) payscore.Reply {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -250,6 +252,74 @@ func TestStep(t *testing.T) {
 			t.Errorf("the log: %s", b.logs)
 		}
 	})
+}
+
+// A network withholds Redis's answers for some seconds, while the steps of a worker ask
+// for slots. When the answers come, those slots have gone by: other workers have made
+// their own calls in the meantime, and go on.
+func TestSlotsBehindALateAnswerAreGivenBack(t *testing.T) {
+	t.Parallel()
+	for name, patience := range map[string]time.Duration{
+		"the answers come late":                            minute,
+		"the answers are lost, and the questions repeated": second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const steps, rate = 64, 32
+			proxy := redistest.StartProxy(t, redistest.Start(t).Client.Options().Addr, nil)
+			b := newFixture(t, &redistest.Server{URL: fmt.Sprintf("redis://%s?protocol=2&pool_size=%d&read_timeout=%s", proxy.Addr, 2*steps, patience)},
+				func(s *Settings) { s.Rate = rate })
+			b.open("FIRST")
+			if _, ok := again(b.run("FIRST")); !ok {
+				t.Fatal("the first order was not called")
+			}
+			b.wants("FIRST", tasks.Awaiting, ledger.Confirm, "collect")
+			nos := b.openDue(steps)
+			before := proxy.Count("evalsha")
+			proxy.Withhold(true)
+			var running sync.WaitGroup
+			for _, no := range nos {
+				running.Go(func() { _ = b.process(t.Context(), asynq.NewTask(tasks.TypeCollect, nil), b.payload(no), 1) })
+			}
+			testkit.Eventually(t, "every step to ask", func() bool { return proxy.Count("evalsha") >= before+steps })
+			<-time.After(3 * second)
+			proxy.Withhold(false)
+			running.Wait()
+			// A claim reserves its slot up to a second ahead: the slots of the first second
+			// were taken. What is left are no more calls than a second may have.
+			if made := strings.Count(b.platform.made(), "collect"); made > steps-rate {
+				t.Errorf("%d of %d orders were called, want %d at most: the slots of the others had gone by", made, steps, steps-rate)
+			}
+			for _, no := range nos {
+				if o := b.get(no); o.CollectCalls != o.Attempts {
+					t.Errorf("%s: %d collect calls are counted for %d attempts", no, o.CollectCalls, o.Attempts)
+				}
+			}
+		})
+	}
+}
+
+// A Redis that needs more than a second for every script is no reason to give back
+// slots: no call would ever be made.
+func TestAnswerTimes(t *testing.T) {
+	t.Parallel()
+	var a answerTimes
+	now := time.Now()
+	for _, step := range []struct{ after, took, late time.Duration }{
+		{0, 3 * second, 0}, // from the start on
+		{second, 2 * second, 0},
+		{2 * second, 10 * time.Millisecond, 0},
+		{3 * second, 3010 * time.Millisecond, 3 * second},
+		{hour, 3010 * time.Millisecond, 3 * second}, // after a long outage
+		{hour + 4*second, 2010 * time.Millisecond, 2 * second},
+		{hour + 6*second, 2010 * time.Millisecond, 0}, // it has become slow
+		{hour + 7*second, 3510 * time.Millisecond, 1500 * time.Millisecond},
+		{hour + 8*second, 10 * time.Millisecond, 0},
+	} {
+		if late := a.late(step.took, now.Add(step.after)); late != step.late {
+			t.Errorf("after %s, an answer that took %s is late by %s, want %s", step.after, step.took, late, step.late)
+		}
+	}
 }
 
 func TestStoppedMessage(t *testing.T) {

@@ -437,6 +437,38 @@ func TestARepeatedGrantWaitsNoLongerThoughTheClockWentBack(t *testing.T) {
 	}
 }
 
+// The answer to a claim or a permit is lost, and its slot has gone by when it is asked
+// for again: the call must not leave as if its slot were now.
+func TestARepeatedGrantSaysHowLongAgoItsSlotWas(t *testing.T) {
+	s := newTimed(t)
+	s.open("A")
+	token, lim := ledger.NewToken(), limits()
+	for i, want := range []time.Duration{0, -3 * time.Second} {
+		if i > 0 {
+			s.pass(3 * time.Second)
+		}
+		c, err := s.ledger.Claim(t.Context(), "A", token, ledger.NoRound, lim)
+		if err != nil || c.Code != ledger.Granted || c.Wait != want {
+			t.Errorf("claim: %s in %s (%v), want %s", c.Code, c.Wait, err, want)
+		}
+	}
+	s.open("B")
+	c := s.granted("B")
+	set := back(c, ledger.Recheck)
+	set.NotMade = ledger.CollectCall
+	s.settle(c, set)
+	c = s.granted("B")
+	for i := range 2 {
+		if i > 0 {
+			s.pass(3 * time.Second)
+		}
+		p, err := s.ledger.Permit(t.Context(), c, lim)
+		if gone := p.Wait < -2*time.Second; err != nil || p.Code != ledger.Granted || gone != (i == 1) {
+			t.Errorf("permit: %s in %s (%v)", p.Code, p.Wait, err)
+		}
+	}
+}
+
 // A call is under way that began between two jumps back, the first of which has not
 // been mended yet.
 func TestMendingEndsNoLease(t *testing.T) {

@@ -18,7 +18,8 @@
 -- }
 --
 -- Returns {code, now, wait us, ...}:
---   'granted'   plan, probe, {STEP}: the lease is taken; call after wait
+--   'granted'   plan, probe, {STEP}: the lease is taken; call after wait, which is
+--               negative if the claim is repeated and its slot has gone by
 --   'absent'    no such order
 --   'ended'     it is in a final state, which follows
 --   'leased'    another worker has it, for wait at most
@@ -40,8 +41,9 @@ if r.lease then
   local rest, ending = leased(r.lease, now, a.sure)
   if rest > 0 then
     if r.token == a.token then
-      -- If the clock has gone back, the slot seems further away than any slot is.
-      return granted(math.min(a.horizon, math.max(0, num(r.lease) - a.lease - now) * 1000), r.doing, 0)
+      -- If the clock has gone back, the slot seems further away than any slot is. One
+      -- that has gone by is not now: the wait says so, and is negative.
+      return granted(math.min(a.horizon, (num(r.lease) - a.lease - now) * 1000), r.doing, 0)
     end
     if ending then
       redis.call('HSET', KEYS[1], 'lease', ending)

@@ -10,7 +10,7 @@
 --         was a probe, whose query has just shown that the hold may end
 --
 -- Returns {code, now, wait us}:
---   'granted'   call after wait
+--   'granted'   call after wait; negative as in claim
 --   'lost'      the lease is another worker's
 --   'ended'     the order reached a final state in the meantime
 --   'postponed' no collect call is allowed before wait
@@ -24,7 +24,7 @@ local act = r.state == 'withdrawn' and 'resync' or 'recollect'
 if r.token ~= a.token then return { 'lost', now, 0 } end
 if not working(r.state, r.sync) or (r.life or '') ~= a.life or a.sync ~= (act == 'resync') then return { 'ended', now, 0 } end
 if r.doing == act then -- the answer to this very question was lost
-  return { 'granted', now, math.min(a.horizon, math.max(0, num(r.lease) - a.lease - now) * 1000) }
+  return { 'granted', now, math.min(a.horizon, (num(r.lease) - a.lease - now) * 1000) }
 end
 if a.probe ~= 1 then
   local h = redis.call('HMGET', KEYS[4], MERCHANT, service(r.appid, r.svc))

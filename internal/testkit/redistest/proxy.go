@@ -23,6 +23,7 @@ type Proxy struct {
 
 	mu     sync.Mutex
 	counts map[string]int // by command in lower case
+	open   chan struct{}  // closed while the answers to scripts may pass
 }
 
 // StartProxy returns a proxy before target, host:port. It passes on every command
@@ -34,7 +35,8 @@ func StartProxy(t testing.TB, target string, answer func(args []string) string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{Addr: l.Addr().String(), target: target, counts: map[string]int{}}
+	p := &Proxy{Addr: l.Addr().String(), target: target, counts: map[string]int{}, open: make(chan struct{})}
+	close(p.open)
 	p.Answer(answer)
 	var serving sync.WaitGroup
 	var mu sync.Mutex
@@ -65,6 +67,7 @@ func StartProxy(t testing.TB, target string, answer func(args []string) string) 
 	})
 	t.Cleanup(func() {
 		_ = l.Close()
+		p.Withhold(false)
 		mu.Lock()
 		closed = true
 		for _, c := range open {
@@ -95,6 +98,29 @@ func (p *Proxy) Answer(answer func(args []string) string) {
 		answer = func([]string) string { return "" }
 	}
 	p.answer.Store(&answer)
+}
+
+// Withhold keeps back Redis's answers to scripts, which take effect, until it is called
+// with false.
+func (p *Proxy) Withhold(withhold bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.open:
+		if withhold {
+			p.open = make(chan struct{})
+		}
+	default:
+		if !withhold {
+			close(p.open)
+		}
+	}
+}
+
+func (p *Proxy) mayPass() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open
 }
 
 // Count returns how often a command has arrived, answered or not; "" counts all.
@@ -139,6 +165,9 @@ func (p *Proxy) serve(near, far net.Conn) {
 		reply, err := readReply(replies, nil)
 		if err != nil {
 			return
+		}
+		if strings.EqualFold(args[0], "evalsha") {
+			<-p.mayPass()
 		}
 		if _, err := near.Write(reply); err != nil {
 			return
