@@ -20,6 +20,9 @@ type Keys struct {
 	Lease, Scheduled, Retry, Archived string // sorted sets of task IDs by time
 	Paused                            string // Unix time; exists while the queue is paused
 	Groups                            string // set of the names of all groups
+
+	// Mark is ours, among asynq's: it is there as long as the queue was not lost.
+	Mark string
 }
 
 // KeysOf returns the keys of a queue.
@@ -29,6 +32,7 @@ func KeysOf(queue string) Keys {
 		Pending: prefix + "pending", Active: prefix + "active",
 		Lease: prefix + "lease", Scheduled: prefix + "scheduled", Retry: prefix + "retry", Archived: prefix + "archived",
 		Paused: prefix + "paused", Groups: prefix + "groups",
+		Mark: prefix + "payscore",
 	}
 }
 

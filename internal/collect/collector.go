@@ -32,6 +32,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -80,8 +81,10 @@ type Collector struct {
 	metrics  *Metrics
 	hold     *localHold
 	clock    *clockWatch
-	stop     chan struct{}
 	answers  answerTimes // to claims and permits
+	stop     chan struct{}
+	working  atomic.Int64  // tasks in this process
+	dry      chan struct{} // receives one when there is none any more
 }
 
 // New returns a merchant's collector.
@@ -92,7 +95,7 @@ func New(s Settings, l *ledger.Ledger, caller Caller, producer *tasks.Producer, 
 		settings: s, mchid: l.MchID(), ledger: l, caller: caller, producer: producer,
 		log:     log,
 		trouble: log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
-		metrics: m, hold: newLocalHold(), clock: newClockWatch(s.CallTimeout + settleMargin + permitHorizon), stop: make(chan struct{}),
+		metrics: m, hold: newLocalHold(), clock: newClockWatch(s.CallTimeout + settleMargin + permitHorizon), stop: make(chan struct{}), dry: make(chan struct{}, 1),
 	}
 }
 
@@ -129,6 +132,8 @@ const (
 // step further. An error that wraps asynq.SkipRetry marks a task that can never be
 // worked on; any other brings the task back.
 func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
+	c.working.Add(1)
+	defer c.done()
 	id, _ := asynq.GetTaskID(ctx)
 	p, err := c.decode(t)
 	if err != nil {
@@ -147,6 +152,17 @@ func (c *Collector) Process(ctx context.Context, t *asynq.Task) error {
 			Msg("step failed; the order stays due and is retried (log sampled)")
 	}
 	return err
+}
+
+// done tells the sweeper when this process runs dry.
+func (c *Collector) done() {
+	if c.working.Add(-1) > 0 {
+		return
+	}
+	select {
+	case c.dry <- struct{}{}:
+	default:
+	}
 }
 
 func (c *Collector) decode(t *asynq.Task) (tasks.Payload, error) {

@@ -30,6 +30,10 @@ type Sweeper struct {
 
 	warnedBehind map[string]time.Time // by reader, when its lag was last logged
 	foreign      foreignPlace
+
+	next    time.Time     // when Run's next regular sweep is due
+	nextDry time.Time     // before then, Run does not sweep because this process has run dry
+	rest    time.Duration // between two sweeps for that reason
 }
 
 // NewSweeper returns a sweeper for c's merchant.
@@ -41,22 +45,58 @@ func NewSweeper(c *Collector, rdb redis.UniversalClient) *Sweeper {
 const (
 	sweepBatch   = 500 // orders taken at once
 	sweepPushers = 8   // tasks enqueued at once
+	// dryEvery is the shortest time between two sweeps because workers have run dry, of
+	// all workers together.
+	dryEvery = time.Second
 	// sweepHeld is how many tasks are in the queue during a hold: they are its
 	// probes.
 	sweepHeld = 16
 )
 
-// Run sweeps until ctx ends, the first time at once. A sweep that fails is logged
-// and counted.
+// Run sweeps until ctx ends, the first time at once, then at intervals, and whenever this
+// process has run dry: the queue may have been lost with hundreds of orders that are due.
+// A sweep that fails is logged and counted.
 func (s *Sweeper) Run(ctx context.Context) {
-	for {
-		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+	for dry := false; ctx.Err() == nil; dry = s.await(ctx) {
+		if !dry {
+			// Spread, so that several workers do not all ask at once.
+			s.next = time.Now().Add(s.c.settings.SweepEvery*9/10 + rand.N(s.c.settings.SweepEvery/5+1))
+		}
+		found, err := s.sweep(ctx, dry)
+		if err != nil && ctx.Err() == nil {
 			s.c.count(s.c.metrics.SweepErrors)
 			s.c.log.Error().Str(logging.FieldEvent, "sweep_failed").Err(err).Msg("sweep failed; the next one retries")
 		}
-		// Spread, so that several workers do not all ask at once.
-		if !pause(ctx, nil, s.c.settings.SweepEvery*9/10+rand.N(s.c.settings.SweepEvery/5+1)) {
-			return
+		s.pace(dry, found)
+	}
+}
+
+// pace sets how soon the next sweep may follow because this process has run dry. An idle
+// Redis is left alone: such sweeps become rare if they find nothing.
+func (s *Sweeper) pace(dry bool, found int) {
+	soonest := min(dryEvery, s.c.settings.SweepEvery)
+	if found > 0 {
+		s.rest = soonest
+	} else if dry {
+		s.rest = min(2*s.rest, s.c.settings.SweepEvery)
+	}
+	s.rest = max(s.rest, soonest)
+	s.nextDry = time.Now().Add(s.rest)
+}
+
+// await waits for the next sweep, and reports whether it is one for a process that has
+// run dry.
+func (s *Sweeper) await(ctx context.Context) (dry bool) {
+	ctx, cancel := context.WithDeadline(ctx, s.next)
+	defer cancel()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-s.c.dry:
+			if pause(ctx, nil, time.Until(s.nextDry)) && s.c.working.Load() == 0 {
+				return true
+			}
 		}
 	}
 }
@@ -65,17 +105,32 @@ func (s *Sweeper) Run(ctx context.Context) {
 // It enqueues no more than the workers can do until the sweep after next; the rest
 // stays in the ledger.
 func (s *Sweeper) Sweep(ctx context.Context) error {
+	_, err := s.sweep(ctx, false)
+	return err
+}
+
+// sweep does one sweep, and returns how many orders it has found. One for a process that
+// has run dry is only for orders: it does nothing if other processes have work.
+func (s *Sweeper) sweep(ctx context.Context, dry bool) (found int, err error) {
 	keys := asynqx.KeysOf(tasks.QueueName(s.c.mchid))
-	pending, err := s.rdb.LLen(ctx, keys.Pending).Result()
-	if err != nil {
-		return err
+	pipe := s.rdb.Pipeline()
+	waiting, marked := pipe.LLen(ctx, keys.Pending), pipe.Exists(ctx, keys.Mark)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, err
 	}
-	room := max(4*s.c.settings.Concurrency, int(2*s.c.settings.Rate*s.c.settings.SweepEvery.Seconds())) - int(pending)
+	pending := int(waiting.Val())
+	if dry && pending > 0 {
+		return 0, nil
+	}
+	room := max(4*s.c.settings.Concurrency, int(2*s.c.settings.Rate*s.c.settings.SweepEvery.Seconds())) - pending
 	args := ledger.SweepArgs{
-		Interval: max(s.c.settings.SweepEvery*9/10, time.Millisecond),
-		Limit:    min(room, sweepBatch),
-		Closed:   sweepHeld - int(pending),
-		Grace:    max(4*s.c.settings.SweepEvery, shortWait),
+		Interval: max(s.c.settings.SweepEvery*9/10, time.Millisecond), Dry: dry, Unmarked: marked.Val() == 0,
+		Limit:  min(room, sweepBatch),
+		Closed: sweepHeld - pending,
+		Grace:  max(4*s.c.settings.SweepEvery, shortWait),
+	}
+	if dry {
+		args.Interval = min(dryEvery, args.Interval)
 	}
 	for {
 		asked := time.Now()
@@ -85,33 +140,46 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 			s.c.reportJump(-swept.WentBack)
 		}
 		if err != nil || !swept.Taken {
-			return err
+			return found, err
 		}
-		if args.Interval > 0 {
+		if args.Interval > 0 && !dry {
 			s.housekeeping(ctx, keys)
-			s.mend(ctx)
 			defer s.takeUpForeign(ctx, keys) // after the push, which gives stuck orders new tasks
 		}
+		if swept.Lost || args.Interval > 0 && !dry {
+			s.mend(ctx, swept)
+		}
+		if args.Unmarked {
+			if err := s.rdb.Set(ctx, keys.Mark, 1, 0).Err(); err != nil {
+				return found, err
+			}
+		}
+		found += len(swept.Orders)
 		if err := s.push(ctx, swept.Orders); err != nil {
-			return err
+			return found, err
 		}
 		room -= len(swept.Orders)
-		if !swept.More || room <= 0 {
-			return nil
+		if !swept.More && !swept.Lost || room <= 0 {
+			return found, nil
 		}
-		args.Interval, args.Limit = 0, min(room, sweepBatch)
+		args.Interval, args.Unmarked, args.Limit = 0, false, min(room, sweepBatch)
 	}
 }
 
 // longestMend bounds how long a sweep mends due times; the next sweep continues.
 const longestMend = 2 * time.Second
 
-// mend moves due times back that were set before Redis's clock jumped back.
-func (s *Sweeper) mend(ctx context.Context) {
+// mend moves due times back that were set before Redis's clock jumped back. After the
+// queue was lost it takes back the grace that sweeps leave to its tasks.
+func (s *Sweeper) mend(ctx context.Context, swept ledger.Sweep) {
 	ctx, cancel := context.WithTimeout(ctx, longestMend)
 	defer cancel()
-	moved, err := s.c.ledger.Mend(ctx)
-	if moved > 0 {
+	longestGrace := carryWait + 4*s.c.settings.SweepEvery + shortWait
+	moved, err := s.c.ledger.Mend(ctx, swept.Now.Add(longestGrace))
+	if swept.Lost {
+		s.c.log.Warn().Str(logging.FieldEvent, "queue_lost").Int64(logging.FieldCount, moved).
+			Msg("the merchant's queue was deleted; the orders in it are enqueued again")
+	} else if moved > 0 {
 		s.c.log.Warn().Str(logging.FieldEvent, "due_times_mended").Int64(logging.FieldCount, moved).
 			Msg("due times from before the jump of Redis's clock moved back")
 	}

@@ -2,9 +2,11 @@ package collect
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -200,6 +202,181 @@ func TestSweep(t *testing.T) {
 		b.sweep()
 		if n := b.pending(); n != 1 || b.num("A000", "round") != 1 {
 			t.Errorf("%d tasks, round %d", n, b.num("A000", "round"))
+		}
+	})
+}
+
+// loseQueue deletes every key of asynq's.
+func (b *fixture) loseQueue() {
+	b.t.Helper()
+	keys, err := b.rdb.Keys(b.t.Context(), "asynq:{"+tasks.QueueName(b.mchid)+"}*").Result()
+	if err == nil {
+		err = b.rdb.Del(b.t.Context(), keys...).Err()
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// enqueued opens n orders as a producer does, each with a task and the time that the
+// sweep leaves to it.
+func (b *fixture) enqueued(n int) (nos []string) {
+	b.t.Helper()
+	for i := range n {
+		no := fmt.Sprintf("E%03d", i)
+		res, err := b.producer.Enqueue(b.t.Context(), tasks.Order{Payload: b.payload(no)})
+		if err != nil || res.Status != tasks.Accepted {
+			b.t.Fatal(res, err)
+		}
+		nos = append(nos, no)
+	}
+	return nos
+}
+
+func (b *fixture) score(no string) int64 {
+	b.t.Helper()
+	score, err := b.rdb.ZScore(b.t.Context(), b.keys.Due(), no).Result()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return int64(score)
+}
+
+// The orders of a queue that was deleted do not wait until the sweep would have given
+// their tasks up.
+func TestSweepAfterTheQueueWasLost(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	t.Run("due ones are enqueued at once, later ones when they are due", func(t *testing.T) {
+		b := parallel(t, srv)
+		b.sweep() // marks the queue
+		nos := b.enqueued(15)
+		called, leased := nos[0], nos[1]
+		if after, ok := again(b.run(called)); !ok || after < 5*second {
+			t.Fatalf("the query comes in %s", after)
+		}
+		if _, err := b.ledger.Claim(t.Context(), leased, "token", 1, b.limits()); err != nil {
+			t.Fatal(err)
+		}
+		held := b.score(leased)
+		b.open("LATER")
+		later := time.Now().Add(hour).UnixMilli()
+		b.set("LATER", "due", later)
+		if err := b.rdb.ZAdd(t.Context(), b.keys.Due(), redis.Z{Score: float64(later), Member: "LATER"}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		b.loseQueue()
+		b.nextSweep()
+		b.sweep()
+		for _, no := range nos[2:] {
+			if info := b.task(no, 1); info == nil || info.State != asynq.TaskStatePending {
+				t.Errorf("%s: %+v", no, info)
+			}
+		}
+		if n := b.pending(); int(n) != len(nos)-2 {
+			t.Errorf("%d tasks, want %d", n, len(nos)-2)
+		}
+		if got, want := b.score(called), b.num(called, "due"); got != want {
+			t.Errorf("the sweep finds the order that was called at %d, want its due time, %d", got, want)
+		}
+		if b.score(leased) != held || b.score("LATER") != later {
+			t.Error("an order under a lease, or one that is due later, was moved")
+		}
+		if n := len(b.logs.Events("queue_lost")); n != 1 {
+			t.Errorf("%d lines queue_lost, want 1: %s", n, b.logs)
+		}
+		b.nextSweep()
+		b.sweep()
+		if n := b.pending(); int(n) != len(nos)-2 || len(b.logs.Events("queue_lost")) != 1 {
+			t.Errorf("%d tasks after another sweep, want %d: %s", n, len(nos)-2, b.logs)
+		}
+	})
+	t.Run("more than a page and a batch", func(t *testing.T) {
+		b := parallel(t, srv)
+		b.sweep()
+		n := sweepBatch + 20
+		b.enqueued(n)
+		b.loseQueue()
+		b.nextSweep()
+		b.sweep()
+		if got := b.pending(); int(got) != n {
+			t.Errorf("%d tasks, want %d", got, n)
+		}
+	})
+	t.Run("a queue that never had a mark was not lost", func(t *testing.T) {
+		b := parallel(t, srv)
+		b.enqueued(3)
+		due := b.score("E000")
+		b.sweep()
+		if b.score("E000") != due || b.pending() != 3 || b.logs.HasEvent("queue_lost") {
+			t.Errorf("%d tasks, log %s", b.pending(), b.logs)
+		}
+	})
+}
+
+// A process that has run dry asks the ledger for more without waiting for the next
+// sweep. It is one process a second, and it leaves Redis alone if there is nothing to do.
+func TestSweepOfAProcessThatHasRunDry(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	t.Run("as soon as its last task is done", func(t *testing.T) {
+		b := parallel(t, srv, func(s *Settings) { s.SweepEvery = hour })
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer cancel()
+		running.Go(func() { NewSweeper(b.Collector, b.rdb).Run(ctx) })
+		testkit.Eventually(t, "the first sweep", func() bool { return b.rdb.HExists(ctx, b.keys.Sweep(), "at").Val() })
+		b.openDue(3)
+		p, err := json.Marshal(b.payload("NONE"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = b.Process(ctx, asynq.NewTask(tasks.TypeCollect, p))
+		testkit.Eventually(t, "a sweep", func() bool { return b.pending() == 3 })
+	})
+	t.Run("several processes: one a second", func(t *testing.T) {
+		b := parallel(t, srv)
+		b.sweep()
+		b.openDue(2)
+		first, second := NewSweeper(b.Collector, b.rdb), NewSweeper(b.Collector, b.rdb)
+		if n, err := first.sweep(t.Context(), true); n != 2 || err != nil {
+			t.Errorf("it found %d orders (%v), want 2", n, err)
+		}
+		b.loseQueue() // so that the queue is empty again
+		if err := b.rdb.Set(t.Context(), asynqx.KeysOf(tasks.QueueName(b.mchid)).Mark, 1, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		b.makeDue("A000")
+		if n, err := second.sweep(t.Context(), true); n != 0 || err != nil {
+			t.Errorf("it found %d orders (%v) in the same second, want 0", n, err)
+		}
+		b.nextSweep()
+		if n, err := second.sweep(t.Context(), false); n != 1 || err != nil {
+			t.Errorf("the regular sweep found %d orders (%v), want 1", n, err)
+		}
+	})
+	t.Run("nothing if the queue has tasks", func(t *testing.T) {
+		b := parallel(t, srv)
+		b.openDue(2)
+		if err := b.push(b.payload("OTHER"), 1); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := NewSweeper(b.Collector, b.rdb).sweep(t.Context(), true); n != 0 || err != nil {
+			t.Errorf("it found %d orders (%v), want 0", n, err)
+		}
+	})
+	t.Run("ever more rarely while there is nothing", func(t *testing.T) {
+		b := parallel(t, srv, func(s *Settings) { s.SweepEvery = 15 * second })
+		s := NewSweeper(b.Collector, b.rdb)
+		s.pace(false, 0)
+		for _, want := range []time.Duration{2 * second, 4 * second, 8 * second, 15 * second, 15 * second} {
+			if s.pace(true, 0); s.rest != want {
+				t.Errorf("the next one after %s, want %s", s.rest, want)
+			}
+		}
+		if s.pace(false, 1); s.rest != second {
+			t.Errorf("after orders were found the next one after %s, want %s", s.rest, second)
 		}
 	})
 }

@@ -130,7 +130,7 @@ func TestDueTimesAreMendedWhenTheClockWentBack(t *testing.T) {
 	if code, _, err := s.ledger.Notice(t.Context(), n); err != nil || code != ledger.NoticePartial {
 		t.Fatal(code, err)
 	}
-	moved, err := s.ledger.Mend(t.Context())
+	moved, err := s.ledger.Mend(t.Context(), time.Time{})
 	if err != nil || moved != orders+2 {
 		t.Errorf("%d moved (%v), want %d", moved, err, orders+2)
 	}
@@ -142,7 +142,7 @@ func TestDueTimesAreMendedWhenTheClockWentBack(t *testing.T) {
 	if s.pass(2 * time.Minute); len(sweep().Orders) != orders+2 {
 		t.Error("orders that were due in 10 s are not due after 2 minutes")
 	}
-	if again, err := s.ledger.Mend(t.Context()); err != nil || again != 0 {
+	if again, err := s.ledger.Mend(t.Context(), time.Time{}); err != nil || again != 0 {
 		t.Errorf("mended again: %d %v", again, err)
 	}
 }
@@ -272,7 +272,7 @@ func TestCollectedSinceItWasOpenedOutlivesJumps(t *testing.T) {
 		if _, err := s.ledger.Sweep(t.Context(), sweep); err != nil {
 			t.Fatal(err)
 		}
-		if moved, err := s.ledger.Mend(t.Context()); err != nil || moved != 1 {
+		if moved, err := s.ledger.Mend(t.Context(), time.Time{}); err != nil || moved != 1 {
 			t.Fatal(moved, err)
 		}
 		s.pass(20 * time.Minute)
@@ -324,7 +324,7 @@ func TestJumpsAreWrittenDownOnce(t *testing.T) {
 	}
 	last(-time.Hour)
 	s.pass(20 * time.Second)
-	if _, err := s.ledger.Mend(t.Context()); err != nil {
+	if _, err := s.ledger.Mend(t.Context(), time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -370,7 +370,7 @@ func TestWebhooksAreMendedWhenTheClockWentBack(t *testing.T) {
 	if _, err := s.ledger.Sweep(t.Context(), ledger.SweepArgs{Interval: time.Second}); err != nil {
 		t.Fatal(err)
 	}
-	if moved, err := s.ledger.Mend(t.Context()); err != nil || moved != 450 {
+	if moved, err := s.ledger.Mend(t.Context(), time.Time{}); err != nil || moved != 450 {
 		t.Errorf("%d moved (%v)", moved, err)
 	}
 	if s.pass(time.Minute); relay() != 450 {
@@ -486,7 +486,7 @@ func TestMendingEndsNoLease(t *testing.T) {
 	s.granted("A")
 	s.pass(time.Second - time.Hour)
 	sweep()
-	if _, err := s.ledger.Mend(t.Context()); err != nil {
+	if _, err := s.ledger.Mend(t.Context(), time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	if c := s.claim("A", limits()); c.Code != ledger.Leased || c.Wait < 9*time.Second {

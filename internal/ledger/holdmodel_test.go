@@ -181,7 +181,7 @@ func (w *holdWorld) sweep() {
 	s, err := w.l.Sweep(ctx, ledger.SweepArgs{Interval: holdSweep * 9 / 10, Limit: 100, Closed: 16, Grace: time.Minute, Sure: w.sure(), Expected: w.expected()})
 	w.must(err)
 	w.saw(s.Now)
-	_, err = w.l.Mend(ctx)
+	_, err = w.l.Mend(ctx, time.Time{})
 	w.must(err)
 	for _, o := range s.Orders {
 		w.tasks[o.OutOrderNo] = true

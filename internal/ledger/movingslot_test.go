@@ -248,7 +248,7 @@ func (m *movingSlot) operations() map[string]slotOperation {
 			if err := m.ledger.Jumped(ctx, -time.Hour, ledger.Expected{Now: time.Now().Add(time.Hour)}); err != nil {
 				m.t.Fatal(err)
 			}
-		}, func() error { _, err := m.ledger.Mend(ctx); return err }},
+		}, func() error { _, err := m.ledger.Mend(ctx, time.Time{}); return err }},
 		"a jump":       {opened, func() error { return m.ledger.Jumped(ctx, time.Hour, ledger.Expected{}) }},
 		"notification": {opened, func() error { _, _, err := m.ledger.Notice(ctx, paidNotice("A")); return err }},
 		"retention": {func() {

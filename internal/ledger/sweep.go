@@ -31,11 +31,15 @@ type Sweep struct {
 	// WentBack is by how much Redis's clock has gone back since the last sweep, 0
 	// for not at all.
 	WentBack time.Duration
+	// Lost: the queue was lost, and Mend has something to do.
+	Lost bool
 }
 
 // SweepArgs says how to sweep; see sweep.lua and take.lua.
 type SweepArgs struct {
 	Interval time.Duration // 0 to continue a sweep that has begun
+	Dry      bool          // the sweep is one more, since a worker has run dry
+	Unmarked bool          // the queue's mark is missing; it must be set after the sweep
 	Limit    int
 	Closed   int
 	Grace    time.Duration
@@ -64,7 +68,7 @@ func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
 	expected, age := a.Expected.args()
 	reply, err := run(ctx, l.rdb, sweepScript,
 		[]string{l.keys.Due(), l.keys.Sweep(), l.keys.Hold()},
-		map[string]any{"interval": a.Interval.Milliseconds(), "limit": a.Limit, "closed": a.Closed, "expected": expected, "age": age})
+		map[string]any{"interval": a.Interval.Milliseconds(), "dry": a.Dry, "marked": !a.Unmarked, "limit": a.Limit, "closed": a.Closed, "expected": expected, "age": age})
 	if err != nil {
 		return Sweep{}, err
 	}
@@ -81,6 +85,7 @@ func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
 		s.Lag = time.Duration(now-oldest) * time.Millisecond
 	}
 	s.WentBack = time.Duration(r.int()) * time.Millisecond
+	s.Lost = r.int() == 1
 	var nos []string
 	for len(r.vals) > 0 && !r.bad {
 		nos = append(nos, r.str())
@@ -143,12 +148,13 @@ const mendPage = 200
 // Mend moves times back that the ledger made before Redis's clock went back, the
 // earliest first, until none is left or ctx ends, and returns how many it has
 // moved. Any number of workers may call it at once: each page is moved once. Billing's
-// own times stay.
-func (l *Ledger) Mend(ctx context.Context) (moved int64, err error) {
+// own times stay. After a lost queue it takes back what sweeps leave to tasks, which is
+// no later than soon.
+func (l *Ledger) Mend(ctx context.Context, soon time.Time) (moved int64, err error) {
 	state, err := l.rdb.HGet(ctx, l.keys.Sweep(), "mend").Result()
 	for err == nil && state != "" && ctx.Err() == nil {
 		var n int64
-		state, n, err = l.mendPage(ctx, state)
+		state, n, err = l.mendPage(ctx, state, soon)
 		moved += n
 	}
 	if err == redis.Nil {
@@ -157,7 +163,7 @@ func (l *Ledger) Mend(ctx context.Context) (moved int64, err error) {
 	return moved, err
 }
 
-func (l *Ledger) mendPage(ctx context.Context, state string) (next string, moved int64, err error) {
+func (l *Ledger) mendPage(ctx context.Context, state string, soon time.Time) (next string, moved int64, err error) {
 	f := strings.Fields(state) // see clock.lua
 	if len(f) != 4 {
 		return "", 0, errReply
@@ -166,8 +172,12 @@ func (l *Ledger) mendPage(ctx context.Context, state string) (next string, moved
 		reply, err := hookMendScript.Run(ctx, l.rdb, []string{l.keys.HookDue(), l.keys.Sweep()}, state, mendPage).Slice()
 		return mended(reply, err)
 	}
+	end := "+inf"
+	if f[0] == "0" {
+		end = strconv.FormatInt(soon.UnixMilli(), 10)
+	}
 	page, err := l.rdb.ZRangeByScoreWithScores(ctx, l.keys.Due(), &redis.ZRangeBy{
-		Min: f[2], Max: "+inf", Offset: atoi(f[3]), Count: mendPage,
+		Min: f[2], Max: end, Offset: atoi(f[3]), Count: mendPage,
 	}).Result()
 	if err != nil {
 		return "", 0, err

@@ -233,3 +233,51 @@ func read(t *testing.T, led *ledger.Ledger) {
 		}
 	}
 }
+
+// After the whole queue was deleted, with most of the orders in it, they are collected
+// in about the time that they take anyway. Without a look at what the queue has lost,
+// they wait until the sweep gives their tasks up, and for the sweep after that. Both times
+// are of this machine; what is added is one lease, after which an order of a worker that
+// was killed would be called again.
+func TestALostQueueIsNoLostTime(t *testing.T) {
+	redistest.NeedReal(t)
+	n := testkit.Form(600, 3000)
+	const callTimeout, settling = 2 * time.Second, 5 * time.Second
+	collected := func(lose bool) time.Duration {
+		r := workertest.NewOn(t, redistest.StartReal(t), func(c *config.Worker) {
+			c.Rate, c.Concurrency, c.CallTimeout = 500, 64, callTimeout
+			c.SweepEvery, c.ConfirmSchedule = 15*time.Second, []time.Duration{time.Second}
+		})
+		nos := workertest.Numbers("LOST", n)
+		for _, no := range nos {
+			r.Add(simulator.Order{OutOrderNo: no, Fate: simulator.FatePays})
+		}
+		stop := r.Work()
+		r.Until(20*time.Second, "the first sweep", func() bool {
+			return r.Redis.Client.HExists(t.Context(), ledger.KeysOf(r.Sim.Merchant().MchID).Sweep(), "at").Val()
+		})
+		began := time.Now()
+		r.Enqueue(nos...)
+		if lose {
+			r.Until(20*time.Second, "a third of the orders to be called", func() bool { return r.Sim.Report().Calls >= int64(n/3) })
+			keys, err := r.Redis.Client.Keys(t.Context(), "asynq:*").Result()
+			if err == nil {
+				err = r.Redis.Client.Del(t.Context(), keys...).Err()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d of %d orders were called when the queue was deleted", r.Sim.Report().Calls, n)
+		}
+		r.AllEnded(2 * time.Minute)
+		took := time.Since(began)
+		stop()
+		r.Audit()
+		return took
+	}
+	usual, lost := collected(false), collected(true)
+	t.Logf("%d orders at 500 calls a second: %s undisturbed, %s with the queue deleted", n, usual.Round(10*time.Millisecond), lost.Round(10*time.Millisecond))
+	if most := usual*12/10 + callTimeout + settling; lost > most {
+		t.Errorf("it took %s with the queue deleted, want %s at most: 1.2 times the %s without, and a lease", lost, most, usual)
+	}
+}

@@ -3,9 +3,12 @@
 --
 -- The hash sweep has
 --   at    when the next sweep may run
+--   dry   when the next one may run because a worker has run dry
+--   queue 1 once the queue has its mark
 --   last  the latest time that a sweep or a worker has read
 --   jump  the last jump: "<ms> <now>", ms is negative for a jump back
---   mend  what is left to do for the due times after a jump back; see mend
+--   mend  what is left to do for the due times after a jump back, or after the queue was
+--         lost; see mend
 
 -- wentback compares the clock with the latest time that was read, and returns how many
 -- ms it has gone back since, or 0. r has last and jump of the hash. a.expected is the

@@ -3,6 +3,9 @@
 -- stay. An order that is moved too far is only tried too early: claims keep the gap, the
 -- window and the rate.
 --
+-- After the queue was lost, no clock has gone back: ms is 0, and mend only takes back the
+-- grace that sweeps leave to tasks, of orders that are due now or soon.
+--
 -- KEYS[1] due (zset)   KEYS[2] sweep (hash)
 -- KEYS[3], KEYS[4], … of each order the record (hash) and the log (list)
 -- ARGV[1] JSON {
@@ -14,7 +17,8 @@
 -- }
 --
 -- Returns {the new value of the field mend; how many orders were moved}. The next page
--- is that of the field; after the last page it is hookmend's turn. If the field differs
+-- is that of the field; after the last page it is hookmend's turn, or '' if no clock has
+-- gone back. If the field differs
 -- from mend, another worker has done the page.
 local a = cjson.decode(ARGV[1])
 local now = clock()
@@ -68,8 +72,9 @@ for i, no in ipairs(a.nos) do
       redis.call('HSET', key, 'lease', to, 'due', math.min(num(r.due), to))
       if num(r.collected) > now + LONGEST_LEASE then recollected(key, r.collected, to) end
     elseif num(r.due) > now then
-      local mine, wish = ours(r, KEYS[2 * i + 2])
       to = num(r.due)
+      local mine, wish = false, 0
+      if by > 0 then mine, wish = ours(r, KEYS[2 * i + 2]) end
       if mine then
         to = math.max(to - by, wish)
         redis.call('HSET', key, 'due', to)
@@ -89,6 +94,10 @@ for i, no in ipairs(a.nos) do
   if to >= score then stayed = stayed + 1 end
 end
 mend = by .. ' due ' .. (edge or from) .. ' ' .. stayed
+if a.last and by == 0 then
+  redis.call('HDEL', KEYS[2], 'mend')
+  return { '', moved }
+end
 if a.last then mend = by .. ' hookdue ' .. now .. ' 0' end
 redis.call('HSET', KEYS[2], 'mend', mend)
 return { mend, moved }

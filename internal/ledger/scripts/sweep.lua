@@ -4,34 +4,50 @@
 -- KEYS[1] due (zset)   KEYS[2] sweep (hash)   KEYS[3] hold (hash)
 -- ARGV[1] JSON {
 --   interval  ms between two sweeps; 0 to continue a sweep that has begun
+--   dry       true for a sweep between two regular ones, because a worker has run dry:
+--             interval is then that between two of these
+--   marked    false if the queue's mark is missing, which the caller then sets
 --   limit     how many orders to find at most
 --   closed    how many at most while the merchant is held: enough for its probes
 --   expected, age  see wentback in clock.lua
 -- }
 --
--- Returns {code, now, n, oldest, back, then out_order_no of each}:
+-- Returns {code, now, n, oldest, back, lost, then out_order_no of each}:
 --   'taken'    these orders are due; n is 1 if there may be more; oldest is the due time
 --              of the first in the index, or 0
 --   'not_yet'  another sweep was less than an interval ago; the next is in n ms
--- back is how many ms Redis's clock has gone back since the last sweep, or 0.
+-- back is how many ms Redis's clock has gone back since the last sweep, or 0. lost is 1
+-- if the queue was lost: mend makes what it carried due for a sweep, and the caller then
+-- continues.
 local a = cjson.decode(ARGV[1])
 local now = clock()
-local g = redis.call('HMGET', KEYS[2], 'last', 'jump', 'at')
+local g = redis.call('HMGET', KEYS[2], 'last', 'jump', 'at', 'dry', 'queue')
 local back = wentback(KEYS[2], KEYS[3], now, g, a)
 if a.interval > 0 then
   -- A time further ahead was written before the clock went back, or before the
   -- interval was shortened.
-  local at = num(g[3])
-  if back == 0 and at > now and at <= now + a.interval then return { 'not_yet', now, at - now, 0, 0 } end
-  redis.call('HSET', KEYS[2], 'at', now + a.interval, 'last', now)
+  local turn, at = 'at', num(g[3])
+  if a.dry then turn, at = 'dry', num(g[4]) end
+  if back == 0 and at > now and at <= now + a.interval then return { 'not_yet', now, at - now, 0, 0, 0 } end
+  redis.call('HSET', KEYS[2], turn, now + a.interval, 'last', now)
+end
+
+local lost = 0
+if not a.marked then
+  if g[5] then
+    lost = 1
+    redis.call('HSETNX', KEYS[2], 'mend', '0 due ' .. now .. ' 0')
+  else
+    redis.call('HSET', KEYS[2], 'queue', 1)
+  end
 end
 
 local limit = a.limit
 local stopped = redis.call('HEXISTS', KEYS[3], MERCHANT) == 1
 if stopped then limit = math.min(limit, a.closed) end
 local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-local reply = { 'taken', now, 0, num(oldest[2]), back }
-if limit <= 0 then return reply end
+local reply = { 'taken', now, 0, num(oldest[2]), back, lost }
+if limit <= 0 or lost == 1 then return reply end
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, limit)
 if #due == limit and not stopped then reply[3] = 1 end
 for _, no in ipairs(due) do reply[#reply + 1] = no end
