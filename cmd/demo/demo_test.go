@@ -165,6 +165,30 @@ func TestFaultWords(t *testing.T) {
 	}
 }
 
+// Orders reach their final states before the calls are stopped, and the last ones are
+// given up in time: a first impression does not wait.
+func TestCompressedIsShort(t *testing.T) {
+	duration := func(name string) time.Duration {
+		list := strings.Split(compressed.settings[name], ",")
+		d, err := time.ParseDuration(list[len(list)-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	const longestRest = 10 * time.Second // after three failures in a row
+	acts := compressed.acts
+	if acts[0].from > 0 || acts[0].faults.MaxRate > 0 || acts[1].from < 4*time.Second {
+		t.Errorf("the platform takes all calls until %s, want 4s at least", acts[1].from)
+	}
+	if last := acts[1].from + longestRest; last > 15*time.Second {
+		t.Errorf("an order that the everyday faults met rests until %s, want 15s at most", last)
+	}
+	if end := duration("GIVE_UP_AFTER") + duration("COLLECT_SCHEDULE"); end > 15*time.Second {
+		t.Errorf("the last orders are given up after %s, want 15s at most", end)
+	}
+}
+
 func TestMisbehave(t *testing.T) {
 	sim, err := simulator.New(simulator.Options{})
 	if err != nil {

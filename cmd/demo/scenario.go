@@ -27,25 +27,23 @@ var compressed = scenario{
 		"CONFIRM_SCHEDULE": "500ms,1s,2s",
 		// The platform refuses a second collect of an order within a second.
 		"MIN_GAP":       "1200ms",
-		"GIVE_UP_AFTER": "20s",
+		"GIVE_UP_AFTER": "12s",
 		"SWEEP_EVERY":   "500ms",
 		"CALL_TIMEOUT":  "5s",
-		"COLLECT_RATE":  "100",
+		"COLLECT_RATE":  "150",
 		"ADMIN_ADDR":    "", // off: the port may be taken
 	},
 	acts: []act{
 		{0, everyday},
 		// The platform refuses every call, as after the merchant's certificate was
 		// replaced; the worker stops its calls.
-		{8 * time.Second, refusing(calm)},
+		{4 * time.Second, refusing(calm)},
 		// The first probe comes 5 s after the first refusal. Without everyday
 		// faults it succeeds; else one in ten would fail, and the next probe would
-		// come 10 s later.
-		{11 * time.Second, calm},
-		{15 * time.Second, everyday},
-		// The last orders are paid undisturbed: after three failures in a row an
-		// order rests for 10 s, which would be a long end.
-		{24 * time.Second, calm},
+		// come 10 s later. The orders that have waited are more than the platform takes.
+		// The last ones are paid undisturbed: after three failures in a row an order
+		// rests for 10 s, which would be a long end.
+		{6500 * time.Millisecond, limited(calm)},
 	},
 }
 
@@ -55,8 +53,14 @@ var calm = simulator.Faults{
 	Latency:       simulator.Duration(10 * time.Millisecond),
 	LatencyJitter: simulator.Duration(40 * time.Millisecond),
 	PayDelay:      simulator.Duration(200 * time.Millisecond),
-	// Below COLLECT_RATE, so that the worker meets 429 and must slow down.
-	MaxRate: 85,
+}
+
+// limited takes fewer calls than COLLECT_RATE, so that the worker meets 429 and must
+// slow down. The worker learns of it after some calls: of ten in a row that are refused
+// it would conclude that every call is, and wait for a probe.
+func limited(f simulator.Faults) simulator.Faults {
+	f.MaxRate = 143
+	return f
 }
 
 // everyday fails about one call in ten.
