@@ -87,5 +87,19 @@ func (w Window) Earliest(t time.Time) time.Time {
 	}
 }
 
+// Changes returns when the window opens or closes next after t; zero for a window that is
+// always open.
+func (w Window) Changes(t time.Time) time.Time {
+	if w.Always {
+		return time.Time{}
+	}
+	for _, at := range w.Ahead(t) { // from and to in turn; windows may touch
+		if at.After(t) && w.Contains(at) != w.Contains(t) {
+			return at
+		}
+	}
+	return time.Time{}
+}
+
 // Contains reports whether t lies in the window.
 func (w Window) Contains(t time.Time) bool { return w.Earliest(t).Equal(t) }

@@ -14,6 +14,14 @@ type member struct {
 	value json.RawMessage
 }
 
+// ReadObject reads the row that is one JSON object, as on a line of JSONL.
+func ReadObject(text string) Row {
+	if len(text) > MaxRow {
+		return badLine(line{text: shorten(text, MaxShown), over: true}, errTooLong)
+	}
+	return readObject(line{text: text})
+}
+
 // readObject reads the row on a line of JSONL.
 func readObject(ln line) Row {
 	if err := checkText(ln.text); err != nil {

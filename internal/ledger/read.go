@@ -139,34 +139,22 @@ func (l *Ledger) Select(ctx context.Context, filter Filter) iter.Seq2[Order, err
 			nos, err := l.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
 				Key: index, Start: start, Stop: start + listPage - 1, Rev: newest,
 			}).Result()
-			var page []any
-			if err == nil && len(nos) > 0 {
-				keys := make([]string, 0, 2*len(nos))
-				for _, no := range nos {
-					keys = append(keys, l.keys.Order(no), l.keys.Log(no))
-				}
-				page, err = listScript.Run(ctx, l.rdb, keys, lastErrorWithin).Slice()
+			var page []Order
+			if err == nil {
+				page, err = l.records(ctx, nos)
 			}
 			if err != nil {
 				yield(Order{}, err)
 				return
 			}
-			for i, row := range page {
-				r := reader{vals: row.([]any)}
-				no, fields, log := nos[i], r.list(), r.list()
-				if r.bad {
-					yield(Order{}, errReply)
-					return
-				}
-				o, err := l.order(no, fields, log)
-				o.Log, o.Past = nil, nil
-				if err == nil && !filter.matches(o) {
+			for _, o := range page {
+				if !filter.matches(o) {
 					if newest && o.State == filter.State && o.EndedAt.Before(filter.Since) {
 						return // and so are all behind it
 					}
 					continue
 				}
-				if !yield(o, err) || err != nil {
+				if !yield(o, nil) {
 					return
 				}
 			}
@@ -175,6 +163,38 @@ func (l *Ledger) Select(ctx context.Context, filter Filter) iter.Seq2[Order, err
 			}
 		}
 	}
+}
+
+// records reads orders by their numbers, at most listPage, without their logs and past.
+// The state of an order that has left the ledger is empty.
+func (l *Ledger) records(ctx context.Context, nos []string) ([]Order, error) {
+	if len(nos) == 0 {
+		return nil, nil
+	}
+	keys := make([]string, 0, 2*len(nos))
+	for _, no := range nos {
+		keys = append(keys, l.keys.Order(no), l.keys.Log(no))
+	}
+	page, err := listScript.Run(ctx, l.rdb, keys, lastErrorWithin).Slice()
+	if err != nil {
+		return nil, err
+	}
+	if len(page) != len(nos) {
+		return nil, errReply
+	}
+	orders := make([]Order, len(nos))
+	for i, row := range page {
+		r := reader{vals: row.([]any)}
+		fields, log := r.list(), r.list()
+		if r.bad {
+			return nil, errReply
+		}
+		if orders[i], err = l.order(nos[i], fields, log); err != nil {
+			return nil, err
+		}
+		orders[i].Log, orders[i].Past = nil, nil
+	}
+	return orders, nil
 }
 
 // Stats are a merchant's orders in the ledger by state, and the fen that the
