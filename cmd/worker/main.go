@@ -2,6 +2,7 @@
 //
 //	worker          collect; SIGTERM and SIGINT end it after the steps under way
 //	worker check    check every setting, Redis, the keys and a signed call
+//	worker token    make a token for the HTTP API
 package main
 
 import (
@@ -22,8 +23,9 @@ import (
 type commandLine struct {
 	config.WorkerSettings
 
-	Run   struct{} `cmd:"" default:"1" help:"Collect until SIGTERM; steps under way finish, the rest stays queued."`
-	Check struct{} `cmd:"" help:"Check every setting, Redis, the keys and a signed call to WeChat Pay."`
+	Run   struct{}     `cmd:"" default:"1" help:"Collect until SIGTERM; steps under way finish, the rest stays queued."`
+	Check struct{}     `cmd:"" help:"Check every setting, Redis, the keys and a signed call to WeChat Pay."`
+	Token tokenCommand `cmd:"" help:"Make a token for the HTTP API: print it once, and the line for API_TOKENS_FILE."`
 }
 
 func main() {
@@ -38,6 +40,9 @@ func run(ctx context.Context, p config.Process) int {
 	parsed, status, ok := config.Parse(p, "Collects what users still owe on WeChat Pay PayScore orders.", &cli)
 	if !ok {
 		return status
+	}
+	if parsed.Selected().Name == "token" { // which needs no setting
+		return cli.Token.run(p)
 	}
 	cfg, _ := cli.Load(parsed.Collector)
 	err := worker.CanSign(cfg, parsed.Collector)

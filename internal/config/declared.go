@@ -74,10 +74,12 @@ type Work struct {
 	Signer string `name:"wechatpay-signer" env:"WECHATPAY_SIGNER" group:"Worker" default:"auto" is:"signer" placeholder:"NAME" help:"What makes the signatures of calls: openssl, which is faster and in the Docker image and other builds with the tag openssl; go; or auto: openssl where it works (default ${default})"`
 
 	PublicAddr     string `name:"public-addr" env:"PUBLIC_ADDR" group:"Worker" is:"address" placeholder:"HOST:PORT" help:"Where WeChat Pay's notifications are listened for (default: off)"`
-	AdminAddr      string `name:"admin-addr" env:"ADMIN_ADDR" group:"Worker" default:"127.0.0.1:9090" is:"address" empty:"off" placeholder:"HOST:PORT" help:"Where health and metrics are served; empty: off (default ${default})"`
+	AdminAddr      string `name:"admin-addr" env:"ADMIN_ADDR" group:"Worker" default:"127.0.0.1:9090" is:"address" empty:"off" placeholder:"HOST:PORT" help:"Where health, metrics and the HTTP API are served; empty: off (default ${default})"`
 	AdminAddrSet   bool   `kong:"-"` // whether AdminAddr is not just the default
-	AdminToken     Text   `name:"admin-token" env:"ADMIN_TOKEN" group:"Worker" placeholder:"TOKEN" help:"For an API that this release does not have yet. In a flag it is visible to every user of this machine: use the environment or a file" holds:"secret"`
+	AdminToken     Text   `name:"admin-token" env:"ADMIN_TOKEN" group:"Worker" placeholder:"TOKEN" help:"Token of the operator admin for the HTTP API. In a flag it is visible to every user of this machine: use the environment or a file" holds:"secret"`
 	AdminTokenFile string `name:"admin-token-file" env:"ADMIN_TOKEN_FILE" group:"Worker" placeholder:"FILE" help:"File with that token; a line end at its end is ignored"`
+
+	APITokensFile string `name:"api-tokens-file" env:"API_TOKENS_FILE" group:"Worker" placeholder:"FILE" help:"YAML list of the HTTP API's tokens: name, role, token_sha256 and mchids, as worker token prints them; read again when it changes"`
 
 	Webhook Webhook `kong:"-"` // from WebhookFlags
 }

@@ -73,7 +73,7 @@ func (i *item) UnmarshalYAML(unmarshal func(any) error) error {
 
 // readItems decodes the list. Its errors continue "names FILE, which ...".
 func readItems(data []byte) ([]*item, error) {
-	nodes, err := readList(data)
+	nodes, err := readList(data, "merchants", "- mchid: ...")
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +92,9 @@ func readItems(data []byte) ([]*item, error) {
 	return items, nil
 }
 
-// readList returns the items of the list that the document is, for their lines.
-func readList(data []byte) ([]*yaml.Node, error) {
+// readList returns the items of the list that the document is: of what, and how an item
+// begins.
+func readList(data []byte, what, begin string) ([]*yaml.Node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
 	err := decoder.Decode(&doc)
@@ -101,7 +102,7 @@ func readList(data []byte) ([]*yaml.Node, error) {
 		return nil, notYAML(err)
 	}
 	if err != nil || doc.Content[0].Kind != yaml.SequenceNode || len(doc.Content[0].Content) == 0 {
-		return nil, fmt.Errorf("is not a list of merchants: begin each with %q", "- mchid: ...")
+		return nil, fmt.Errorf("is not a list of %s: begin each with %q", what, begin)
 	}
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
 		return nil, errors.New("holds more than one YAML document: keep the first, without a second ---")

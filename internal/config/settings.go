@@ -82,6 +82,14 @@ func (s WorkerSettings) Load(c *Collector) (Worker, error) {
 			}
 		}
 	}
+	if cfg.APITokensFile != "" {
+		if _, _, err := ReadAPITokens(cfg.APITokensFile); err != nil {
+			c.Problem("API_TOKENS_FILE", "%v", err)
+		}
+	}
+	if n := len(cfg.AdminToken.Reveal()); n > 0 && n < leastToken {
+		c.Warn("ADMIN_TOKEN", "has %d characters and may be guessed: use the output of \"openssl rand -hex 32\"", n)
+	}
 	cfg.Warnings = c.Warnings()
 	return cfg, c.Err()
 }

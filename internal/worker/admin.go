@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/api"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/connlimit"
 	"payscore-collector/internal/logging"
@@ -18,16 +19,17 @@ import (
 // adminConnections is how many connections to ADMIN_ADDR may be open.
 const adminConnections = 256
 
-// serveAdmin serves health and metrics on ADMIN_ADDR:
+// serveAdmin serves health, metrics and the HTTP API on ADMIN_ADDR:
 //
 //	GET /healthz  200 while the process runs
 //	GET /readyz   200 while the worker can collect, and a line for each cause that
 //	              keeps orders of a merchant from being collected; 503 and the reason
 //	              while the worker starts or stops, or Redis does not serve
 //	GET /metrics  Prometheus
+//	/v1/…         the API that newAPI makes, with its document; nil: none
 //
 // It returns nil where there is nothing to serve.
-func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, presence *presence, log zerolog.Logger) (*httpServer, error) {
+func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, presence *presence, newAPI func(loopback bool) *api.API, log zerolog.Logger) (*httpServer, error) {
 	if cfg.AdminAddr == "" {
 		return nil, nil
 	}
@@ -39,7 +41,7 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 		// Several workers on one machine: to collect matters more than the second
 		// worker's metrics on a port that the operator did not choose.
 		log.Warn().Str(logging.FieldEvent, "admin_addr_taken").Err(err).
-			Msg("the default ADMIN_ADDR is taken: this worker serves no health and no metrics; set ADMIN_ADDR for each worker")
+			Msg("the default ADMIN_ADDR is taken: this worker serves no health, no metrics and no API; set ADMIN_ADDR for each worker")
 		return nil, nil
 	}
 	mux := http.NewServeMux()
@@ -71,7 +73,17 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 16 << 10,
 	}
+	if newAPI != nil {
+		addr, ok := l.Addr().(*net.TCPAddr)
+		a := newAPI(ok && addr.IP.IsLoopback())
+		a.Register(mux)
+		s.RegisterOnShutdown(a.Stop)
+		if a.NeedsToken() {
+			log.Warn().Str(logging.FieldEvent, "api_without_token").Str(logging.FieldAddr, l.Addr().String()).
+				Msg("ADMIN_ADDR is not a loopback address and no token is set: the API answers 403 to every request; set API_TOKENS_FILE or ADMIN_TOKEN, or bind ADMIN_ADDR to 127.0.0.1")
+		}
+	}
 	return serveHTTP(s, connlimit.Limit(l, adminConnections), time.Second, func(err error) {
-		log.Error().Str(logging.FieldEvent, "admin_failed").Err(err).Msg("health and metrics are no longer served")
+		log.Error().Str(logging.FieldEvent, "admin_failed").Err(err).Msg("health, metrics and the API are no longer served")
 	}), nil
 }

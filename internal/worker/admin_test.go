@@ -17,7 +17,7 @@ func TestIdleConnectionsDoNotSilenceHealth(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
 	cfg := config.Worker{Work: config.Work{AdminAddr: "127.0.0.1:0", AdminAddrSet: true}}
-	a, err := serveAdmin(cfg, reg, newRedisWatch(cfg, zerolog.Nop(), reg), nil, zerolog.Nop())
+	a, err := serveAdmin(cfg, reg, newRedisWatch(cfg, zerolog.Nop(), reg), nil, nil, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"github.com/redis/go-redis/v9"
 
+	"payscore-collector/internal/api"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/redisprobe"
@@ -11,6 +12,7 @@ import (
 // connections are the Redis clients of a worker.
 type connections struct {
 	redisprobe.Clients
+	API     redis.UniversalClient
 	bundler *redisconn.Bundler // nil in a cluster
 }
 
@@ -20,7 +22,7 @@ func openRedis(cfg config.Worker, size int, hook redis.Hook) connections {
 	c := connections{Clients: redisprobe.Clients{
 		Ledger: cfg.Redis.Open(redisconn.Pool{Size: size, Name: "payscore-worker"}),
 		Queue:  cfg.Redis.Open(redisconn.Pool{Size: size, Name: "payscore-worker-asynq"}),
-	}}
+	}, API: cfg.Redis.Open(redisconn.Pool{Size: api.PoolSize, Name: "payscore-worker-api"})}
 	if hook != nil {
 		c.Ledger.AddHook(hook)
 		c.Queue.AddHook(hook)
@@ -38,6 +40,7 @@ func (c connections) close() {
 	if c.bundler != nil {
 		c.bundler.Close()
 	}
+	_ = c.API.Close()
 	_ = c.Queue.Close()
 	_ = c.Ledger.Close()
 }

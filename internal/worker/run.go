@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/api"
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
@@ -93,7 +94,7 @@ type worker struct {
 	conns     connections
 	watch     *redisWatch
 	presence  *presence
-	admin     *httpServer // health and metrics
+	admin     *httpServer // health, metrics and the API
 	public    *public
 	merchants []*merchant
 
@@ -124,14 +125,29 @@ func poolSize(cfg config.Worker) int {
 	return len(cfg.Merchants)*each + 16
 }
 
-// listen serves health, metrics and notifications. Until start has succeeded, health
-// and notifications are answered 503.
+// listen serves health, metrics, the API and notifications. Until start has succeeded,
+// health and notifications are answered 503.
 func (w *worker) listen() (err error) {
-	if w.admin, err = serveAdmin(w.cfg, w.registry, w.watch, w.presence, w.log); err != nil {
+	if w.admin, err = serveAdmin(w.cfg, w.registry, w.watch, w.presence, w.newAPI, w.log); err != nil {
 		return err
 	}
 	w.public, err = servePublic(w.cfg, w.registry, w.log)
 	return err
+}
+
+// newAPI returns the HTTP API. It needs no merchant of this process: the ledger has all.
+func (w *worker) newAPI(loopback bool) *api.API {
+	return api.New(api.Options{
+		Redis: w.conns.API, Order: w.cfg.Order, AdminToken: w.cfg.AdminToken.Reveal(), TokensFile: w.cfg.APITokensFile,
+		Loopback: loopback, Log: w.log,
+		Merchants: func() []config.Order {
+			all := make([]config.Order, len(w.cfg.Merchants))
+			for i, m := range w.cfg.Merchants {
+				all[i] = config.Order{MchID: m.MchID, AppID: m.AppID, ServiceID: m.ServiceID}
+			}
+			return all
+		},
+	})
 }
 
 // start begins to work for every merchant.

@@ -1,0 +1,214 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/intake"
+	"payscore-collector/internal/textsafe"
+	"payscore-collector/tasks"
+)
+
+const (
+	ndjsonType = "application/x-ndjson"
+	csvType    = "text/csv"
+)
+
+// importPiece is what must arrive of the body of an import within six times Options.BodyTime.
+const importPiece = 64 << 10
+
+func (a *API) addImport() {
+	text := func(doc string) *huma.MediaType {
+		return &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Description: doc}}
+	}
+	rows := text("One JSON object a line, with the names of POST /v1/orders.")
+	rows.Example = "{\"out_order_no\":\"BIKE-1001\"}\n{\"out_order_no\":\"BIKE-1002\",\"at\":\"2026-01-02 10:00\"}\n"
+	table := text("A header row with out_order_no and any of mchid, appid, service_id, at, amount and owed_since, in UTF-8.")
+	table.Example = "out_order_no,amount\nBIKE-1001,1250\nBIKE-1002,300\n"
+	add(a, op{
+		id: "import-orders", method: http.MethodPost, path: "/v1/orders/import", tag: tagOrders, role: config.Billing, stream: true,
+		summary: "Enqueue a stream of orders",
+		refusals: map[int]string{
+			http.StatusBadRequest: "The body broke off before its first row.", http.StatusRequestTimeout: "The first row did not arrive in time.",
+		},
+		request: &huma.RequestBody{
+			Required: true, Description: "Rows of any number.",
+			Content: map[string]*huma.MediaType{ndjsonType: rows, csvType: table, "application/jsonl": rows},
+		},
+		responses: map[string]*huma.MediaType{ndjsonType: {
+			Schema:  schemaOf[ImportLine](a.huma.OpenAPI().Components.Schemas),
+			Example: "{\"line\":3,\"out_order_no\":\"BIKE 1002\",\"result\":\"invalid\",\"detail\":\"out_order_no has ' ' at position 5; only digits, letters and _ | * - are allowed\"}\n{\"summary\":{\"accepted\":2,\"invalid\":1}}\n",
+		}},
+		doc:   "Rows of any number, in little memory, as `enqueue file` takes them. The answer is one JSON object a line, while the body is read: a line for every row that was not accepted, and last the `summary`, which has how many rows got each result. Without a summary the answer is not whole. A caller that leaves ends the import: what was read is in the ledger, and the rest is not begun. Each 64 KiB of the body must arrive within a minute.",
+		again: "It can be sent again without harm: what is in already is answered with `duplicate`.",
+	}, a.importOrders)
+}
+
+type importInput struct {
+	Format string `query:"format" enum:"csv,jsonl" doc:"How the body holds its rows; without it, as Content-Type says."`
+	Type   string `header:"Content-Type" doc:"text/csv, or application/x-ndjson."`
+}
+
+// ImportLine is a line of the answer to an import.
+type ImportLine struct {
+	Line       int64          `json:"line,omitempty" doc:"Where the row begins, from 1."`
+	OutOrderNo string         `json:"out_order_no,omitempty" doc:"The order's number, as far as the row has one."`
+	Result     tasks.Status   `json:"result,omitempty" doc:"What became of the row." enum:"duplicate,ended,conflict,invalid,failed"`
+	Detail     string         `json:"detail,omitempty" doc:"Why, where the result does not say all."`
+	Summary    map[string]int `json:"summary,omitempty" doc:"The last line alone: how many rows got each result."`
+}
+
+func (a *API) importOrders(ctx context.Context, in *importInput) (*huma.StreamResponse, error) {
+	caller := callerOf(ctx)
+	first, cancel := context.WithTimeout(ctx, workTime)
+	defer cancel()
+	if err := a.Redis.Ping(first).Err(); err != nil {
+		return nil, redisFailed(err)
+	}
+	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+		r, w := humago.Unwrap(hctx)
+		out := newLines(w, ndjsonType)
+		_ = out.control.EnableFullDuplex() // lines are sent while the body is read
+		format := intake.Format(in.Format)
+		if format == "" {
+			format = intake.JSONL
+			if strings.HasPrefix(in.Type, csvType) {
+				format = intake.CSV
+			}
+		}
+		body := &patient{r: r.Body, control: out.control, within: 6 * a.BodyTime}
+		rows, err := intake.NewReader(body, format)
+		if err != nil {
+			writeProblem(w, unreadable(err, 0))
+			return
+		}
+		missing := intake.Missing(a.item(caller, intake.Row{}).Order.Owner(), rows.Has)
+		if len(missing) > 0 && !rows.Has("mchid") { // whose defaults a row gets depends on its mchid
+			writeProblem(w, refuse(http.StatusUnprocessableEntity, strings.Join(missing, ", "), "is in no column, and no setting of the worker has it: add the column"))
+			return
+		}
+		a.importRows(ctx, caller, rows, out)
+	}}, nil
+}
+
+// importRows enqueues the rows, and writes the answer.
+func (a *API) importRows(ctx context.Context, caller Caller, rows *intake.Reader, out *lines) {
+	var end error // why reading ended
+	last := int64(0)
+	items := func(yield func(intake.Item) bool) {
+		for {
+			var row intake.Row
+			if row, end = rows.Next(); end != nil {
+				return
+			}
+			it := a.item(caller, row)
+			if it.Row.Err == nil && it.Order.MchID != "" {
+				if err := caller.may(it.Order.MchID); err != nil {
+					it.Row.Err = err
+				}
+			}
+			if last = row.Line; !yield(it) {
+				return
+			}
+		}
+	}
+	summary := map[string]int{}
+	submitter := intake.Submitter{Producer: a.producer, Retry: workTime, Grace: workTime, Say: func(string, ...any) {}}
+	failed := false
+	for it, res := range submitter.Submit(ctx, items) {
+		summary[string(res.Status)]++
+		failed = failed || res.Status == tasks.Failed
+		if res.Status != tasks.Accepted {
+			out.write(ImportLine{Line: it.Row.Line, OutOrderNo: clip(it.Order.OutOrderNo), Result: res.Status,
+				Detail: textsafe.Clip(cmp.Or(intake.Detail(res), string(res.State)), 300)})
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return // nobody reads the answer
+	case failed:
+		out.write(ImportLine{Line: last, Result: tasks.Failed, Detail: "Redis fails, and rows behind this line were not read: send them again"})
+	case !errors.Is(end, io.EOF):
+		out.write(ImportLine{Line: last, Result: tasks.Failed, Detail: unreadable(end, last).Error()})
+	}
+	out.write(map[string]any{"summary": summary})
+	out.flush()
+}
+
+// unreadable is the problem of a body that cannot be read, or not to its end.
+func unreadable(err error, line int64) *Problem {
+	if wrong, ok := errors.AsType[*intake.FormatError](err); ok {
+		return newProblem(http.StatusUnprocessableEntity, "body "+strings.NewReplacer(`feed it in by "zcat FILE | enqueue file -"`, "send it without compression").Replace(wrong.Error()), FieldProblem{"body", wrong.Error()})
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return newProblem(http.StatusRequestTimeout, fmt.Sprintf("the body came too slowly after line %d: send what follows again, %d KiB a minute at least", line, importPiece>>10))
+	}
+	return newProblem(http.StatusBadRequest, fmt.Sprintf("the body broke off after line %d: send what follows again", line))
+}
+
+// patient reads a body that may take long, as long as it does not stall.
+type patient struct {
+	r       io.Reader
+	control *http.ResponseController
+	within  time.Duration // for a piece
+	left    int           // of the present piece
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	if p.left <= 0 {
+		p.left = importPiece
+		_ = p.control.SetReadDeadline(time.Now().Add(p.within))
+	}
+	n, err := p.r.Read(b)
+	p.left -= n
+	return n, err
+}
+
+// lines writes a streamed answer. A reader that does not keep up is cut off.
+type lines struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	enc     *json.Encoder
+	flushed time.Time
+	err     error
+}
+
+func newLines(w http.ResponseWriter, contentType string) *lines {
+	w.Header().Set("Content-Type", contentType)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return &lines{w: w, control: http.NewResponseController(w), enc: enc, flushed: time.Now()}
+}
+
+// flushEvery is how long a line may wait for others.
+const flushEvery = 200 * time.Millisecond
+
+func (l *lines) write(v any) {
+	if l.err != nil {
+		return
+	}
+	_ = l.control.SetWriteDeadline(time.Now().Add(writeTime))
+	if l.err = l.enc.Encode(v); l.err == nil && time.Since(l.flushed) > flushEvery {
+		l.flush()
+	}
+}
+
+func (l *lines) flush() {
+	if l.err == nil {
+		l.flushed = time.Now()
+		_ = l.control.SetWriteDeadline(time.Now().Add(writeTime))
+		l.err = l.control.Flush()
+	}
+}
