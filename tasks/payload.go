@@ -22,6 +22,10 @@ type Payload struct {
 	OutOrderNo string `json:"out_order_no"`
 	AppID      string `json:"appid"`
 	ServiceID  string `json:"service_id"`
+	// Schedule is the schedule of the workers' SCHEDULES_FILE by which the order is
+	// collected; empty: the file's default for it, or else the workers' settings. It may
+	// be in another client's task too.
+	Schedule string `json:"schedule,omitempty"`
 }
 
 // Owner says whose an order is.
@@ -50,6 +54,7 @@ func (p Payload) Validate() error {
 		ValidateOutOrderNo(p.OutOrderNo),
 		validateID("appid", p.AppID),
 		validateID("service_id", p.ServiceID),
+		validateSchedule(p.Schedule),
 	)
 }
 
@@ -108,6 +113,21 @@ func validateID(field, id string) error {
 	for i, r := range id {
 		if !orderNoChar(r) || r == '|' || r == '*' {
 			return &FieldError{field, fmt.Sprintf("has %q at position %d; only digits, letters, _ and - are allowed", r, i+1)}
+		}
+	}
+	return nil
+}
+
+// validateSchedule checks the form of a name. Whether there is such a schedule, only the
+// workers' file says.
+func validateSchedule(name string) error {
+	const field = "schedule"
+	if len(name) > 32 {
+		return &FieldError{field, fmt.Sprintf("is %d characters long; at most 32 are allowed", len(name))}
+	}
+	for i, r := range name {
+		if r != '.' && (!orderNoChar(r) || r == '|' || r == '*') {
+			return &FieldError{field, fmt.Sprintf("has %q at position %d; only digits, letters, _ - and . are allowed", r, i+1)}
 		}
 	}
 	return nil

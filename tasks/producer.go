@@ -139,6 +139,7 @@ func (p *Producer) Enqueue(ctx context.Context, o Order) (Result, error) {
 }
 
 func (p *Producer) push(ctx context.Context, taskType string, pl Payload, round int64) error {
+	pl.Schedule = "" // the ledger has it
 	return p.queue.Push(ctx, queue.Task{Type: taskType, MchID: pl.MchID, OutOrderNo: pl.OutOrderNo, Round: round, Payload: pl})
 }
 
@@ -163,6 +164,7 @@ func (p *Producer) open(ctx context.Context, batch []Order, queued []bool) ([]Re
 		}
 		opening := ledger.Opening{
 			Owner: o.Owner(), OutOrderNo: o.OutOrderNo, At: o.At, Reopen: o.Reopen, Amount: o.Amount, OwedSince: o.OwedSince,
+			Schedule: o.Schedule,
 		}
 		if o.Reopen {
 			opening.Deed = deed(o.By, o.Reason, o.Token)

@@ -27,7 +27,7 @@ type fileCommand struct {
 
 // Help is what "enqueue file --help" says in full.
 func (fileCommand) Help() string {
-	return `CSV has a header row with out_order_no and any of mchid, appid, service_id, at, amount and owed_since, in any order; other columns are ignored. JSONL has one object a line with the same names, all strings (amount may be a number). An empty value gets the default. at is when to start: 2006-01-02T15:04:05+08:00, or "2006-01-02 15:04" in Asia/Shanghai. amount is what billing says is owed, in fen (1250 for 12.50 yuan), and owed_since is the start of the debt; both are shown and reported, and do not change how the order is collected.
+	return `CSV has a header row with out_order_no and any of mchid, appid, service_id, at, amount, owed_since and schedule, in any order; other columns are ignored. JSONL has one object a line with the same names, all strings (amount may be a number). An empty value gets the default. at is when to start: 2006-01-02T15:04:05+08:00, or "2006-01-02 15:04" in Asia/Shanghai. amount is what billing says is owed, in fen (1250 for 12.50 yuan), and owed_since is the start of the debt; both are shown and reported. schedule names a schedule of SCHEDULES_FILE, by which the order is collected; orders without one get that file's default (which may depend on amount), or the worker's settings. If SCHEDULES_FILE is set here too, rows that name another schedule are refused.
 
     enqueue file orders.csv --rejects rejects.csv
     enqueue file orders.csv --dry-run
@@ -86,7 +86,7 @@ func (c fileCommand) run(ctx context.Context, p process, load loader) (int, erro
 	if ignored := in.Ignored(); len(ignored) > 0 {
 		r.say("%s: ignored columns: %s", src.name, strings.Join(ignored, ", "))
 	}
-	return c.submit(ctx, r, in, p.submitter(client, r.say), owner), nil
+	return c.submit(ctx, r, in, p.submitter(client, cfg.Schedules, r.say), owner), nil
 }
 
 // submit reads the whole file, enqueues its orders and reports the result. It returns

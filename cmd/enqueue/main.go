@@ -203,8 +203,8 @@ func connect(ctx context.Context, p process, cfg config.Client) (redis.Universal
 }
 
 // submitter returns an intake.Submitter on a client; without one, it only checks.
-func (p process) submitter(client redis.UniversalClient, say func(string, ...any)) intake.Submitter {
-	s := intake.Submitter{Retry: p.patience.retry, Grace: p.patience.grace, Say: say}
+func (p process) submitter(client redis.UniversalClient, schedules config.Schedules, say func(string, ...any)) intake.Submitter {
+	s := intake.Submitter{Schedule: schedules.Check, Retry: p.patience.retry, Grace: p.patience.grace, Say: say}
 	if client != nil {
 		s.Producer = tasks.NewProducer(client)
 	}

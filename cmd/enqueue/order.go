@@ -18,8 +18,9 @@ type orderCommand struct {
 
 	Numbers   numbers  `arg:"" optional:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
 	At        *string  `placeholder:"TIME" help:"Start time: 2006-01-02T15:04:05+08:00, \"2006-01-02 15:04\" (Asia/Shanghai), or from now on, as 2h or +90m."`
-	Amount    *string  `placeholder:"FEN" help:"What billing says is owed, in fen: 1250 for 12.50 yuan. Shown until WeChat Pay has signed a total; does not change how the order is collected."`
+	Amount    *string  `placeholder:"FEN" help:"What billing says is owed, in fen: 1250 for 12.50 yuan. Shown until WeChat Pay has signed a total; changes how the order is collected only if a default of SCHEDULES_FILE goes by it."`
 	OwedSince *string  `name:"owed-since" placeholder:"TIME" help:"Since when it is owed, as billing says; the time has the forms of --at, and lies in the past."`
+	Schedule  *string  `placeholder:"NAME" help:"The schedule of the workers' SCHEDULES_FILE by which the order is collected (default: that file's default, or the workers' settings)."`
 	Wait      waitFlag `help:"Wait until each order has ended, and print how. With --wait=TIMEOUT, such as --wait=30s, wait at most that long."`
 }
 
@@ -31,6 +32,7 @@ func (orderCommand) Help() string {
     enqueue order BIKE-1001 --at "2026-12-24 10:00"
     enqueue order BIKE-1001 --wait=5m --json
     enqueue order BIKE-1001 --amount 1250 --owed-since "2026-11-01 10:00"
+    enqueue order BIKE-1001 --schedule gentle
     enqueue order --reopen BIKE-1001
     enqueue order BIKE-1002 -- -ODD-NUMBER
 
@@ -60,7 +62,7 @@ func (c orderCommand) run(ctx context.Context, p process, load loader) (int, err
 			}
 		}
 	}
-	for it, res := range p.submitter(client, r.say).Submit(ctx, items) {
+	for it, res := range p.submitter(client, cfg.Schedules, r.say).Submit(ctx, items) {
 		r.result(it, res)
 		waits := res.Status == tasks.Accepted || res.Status == tasks.Duplicate || res.Status == tasks.Ended
 		if waits && !slices.Contains(wait, it.Order.Payload) {
@@ -116,7 +118,17 @@ func (c orderCommand) parse(load loader, now time.Time) (config.Client, tasks.Or
 			return cfg, o, fmt.Errorf("--owed-since %w", err)
 		}
 	}
-	return cfg, o, flagError(tasks.Order{Payload: sample("", "", ""), Amount: o.Amount, OwedSince: o.OwedSince}.Validate())
+	if c.Schedule != nil {
+		if o.Schedule = strings.TrimSpace(*c.Schedule); o.Schedule == "" {
+			return cfg, o, errors.New("--schedule is empty: leave it out for the default")
+		}
+		if err := cfg.Schedules.Check(o.Schedule); err != nil {
+			return cfg, o, fmt.Errorf("--schedule %w", err)
+		}
+	}
+	check := tasks.Order{Payload: sample("", "", ""), Amount: o.Amount, OwedSince: o.OwedSince}
+	check.Schedule = o.Schedule
+	return cfg, o, flagError(check.Validate())
 }
 
 // strayTimeout finds the timeout of a user who wrote "--wait 30s".

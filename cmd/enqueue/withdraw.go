@@ -58,7 +58,7 @@ func (c withdrawCommand) run(ctx context.Context, p process, load loader) (int, 
 		return r.unreachable(c.Numbers, tasks.Payload{MchID: w.MchID}, fmt.Errorf("%w; nothing was withdrawn", err))
 	}
 	defer client.Close()
-	return c.withdraw(ctx, r, p.submitter(client, r.say), w), nil
+	return c.withdraw(ctx, r, p.submitter(client, cfg.Schedules, r.say), w), nil
 }
 
 // withdraw withdraws the orders one by one, and returns the exit status.

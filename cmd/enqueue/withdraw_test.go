@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
@@ -153,7 +154,7 @@ func TestWithdraw_RedisGoneForGood(t *testing.T) {
 	p := process{patience: patience{retry: 100 * time.Millisecond, grace: time.Second}}
 	p.Name, p.Stdout, p.Stderr = "enqueue", &stdout, &stderr
 	r := newReporter(p, false)
-	s := p.submitter(server.Client, r.say)
+	s := p.submitter(server.Client, config.Schedules{}, r.say)
 	withdraw := func(nos ...string) int {
 		return withdrawCommand{Numbers: nos}.withdraw(t.Context(), r, s, tasks.Withdrawal{MchID: mchid, Reason: "x"})
 	}

@@ -48,7 +48,11 @@ func (g *getCommand) run(ctx context.Context, s *session) error {
 
 // tell writes an order for people: its alarms, what is known of it, then its story.
 func tell(w io.Writer, t explain.Teller, o ledger.Order, s explain.Situation, hooks ledger.HookWait) error {
-	for _, text := range t.Alarms(o) {
+	alarms := t.Alarms(o)
+	if text := t.ScheduleUnknown(o, s); text != "" {
+		alarms = append(alarms, text)
+	}
+	for _, text := range alarms {
 		fmt.Fprintf(w, "!! %s\n\n", text)
 	}
 	var facts, story grid

@@ -29,6 +29,13 @@ func window(from, to time.Duration) collect.Window {
 func TestTell(t *testing.T) {
 	now := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	schedules := &collect.Schedules{
+		Named: map[string]collect.Policy{
+			"gentle": {Schedule: []time.Duration{24 * time.Hour, 72 * time.Hour}, Window: window(14*time.Hour, 20*time.Hour), MinGap: 12 * time.Hour, GiveUp: 1440 * time.Hour},
+			"small":  {Schedule: []time.Duration{72 * time.Hour}, Window: collect.Window{Always: true, Location: china}, GiveUp: 720 * time.Hour},
+		},
+		Defaults: []collect.Default{{ServiceID: "500001", Below: 100, Schedule: "small"}},
+	}
 
 	for name, c := range map[string]struct {
 		order ledger.Order
@@ -141,6 +148,28 @@ func TestTell(t *testing.T) {
 				OpenedAt: ago(0), NextDueAt: now.Add(time.Hour), Next: ledger.Collect,
 			},
 			in: explain.Situation{Window: window(13*time.Hour, 22*time.Hour), Workers: 1},
+		},
+		"by a schedule of its own, whose window opens later": {
+			order: ledger.Order{
+				MchID: mchA, OutOrderNo: "GENTLE", AppID: "wx1", ServiceID: "500001", State: tasks.Queued, Schedule: "gentle",
+				OpenedAt: ago(0), NextDueAt: now.Add(2 * time.Hour), Next: ledger.Collect,
+			},
+			in: explain.Situation{Window: window(8*time.Hour, 22*time.Hour), Workers: 1, Schedules: schedules},
+		},
+		"by the default schedule of its amount": {
+			order: ledger.Order{
+				MchID: mchA, OutOrderNo: "SMALL", AppID: "wx1", ServiceID: "500001", State: tasks.Awaiting, TotalAmount: ptr[int64](99),
+				Attempts: 1, CollectCalls: 1, OpenedAt: ago(time.Hour), LastAttemptAt: ago(time.Hour), NextDueAt: now.Add(71 * time.Hour), Next: ledger.Recheck,
+				Log: []ledger.Entry{{At: ago(time.Hour), Call: "collect", Verdict: "declined", HTTPStatus: 403, Code: "TRADE_ERROR", Failed: true}},
+			},
+			in: explain.Situation{Window: window(8*time.Hour, 22*time.Hour), Workers: 1, Schedules: schedules},
+		},
+		"by a schedule that no worker knows": {
+			order: ledger.Order{
+				MchID: mchA, OutOrderNo: "GONE", AppID: "wx1", ServiceID: "500001", State: tasks.Queued, Schedule: "gone",
+				OpenedAt: ago(0), NextDueAt: now, Next: ledger.Collect,
+			},
+			in: explain.Situation{Window: window(8*time.Hour, 22*time.Hour), Workers: 1, Schedules: schedules},
 		},
 		"rejected": {
 			order: ledger.Order{

@@ -32,6 +32,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +62,7 @@ type Settings struct {
 	AppID, ServiceID string
 	BaseURL          string // WeChat Pay's, for the log when it cannot be reached
 	Policy           Policy
+	Schedules        Schedules     // of orders that are not collected by Policy
 	Rate             float64       // calls a second, over all workers
 	CallTimeout      time.Duration // of one call
 	SweepEvery       time.Duration
@@ -85,6 +87,9 @@ type Collector struct {
 	stop     chan struct{}
 	working  atomic.Int64  // tasks in this process
 	dry      chan struct{} // receives one when there is none any more
+
+	unknown     sync.Mutex
+	unknownSaid map[string]time.Time // when each unknown schedule was logged
 }
 
 // New returns a merchant's collector.
@@ -190,6 +195,12 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 	until := time.Now().Add(longestWait)
 	token := ledger.NewToken()
 	opened := false
+	// Most orders name no schedule. The claim of one that does costs a second question,
+	// if it would be followed by a collect.
+	order, terms := ledger.Snapshot{Owner: p.Owner()}, ""
+	if byOrder := len(c.settings.Schedules.Named) > 0; byOrder {
+		terms = ledger.Unnamed(p.ServiceID, c.settings.Schedules.ByAmount())
+	}
 	for {
 		c.hold.wait(ctx, c.stop)
 		switch {
@@ -203,7 +214,7 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 		asked := time.Now()
 		var claim ledger.Claim
 		if err := insist(ctx, func() (err error) {
-			claim, err = c.ledger.Claim(ctx, p.OutOrderNo, token, round, c.limits())
+			claim, err = c.ledger.Claim(ctx, p.OutOrderNo, token, round, c.limits(order, terms))
 			return err
 		}); err != nil {
 			return fmt.Errorf("claim: %w", err)
@@ -214,6 +225,8 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 			faultpoint.Grant(asked, claim.Now, claim.Wait, p.OutOrderNo)
 			faultpoint.Reach(faultpoint.Claimed, p.OutOrderNo)
 			return c.step(ctx, claim, asked)
+		case ledger.Unlike:
+			order, terms = claim.Order, claim.Terms
 		case ledger.Absent:
 			if c.lost(t, p.OutOrderNo) {
 				return nil
@@ -222,7 +235,7 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 			if opened {
 				return fmt.Errorf("the record of %s was opened and has disappeared", p.OutOrderNo)
 			}
-			if _, err := c.ledger.Open(ctx, ledger.Opening{Owner: p.Owner(), OutOrderNo: p.OutOrderNo, Grace: tasks.EnqueueGrace}); err != nil {
+			if _, err := c.ledger.Open(ctx, ledger.Opening{Owner: p.Owner(), OutOrderNo: p.OutOrderNo, Schedule: p.Schedule, Grace: tasks.EnqueueGrace}); err != nil {
 				return err
 			}
 			round, opened = ledger.NoRound, true
@@ -296,16 +309,19 @@ const (
 	permitHorizon = 5 * time.Second
 )
 
-// limits are what a claim must keep to.
-func (c *Collector) limits() ledger.Limits {
+// limits are what a claim of the order must keep to, as far as it is known; see
+// ledger.Limits for the terms.
+func (c *Collector) limits(o ledger.Snapshot, terms string) ledger.Limits {
+	policy, _ := c.policyOf(o)
 	return ledger.Limits{
 		Lease:   c.settings.CallTimeout + settleMargin,
 		Rate:    c.settings.Rate,
 		Horizon: claimHorizon,
-		MinGap:  c.settings.Policy.MinGap,
-		Windows: closingEarly(c.settings.Policy.Window.Ahead(c.clock.now())),
-		Sure:    c.clock.sure(),
-		Most:    mostProbe,
+		MinGap:  policy.MinGap,
+		Windows: closingEarly(policy.Window.Ahead(c.clock.now())),
+		Terms:   terms, ByAmount: c.settings.Schedules.ByAmount(),
+		Sure: c.clock.sure(),
+		Most: mostProbe,
 	}
 }
 

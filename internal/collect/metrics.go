@@ -31,7 +31,9 @@ type Metrics struct {
 	Removed      *prometheus.CounterVec
 	Foreign      *prometheus.CounterVec
 	ClockJumps   *prometheus.CounterVec
-	Paused       *prometheus.GaugeVec
+
+	UnknownSchedule *prometheus.CounterVec
+	Paused          *prometheus.GaugeVec
 }
 
 // NewMetrics registers the metrics with reg.
@@ -58,7 +60,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Foreign: s.Counter("payscore_foreign_tasks_total", "Tasks of other asynq clients that no worker would have met, by the asynq state from which their orders were enqueued.",
 			metrics.Known("state", asynq.TaskStateAggregating.String(), asynq.TaskStateArchived.String(), asynq.TaskStateRetry.String())),
 		ClockJumps: s.Counter("payscore_redis_clock_jumps_total", "Jumps of Redis's clock, back or ahead, that this process has noticed."),
-		Paused:     s.Gauge("payscore_queue_paused", "1 while the merchant's asynq queue is paused."),
+		UnknownSchedule: s.Counter("payscore_unknown_schedule_steps_total",
+			"Steps on orders that name a schedule which this worker's SCHEDULES_FILE does not have; they are collected by the worker's settings."),
+		Paused: s.Gauge("payscore_queue_paused", "1 while the merchant's asynq queue is paused."),
 	}
 }
 

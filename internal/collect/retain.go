@@ -19,7 +19,7 @@ const (
 func (s *Sweeper) retain(ctx context.Context) {
 	mchid := s.c.mchid
 	if s.c.settings.Retention > 0 {
-		removed, err := s.c.ledger.Retain(ctx, s.c.settings.Retention, s.c.settings.Policy.MinGap)
+		removed, err := s.c.ledger.Retain(ctx, s.c.settings.Retention, s.c.settings.longestGap())
 		s.c.metrics.Removed.WithLabelValues(mchid).Add(float64(removed))
 		if removed > 0 {
 			s.c.log.Debug().Str(logging.FieldEvent, "orders_removed").Int64(logging.FieldCount, removed).Msg("ended orders removed after RETENTION")

@@ -30,7 +30,7 @@ type step struct {
 
 // step makes the call that the claim's plan says, or a query and a call.
 func (c *Collector) step(ctx context.Context, claim ledger.Claim, asked time.Time) (err error) {
-	s := &step{c: c, claim: claim, asked: asked, policy: c.settings.Policy}
+	s := &step{c: c, claim: claim, asked: asked, policy: c.policyFor(claim.Order)}
 	if claim.Order.Sync {
 		s.policy = s.policy.forSync()
 	}
@@ -74,7 +74,7 @@ func (s *step) recollect(ctx context.Context, query payscore.Reply) error {
 		return s.postpone(ctx, query, s.now())
 	}
 	asked := time.Now()
-	lim := s.c.limits()
+	lim := s.c.limits(s.claim.Order, "")
 	lim.Horizon = permitHorizon
 	var permit ledger.Permit
 	if err := insist(ctx, func() (err error) {
@@ -231,7 +231,7 @@ func (s *step) panicked(ctx context.Context, p any) error {
 	s.c.count(s.c.metrics.Panics)
 	s.c.log.Error().Str(logging.FieldEvent, "step_panicked").Str(logging.FieldOutOrderNo, o.OutOrderNo).
 		Interface("panic", fmt.Sprint(p)).Str("stack", string(debug.Stack())).Msg("step panicked; the order is queried next")
-	set := Start(o, ledger.Resolve, s.now().Add(s.c.settings.Policy.again(o.Fails+1)))
+	set := Start(o, ledger.Resolve, s.now().Add(s.policy.again(o.Fails+1)))
 	set.Fails++
 	if o.Sync {
 		set = asSync(set, s.claim.Plan, payscore.Reply{})

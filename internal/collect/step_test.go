@@ -179,7 +179,7 @@ func TestStep(t *testing.T) {
 	t.Run("a hold began before the slot: nothing was called, nothing is counted", func(t *testing.T) {
 		b := parallelWithA(t, srv)
 		asked := time.Now()
-		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits())
+		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits(ledger.Snapshot{}, ""))
 		if err != nil || claim.Code != ledger.Granted {
 			t.Fatal(claim, err)
 		}
@@ -197,7 +197,7 @@ func TestStep(t *testing.T) {
 	})
 	t.Run("a slot missed by a second is given back, unless it is a probe's", func(t *testing.T) {
 		b := parallelWithA(t, srv)
-		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits())
+		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits(ledger.Snapshot{}, ""))
 		if err != nil || claim.Code != ledger.Granted {
 			t.Fatal(claim, err)
 		}
@@ -206,7 +206,7 @@ func TestStep(t *testing.T) {
 			t.Error("not put back")
 		}
 		b.wants("A", tasks.Queued, ledger.Collect, "")
-		claim, err = b.ledger.Claim(t.Context(), "A", "token2", 1, b.limits())
+		claim, err = b.ledger.Claim(t.Context(), "A", "token2", 1, b.limits(ledger.Snapshot{}, ""))
 		if err != nil || claim.Code != ledger.Granted {
 			t.Fatal(claim, err)
 		}

@@ -91,6 +91,11 @@ type WebhookFlags struct {
 	WebhookSecretFile string `name:"billing-webhook-secret-file" env:"BILLING_WEBHOOK_SECRET_FILE" group:"Worker" placeholder:"FILE" help:"File with that secret; a line end at its end is ignored"`
 }
 
+// SchedulesFlags name the file of the schedules that orders may have.
+type SchedulesFlags struct {
+	SchedulesFile string `name:"schedules-file" env:"SCHEDULES_FILE" group:"Worker" placeholder:"FILE" help:"YAML file of the schedules that orders may name, and of the defaults for orders that name none (default: every order is collected by the settings above)"`
+}
+
 // DatabaseFlags say where PostgreSQL is.
 type DatabaseFlags struct {
 	DatabaseURL     Text   `name:"database-url" env:"DATABASE_URL" group:"PostgreSQL" placeholder:"URL" help:"postgres://user:password@host:5432/database, with libpq's parameters and search_path. A password in a flag is visible to every user of this machine: use the environment or a file" holds:"secret"`
@@ -110,6 +115,7 @@ var groups = []reflect.Type{
 	reflect.TypeFor[MerchantFlags](),
 	reflect.TypeFor[Work](),
 	reflect.TypeFor[WebhookFlags](),
+	reflect.TypeFor[SchedulesFlags](),
 	reflect.TypeFor[DatabaseFlags](),
 	reflect.TypeFor[Log](),
 }

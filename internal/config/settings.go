@@ -19,20 +19,22 @@ const (
 type ClientSettings struct {
 	RedisFlags
 	Order
+	SchedulesFlags
 	Log
 }
 
 // Client is the configuration of a command that only talks to the ledger.
 type Client struct {
-	Redis redisconn.Options
-	Order Order
-	Log   Log
+	Redis     redisconn.Options
+	Order     Order
+	Schedules Schedules // without a file, a worker may have others
+	Log       Log
 }
 
 // Load returns the configuration. The error is a Problems. If the command can do
 // without Redis, REDIS_URL may be missing.
 func (s ClientSettings) Load(c *Collector, needRedis bool) (Client, error) {
-	cfg := Client{Order: s.Order, Log: s.Log}
+	cfg := Client{Order: s.Order, Schedules: s.SchedulesFlags.Resolve(c), Log: s.Log}
 	if needRedis || s.RedisURL.bad || s.RedisURL.IsSet() {
 		cfg.Redis = s.RedisFlags.Resolve(c)
 	}
@@ -46,6 +48,7 @@ type WorkerSettings struct {
 	MerchantFlags
 	Work
 	WebhookFlags
+	SchedulesFlags
 	Log
 }
 
@@ -54,6 +57,7 @@ type Worker struct {
 	Redis     redisconn.Options
 	Merchants []Merchant // at least one; mchids are unique
 	Order     Order      // defaults of orders, as enqueue uses them
+	Schedules Schedules
 	Log       Log
 	Work
 
@@ -68,6 +72,7 @@ func (s WorkerSettings) Load(c *Collector) (Worker, error) {
 		Redis:     s.RedisFlags.Resolve(c),
 		Merchants: s.MerchantFlags.Resolve(c, s.Order),
 		Order:     s.Order,
+		Schedules: s.SchedulesFlags.Resolve(c),
 		Work:      s.Work,
 		Log:       s.Log,
 	}

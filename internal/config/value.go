@@ -114,7 +114,10 @@ func (s Schedule) String() string {
 	return strings.Join(words, ",")
 }
 
-func readSchedule(text string, _ Declared) (any, error) {
+func readSchedule(text string, _ Declared) (any, error) { return ParseSchedule(text) }
+
+// ParseSchedule reads durations with commas between, such as 10m,1h,6h.
+func ParseSchedule(text string) (Schedule, error) {
 	var s Schedule
 	for part := range strings.SplitSeq(text, ",") {
 		d, err := time.ParseDuration(strings.TrimSpace(part))

@@ -44,6 +44,7 @@ func (t Teller) Facts(o ledger.Order, s Situation, hooks ledger.HookWait) []Fact
 		add(t.say("last call", "最近请求"), t.WithAge(o.LastAttemptAt))
 	}
 	causes := t.WhyOrder(s, o)
+	add(t.say("schedule", "催收计划"), t.Schedule(o, s))
 	add(t.say("next", "下一步"), t.Next(s, o, causes))
 	if !o.EndedAt.IsZero() {
 		add(t.say("ended", "终态时间"), t.WithAge(o.EndedAt))
@@ -190,6 +191,7 @@ func (t Teller) Next(s Situation, o ledger.Order, causes []Cause) string {
 	if o.NextDueAt.IsZero() {
 		return ""
 	}
+	s = s.of(o)
 	words, ok := syncPlans[o.Next]
 	if o.Sync == nil || !ok {
 		words = plans[o.Next]

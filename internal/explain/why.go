@@ -30,6 +30,8 @@ type Situation struct {
 	// or the last one's.
 	Rate   float64
 	Window collect.Window
+	// Schedules are those of SCHEDULES_FILE; nil where that is not known.
+	Schedules *collect.Schedules
 	// Work reports whether there is something left to do for any order, and NextWork
 	// when the first of it is due; NextWork is zero where something is due now.
 	Work     bool
@@ -159,6 +161,7 @@ func (t Teller) WhyOrder(s Situation, o ledger.Order) []Cause {
 	if !Working(o) {
 		return nil
 	}
+	s = s.of(o)
 	var list []Cause
 	for _, c := range t.Why(s) {
 		switch c.Code {

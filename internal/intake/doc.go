@@ -15,7 +15,7 @@ type Format string
 // The formats.
 const (
 	// CSV has a header row that names out_order_no and any of mchid, appid,
-	// service_id, at, amount and owed_since, in any order. Other columns are ignored.
+	// service_id, at, amount, owed_since and schedule, in any order. Other columns are ignored.
 	// Spaces around values are dropped.
 	CSV Format = "csv"
 	// JSONL has one JSON object a line, with the same names, all strings;

@@ -19,6 +19,7 @@ const (
 	colAt         = "at"
 	colAmount     = "amount"
 	colOwedSince  = "owed_since"
+	colSchedule   = "schedule"
 )
 
 // The names that Rejects adds. A Reader ignores them, so that a corrected file of
@@ -30,7 +31,7 @@ const (
 )
 
 var (
-	orderColumns   = []string{colMchID, colOutOrderNo, colAppID, colServiceID, colAt, colAmount, colOwedSince}
+	orderColumns   = []string{colMchID, colOutOrderNo, colAppID, colServiceID, colAt, colAmount, colOwedSince, colSchedule}
 	rejectsColumns = []string{colLine, colReason, colRaw}
 )
 
@@ -47,6 +48,7 @@ type Row struct {
 	At                                  time.Time
 	Amount                              int64 // fen; 0 where the row has none
 	OwedSince                           time.Time
+	Schedule                            string
 
 	// Err is why the row cannot be an order; it continues where "line N:" ends. The
 	// fields above then hold what could be understood.
@@ -70,6 +72,8 @@ func (r *Row) set(name, value string) error {
 		target = &r.AppID
 	case colServiceID:
 		target = &r.ServiceID
+	case colSchedule:
+		target = &r.Schedule
 	case colAt:
 		r.At, err = parsed(value, ParseTime)
 	case colOwedSince:

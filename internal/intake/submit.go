@@ -3,6 +3,7 @@ package intake
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ func (r Row) Item(defaults tasks.Owner) Item {
 			OutOrderNo: r.OutOrderNo,
 			AppID:      cmp.Or(r.AppID, defaults.AppID),
 			ServiceID:  cmp.Or(r.ServiceID, defaults.ServiceID),
+			Schedule:   r.Schedule,
 		},
 		At: r.At, Amount: r.Amount, OwedSince: r.OwedSince,
 	}}
@@ -52,6 +54,9 @@ const Valid tasks.Status = "valid"
 type Submitter struct {
 	// Producer enqueues the orders; with nil they are only checked.
 	Producer *tasks.Producer
+	// Schedule refuses the name of a schedule that does not exist; nil: every one is
+	// taken. Its error continues where "schedule " ends.
+	Schedule func(name string) error
 	// Retry is how long an order that Redis fails is retried; 0: not at all.
 	Retry time.Duration
 	// Grace is how long what is in flight may take after the context has ended.
@@ -73,6 +78,9 @@ func (s Submitter) Submit(ctx context.Context, items iter.Seq[Item]) iter.Seq2[I
 			for it := range items {
 				if ctx.Err() != nil || failed {
 					return
+				}
+				if err := s.scheduled(it.Order); err != nil && it.Row.Err == nil {
+					it.Row.Err = err
 				}
 				pending = append(pending, it)
 				order := it.Order
@@ -101,6 +109,16 @@ func (s Submitter) Submit(ctx context.Context, items iter.Seq[Item]) iter.Seq2[I
 			}
 		}
 	}
+}
+
+func (s Submitter) scheduled(o tasks.Order) error {
+	if s.Schedule == nil {
+		return nil
+	}
+	if err := s.Schedule(o.Schedule); err != nil {
+		return fmt.Errorf("schedule %w", err)
+	}
+	return nil
 }
 
 func (s Submitter) enqueueAll(ctx context.Context, orders iter.Seq[tasks.Order]) iter.Seq2[tasks.Order, tasks.Result] {

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
@@ -41,6 +43,52 @@ func TestClaim(t *testing.T) {
 		if o := s.get("A"); o.CollectCalls != 1 {
 			t.Errorf("%d collect calls were counted", o.CollectCalls)
 		}
+	})
+	t.Run("by other terms than the order's changes nothing, and says by which", func(t *testing.T) {
+		s := newSetup(t)
+		if _, err := s.ledger.Open(t.Context(), ledger.Opening{Owner: payload("A").Owner(), OutOrderNo: "A", Schedule: "gentle", Amount: 1250}); err != nil {
+			t.Fatal(err)
+		}
+		before := s.redis.Client.HGetAll(t.Context(), ledger.KeysOf(mchid).Order("A")).Val()
+		for _, byAmount := range []bool{false, true} {
+			lim := limits()
+			lim.Terms, lim.ByAmount = ledger.Unnamed("s1", byAmount), byAmount
+			c := s.claim("A", lim)
+			if c.Code != ledger.Unlike || c.Order.Schedule != "gentle" || c.Order.Amount() != 1250 || c.Order.ServiceID != "s1" {
+				t.Fatalf("%+v", c)
+			}
+			if want := map[bool]string{false: "gentle s1", true: "gentle s1 1250"}[byAmount]; c.Terms != want {
+				t.Errorf("terms %q, want %q", c.Terms, want)
+			}
+		}
+		if diff := cmp.Diff(before, s.redis.Client.HGetAll(t.Context(), ledger.KeysOf(mchid).Order("A")).Val()); diff != "" {
+			t.Errorf("the record has changed:\n%s", diff)
+		}
+		lim := limits()
+		lim.Terms, lim.ByAmount = "gentle s1 1250", true
+		if c := s.claim("A", lim); c.Code != ledger.Granted || c.Order.Schedule != "gentle" || c.Order.Billing != 1250 {
+			t.Errorf("by its own: %+v", c)
+		}
+	})
+	t.Run("of an order that names no schedule is granted by that", func(t *testing.T) {
+		for _, byAmount := range []bool{false, true} {
+			s := newSetupSerial(t)
+			s.open("A")
+			lim := limits()
+			lim.Terms, lim.ByAmount = ledger.Unnamed("s1", byAmount), byAmount
+			if c := s.claim("A", lim); c.Code != ledger.Granted {
+				t.Errorf("%+v", c)
+			}
+		}
+	})
+	t.Run("of an order that is only queried needs no terms", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		c := s.granted("A")
+		s.settle(c, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Recheck, Due: c.Now})
+		lim := limits()
+		lim.Terms = "other s1"
+		s.until(func() bool { return s.claim("A", lim).Code == ledger.Granted })
 	})
 	t.Run("before the due time is early", func(t *testing.T) {
 		s := newSetup(t)

@@ -72,12 +72,27 @@ type Limits struct {
 	// Windows are the next collection windows, from and to in turn; empty
 	// where collecting is allowed at any time.
 	Windows []time.Time
+	// Terms are what MinGap and Windows were chosen by: Unnamed, or what a claim has
+	// returned; empty where they hold for every order. ByAmount: an order's amount is
+	// among its terms.
+	Terms    string
+	ByAmount bool
 	// Most is the time between two probes of a hold at the most.
 	Most time.Duration
 	// Sure is the earliest that Redis's clock can be without a jump ahead, by a
 	// clock of the caller's that does not jump. No lease has run out before. Zero
 	// where the caller has none.
 	Sure time.Time
+}
+
+// Unnamed are the terms of an order that names no schedule, and of which no amount is
+// known.
+func Unnamed(serviceID string, byAmount bool) string {
+	terms := " " + serviceID
+	if byAmount {
+		terms += " "
+	}
+	return terms
 }
 
 // Code is a script's answer to a claim, a permit or a settle.
@@ -95,6 +110,7 @@ const (
 	Held      Code = "held"
 	Parked    Code = "parked"
 	Paced     Code = "paced"
+	Unlike    Code = "unlike"
 	Lost      Code = "lost"
 	Settled   Code = "settled"
 	Repeat    Code = "repeat"
@@ -102,12 +118,14 @@ const (
 )
 
 // Claim is the answer to a claim. Everything below Wait is filled only where
-// Code is Granted.
+// Code is Granted, and Order also where it is Unlike: the limits were chosen by other
+// terms than the order's, which are Terms.
 type Claim struct {
 	Code Code
 	Now  time.Time     // Redis's clock
 	Wait time.Duration // see claim.lua for what it means under each code
 
+	Terms string // of an Unlike claim
 	Token string
 	Plan  Plan
 	Probe bool // this step tests whether a hold may end
@@ -177,18 +195,24 @@ func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim L
 		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Gate(), l.keys.Hold()},
 		struct {
 			limitArgs
-			Round int64 `json:"round"`
-		}{lim.args(no, token), round})
+			Round   int64  `json:"round"`
+			Terms   string `json:"terms"`
+			Amounts bool   `json:"amounts"`
+		}{lim.args(no, token), round, lim.Terms, lim.ByAmount})
 	if err != nil {
 		return Claim{}, err
 	}
 	r := reader{vals: reply}
 	c := Claim{Code: Code(r.str()), Now: time.UnixMilli(r.int()), Wait: time.Duration(r.int()) * time.Microsecond}
-	if c.Code != Granted {
+	switch c.Code {
+	case Granted:
+		c.Token = token
+		c.Plan, c.Probe = Plan(r.str()), r.int() == 1
+	case Unlike:
+		c.Terms = r.str()
+	default:
 		return c, r.err()
 	}
-	c.Token = token
-	c.Plan, c.Probe = Plan(r.str()), r.int() == 1
 	snapshot, ok := l.snapshot(no, r.list())
 	if !ok {
 		return c, errReply

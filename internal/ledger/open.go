@@ -19,6 +19,7 @@ type Opening struct {
 	Reopen     bool
 	Amount     int64
 	OwedSince  time.Time
+	Schedule   string
 	// Grace is how long the sweep leaves the order to the task that the caller is
 	// about to enqueue.
 	Grace time.Duration
@@ -86,7 +87,7 @@ func Open(ctx context.Context, rdb redis.UniversalClient, orders []Opening) []Op
 	args := func(c *call) ([]string, []any) {
 		keys := KeysOf(c.mchid)
 		names := append(make([]string, 0, 4+len(reopened)+len(c.at)), keys.Due(), keys.Outcomes(), keys.Stats())
-		args := append(make([]any, 0, 2+6*len(c.at)), c.grace.Milliseconds(), "")
+		args := append(make([]any, 0, 2+7*len(c.at)), c.grace.Milliseconds(), "")
 		if c.reopen {
 			args[1] = c.deed.text()
 			for _, state := range reopened {
@@ -140,7 +141,7 @@ func (o Opening) args() []any {
 	if !o.OwedSince.IsZero() {
 		owed = o.OwedSince.UnixMilli()
 	}
-	return []any{o.OutOrderNo, o.AppID, o.ServiceID, at, amount, owed}
+	return []any{o.OutOrderNo, o.AppID, o.ServiceID, at, amount, owed, o.Schedule}
 }
 
 // readOpened reads what open.lua says of one order: the due time of a new one, else

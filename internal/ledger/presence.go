@@ -22,6 +22,28 @@ type Settings struct {
 	GiveUpAfter     string  `json:"give_up_after"`
 	SweepEvery      string  `json:"sweep_every"`
 	Webhooks        bool    `json:"webhooks"` // billing's receiver is set
+
+	// Of SCHEDULES_FILE.
+	Schedules []NamedSchedule   `json:"schedules,omitempty"`
+	Defaults  []DefaultSchedule `json:"default_schedules,omitempty"`
+}
+
+// NamedSchedule is a schedule that orders may name.
+type NamedSchedule struct {
+	Name            string `json:"name"`
+	CollectSchedule string `json:"collect_schedule"`
+	CollectWindow   string `json:"collect_window"`
+	MinGap          string `json:"min_gap"`
+	GiveUpAfter     string `json:"give_up_after"`
+}
+
+// DefaultSchedule gives orders that name none a schedule. Empty conditions fit every order.
+type DefaultSchedule struct {
+	MchID     string `json:"mchid,omitempty"`
+	ServiceID string `json:"service_id,omitempty"`
+	AtLeast   int64  `json:"amount_at_least,omitempty"`
+	Below     int64  `json:"amount_below,omitempty"`
+	Schedule  string `json:"schedule"`
 }
 
 // Worker is one worker process, as its merchant's ledger knows it.

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -57,7 +58,7 @@ var Record = []Field{
 	{Name: "ended", JSON: "ended_at", Event: "ended", By: "settle notice withdraw", Doc: "ms, when it reached its final state"},
 	{Name: "late", JSON: "late_payment_at", Event: "late", By: "settle notice", Doc: "ms, when a payment was learnt after another final state"},
 	{Name: "pays", JSON: "payments", Event: "payments", Signed: true, By: "settle notice", Doc: "every payment; payment.go has the form"},
-	{Name: "bill", JSON: "billing_amount", Event: "billing", By: "open", Doc: "what is owed by billing's word, in fen"},
+	{Name: "bill", JSON: "billing_amount", Event: "billing", Step: true, By: "open", Doc: "what is owed by billing's word, in fen"},
 	{Name: "owed", JSON: "owed_since", Event: "owed", By: "open", Doc: "ms, since when it is owed by billing's word"},
 
 	{Name: "known", Signed: true, Step: true, By: "settle notice", Doc: "1: WeChat Pay has spoken of the order, without its order_id"},
@@ -68,6 +69,7 @@ var Record = []Field{
 	{Name: "syncs", By: "claim permit settle", Doc: "sync calls, likewise"},
 	{Name: "syncwhy", By: "settle", Doc: "why sync stands where it does"},
 	{Name: "paidat", Step: true, By: "withdraw", Doc: "when the user paid elsewhere, yyyyMMddHHmmss of China"},
+	{Name: "schedule", JSON: "schedule", Step: true, By: "open", Doc: "the schedule that billing has named for it, of SCHEDULES_FILE"},
 	{Name: "past", JSON: "past", By: "open claim", Doc: "the final states before each reopening, a JSON array"},
 	{Name: "acts", JSON: "actions", By: "open withdraw", Doc: "what people have done to it, the last 20 times, a JSON array; see audit.lua"},
 	{Name: "events", By: "open settle notice withdraw", Doc: "how many events were written; the last one's seq"},
@@ -216,7 +218,14 @@ type Snapshot struct {
 	// user paid elsewhere, at PaidAt (yyyyMMddHHmmss, as sync takes it).
 	Sync   bool
 	PaidAt string
+	// Schedule is the name that billing has given, or empty.
+	Schedule string
+	Billing  int64 // fen, by billing's word; 0 where it has not said
 }
+
+// Amount is what the order is about, in fen: by billing's word, or else by WeChat Pay's; 0
+// where neither is known.
+func (s Snapshot) Amount() int64 { return cmp.Or(s.Billing, s.Total) }
 
 // snapshot reads what a granted claim returns.
 func (l *Ledger) snapshot(no string, list []any) (Snapshot, bool) {
@@ -235,6 +244,7 @@ func (l *Ledger) snapshot(no string, list []any) (Snapshot, bool) {
 		Since: v.time("since"), Due: v.time("due"), Total: v.int("total"),
 		Known: v["oid"] != "" || v["known"] != "", Life: v["life"],
 		Sync: v["sync"] == string(SyncPending), PaidAt: v["paidat"],
+		Schedule: v["schedule"], Billing: v.int("bill"),
 	}, true
 }
 
@@ -312,6 +322,8 @@ type Order struct {
 	// OwedSince is since when it is owed. WeChat Pay has signed neither.
 	BillingAmount *int64    `json:"billing_amount,omitempty"`
 	OwedSince     time.Time `json:"owed_since,omitzero"`
+	// Schedule is the schedule of SCHEDULES_FILE that billing has named for it.
+	Schedule string `json:"schedule,omitempty"`
 
 	// LatePaymentAt is when a verified payment was learnt of an order in
 	// another final state; transaction_id and paid_amount are that payment's.

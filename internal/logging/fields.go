@@ -38,4 +38,5 @@ const (
 	FieldKnown      = "known"        // how many were there already
 	FieldOrders     = "orders"       // how many were made or brought up to date
 	FieldLeftOut    = "left_out"     // how many could not be written
+	FieldSchedule   = "schedule"     // name of an order's schedule, of SCHEDULES_FILE
 )

@@ -5,6 +5,7 @@ package status
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -74,7 +75,7 @@ func inForce(s *explain.Situation, workers []ledger.Worker, now time.Time) {
 		}
 		// The newest report of a worker that lives goes before that of one that is gone.
 		if i == 0 || alive && s.Workers == 1 {
-			s.Rate, s.Window = w.Settings.Rate, window
+			s.Rate, s.Window, s.Schedules = w.Settings.Rate, window, Schedules(w.Settings, s.MchID)
 		}
 		if alive && known && s.Window.Location != nil && !s.Window.Contains(now) && window.Contains(now) {
 			s.Window = window
@@ -97,6 +98,31 @@ func Window(s ledger.Settings) (window collect.Window, ok bool) {
 		return collect.Window{}, false
 	}
 	return collect.Window{Always: w.Always, From: w.From, To: w.To, Location: zone}, true
+}
+
+// Schedules returns the schedules of a merchant's orders by a worker's settings; nil where
+// the worker's release has none, or one that cannot be read.
+func Schedules(s ledger.Settings, mchid string) *collect.Schedules {
+	if s.CollectWindow == "" {
+		return nil
+	}
+	all := collect.Schedules{Named: map[string]collect.Policy{}}
+	for _, n := range s.Schedules {
+		window, ok := Window(ledger.Settings{CollectWindow: n.CollectWindow, Timezone: s.Timezone})
+		schedule, err := config.ParseSchedule(n.CollectSchedule)
+		gap, err2 := time.ParseDuration(n.MinGap)
+		giveUp, err3 := time.ParseDuration(n.GiveUpAfter)
+		if !ok || errors.Join(err, err2, err3) != nil {
+			return nil
+		}
+		all.Named[n.Name] = collect.Policy{Schedule: schedule, Window: window, MinGap: gap, GiveUp: giveUp}
+	}
+	for _, d := range s.Defaults {
+		if d.MchID == "" || d.MchID == mchid {
+			all.Defaults = append(all.Defaults, collect.Default{ServiceID: d.ServiceID, AtLeast: d.AtLeast, Below: d.Below, Schedule: d.Schedule})
+		}
+	}
+	return &all
 }
 
 // FullMemory returns the memory of a Redis that is full, as far as INFO tells: such a

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"sync"
 
 	"github.com/hibiken/asynq"
@@ -58,16 +57,7 @@ func newMerchant(cfg config.Worker, m config.Merchant, deps dependencies) (*merc
 	}
 	c := collect.New(collect.Settings{
 		AppID: m.AppID, ServiceID: m.ServiceID, BaseURL: m.BaseURL,
-		Policy: collect.Policy{
-			Schedule: cfg.CollectSchedule,
-			Confirm:  cfg.ConfirmSchedule,
-			Window: collect.Window{
-				Always: cfg.Window.Always, From: cfg.Window.From, To: cfg.Window.To, Location: cfg.Location,
-			},
-			MinGap: cfg.MinGap,
-			GiveUp: cfg.GiveUpAfter,
-			Rand:   rand.Float64,
-		},
+		Policy: policy(cfg.Work), Schedules: schedules(cfg, m.MchID),
 		Rate:        cfg.Rate,
 		CallTimeout: cfg.CallTimeout,
 		SweepEvery:  cfg.SweepEvery,

@@ -55,7 +55,7 @@ func newPresence(cfg config.Worker, rdb redis.UniversalClient, serves func() boo
 	zeros, shown := metrics.New(reg), metrics.New(reg)
 	p := &presence{
 		id:    fmt.Sprintf("%s/%d/%s", host, os.Getpid(), ledger.NewToken()),
-		every: min(max(cfg.SweepEvery, reportAtLeast), reportAtMost), settings: published(cfg.Work),
+		every: min(max(cfg.SweepEvery, reportAtLeast), reportAtMost), settings: published(cfg),
 		rdb: rdb, serves: serves, teller: explain.Teller{Zone: cfg.Location}, log: log,
 		causes: map[string][]explain.Cause{},
 		stopped: zeros.Gauge("payscore_collecting_stopped", "1 while the cause keeps the merchant's orders, or some of them, from being collected as they should.",
@@ -71,8 +71,10 @@ func newPresence(cfg config.Worker, rdb redis.UniversalClient, serves func() boo
 }
 
 // published returns the settings that other commands show.
-func published(w config.Work) ledger.Settings {
+func published(w config.Worker) ledger.Settings {
+	named, defaults := publishedSchedules(w)
 	return ledger.Settings{
+		Schedules: named, Defaults: defaults,
 		Rate: w.Rate, CollectWindow: w.Window.String(), Timezone: w.Location.String(),
 		CollectSchedule: w.CollectSchedule.String(), ConfirmSchedule: w.ConfirmSchedule.String(),
 		MinGap: w.MinGap.String(), GiveUpAfter: w.GiveUpAfter.String(), SweepEvery: w.SweepEvery.String(),

@@ -14,6 +14,9 @@
 --   horizon  us that a claim may wait for its slot under the lease
 --   gap      ms between two collect calls of the order
 --   windows  collection windows, ms, {from, to, ...}; {} for always
+--   terms    what gap and windows were chosen by: the order's schedule and service, and,
+--            if amounts is true, its amount, with blanks between; '' if they hold for
+--            every order
 --   most     longest time between two probes, ms
 -- }
 --
@@ -29,6 +32,8 @@
 --   'held'      the merchant is held; the next probe is in wait
 --   'parked'    the order's service is held; the due time is the order's own slot
 --   'paced'     too many wait for a slot; ask again in wait
+--   'unlike'    gap and windows were chosen by other terms than the order's, which
+--               follow, with {STEP}; nothing was changed
 local a = cjson.decode(ARGV[1])
 local now, now_us = clock()
 local r = FIELDS(KEYS[1], STEP, next, token, lease, doing, collects, queries, syncs)
@@ -62,6 +67,12 @@ local had = num(r.collected)
 if collectedat(KEYS[1], had, now) ~= had then r.collected = text(now) end
 
 local plan = r.next
+-- Only a collect call must keep to gap and windows.
+if plan == 'collect' and a.terms ~= '' then
+  local terms = (r.schedule or '') .. ' ' .. (r.svc or '')
+  if a.amounts then terms = terms .. ' ' .. (r.bill or r.total or '') end
+  if terms ~= a.terms then return { 'unlike', now, 0, terms, { STEP(r) } } end
+end
 local function putoff(code, t)
   if plan == 'collect' and num(r.fails) == 0 then
     redis.call('HSET', KEYS[1], 'due', t)

@@ -11,8 +11,9 @@
 -- ARGV[2] JSON [by, reason, token] to reopen finished orders, else ''; see audit.lua
 -- ARGV[3], … of each order: out_order_no, appid, service_id, not before (Unix ms;
 --         0 for at once), and what billing says: the amount in fen, and since when
---         it is owed (Unix ms); '' where billing does not say. A record has them as
---         bill and owed; no amount of ours is ever made of bill
+--         it is owed (Unix ms), and the name of its schedule; '' where billing does not
+--         say. A record has them as bill, owed and schedule; no amount of ours is ever
+--         made of bill
 --
 -- Returns now, Unix ms, and for each order either its due ms, if it was opened for the
 -- first time, or {code, state, round, due ms}:
@@ -53,9 +54,10 @@ local function answer(key, rec, appid, svc, again)
 end
 
 -- says records what billing says of an order; what it does not say now stays.
-local function says(key, bill, owed)
+local function says(key, bill, owed, schedule)
   if bill ~= '' then redis.call('HSET', key, 'bill', bill) end
   if owed ~= '' then redis.call('HSET', key, 'owed', owed) end
+  if schedule ~= '' then redis.call('HSET', key, 'schedule', schedule) end
 end
 
 -- openedevent is event for an order's first event, of which one call writes many. It has
@@ -72,10 +74,10 @@ local function openedevent(no, appid, svc, bill, owed)
   end
 end
 
-local function create(key, no, appid, svc, due, bill, owed)
+local function create(key, no, appid, svc, due, bill, owed, schedule)
   redis.call('HSET', key, 'state', 'queued', 'appid', appid, 'svc', svc, 'next', 'collect',
     'due', due, 'round', '1', 'since', due, 'opened', NOW, 'events', '1')
-  says(key, bill, owed)
+  says(key, bill, owed, schedule)
   openedevent(no, appid, svc, bill, owed)
   return tonumber(due)
 end
@@ -84,7 +86,7 @@ end
 -- when it was last collected, a lease of a call that may be under way) stays, so that the
 -- promises hold across the reopening. A call that is still under way for the previous
 -- epoch finds a new one, and overwrites nothing.
-local function reopen(key, no, appid, svc, due, rec, bill, owed)
+local function reopen(key, no, appid, svc, due, rec, bill, owed, schedule)
   local state, round = rec.state, num(rec.round) + 1
   -- For the order's history.
   local was = FIELDS(key, past, ended, reason, acts)
@@ -101,7 +103,7 @@ local function reopen(key, no, appid, svc, due, rec, bill, owed)
   redis.call('HSET', key, 'state', 'queued', 'appid', appid, 'svc', svc,
     'next', 'recheck', 'due', due, 'round', round, 'since', due)
   redis.call('HSETNX', key, 'opened', NOW)
-  says(key, bill, owed)
+  says(key, bill, owed, schedule)
   acted(key, KEYS[FIRST - 1], now, 'reopen', no, deed, was.acts)
   emit(key, KEYS[2], 'order.reopened', no, nil, deed)
   return { 'accepted', 'queued', round, tonumber(due) }
@@ -113,7 +115,7 @@ end
 local recs, dues, opens = {}, {}, {} -- by place in the call
 local index, seen = {}, {}
 for i = FIRST, #KEYS do
-  local a = 6 * (i - FIRST) + 3
+  local a = 7 * (i - FIRST) + 3
   local no, at = ARGV[a], ARGV[a + 3]
   local rec = FIELDS(KEYS[i], state, round, due, appid, svc)
   if not seen[no] and (not rec.state or ENDED[rec.state] and not done(KEYS[i])) then
@@ -132,16 +134,16 @@ end
 
 local reply = { now }
 for i = FIRST, #KEYS do
-  local key, a, at = KEYS[i], 6 * (i - FIRST) + 3, i - FIRST + 2
+  local key, a, at = KEYS[i], 7 * (i - FIRST) + 3, i - FIRST + 2
   local no, appid, svc = ARGV[a], ARGV[a + 1], ARGV[a + 2]
   if not opens[i] then
     -- The same number a second time in this call is open by now.
     if seen[no] then recs[i] = FIELDS(key, state, round, due, appid, svc) end
     reply[at] = answer(key, recs[i], appid, svc, seen[no])
   elseif recs[i].state then
-    reply[at] = reopen(key, no, appid, svc, dues[i], recs[i], ARGV[a + 4], ARGV[a + 5])
+    reply[at] = reopen(key, no, appid, svc, dues[i], recs[i], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6])
   else
-    reply[at] = create(key, no, appid, svc, dues[i], ARGV[a + 4], ARGV[a + 5])
+    reply[at] = create(key, no, appid, svc, dues[i], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6])
   end
 end
 return reply

@@ -1,0 +1,111 @@
+package collect
+
+import (
+	"time"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/logging"
+)
+
+// Schedules are the policies of orders that are not collected as their merchant's other
+// orders are. An order keeps the name of its schedule: what stands under it holds from the
+// order's next step on.
+type Schedules struct {
+	Named map[string]Policy
+	// Defaults give a schedule to orders that name none: the first one that fits.
+	Defaults []Default
+}
+
+// Default gives orders of the merchant a schedule. An empty condition fits every order.
+type Default struct {
+	ServiceID string
+	// AtLeast and Below bound the order's amount, in fen; 0 is no bound. An order whose
+	// amount is not known fits no bound.
+	AtLeast, Below int64
+	Schedule       string
+}
+
+// Terms are what the schedule of an order depends on.
+type Terms struct {
+	Schedule  string // the name that billing has given, or empty
+	ServiceID string
+	Amount    int64 // see ledger.Snapshot.Amount
+}
+
+// Name returns the schedule by which an order with these terms is collected: its own, or
+// the first default that fits. It is empty where the merchant's policy applies. known is
+// false for a name that does not exist.
+func (s Schedules) Name(t Terms) (name string, known bool) {
+	name = t.Schedule
+	if name == "" {
+		for _, d := range s.Defaults {
+			if d.fits(t) {
+				name = d.Schedule
+				break
+			}
+		}
+	}
+	_, known = s.Named[name]
+	return name, known || name == ""
+}
+
+func (d Default) fits(t Terms) bool {
+	return (d.ServiceID == "" || d.ServiceID == t.ServiceID) &&
+		(d.AtLeast == 0 || t.Amount >= d.AtLeast) &&
+		(d.Below == 0 || t.Amount > 0 && t.Amount < d.Below)
+}
+
+// ByAmount reports whether a default depends on the amount.
+func (s Schedules) ByAmount() bool {
+	for _, d := range s.Defaults {
+		if d.AtLeast > 0 || d.Below > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// policyOf returns the policy of an order. known is false where its schedule does not
+// exist: then it is the merchant's.
+func (c *Collector) policyOf(o ledger.Snapshot) (p Policy, known bool) {
+	name, known := c.settings.Schedules.Name(Terms{o.Schedule, o.ServiceID, o.Amount()})
+	if p, ok := c.settings.Schedules.Named[name]; ok {
+		return p, true
+	}
+	return c.settings.Policy, known
+}
+
+// unknownEvery is how often an unknown schedule is logged.
+const unknownEvery = 10 * time.Minute
+
+// policyFor returns the policy of an order that a step works on. A schedule that does not
+// exist must not keep the order from being collected: it is by the merchant's settings,
+// and that is said loudly.
+func (c *Collector) policyFor(o ledger.Snapshot) Policy {
+	p, known := c.policyOf(o)
+	if known || o.Sync {
+		return p
+	}
+	c.count(c.metrics.UnknownSchedule)
+	c.unknown.Lock()
+	defer c.unknown.Unlock()
+	if time.Since(c.unknownSaid[o.Schedule]) < unknownEvery {
+		return p
+	}
+	if c.unknownSaid == nil || len(c.unknownSaid) >= 1000 { // names come from outside
+		c.unknownSaid = map[string]time.Time{}
+	}
+	c.unknownSaid[o.Schedule] = time.Now()
+	c.log.Warn().Str(logging.FieldEvent, "schedule_unknown").Str(logging.FieldSchedule, o.Schedule).Str(logging.FieldOutOrderNo, o.OutOrderNo).
+		Msg("SCHEDULE UNKNOWN: an order names a schedule that this worker's SCHEDULES_FILE does not have; it is collected by the worker's settings (each name is logged once in ten minutes)")
+	return p
+}
+
+// longestGap is the longest time between two collect calls that any order must keep.
+func (s Settings) longestGap() time.Duration {
+	gap := s.Policy.MinGap
+	for _, p := range s.Schedules.Named {
+		gap = max(gap, p.MinGap)
+	}
+	return gap
+}

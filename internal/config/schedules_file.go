@@ -1,0 +1,297 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Schedules are the schedules that orders may name. The zero value has none.
+type Schedules struct {
+	Named map[string]Terms
+	// Defaults give a schedule to orders that name none: the first one that fits.
+	Defaults []ScheduleDefault
+
+	given bool // there is a file
+}
+
+// Terms are how one schedule collects. What it leaves out is as the worker's settings say.
+type Terms struct {
+	CollectSchedule Schedule
+	Window          *Window
+	MinGap          *time.Duration
+	GiveUpAfter     *time.Duration
+}
+
+// In returns the worker's settings as they are for orders with the schedule.
+func (t Terms) In(w Work) Work {
+	if t.CollectSchedule != nil {
+		w.CollectSchedule = t.CollectSchedule
+	}
+	if t.Window != nil {
+		w.Window = *t.Window
+	}
+	if t.MinGap != nil {
+		w.MinGap = *t.MinGap
+	}
+	if t.GiveUpAfter != nil {
+		w.GiveUpAfter = *t.GiveUpAfter
+	}
+	return w
+}
+
+// ScheduleDefault gives orders a schedule. An empty condition fits every order.
+type ScheduleDefault struct {
+	MchID, ServiceID string
+	// AtLeast and Below bound the amount, in fen; 0 is no bound. With a bound, an order
+	// whose amount is not known does not fit.
+	AtLeast, Below int64
+	Schedule       string
+}
+
+// Names lists the names, sorted.
+func (s Schedules) Names() []string { return slices.Sorted(maps.Keys(s.Named)) }
+
+// Check refuses a name that the file does not have; without a file every name is taken,
+// since a worker may have one.
+func (s Schedules) Check(name string) error {
+	if _, ok := s.Named[name]; ok || name == "" || !s.given {
+		return nil
+	}
+	if len(s.Named) == 0 {
+		return fmt.Errorf("%q is not a schedule: SCHEDULES_FILE has none", name)
+	}
+	return fmt.Errorf("%q is not a schedule: SCHEDULES_FILE has %s", name, strings.Join(s.Names(), ", "))
+}
+
+// mostSchedules bounds the file: the workers publish its schedules in Redis.
+const mostSchedules = 100
+
+// scheduleName is the form of a schedule's name, as package tasks has it.
+var scheduleName = regexp.MustCompile(`^[0-9A-Za-z_.-]{1,32}$`)
+
+// Resolve reads the file, and reports everything that is wrong with it.
+func (f SchedulesFlags) Resolve(c *Collector) Schedules {
+	if f.SchedulesFile == "" {
+		return Schedules{}
+	}
+	s := Schedules{Named: map[string]Terms{}, given: true}
+	data, err := readFile(f.SchedulesFile)
+	if err != nil {
+		c.Problem("SCHEDULES_FILE", "%v", err)
+		return s
+	}
+	top, err := readMapping(data)
+	if err != nil {
+		c.Problem("SCHEDULES_FILE", "%v", Text{path: f.SchedulesFile}.names("%v", err))
+		return s
+	}
+	r := schedulesReader{c: c, path: f.SchedulesFile, into: &s}
+	var defaults *yaml.Node
+	for key, value := range r.members(top, "the file") {
+		switch {
+		case key.Value == "defaults":
+			defaults = value
+		case key.Value == "schedules" && value.Kind == yaml.MappingNode:
+			for name, terms := range r.members(value, "schedules") {
+				r.schedule(name, terms)
+			}
+		default:
+			r.schedule(key, value)
+		}
+	}
+	if len(s.Named) > mostSchedules {
+		c.Problem("SCHEDULES_FILE", "%v", Text{path: f.SchedulesFile}.names("has %d schedules: at most %d are allowed", len(s.Named), mostSchedules))
+	}
+	if defaults != nil {
+		r.defaults(defaults)
+	}
+	return s
+}
+
+// readMapping returns the mapping that the document is. Its errors continue "names FILE,
+// which ...".
+func readMapping(data []byte) (*yaml.Node, error) {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, second yaml.Node
+	err := decoder.Decode(&doc)
+	if err != nil && !errors.Is(err, io.EOF) { // EOF: there are only comments
+		return nil, notYAML(err)
+	}
+	if err != nil || doc.Content[0].Kind != yaml.MappingNode || len(doc.Content[0].Content) == 0 {
+		return nil, errors.New(`has no schedules: begin with "schedules:", and a line "NAME:" for each one`)
+	}
+	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
+		return nil, errors.New("holds more than one YAML document: keep the first, without a second ---")
+	}
+	return doc.Content[0], nil
+}
+
+// schedulesReader reports what is wrong, with lines.
+type schedulesReader struct {
+	c    *Collector
+	path string
+	into *Schedules
+}
+
+func (r schedulesReader) problem(at *yaml.Node, format string, args ...any) {
+	r.c.Problem("SCHEDULES_FILE", "%s, line %d: %s", r.path, at.Line, fmt.Sprintf(format, args...))
+}
+
+// members yields keys and values of a mapping; a key that is there twice is a problem.
+func (r schedulesReader) members(n *yaml.Node, what string) func(yield func(key, value *yaml.Node) bool) {
+	return func(yield func(key, value *yaml.Node) bool) {
+		lines := map[string]int{}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key, value := n.Content[i], n.Content[i+1]
+			if value.Kind == yaml.AliasNode {
+				value = value.Alias
+			}
+			if first, again := lines[key.Value]; again {
+				r.problem(key, "%s has %q twice, first on line %d: keep one", what, key.Value, first)
+				continue
+			}
+			lines[key.Value] = key.Line
+			if !yield(key, value) {
+				return
+			}
+		}
+	}
+}
+
+// termReaders read the settings of a schedule, in the ranges of the worker's settings.
+var termReaders = map[string]struct {
+	setting string
+	set     func(*Terms, any)
+}{
+	"collect_schedule": {"COLLECT_SCHEDULE", func(t *Terms, v any) { t.CollectSchedule = v.(Schedule) }},
+	"window":           {"COLLECT_WINDOW", func(t *Terms, v any) { t.Window = new(v.(Window)) }},
+	"min_gap":          {"MIN_GAP", func(t *Terms, v any) { t.MinGap = new(v.(time.Duration)) }},
+	"give_up_after":    {"GIVE_UP_AFTER", func(t *Terms, v any) { t.GiveUpAfter = new(v.(time.Duration)) }},
+}
+
+func (r schedulesReader) schedule(key, value *yaml.Node) {
+	name := key.Value
+	if !scheduleName.MatchString(name) {
+		r.problem(key, "a schedule is named %q: a name has 1 to 32 characters of 0-9 A-Z a-z _ . -", name)
+		return
+	}
+	r.into.Named[name] = Terms{} // a default that names it is no second problem
+	if value.Kind != yaml.MappingNode || len(value.Content) == 0 {
+		r.problem(key, "schedule %s says nothing: write at least one of %s below it", name, strings.Join(termNames, ", "))
+		return
+	}
+	var terms Terms
+	for key, value := range r.members(value, "schedule "+name) {
+		term, ok := termReaders[key.Value]
+		switch {
+		case !ok:
+			r.problem(key, "schedule %s has %q, which is unknown: write %s", name, key.Value, strings.Join(termNames, ", "))
+			continue
+		case value.Kind != yaml.ScalarNode:
+			r.problem(key, "%s of schedule %s is a list or a mapping: write a single value, as in %s", key.Value, name, term.setting)
+			continue
+		}
+		d := declared[rank(term.setting)]
+		read, err := readers[typeOf[term.setting]](strings.TrimSpace(value.Value), d)
+		if err != nil {
+			r.problem(key, "%s of schedule %s %v", key.Value, name, err)
+			continue
+		}
+		term.set(&terms, read)
+	}
+	r.into.Named[name] = terms
+}
+
+var termNames = []string{"collect_schedule", "window", "min_gap", "give_up_after"}
+
+// typeOf has the types of the settings that termReaders name.
+var typeOf = map[string]reflect.Type{
+	"COLLECT_SCHEDULE": reflect.TypeFor[Schedule](), "COLLECT_WINDOW": reflect.TypeFor[Window](),
+	"MIN_GAP": reflect.TypeFor[time.Duration](), "GIVE_UP_AFTER": reflect.TypeFor[time.Duration](),
+}
+
+var defaultNames = []string{"mchid", "service_id", "amount_at_least", "amount_below", "schedule"}
+
+func (r schedulesReader) defaults(list *yaml.Node) {
+	if list.Kind != yaml.SequenceNode {
+		r.problem(list, `defaults is not a list: begin each with "- schedule: NAME"`)
+		return
+	}
+	for _, item := range list.Content {
+		if item.Kind == yaml.AliasNode {
+			item = item.Alias
+		}
+		if item.Kind != yaml.MappingNode {
+			r.problem(item, "a default is not a mapping: write %s as KEY: VALUE lines", strings.Join(defaultNames, ", "))
+			continue
+		}
+		if d, ok := r.oneDefault(item); ok {
+			r.into.Defaults = append(r.into.Defaults, d)
+		}
+	}
+}
+
+func (r schedulesReader) oneDefault(item *yaml.Node) (d ScheduleDefault, ok bool) {
+	ok = true
+	wrong := func(at *yaml.Node, format string, args ...any) {
+		ok = false
+		r.problem(at, format, args...)
+	}
+	for key, value := range r.members(item, "a default") {
+		text := strings.TrimSpace(value.Value)
+		if value.Kind != yaml.ScalarNode || text == "" {
+			wrong(key, "%s of a default is not a single value", key.Value)
+			continue
+		}
+		var err error
+		switch key.Value {
+		case "mchid":
+			d.MchID, err = text, forms["mchid"](text, Declared{})
+		case "service_id":
+			d.ServiceID, err = text, forms["service_id"](text, Declared{})
+		case "amount_at_least":
+			d.AtLeast, err = readFen(text)
+		case "amount_below":
+			d.Below, err = readFen(text)
+		case "schedule":
+			d.Schedule = text
+			if _, ok := r.into.Named[text]; !ok {
+				err = fmt.Errorf("is %q, which the file does not have", text)
+			}
+		default:
+			err = fmt.Errorf("is unknown: write %s", strings.Join(defaultNames, ", "))
+		}
+		if err != nil {
+			wrong(key, "%s of a default %v", key.Value, err)
+		}
+	}
+	switch {
+	case ok && d.Schedule == "":
+		wrong(item, "a default names no schedule: write schedule: NAME")
+	case ok && d.Below > 0 && d.AtLeast >= d.Below:
+		wrong(item, "a default fits no order: amount_at_least is %d, and amount_below is %d", d.AtLeast, d.Below)
+	}
+	return d, ok
+}
+
+// mostFen is as much as an order can have: ledger.MaxAmount.
+const mostFen = 10_000_000_000_000
+
+func readFen(text string) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 || n > mostFen {
+		return 0, fmt.Errorf("is %q: write a whole number of fen, from 1 to %d", text, int64(mostFen))
+	}
+	return n, nil
+}
