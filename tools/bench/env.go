@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/procfs"
 	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/signer"
 )
 
 // env is what all parts work with: the built programs, a directory and a Redis.
@@ -26,7 +28,8 @@ type env struct {
 	url     string
 	rdb     *redis.Client
 
-	signature time.Duration // processor time of one RSA-2048 signature; 0 before it is measured
+	openssl    bool        // the programs are built with the tag openssl
+	signatures []signature // of each signer; nil before they are measured
 }
 
 // newEnv builds the programs and starts a Redis with the settings of
@@ -47,10 +50,19 @@ func newEnv(ctx context.Context, rounds int, verbose bool) (_ *env, err error) {
 			e.close()
 		}
 	}()
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", e.dir+"/", "payscore-collector/cmd/worker", "payscore-collector/cmd/enqueue")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return nil, fmt.Errorf("build the worker and enqueue: %w; run bench inside the repository", err)
+	build := func(tags string) *exec.Cmd {
+		return exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", tags, "-o", e.dir+"/",
+			"payscore-collector/cmd/worker", "payscore-collector/cmd/enqueue", "payscore-collector/tools/bench")
+	}
+	if out, err := build("openssl").CombinedOutput(); err == nil {
+		e.openssl = true
+	} else {
+		fmt.Fprintf(os.Stderr, "the worker signs with Go alone, since it cannot be built with OpenSSL (libssl-dev, a C compiler):\n%s", out)
+		plain := build("")
+		plain.Stderr = os.Stderr
+		if err := plain.Run(); err != nil {
+			return nil, fmt.Errorf("build the worker and enqueue: %w; run bench inside the repository", err)
+		}
 	}
 	return e, e.startRedis(ctx)
 }
@@ -100,8 +112,16 @@ func (e *env) machine() string {
 		version = info["Server"]["redis_version"]
 	}
 	out := fmt.Sprintf("%s, %d × %s, %s, Redis %s", time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), cpu, runtime.Version(), version)
-	if e.signature > 0 {
-		out += fmt.Sprintf("\none RSA-2048 signature: %.3f ms of a core", ms(e.signature))
+	if e.ifma() {
+		out += "\nthe processor has AVX-512 IFMA"
+	} else {
+		out += "\nthe processor has no AVX-512 IFMA"
+	}
+	for _, s := range e.signatures {
+		out += fmt.Sprintf("\none RSA-2048 signature by %s: %.3f ms of a core", s.Signer, ms(s.Cost))
+		if s.Signer == signer.OpenSSL {
+			out += " (" + s.Version + ")"
+		}
 	}
 	return out
 }

@@ -51,7 +51,7 @@ func handover(ctx context.Context, e *env) error {
 		ours = append(ours, handoverOrders/mine.Seconds())
 		peers = append(peers, handoverOrders/loop.Seconds())
 	}
-	e.table.atLeast(5, "x", median(ratios), "tasks.Producer.EnqueueAll beside a loop over asynq.Client.Enqueue", "%.0f/s into ledger and queue, peer %.0f/s into its queue", median(ours), median(peers))
+	e.table.atLeast(6, "x", median(ratios), "tasks.Producer.EnqueueAll beside a loop over asynq.Client.Enqueue", "%.0f/s into ledger and queue, peer %.0f/s into its queue", median(ours), median(peers))
 	return e.file(ctx)
 }
 

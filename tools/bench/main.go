@@ -47,16 +47,18 @@ func main() {
 
 func run(ctx context.Context) error {
 	list := flag.Bool("list", false, "list the parts")
-	rounds := flag.Int("rounds", 3, "how often the worker and the peer alternate")
+	rounds := flag.Int("rounds", 3, "how often the workers and the peer alternate")
 	verbose := flag.Bool("v", false, "show the logs of the processes")
 	flag.Parse()
 	names := flag.Args()
-	// The same program also serves as the platform and as the peer.
+	// The same program also serves as the platform and as the peer, and measures a signer.
 	switch flag.Arg(0) {
 	case rolePlatform:
 		return servePlatform(ctx, flag.Arg(1))
 	case rolePeer:
 		return runPeer(ctx)
+	case roleSigner:
+		return measureSigner(flag.Arg(1))
 	}
 	if *list {
 		for _, p := range parts {
