@@ -37,6 +37,8 @@ type Options struct {
 	Merchants func() []config.Order
 	// Order completes orders otherwise.
 	Order config.Order
+	// Schedules are those that orders may name.
+	Schedules config.Schedules
 	// AdminToken and TokensFile are ADMIN_TOKEN and API_TOKENS_FILE; either may be empty.
 	AdminToken, TokensFile string
 	// BodyTime is how long the body of a request may take; 0: 10 s.

@@ -42,6 +42,7 @@ type OrderRow struct {
 	At         string   `json:"at,omitempty" format:"date-time" doc:"When to start; without it, at once." example:"2026-01-02T10:00:00+08:00"`
 	Amount     int64    `json:"amount,omitempty" minimum:"0" doc:"What is owed by billing's word, in fen. It is shown and passed on." example:"1250"`
 	OwedSince  string   `json:"owed_since,omitempty" format:"date-time" doc:"Since when it is owed, by billing's word. It is shown and passed on."`
+	Schedule   string   `json:"schedule,omitempty" doc:"The schedule of SCHEDULES_FILE by which it is collected; without it, the file's default for it, or the worker's settings." example:"gentle"`
 	_          struct{} `additionalProperties:"true"`
 }
 
@@ -90,7 +91,7 @@ func (a *API) enqueue(ctx context.Context, in *enqueueInput) (*enqueueReply, err
 	results := make([]RowResult, 0, len(rows))
 	var down error // of Redis
 	taken := false // by Redis, any order
-	for it, res := range (intake.Submitter{Producer: a.producer}).Submit(ctx, slices.Values(items)) {
+	for it, res := range (intake.Submitter{Producer: a.producer, Schedule: a.Schedules.Check}).Submit(ctx, slices.Values(items)) {
 		results = append(results, resultOf(it, res))
 		if res.Status == tasks.Failed {
 			down = cmp.Or(down, res.Err)

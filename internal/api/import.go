@@ -35,7 +35,7 @@ func (a *API) addImport() {
 	}
 	rows := text("One JSON object a line, with the names of POST /v1/orders.")
 	rows.Example = "{\"out_order_no\":\"BIKE-1001\"}\n{\"out_order_no\":\"BIKE-1002\",\"at\":\"2026-01-02 10:00\"}\n"
-	table := text("A header row with out_order_no and any of mchid, appid, service_id, at, amount and owed_since, in UTF-8.")
+	table := text("A header row with out_order_no and any of mchid, appid, service_id, at, amount, owed_since and schedule, in UTF-8.")
 	table.Example = "out_order_no,amount\nBIKE-1001,1250\nBIKE-1002,300\n"
 	add(a, op{
 		id: "import-orders", method: http.MethodPost, path: "/v1/orders/import", tag: tagOrders, role: config.Billing, stream: true,
@@ -125,7 +125,7 @@ func (a *API) importRows(ctx context.Context, caller Caller, rows *intake.Reader
 		}
 	}
 	summary := map[string]int{}
-	submitter := intake.Submitter{Producer: a.producer, Retry: workTime, Grace: workTime, Say: func(string, ...any) {}}
+	submitter := intake.Submitter{Producer: a.producer, Schedule: a.Schedules.Check, Retry: workTime, Grace: workTime, Say: func(string, ...any) {}}
 	failed := false
 	for it, res := range submitter.Submit(ctx, items) {
 		summary[string(res.Status)]++

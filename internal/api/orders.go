@@ -109,6 +109,9 @@ func absentOrder(mchid, no string) error {
 func explanation(t explain.Teller, o ledger.Order, s explain.Situation, hooks ledger.HookWait) Explanation {
 	causes := t.WhyOrder(s, o)
 	e := Explanation{State: t.State(o), Next: t.Next(s, o, causes), Causes: t.HeldBack(causes), Alarms: t.Alarms(o)}
+	if text := t.ScheduleUnknown(o, s); text != "" {
+		e.Alarms = append(e.Alarms, text)
+	}
 	if w := t.Webhook(hooks); w != "" {
 		e.Causes = append(e.Causes, w)
 	}

@@ -138,7 +138,7 @@ func (w *worker) listen() (err error) {
 // newAPI returns the HTTP API. It needs no merchant of this process: the ledger has all.
 func (w *worker) newAPI(loopback bool) *api.API {
 	return api.New(api.Options{
-		Redis: w.conns.API, Order: w.cfg.Order, AdminToken: w.cfg.AdminToken.Reveal(), TokensFile: w.cfg.APITokensFile,
+		Redis: w.conns.API, Order: w.cfg.Order, Schedules: w.cfg.Schedules, AdminToken: w.cfg.AdminToken.Reveal(), TokensFile: w.cfg.APITokensFile,
 		Loopback: loopback, Log: w.log,
 		Merchants: func() []config.Order {
 			all := make([]config.Order, len(w.cfg.Merchants))
