@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/eventstream"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
 )
 
 type readersListCommand struct {
@@ -65,7 +67,12 @@ func (readersDestroyCommand) Help() string {
     outcomes readers destroy webhooks --reason "billing reads PostgreSQL now"        after BILLING_WEBHOOK_URL was removed from the workers`
 }
 
-func (*readersDestroyCommand) judge(*config.Collector) {}
+func (d *readersDestroyCommand) judge(c *config.Collector) {
+	var field *tasks.FieldError
+	if errors.As(tasks.ValidateReason(d.Reason), &field) {
+		c.Problem("--reason", "%s", field.Problem)
+	}
+}
 
 func (d *readersDestroyCommand) run(ctx context.Context, s *session) error {
 	l, err := s.one(ctx)
@@ -73,6 +80,9 @@ func (d *readersDestroyCommand) run(ctx context.Context, s *session) error {
 		return err
 	}
 	gone, err := eventstream.Destroy(ctx, s.rdb, l, d.Group)
+	if err == nil {
+		err = l.Record(ctx, ledger.Deed{By: config.By(), Reason: d.Reason}, ledger.ActDestroyReader, "", d.Group)
+	}
 	if err != nil {
 		return err
 	}

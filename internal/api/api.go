@@ -93,6 +93,7 @@ func New(o Options) *API {
 	a.addOrders()
 	a.addMerchants()
 	a.addEvents()
+	a.addStreams()
 	a.finishDocument()
 	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
@@ -197,6 +198,8 @@ const (
 )
 
 func (o op) changes() bool { return o.method != http.MethodGet }
+
+func (o op) takesBody() bool { return o.method == http.MethodPost }
 
 // add makes an operation of a function.
 func add[I, O any](a *API, o op, do func(context.Context, *I) (*O, error)) {
@@ -304,10 +307,13 @@ func (a *API) admit(r *http.Request, o op) (Caller, error) {
 			return caller, invalid(err)
 		}
 	}
+	if !o.takesBody() {
+		return caller, nil
+	}
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return caller, refuse(http.StatusUnsupportedMediaType, "Content-Encoding", "is %s: send the body as it is, without compression", textsafe.Clip(coding, 40))
 	}
-	if o.changes() && r.ContentLength != 0 {
+	if r.ContentLength != 0 {
 		return caller, checkType(r, o)
 	}
 	return caller, nil
@@ -340,7 +346,7 @@ func (o op) answers() map[string]*huma.Response {
 		http.StatusTooManyRequests:     "Too many wrong tokens came from this address. Retry-After says when to try again.",
 		http.StatusServiceUnavailable:  "Redis does not serve, or too much is under way on this worker. Retry-After says when to try again.",
 	}
-	if o.changes() {
+	if o.takesBody() {
 		all[http.StatusUnsupportedMediaType] = "The body has another form or is compressed."
 		if !o.stream {
 			all[http.StatusRequestTimeout] = "The body did not arrive in time."

@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/api"
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit/redistest"
 )
 
@@ -30,24 +32,33 @@ type request struct {
 
 // requests has a row for each operation, by its id.
 var requests = map[string]request{
-	"get-order":      {path: "/v1/orders/" + mchA + "/OPEN"},
-	"list-orders":    {path: "/v1/orders?mchid=" + mchA},
-	"enqueue-orders": {path: "/v1/orders", body: `{"orders":[{"mchid":"` + mchA + `","out_order_no":"NEW-1"},{"mchid":"` + mchA + `","out_order_no":"NEW 2"}]}`},
-	"import-orders":  {path: "/v1/orders/import", body: "{\"out_order_no\":\"NEW-3\"}\n{\"out_order_no\":\"NEW 4\"}\n", kind: "application/x-ndjson"},
-	"withdraw-order": {path: "/v1/orders/" + mchA + "/OPEN/withdraw", body: `{"reason":"paid at the counter"}`},
-	"reopen-order":   {path: "/v1/orders/" + mchA + "/REJECTED/reopen", body: `{"reason":"a mistake"}`},
-	"get-stats":      {path: "/v1/stats"},
-	"list-merchants": {path: "/v1/merchants"},
-	"read-events":    {path: "/v1/events?mchid=" + mchA},
+	"get-order":       {path: "/v1/orders/" + mchA + "/OPEN"},
+	"list-orders":     {path: "/v1/orders?mchid=" + mchA},
+	"enqueue-orders":  {path: "/v1/orders", body: `{"orders":[{"mchid":"` + mchA + `","out_order_no":"NEW-1"},{"mchid":"` + mchA + `","out_order_no":"NEW 2"}]}`},
+	"import-orders":   {path: "/v1/orders/import", body: "{\"out_order_no\":\"NEW-3\"}\n{\"out_order_no\":\"NEW 4\"}\n", kind: "application/x-ndjson"},
+	"withdraw-order":  {path: "/v1/orders/" + mchA + "/OPEN/withdraw", body: `{"reason":"paid at the counter"}`},
+	"reopen-order":    {path: "/v1/orders/" + mchA + "/REJECTED/reopen", body: `{"reason":"a mistake"}`},
+	"get-stats":       {path: "/v1/stats"},
+	"list-merchants":  {path: "/v1/merchants"},
+	"list-actions":    {path: "/v1/audit"},
+	"list-webhooks":   {path: "/v1/webhooks?mchid=" + mchA},
+	"retry-webhooks":  {path: "/v1/webhooks/retry", body: `{"mchid":"` + mchA + `","out_order_nos":["OPEN"]}`},
+	"replay-webhooks": {path: "/v1/webhooks/replay", body: `{"mchid":"` + mchA + `","since":"2026-01-02T00:00:00Z"}`},
+	"list-readers":    {path: "/v1/readers"},
+	"destroy-reader":  {path: "/v1/readers/" + mchA + "/GONE?reason=unused"},
+	"read-events":     {path: "/v1/events?mchid=" + mchA},
 }
 
 // refusals has a request for each status that only some operations have.
 var refusals = map[string]request{
-	"get-order 404":      {path: "/v1/orders/" + mchA + "/NONE"},
-	"withdraw-order 404": {path: "/v1/orders/" + mchA + "/NONE/withdraw", body: `{"reason":"x"}`},
-	"withdraw-order 409": {path: "/v1/orders/" + mchA + "/PAID/withdraw", body: `{"reason":"x"}`},
-	"reopen-order 404":   {path: "/v1/orders/" + mchA + "/NONE/reopen", body: `{"reason":"x"}`},
-	"reopen-order 409":   {path: "/v1/orders/" + mchA + "/PAID/reopen", body: `{"reason":"x"}`},
+	"get-order 404":       {path: "/v1/orders/" + mchA + "/NONE"},
+	"withdraw-order 404":  {path: "/v1/orders/" + mchA + "/NONE/withdraw", body: `{"reason":"x"}`},
+	"withdraw-order 409":  {path: "/v1/orders/" + mchA + "/PAID/withdraw", body: `{"reason":"x"}`},
+	"replay-webhooks 409": {path: "/v1/webhooks/replay", body: `{"mchid":"` + mchB + `","since":"2026-01-02T00:00:00Z"}`},
+	"destroy-reader 404":  {path: "/v1/readers/" + mchA + "/NONE"},
+	"destroy-reader 409":  {path: "/v1/readers/" + mchA + "/RUNS"},
+	"reopen-order 404":    {path: "/v1/orders/" + mchA + "/NONE/reopen", body: `{"reason":"x"}`},
+	"reopen-order 409":    {path: "/v1/orders/" + mchA + "/PAID/reopen", body: `{"reason":"x"}`},
 }
 
 // world is what the requests find.
@@ -56,6 +67,19 @@ func world(f *fixture) {
 	f.settle(mchA, "PAID", paid(120))
 	f.settle(mchA, "REJECTED", rejected("ORDER_NOT_EXIST"))
 	f.open(mchB, "OF-B")
+	l := ledger.New(f.redis.Client, mchA)
+	if _, err := l.ReplayHooks(f.Context(), time.Now(), true); err != nil { // they have begun
+		f.Fatal(err)
+	}
+	stream := ledger.KeysOf(mchA).Outcomes()
+	for _, group := range []string{"GONE", "RUNS"} {
+		if err := f.redis.Client.XGroupCreate(f.Context(), stream, group, "0").Err(); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := f.redis.Client.XReadGroup(f.Context(), &redis.XReadGroupArgs{Group: "RUNS", Consumer: "c", Streams: []string{stream, ">"}, Count: 1}).Err(); err != nil {
+		f.Fatal(err)
+	}
 }
 
 // operation is one of the document's, with its request.

@@ -134,16 +134,15 @@ func (a *API) mchidOfEvents(ctx context.Context, named, after string) (string, e
 // serveSSE sends server-sent events until the client leaves.
 func serveSSE(ctx context.Context, w http.ResponseWriter, feed *eventstream.Feed, page []ledger.Event) {
 	out := newLines(w, sseType)
-	out.flushed = time.Time{}                 // the header is sent at once
-	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
-	end, beat := time.Now().Add(sseLongest), time.Now()
+	w.Header().Set("X-Accel-Buffering", "no")            // nginx would hold events back
+	end, beat := time.Now().Add(sseLongest), time.Time{} // the header is sent at once
 	for ctx.Err() == nil && out.err == nil && time.Now().Before(end) {
 		for _, e := range page {
 			out.print(fmt.Sprintf("id: %s\nevent: %s\ndata: ", e.ID, e.Type))
 			out.write(e) // one line, with its end
 			out.print("\n")
 		}
-		if len(page) > 0 || time.Since(beat) >= sseBeat || out.flushed.IsZero() {
+		if len(page) > 0 || time.Since(beat) >= sseBeat {
 			if len(page) == 0 {
 				out.print(": alive\n\n")
 			}

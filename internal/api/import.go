@@ -80,7 +80,6 @@ func (a *API) importOrders(ctx context.Context, in *importInput) (*huma.StreamRe
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		r, w := humago.Unwrap(hctx)
 		out := newLines(w, ndjsonType)
-		_ = out.control.EnableFullDuplex() // lines are sent while the body is read
 		format := intake.Format(in.Format)
 		if format == "" {
 			format = intake.JSONL
@@ -99,6 +98,9 @@ func (a *API) importOrders(ctx context.Context, in *importInput) (*huma.StreamRe
 			writeProblem(w, refuse(http.StatusUnprocessableEntity, strings.Join(missing, ", "), "is in no column, and no setting of the worker has it: add the column"))
 			return
 		}
+		_ = out.control.EnableFullDuplex() // lines are sent while the body is read
+		// net/http cannot reuse the connection if the body is not read to its end.
+		w.Header().Set("Connection", "close")
 		a.importRows(ctx, caller, rows, out)
 	}}, nil
 }
@@ -109,6 +111,9 @@ func (a *API) importRows(ctx context.Context, caller Caller, rows *intake.Reader
 	last := int64(0)
 	items := func(yield func(intake.Item) bool) {
 		for {
+			if out.dirty {
+				out.flush() // the next row may take long to arrive
+			}
 			var row intake.Row
 			if row, end = rows.Next(); end != nil {
 				return
@@ -136,7 +141,7 @@ func (a *API) importRows(ctx context.Context, caller Caller, rows *intake.Reader
 		}
 	}
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && !errors.Is(end, os.ErrDeadlineExceeded): // net/http ends ctx for both
 		return // nobody reads the answer
 	case failed:
 		out.write(ImportLine{Line: last, Result: tasks.Failed, Detail: "Redis fails, and rows behind this line were not read: send them again"})
@@ -181,7 +186,7 @@ type lines struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	enc     *json.Encoder
-	flushed time.Time
+	dirty   bool // something is not flushed
 	err     error
 }
 
@@ -189,25 +194,21 @@ func newLines(w http.ResponseWriter, contentType string) *lines {
 	w.Header().Set("Content-Type", contentType)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	return &lines{w: w, control: http.NewResponseController(w), enc: enc, flushed: time.Now()}
+	return &lines{w: w, control: http.NewResponseController(w), enc: enc}
 }
-
-// flushEvery is how long a line may wait for others.
-const flushEvery = 200 * time.Millisecond
 
 func (l *lines) write(v any) {
 	if l.err != nil {
 		return
 	}
 	_ = l.control.SetWriteDeadline(time.Now().Add(writeTime))
-	if l.err = l.enc.Encode(v); l.err == nil && time.Since(l.flushed) > flushEvery {
-		l.flush()
-	}
+	l.err = l.enc.Encode(v)
+	l.dirty = true
 }
 
 func (l *lines) flush() {
 	if l.err == nil {
-		l.flushed = time.Now()
+		l.dirty = false
 		_ = l.control.SetWriteDeadline(time.Now().Add(writeTime))
 		l.err = l.control.Flush()
 	}

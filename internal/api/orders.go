@@ -151,8 +151,8 @@ type Filter struct {
 	States     []string `query:"state" json:"state,omitempty" enum:"queued,awaiting,paid,closed,rejected,withdrawn,exhausted" doc:"Only orders in these states; several with commas between."`
 	Reason     string   `query:"reason" json:"reason,omitempty" doc:"Only orders with exactly this reason, such as NOTENOUGH." example:"ORDER_EXPIRED"`
 	Q          string   `query:"q" json:"q,omitempty" doc:"Only orders whose out_order_no begins so." example:"BIKE-"`
-	OpenedFrom string   `query:"opened_from" json:"opened_from,omitempty" format:"date-time" doc:"Only orders that were opened at this time or later." example:"2026-01-01T00:00:00Z"`
-	OpenedTo   string   `query:"opened_to" json:"opened_to,omitempty" format:"date-time" doc:"Only orders that were opened before this time." example:"2026-02-01T00:00:00Z"`
+	OpenedFrom string   `query:"opened_from" json:"opened_from,omitempty" doc:"Only orders that were opened at this time or later; RFC 3339." example:"2026-01-01T00:00:00Z"`
+	OpenedTo   string   `query:"opened_to" json:"opened_to,omitempty" doc:"Only orders that were opened before this time; RFC 3339." example:"2026-02-01T00:00:00Z"`
 }
 
 // Query returns the filter as the ledger takes it.

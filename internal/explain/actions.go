@@ -15,6 +15,10 @@ var actions = map[string]text{
 	ledger.ActPause:      {"paused", "暂停"},
 	ledger.ActResume:     {"resumed", "恢复"},
 	ledger.ActBulk:       {"bulk action", "批量操作"},
+
+	ledger.ActRetryWebhooks:  {"webhooks retried", "重试 webhook"},
+	ledger.ActReplayWebhooks: {"webhooks replayed", "重放 webhook"},
+	ledger.ActDestroyReader:  {"reader removed", "删除读取方"},
 }
 
 // action is an action in words; one that this release does not know stands for itself.

@@ -50,6 +50,10 @@ const (
 	ActPause      = "pause"
 	ActResume     = "resume"
 	ActBulk       = "bulk"
+
+	ActRetryWebhooks  = "retry-webhooks"
+	ActReplayWebhooks = "replay-webhooks"
+	ActDestroyReader  = "destroy-reader"
 )
 
 // Action is what somebody has done to an order.

@@ -192,6 +192,18 @@ func (l *Ledger) RetryHooks(ctx context.Context, nos []string) (HookRetry, error
 	return r, nil
 }
 
+// RetryDetail says in the trail which orders RetryHooks was called for.
+func RetryDetail(nos []string) string {
+	const most = 6
+	switch {
+	case len(nos) == 0:
+		return "every order that waits"
+	case len(nos) > most:
+		return fmt.Sprintf("%s and %d more", strings.Join(nos[:most], " "), len(nos)-most)
+	}
+	return strings.Join(nos, " ")
+}
+
 func (l *Ledger) retryHooks(ctx context.Context, nos []string) ([]string, error) {
 	reply, err := run(ctx, l.rdb, hookRetryScript, []string{l.keys.HookDue()}, map[string]any{"nos": nos, "page": hookPageSize})
 	if err != nil {

@@ -1,0 +1,167 @@
+package api_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What bad input gets: the field, the fault and the remedy.
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.open(mchA, "A")
+	const reason = `{"reason":"x"}`
+	withdraw := "/v1/orders/" + mchA + "/A/withdraw"
+
+	t.Run("bodies", func(t *testing.T) {
+		for _, c := range []struct {
+			path, body string
+			status     int
+			words      []string
+		}{
+			{"/v1/orders", `{`, 422, []string{"body", "ends too early"}},
+			{"/v1/orders", ``, 422, []string{"body", "missing"}},
+			{"/v1/orders", `[]`, 422, []string{"body", "array", "JSON object"}},
+			{"/v1/orders", `null`, 422, []string{"orders", "missing"}},
+			{"/v1/orders", `{}`, 422, []string{"orders", "missing"}},
+			{"/v1/orders", `{"orders":{}}`, 422, []string{"orders", "list"}},
+			{"/v1/orders", `{"orders":[],"reopen":"yes"}`, 422, []string{"reopen", "true or false"}},
+			{"/v1/orders", `{"order":[]}`, 422, []string{`"order"`, "unknown"}},
+			{"/v1/orders", `{"orders":[]} {}`, 422, []string{"more behind"}},
+			{"/v1/orders", "{\"orders\":[\"\xff\"]}", 422, []string{"UTF-8"}},
+			{"/v1/orders", `{"orders":[` + strings.Repeat(`{},`, 10_000) + `{}]}`, 413, []string{"10000", "import"}},
+			{"/v1/orders", `{"orders":["` + strings.Repeat("x", 9<<20) + `"]}`, 413, []string{"8 MiB"}},
+			{withdraw, `{}`, 422, []string{"reason", "missing"}},
+			{withdraw, `{"reason":5}`, 422, []string{"reason", "string"}},
+			{withdraw, `{"reason":"` + strings.Repeat("x", 10_000) + `"}`, 422, []string{"reason", "10000", "200"}},
+			{withdraw, `{"reason":"a\nb"}`, 422, []string{"reason", "position 2"}},
+			{withdraw, `{"reason":"x","paid_at":"soon"}`, 422, []string{"paid_at", "soon"}},
+			{withdraw, `{"reason":"x","paid_at":"` + time.Now().Add(time.Hour).Format(time.RFC3339) + `"}`, 422, []string{"paid_at", "future"}},
+			{"/v1/orders/" + mchA + "/A/reopen", `{"reason":" "}`, 422, []string{"reason", "missing"}},
+			{"/v1/webhooks/retry", `{}`, 422, []string{"mchid", "missing"}},
+			{"/v1/webhooks/retry", `{"mchid":"` + mchA + `","out_order_nos":["a b"]}`, 422, []string{"out_order_nos", "position 2"}},
+			{"/v1/webhooks/replay", `{"mchid":"` + mchA + `"}`, 422, []string{"since", "missing"}},
+			{"/v1/webhooks/replay", `{"mchid":"` + mchA + `","since":"2999-01-01T00:00:00Z"}`, 422, []string{"since", "future"}},
+		} {
+			a := f.post(c.path, c.body, "Content-Type: application/json")
+			a.wants(t, c.status, c.words...)
+			if t.Failed() {
+				t.Fatalf("%s %.100s", c.path, c.body)
+			}
+		}
+	})
+	t.Run("paths and parameters", func(t *testing.T) {
+		for path, words := range map[string][]string{
+			"/v1/orders/" + mchA + "/A%2FB":            {"out_order_no", "'/'"},
+			"/v1/orders/" + mchA + "/A%20B":            {"out_order_no", "' '"},
+			"/v1/orders/" + mchA + "/" + x(33):         {"out_order_no", "33"},
+			"/v1/orders/19a/A":                         {"mchid", "'a'"},
+			"/v1/orders?limit=0":                       {"limit", "1"},
+			"/v1/orders?limit=1001":                    {"limit", "1000"},
+			"/v1/orders?limit=many":                    {"limit", "digits"},
+			"/v1/orders?state=open":                    {"state", "awaiting"},
+			"/v1/orders?mchid=x":                       {"mchid"},
+			"/v1/orders?q=a%20b":                       {"q", "position 2"},
+			"/v1/orders?opened_from=yesterday":         {"opened_from", "yesterday"},
+			"/v1/orders?cursor=nonsense":               {"cursor", "leave it out"},
+			"/v1/orders?cursor=eyJtIjoiMSIsImYiOjF9":   {"cursor", "leave it out"},
+			"/v1/orders?curser=x":                      {"curser", "no parameter"},
+			"/v1/audit?cursor=x":                       {"cursor"},
+			"/v1/webhooks?cursor=" + mchA + ":x":       {"cursor"},
+			"/v1/events?after=x&mchid=" + mchA:         {"after", "leave it out"},
+			"/v1/events?after=1-1-1&mchid=" + mchA:     {"after", mchA},
+			"/v1/events?wait=2h&mchid=" + mchA:         {"wait", "1m"},
+			"/v1/events?wait=-1s&mchid=" + mchA:        {"wait"},
+			"/v1/events?limit=5000&mchid=" + mchA:      {"limit"},
+			"/v1/orders/" + mchA + "/A?explain=please": {"explain"},
+		} {
+			a := f.get(path)
+			a.wants(t, 422, words...)
+			if t.Failed() {
+				t.Fatal(path)
+			}
+		}
+		f.open(mchB, "B")
+		f.get("/v1/events").wants(t, 422, "mchid", "missing")
+		f.get("/v1/orders/"+mchA+"/A/B").wants(t, 404, "/docs")
+		f.get("/v1/none").wants(t, 404, "/docs")
+		a := f.call(http.MethodDelete, "/v1/stats", "")
+		a.wants(t, 405, "GET")
+		if a.Header.Get("Allow") != "GET" {
+			t.Errorf("Allow: %q", a.Header.Get("Allow"))
+		}
+	})
+	t.Run("an order number with every character that is allowed", func(t *testing.T) {
+		const no = "09azAZ_|*-"
+		f.open(mchA, no)
+		for _, path := range []string{no, "09azAZ_%7C%2A-", "09azAZ_%7c*-"} {
+			if a := f.get("/v1/orders/" + mchA + "/" + path); a.Status != 200 || !strings.Contains(a.Body, `"out_order_no":"`+no+`"`) {
+				t.Errorf("%s: %d %s", path, a.Status, a.Body)
+			}
+		}
+		if a := f.post("/v1/orders/"+mchA+"/09azAZ_%7C*-/withdraw", reason); a.Status != 200 {
+			t.Errorf("%d %s", a.Status, a.Body)
+		}
+	})
+	t.Run("a gzip bomb", func(t *testing.T) {
+		var bomb bytes.Buffer
+		w := gzip.NewWriter(&bomb)
+		for range 64 {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f.post("/v1/orders", bomb.String(), "Content-Encoding: gzip").wants(t, 415, "Content-Encoding", "gzip")
+		f.post("/v1/orders/import", bomb.String(), "Content-Encoding: gzip", "Content-Type: text/csv").wants(t, 415, "Content-Encoding")
+		f.post("/v1/orders/import", bomb.String(), "Content-Type: text/csv").wants(t, 422, "body", "compress")
+	})
+	t.Run("a bad row keeps no good one out", func(t *testing.T) {
+		var reply struct {
+			Results []struct{ OutOrderNo, Result, Detail string }
+		}
+		f.post("/v1/orders", `{"orders":[{"out_order_no":"G-1"},{"out_order_no":""},{"out_order_no":7},"text",null,{"out_order_no":"G-2","at":"never"},{"out_order_no":"G-3","amount":-1},{"out_order_no":"G-4","amount":"1.5"},{"out_order_no":"G-5"},{"out_order_no":"G-1"},{"out_order_no":"G-1","service_id":"other"},{"out_order_no":"A"}]}`).into(t, &reply)
+		var got []string
+		for _, r := range reply.Results {
+			got = append(got, r.Result)
+			if (r.Result == "invalid" || r.Result == "conflict") != (r.Detail != "") {
+				t.Errorf("%+v", r)
+			}
+		}
+		want := "[accepted invalid invalid invalid invalid invalid invalid invalid accepted duplicate conflict duplicate]"
+		if fmt.Sprint(got) != want {
+			t.Errorf("%v, want %s", got, want)
+		}
+	})
+}
+
+func x(n int) string { return strings.Repeat("x", n) }
+
+// No request repeats in its answer, or in the log, what may be a secret.
+func TestNothingSecret(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, withTokens(t))
+	const secret = "s3cretS3cretS3cretS3cretS3cret"
+	f = f.as("operator")
+	var said strings.Builder
+	for _, a := range []answer{
+		f.as(secret).get("/v1/stats"),
+		f.get("/v1/stats", "Authorization: Basic "+secret),
+		f.post("/v1/orders", secret),
+		f.post("/v1/orders", `{"orders":"`+secret+`"}`),
+		f.post("/v1/orders", `{"reopen":"`+secret+`"}`),
+		f.get("/v1/stats", "Cookie: token="+secret, "X-Token: "+secret),
+	} {
+		said.WriteString(a.Body)
+	}
+	if strings.Contains(said.String(), secret) || strings.Contains(f.logs.String(), secret) {
+		t.Errorf("the secret is repeated:\n%s\n%s", said.String(), f.logs.String())
+	}
+}
