@@ -29,6 +29,7 @@ type Metrics struct {
 	Syncs        *prometheus.CounterVec
 	News         *prometheus.CounterVec
 	Removed      *prometheus.CounterVec
+	Compacted    *prometheus.CounterVec
 	Foreign      *prometheus.CounterVec
 	ClockJumps   *prometheus.CounterVec
 
@@ -56,7 +57,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			metrics.Known("outcome", ledger.SyncDone, ledger.SyncNoNeed, ledger.SyncFailed)),
 		News: s.Counter("payscore_payment_news_total", "Payments that a person must look at: late (of an order that had ended otherwise), differs (in its amounts).",
 			metrics.Known("kind", ledger.Late, ledger.Differs)),
-		Removed: s.Counter("payscore_orders_removed_total", "Ended orders that left the ledger after RETENTION."),
+		Removed:   s.Counter("payscore_orders_removed_total", "Ended orders that left the ledger after RETENTION."),
+		Compacted: s.Counter("payscore_orders_compacted_total", "Ended orders of which the calls are no longer kept, and the record is compact."),
 		Foreign: s.Counter("payscore_foreign_tasks_total", "Tasks of other asynq clients that no worker would have met, by the asynq state from which their orders were enqueued.",
 			metrics.Known("state", asynq.TaskStateAggregating.String(), asynq.TaskStateArchived.String(), asynq.TaskStateRetry.String())),
 		ClockJumps: s.Counter("payscore_redis_clock_jumps_total", "Jumps of Redis's clock, back or ahead, that this process has noticed."),

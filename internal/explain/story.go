@@ -37,7 +37,11 @@ func (t Teller) Story(o ledger.Order) []Moment {
 
 	add(o.OpenedAt, t.say("opened", "入队"), t.say("enqueued by billing", "计费系统入队"))
 	if gone := callsGone(o); gone > 0 {
-		add(o.Log[0].At, "…", t.say("%d earlier calls are no longer in the log", "更早的 %d 次请求已不在日志中", gone))
+		at := o.LastAttemptAt
+		if len(o.Log) > 0 {
+			at = o.Log[0].At
+		}
+		add(at, "…", t.say("%d earlier calls are no longer in the log", "更早的 %d 次请求已不在日志中", gone))
 	}
 	for _, e := range o.Log {
 		call := e.Call
@@ -96,7 +100,7 @@ func (t Teller) Story(o ledger.Order) []Moment {
 // it is under way, or its worker died in it. It reports false where that is unknown:
 // the log has lost entries, or its newest collect is the one whose result is unknown.
 func collectLeftOpen(o ledger.Order) bool {
-	if o.Next != ledger.Resolve || len(o.Log) >= ledger.LogEntries {
+	if o.Next != ledger.Resolve || len(o.Log) >= ledger.LogEntries || o.LogGone {
 		return false
 	}
 	var logged int64
@@ -118,10 +122,10 @@ func (t Teller) ending(state tasks.State, why string) string {
 	return t.explained(string(state), why)
 }
 
-// callsGone is how many calls the log of an order has lost, being full. A call
-// that is under way is counted, and not in the log yet.
+// callsGone is how many calls the log of an order has lost, because it was full or the
+// order ended long ago. A call that is under way is counted, and not in the log yet.
 func callsGone(o ledger.Order) int64 {
-	if len(o.Log) < ledger.LogEntries {
+	if len(o.Log) < ledger.LogEntries && !o.LogGone {
 		return 0
 	}
 	made := o.CollectCalls + o.QueryCalls

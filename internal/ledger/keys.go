@@ -54,6 +54,14 @@ func (k Keys) HookDue() string { return k.prefix + "hookdue" }
 // HookWaiting is the index of the same orders by the time of their oldest event (zset).
 func (k Keys) HookWaiting() string { return k.prefix + "hookwaiting" }
 
+// Words are texts that compact records name by a number: owners, reasons, messages
+// (hash): "=<text>" has the number, and the number the text. They are never removed.
+func (k Keys) Words() string { return k.prefix + "words" }
+
+// Whole is the index of the finished orders that could not be kept compact in their turn,
+// by the time, in Unix milliseconds, at which they come again (zset).
+func (k Keys) Whole() string { return k.prefix + "whole" }
+
 // Gate is the merchant's rate, shared by all workers (hash). Releases before 0.3 also
 // kept the holds in it.
 func (k Keys) Gate() string { return k.prefix + "gate" }
@@ -72,6 +80,6 @@ func (k Keys) Hold() string { return k.prefix + "hold" }
 // deed's token.
 func (k Keys) Audit() string { return k.prefix + "audit" }
 
-// Sweep is when the next sweep may be made, and what the sweeps know of Redis's
-// clock (hash).
+// Sweep is when the next sweep may be made, what the sweeps know of Redis's clock, and
+// how far they have kept finished orders compact (hash).
 func (k Keys) Sweep() string { return k.prefix + "sweep" }

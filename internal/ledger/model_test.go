@@ -284,7 +284,7 @@ func (m *model) Settle(t *rapid.T) {
 	set := ledger.Settlement{
 		State: tasks.Awaiting, Next: rapid.SampledFrom(modelPlans).Draw(t, "next"), Due: c.Now,
 		NewRound: rapid.Bool().Draw(t, "new round"), AddAttempts: int64(rapid.IntRange(0, 1).Draw(t, "attempts")),
-		Collected: c.Now, Log: []ledger.Entry{entry("query", "owed")},
+		Collected: c.Now, Log: []ledger.Entry{rapid.SampledFrom([]ledger.Entry{entry("query", "owed"), declinedBy("扣款失败"), declinedBy("")}).Draw(t, "entry")},
 		Facts: modelFacts(t),
 	}
 	paid := set.Facts.Paid != nil
@@ -533,6 +533,44 @@ func (m *model) Retain(t *rapid.T) {
 		}
 	}
 	m.want("retain", removed, want)
+}
+
+// Compact may come at any moment after an end, and every answer is as before. Which orders
+// are compact the ledger says: the model does not know the indexes' milliseconds.
+func (m *model) Compact(t *rapid.T) {
+	m.t = t
+	ctx, k := context.Background(), ledger.KeysOf(m.mchid)
+	state := func() (orders map[string]ledger.Order, compact int64) {
+		orders = map[string]ledger.Order{}
+		for no := range m.orders {
+			o, err := m.l.Get(ctx, no)
+			if err != nil {
+				t.Fatal(err)
+			}
+			orders[no] = withoutLog(o)
+			if m.redis.Client.HExists(ctx, k.Order(no), "k").Val() {
+				compact++
+			}
+		}
+		return orders, compact
+	}
+	before, was := state()
+	n, err := m.l.Compact(ctx, ledger.CompactArgs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, is := state()
+	m.want("orders", after, before)
+	m.want("compact orders", n, is-was)
+	for no, o := range m.orders {
+		if !m.redis.Client.HExists(ctx, k.Order(no), "k").Val() {
+			continue
+		}
+		if o.working() || o.live || o.collectedAhead {
+			t.Fatalf("%s is compact, and may change soon", no)
+		}
+		o.entries, o.token, o.lease, o.done = 0, "", false, ""
+	}
 }
 
 func (m *model) payload(no string) tasks.Payload {

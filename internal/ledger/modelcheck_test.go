@@ -164,7 +164,7 @@ func TestScriptsAgainstAModel(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"": m.Check, "open": m.Open, "withdraw": m.Withdraw, "claim": m.Claim, "claim again": m.Claim, "permit": m.Permit,
 			"settle": m.Settle, "settle again": m.Settle, "notice": m.Notice, "notice again": m.Notice, "told": m.Told, "expire": m.Expire, "sweep": m.Sweep,
-			"rewind": m.Rewind, "retain": m.Retain,
+			"rewind": m.Rewind, "retain": m.Retain, "compact": m.Compact, "compact again": m.Compact,
 		})
 		_ = srv.Client.FlushDB(context.Background()).Err()
 	})

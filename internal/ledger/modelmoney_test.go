@@ -14,10 +14,10 @@ import (
 // payments, and what follows from it.
 
 // modelFacts draws a message: a list of some of an order's payments, in any order,
-// or a sum alone, or nothing of payments; one of them may come without its
+// or one of the whole, or a sum alone, or nothing of payments; one of them may come without its
 // transaction_id or with another amount, and the sum or the total may be off.
 func modelFacts(t *rapid.T) ledger.Facts {
-	all := []ledger.Payment{through(1, 300, "T1"), elsewhere(2, 300), through(3, 400, "T3")}
+	all := []ledger.Payment{through(1, 300, longTx), elsewhere(2, 300), through(3, 400, "T3")}
 	if rapid.IntRange(0, 5).Draw(t, "odd") == 0 {
 		all[0].TransactionID = ""
 	}
@@ -26,18 +26,20 @@ func modelFacts(t *rapid.T) ledger.Facts {
 	}
 	total := rapid.SampledFrom([]int64{1000, 1000, 1000, 800, 2000}).Draw(t, "total")
 	f := said(total)
-	switch rapid.SampledFrom([]string{"nothing", "list", "list", "sum"}).Draw(t, "says") {
+	switch rapid.SampledFrom([]string{"nothing", "list", "list", "sum", "whole"}).Draw(t, "says") {
 	case "list":
 		f = said(total, rapid.Permutation(all).Draw(t, "payments")[:rapid.IntRange(1, 3).Draw(t, "how many")]...)
 		if rapid.IntRange(0, 9).Draw(t, "sum is off") == 0 {
 			*f.Paid += 100
 		}
+	case "whole":
+		f = said(total, through(1, total, longTx))
 	case "sum":
 		f.Paid = fen(rapid.SampledFrom([]int64{300, 1000, 1002}).Draw(t, "sum"))
 		f.PaidType = rapid.SampledFrom([]string{"NEWTON", "MCH"}).Draw(t, "by")
-		f.TransactionID = "T1"
+		f.TransactionID = longTx
 	}
-	f.OrderID = rapid.SampledFrom([]string{"", "1000"}).Draw(t, "order_id")
+	f.OrderID = rapid.SampledFrom([]string{"", "1000", longOrderID}).Draw(t, "order_id")
 	return f
 }
 

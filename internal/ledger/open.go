@@ -93,7 +93,7 @@ func Open(ctx context.Context, rdb redis.UniversalClient, orders []Opening) []Op
 			for _, state := range reopened {
 				names = append(names, keys.Ended(state))
 			}
-			names = append(names, keys.Audit())
+			names = append(names, keys.Audit(), keys.Words())
 		}
 		for _, i := range c.at {
 			names, args = append(names, keys.Order(orders[i].OutOrderNo)), append(args, orders[i].args()...)
@@ -200,7 +200,7 @@ func (l *Ledger) Withdraw(ctx context.Context, no string, d Deed, paidAt time.Ti
 		at = paidAt.In(China).Format(PaidTime)
 	}
 	reply, err := withdrawScript.Run(ctx, l.rdb,
-		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Outcomes(), l.keys.Stats(), l.keys.Ended(Withdrawn), l.keys.Audit()},
+		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Outcomes(), l.keys.Stats(), l.keys.Ended(Withdrawn), l.keys.Audit(), l.keys.Words()},
 		no, d.Reason, at, grace.Milliseconds(), deed[0], deed[2]).Slice()
 	if err != nil {
 		return Withdrawing{}, fmt.Errorf("ledger: %w", err)

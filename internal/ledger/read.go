@@ -67,7 +67,7 @@ type LastError struct {
 
 // Get returns one order with its log, or ErrNotFound.
 func (l *Ledger) Get(ctx context.Context, no string) (Order, error) {
-	reply, err := getScript.Run(ctx, l.rdb, []string{l.keys.Order(no), l.keys.Log(no)}).Slice()
+	reply, err := getScript.Run(ctx, l.rdb, []string{l.keys.Order(no), l.keys.Log(no), l.keys.Words()}).Slice()
 	if err != nil {
 		return Order{}, err
 	}
@@ -171,7 +171,7 @@ func (l *Ledger) records(ctx context.Context, nos []string) ([]Order, error) {
 	if len(nos) == 0 {
 		return nil, nil
 	}
-	keys := make([]string, 0, 2*len(nos))
+	keys := append(make([]string, 0, 1+2*len(nos)), l.keys.Words())
 	for _, no := range nos {
 		keys = append(keys, l.keys.Order(no), l.keys.Log(no))
 	}
@@ -241,7 +241,7 @@ func Merchants(ctx context.Context, rdb redis.UniversalClient) ([]string, error)
 // order reads a record and its log (newest first, as stored).
 func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 	f := pairs(fields)
-	o := Order{MchID: l.mchid, OutOrderNo: no, LastAttemptAt: f.time("last").UTC(), Next: Plan(f["next"])}
+	o := Order{MchID: l.mchid, OutOrderNo: no, LastAttemptAt: f.time("last").UTC(), Next: Plan(f["next"]), LogGone: f["k"] != "" || f["last"] != ""}
 	_ = decode(&o, orderDecoding, func(field Field) string { return f[field.Name] })
 	if f["sync"] != "" {
 		o.Sync = &Sync{State: SyncState(f["sync"]), Reason: f["syncwhy"], Calls: f.int("syncs")}
@@ -274,6 +274,11 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 	if o.Actions, err = parseActions(f["acts"]); err != nil {
 		return o, err
 	}
+	failed := func(e Entry) {
+		if e.Failed && o.LastError == nil {
+			o.LastError = &LastError{e.HTTPStatus, e.Code, e.DetailCode, e.Message, e.RequestID}
+		}
+	}
 	for _, raw := range log {
 		e, err := parseEntry(raw)
 		if err != nil {
@@ -282,10 +287,15 @@ func (l *Ledger) order(no string, fields, log []any) (Order, error) {
 		if e.At.After(o.LastAttemptAt) && e.Call != "notification" {
 			o.LastAttemptAt = e.At
 		}
-		if e.Failed && o.LastError == nil {
-			o.LastError = &LastError{e.HTTPStatus, e.Code, e.DetailCode, e.Message, e.RequestID}
-		}
+		failed(e)
 		o.Log = append(o.Log, e)
+	}
+	if f["err"] != "" { // older than the log
+		e, err := parseEntry(f["err"])
+		if err != nil {
+			return o, err
+		}
+		failed(e)
 	}
 	slices.Reverse(o.Log)
 	return o, nil

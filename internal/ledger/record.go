@@ -89,7 +89,12 @@ var Record = []Field{
 	{Name: "confirms", Step: true, By: "settle", Doc: "its place in CONFIRM_SCHEDULE"},
 	{Name: "fails", Step: true, By: "settle", Doc: "calls in a row without a proper answer"},
 	{Name: "missing", Step: true, By: "settle", Doc: "replies in a row that there is no such order"},
-	{Name: "last", By: "(0.2)", Doc: "ms, the last attempt; from 0.3 on the log says it"},
+	{Name: "last", By: "compact", Doc: "ms, the last attempt, if the log does not say it"},
+	{Name: "err", By: "compact", Doc: "the entry of the last failed call in the log, if the log does not have it"},
+	{Name: "k", By: "compact", Doc: "of a compact record: what its other fields said; kept.lua has the form"},
+	{Name: "k2", By: "compact", Doc: "what of k is behind its first 64 bytes"},
+	{Name: "k3", By: "compact", Doc: "likewise"},
+	{Name: "k4", By: "compact", Doc: "likewise"},
 }
 
 // fields returns the rows of Record that satisfy is.
@@ -350,6 +355,8 @@ type Order struct {
 	Log     []Entry  `json:"log,omitempty"` // oldest first
 
 	Next Plan `json:"-"`
+	// LogGone: the order ended so long ago that its log is not kept; see Ledger.Compact.
+	LogGone bool `json:"-"`
 }
 
 // Event is one thing that happened to an order, with all that was known of the

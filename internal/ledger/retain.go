@@ -59,6 +59,68 @@ func (l *Ledger) Forget(ctx context.Context, keep time.Duration) error {
 	return forgetScript.Run(ctx, l.rdb, []string{l.keys.Audit()}, keep.Milliseconds()).Err()
 }
 
+// compactPage is how many orders one call of compact.lua works on, some 2 ms of Redis's
+// time, and compactPages how many such calls one Compact makes at most.
+const (
+	compactPage  = 50
+	compactPages = 80
+)
+
+// compactAgain is when an order is tried again that could not be kept compact.
+const compactAgain = 24 * time.Hour
+
+// CompactArgs says which finished orders to keep compact: those that ended After ago, of
+// which every reader of the stream has read the final state. After Patient they wait for
+// no reader. Gap is the least time between two collect calls of an order.
+type CompactArgs struct {
+	After, Patient, Gap time.Duration
+}
+
+// Compact keeps finished orders compact, and returns how many. A compact order answers
+// everything as before, except for the calls of its log. It takes up where the last call
+// has stopped, by the time of the final states; what it must leave out it tries again
+// after a day.
+func (l *Ledger) Compact(ctx context.Context, a CompactArgs) (compacted int64, err error) {
+	var states []State
+	looked := []string{l.keys.Outcomes(), l.keys.Hooks(), l.keys.Sweep(), l.keys.Whole()}
+	for _, state := range States {
+		if !state.Open() {
+			states, looked = append(states, state), append(looked, l.keys.Ended(state))
+		}
+	}
+	for range compactPages {
+		reply, err := run(ctx, l.rdb, ripeScript, looked, map[string]any{
+			"states": states, "after": a.After.Milliseconds(), "patient": max(a.After, a.Patient).Milliseconds(), "limit": compactPage,
+		})
+		if err != nil {
+			return compacted, err
+		}
+		r := reader{vals: reply}
+		field, value := r.str(), r.str()
+		keys, nos := []string{l.keys.Sweep(), l.keys.Words(), l.keys.HookWaiting(), l.keys.Whole()}, []string{}
+		for len(r.vals) > 0 && !r.bad {
+			no := r.str()
+			nos, keys = append(nos, no), append(keys, l.keys.Order(no), l.keys.Log(no))
+		}
+		if len(nos) == 0 || r.bad {
+			return compacted, r.err()
+		}
+		reply, err = run(ctx, l.rdb, compactScript, keys, map[string]any{
+			"nos": nos, "field": field, "value": value,
+			"after": a.After.Milliseconds(), "gap": a.Gap.Milliseconds(), "again": compactAgain.Milliseconds(),
+		})
+		if err != nil {
+			return compacted, err
+		}
+		r = reader{vals: reply}
+		compacted += r.int()
+		if err := r.err(); err != nil {
+			return compacted, err
+		}
+	}
+	return compacted, nil
+}
+
 // StreamReader is a reader of the stream of outcomes.
 type StreamReader struct {
 	Group   string        // "webhooks" is the relay of webhooks

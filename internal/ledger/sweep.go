@@ -98,7 +98,7 @@ func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
 }
 
 func (l *Ledger) take(ctx context.Context, nos []string, a SweepArgs) ([]Due, error) {
-	keys := append(make([]string, 0, 1+len(nos)), l.keys.Due())
+	keys := append(make([]string, 0, 2+len(nos)), l.keys.Due(), l.keys.Words())
 	for _, no := range nos {
 		keys = append(keys, l.keys.Order(no))
 	}

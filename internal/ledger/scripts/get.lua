@@ -1,6 +1,6 @@
 -- get: an order's record and log, both as of one moment.
 --
--- KEYS[1] order (hash)   KEYS[2] log (list)
+-- KEYS[1] order (hash)   KEYS[2] log (list)   KEYS[3] words (hash)
 --
 -- Returns {record as field, value, ...; log entries, newest first}.
-return { redis.call('HGETALL', KEYS[1]), redis.call('LRANGE', KEYS[2], 0, -1) }
+return { record(KEYS[1], KEYS[3]), redis.call('LRANGE', KEYS[2], 0, -1) }

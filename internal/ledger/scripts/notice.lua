@@ -4,6 +4,7 @@
 --
 -- KEYS[1] order (hash)   KEYS[2] log (list)   KEYS[3] due (zset)
 -- KEYS[4] outcomes (stream)   KEYS[5] stats (hash)   KEYS[6] ended:paid (zset)
+-- KEYS[7] words (hash)
 -- ARGV[1] JSON {
 --   no
 --   id         of the notification, the same each time that WeChat Pay sends it; ''
@@ -32,7 +33,7 @@ local ANSWERED = 10 * 1000 -- ms; a receiver gives up a delivery sooner
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local mark = 'n:' .. a.id
-local r = FIELDS(KEYS[1], SIGNED, state, late, told=mark)
+local r = FIELDS(KEYS[1], SIGNED, state, late, k, told=mark)
 if not r.state then return { 'absent', now, '' } end
 if a.id ~= '' and r.told then
   local token, at, code, news = string.match(r.told, '^(%S*) (%d+) (%a+) ?(.*)$')
@@ -44,6 +45,7 @@ if a.id ~= '' and r.told then
   return { code, now, news }
 end
 
+filled(KEYS[1], r, KEYS[7])
 local m = heard(r, a, now)
 local call = { 'notification', a.verdict }
 local code, kind = 'repeat', nil
@@ -57,6 +59,7 @@ else
   kind = m.new and 'order.attempted'
 end
 local news = newsof(m)
+if r.k and (kind or #m.write > 0) then expand(KEYS[1], KEYS[7]) end
 
 if a.id ~= '' and (code == 'paid' or code == 'ended' or news ~= '') then
   m.write[#m.write + 1] = mark

@@ -3,8 +3,8 @@
 -- KEYS[1] due     (zset)    open orders by the time of the next sweep
 -- KEYS[2] outcomes (stream) what happened to orders
 -- KEYS[3] stats   (hash)    orders by state
--- KEYS[4], … ended:<state>  (zset) of REOPENED, and audit (stream), only to reopen
---                           finished orders
+-- KEYS[4], … ended:<state>  (zset) of REOPENED, audit (stream) and words (hash): only to
+--                           reopen finished orders
 -- KEYS[…]    orders (hash)  the orders' records
 -- ARGV[1] ms to leave an order to the task that the producer enqueues next,
 --         before the sweep takes care of it
@@ -25,11 +25,12 @@ local PAST = 10 -- so many ends are remembered of an order that is reopened
 
 -- REOPENED are the states whose orders can be reopened, in the order of their keys.
 local REOPENED = { 'closed', 'rejected', 'withdrawn', 'exhausted' }
+local AUDIT, WORDS = KEYS[4 + #REOPENED], KEYS[5 + #REOPENED] -- only to reopen
 local ENDED, FIRST = {}, 4 -- the keys by state; the first order's key
 local deed
 if ARGV[2] ~= '' then
   deed = cjson.decode(ARGV[2])
-  FIRST = 5 + #REOPENED
+  FIRST = 6 + #REOPENED
   for i, state in ipairs(REOPENED) do ENDED[state] = KEYS[3 + i] end
 end
 
@@ -87,6 +88,10 @@ end
 -- promises hold across the reopening. A call that is still under way for the previous
 -- epoch finds a new one, and overwrites nothing.
 local function reopen(key, no, appid, svc, due, rec, bill, owed, schedule)
+  if rec.k then
+    expand(key, WORDS)
+    rec = FIELDS(key, state, round)
+  end
   local state, round = rec.state, num(rec.round) + 1
   -- For the order's history.
   local was = FIELDS(key, past, ended, reason, acts)
@@ -104,7 +109,7 @@ local function reopen(key, no, appid, svc, due, rec, bill, owed, schedule)
     'next', 'recheck', 'due', due, 'round', round, 'since', due)
   redis.call('HSETNX', key, 'opened', NOW)
   says(key, bill, owed, schedule)
-  acted(key, KEYS[FIRST - 1], now, 'reopen', no, deed, was.acts)
+  acted(key, AUDIT, now, 'reopen', no, deed, was.acts)
   emit(key, KEYS[2], 'order.reopened', no, nil, deed)
   return { 'accepted', 'queued', round, tonumber(due) }
 end
@@ -117,7 +122,7 @@ local index, seen = {}, {}
 for i = FIRST, #KEYS do
   local a = 7 * (i - FIRST) + 3
   local no, at = ARGV[a], ARGV[a + 3]
-  local rec = FIELDS(KEYS[i], state, round, due, appid, svc)
+  local rec = FIELDS(KEYS[i], state, round, due, appid, svc, k)
   if not seen[no] and (not rec.state or ENDED[rec.state] and not done(KEYS[i])) then
     local look = LOOK
     dues[i] = NOW

@@ -5,7 +5,7 @@
 -- KEYS[1] order (hash)   KEYS[2] log (list)   KEYS[3] due (zset)
 -- KEYS[4] outcomes (stream)   KEYS[5] stats (hash)   KEYS[6] gate (hash)
 -- KEYS[7] ended:<state> (zset); not touched if the order stays open
--- KEYS[8] hold (hash)
+-- KEYS[8] hold (hash)   KEYS[9] words (hash)
 -- ARGV[1] JSON {
 --   no, token
 --   state, reason       where the order stands now, and why
@@ -56,7 +56,11 @@ local s = cjson.decode(ARGV[1])
 local now, now_us = clock()
 -- The needed fields of the record are read once here and written once below: a step's
 -- time in Redis is that of its commands.
-local r = FIELDS(KEYS[1], EVENT, SIGNED, token, lease, done, life, events, round, since)
+local r = FIELDS(KEYS[1], EVENT, SIGNED, token, lease, done, life, events, round, since, k)
+if r.k then
+  filled(KEYS[1], r, KEYS[9])
+  expand(KEYS[1], KEYS[9])
+end
 
 if r.done and string.sub(r.done, 1, #s.token) == s.token then
   local token, did, told, stood, first = string.match(r.done, '^(%S+) ?(%S*) ?([^|]*)|?([^|]*)|?([^|]*)$')

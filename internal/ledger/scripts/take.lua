@@ -2,7 +2,7 @@
 -- due for a sweep again only after grace. An order that another sweep has taken in the
 -- meantime is left out.
 --
--- KEYS[1] due (zset)   KEYS[2], … orders (hash)
+-- KEYS[1] due (zset)   KEYS[2] words (hash)   KEYS[3], … orders (hash)
 -- ARGV[1] JSON {
 --   nos    out_order_no of each order
 --   grace  ms until an order that was taken is due for a sweep again
@@ -16,8 +16,13 @@ local now = clock()
 local reply = {}
 local scores = redis.call('ZMSCORE', KEYS[1], unpack(a.nos))
 for i, no in ipairs(a.nos) do
-  local key = KEYS[1 + i]
-  local r = FIELDS(key, state, appid, svc, round, lease, sync)
+  local key = KEYS[2 + i]
+  local r = FIELDS(key, state, appid, svc, round, lease, sync, k)
+  if r.k then
+    -- A previous release has reopened or withdrawn it.
+    filled(key, r, KEYS[2])
+    expand(key, KEYS[2])
+  end
   local round = num(r.round)
   local rest, ending = 0, nil
   if r.lease then rest, ending = leased(r.lease, now, a.sure) end

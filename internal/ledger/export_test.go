@@ -1,0 +1,11 @@
+package ledger
+
+import "time"
+
+// EncodeEntry returns an entry of a log as the scripts write it.
+func EncodeEntry(e Entry, ms int64) string {
+	b := e.encode()
+	t := uint64(time.UnixMilli(ms).UnixMilli() - entryEpoch)
+	stamp := []byte{byte(t >> 32), byte(t >> 24), byte(t >> 16), byte(t >> 8), byte(t)}
+	return string(b[:1]) + string(stamp) + string(b[1:])
+}
