@@ -1,5 +1,5 @@
 // Command enqueue enqueues orders for collection, by number or from a file or pipe of
-// any length, and withdraws them. Doing either twice is harmless.
+// any length, withdraws them, and brings them forward. Doing either twice is harmless.
 package main
 
 import (
@@ -71,7 +71,8 @@ type commandLine struct {
 	Order orderCommand `cmd:"" help:"Enqueue orders by number."`
 	File  fileCommand  `cmd:"" help:"Enqueue the orders in a CSV or JSONL file, or from a pipe."`
 
-	Withdraw withdrawCommand `cmd:"" help:"Stop collecting orders: billing has been paid elsewhere, or waives them."`
+	Withdraw   withdrawCommand   `cmd:"" help:"Stop collecting orders: billing has been paid elsewhere, or waives them."`
+	CollectNow collectNowCommand `cmd:"" help:"Bring the next attempt of open orders forward to now."`
 }
 
 func main() {
@@ -102,7 +103,7 @@ func run(ctx context.Context, p process) int {
 	}
 	load := func(needRedis bool) (config.Client, error) { return cli.Load(parsed.Collector, needRedis) }
 	command := map[string]func(context.Context, process, loader) (int, error){
-		"order": cli.Order.run, "file": cli.File.run, "withdraw": cli.Withdraw.run,
+		"order": cli.Order.run, "file": cli.File.run, "withdraw": cli.Withdraw.run, "collect-now": cli.CollectNow.run,
 	}[parsed.Selected().Name]
 	status, err := command(ctx, p, load)
 	if err != nil {

@@ -46,6 +46,7 @@ func TestNoSecretIsRepeated(t *testing.T) {
 		Env:     programOn("redis://127.0.0.1:1/0").env,
 		Args: map[string][]string{
 			"order": {"A-1"}, "file": {orders}, "withdraw": {"A-1", "--reason", "paid at the counter"},
+			"collect-now": {"A-1", "--reason", "the user has topped up"},
 		},
 		Run: func(_ *testing.T, env map[string]string, args []string) string {
 			var out testkit.LogBuffer

@@ -73,8 +73,7 @@ func (c withdrawCommand) withdraw(ctx context.Context, r *reporter, s intake.Sub
 		w.OutOrderNo = no
 		res := s.Do(ctx, func(ctx context.Context) (tasks.Result, error) { return s.Producer.Withdraw(ctx, w) })
 		if res.Status == tasks.Absent {
-			res = tasks.Result{Status: tasks.Invalid, Err: fmt.Errorf(
-				"there is no such order in the ledger of merchant %s; --mchid names another merchant", w.MchID)}
+			res = noSuchOrder(w.MchID)
 		}
 		exhausted = exhausted || res.Status == tasks.Ended && res.State == tasks.Exhausted
 		r.result(intake.Item{Order: tasks.Order{Payload: tasks.Payload{MchID: w.MchID, OutOrderNo: no}}}, res)

@@ -139,7 +139,7 @@ func TestTell(t *testing.T) {
 			},
 			in: explain.Situation{
 				Window: window(13*time.Hour, 22*time.Hour), Workers: 1,
-				PausedSince: ago(5 * time.Minute), PauseKey: "asynq:{collect:" + mchA + "}:paused",
+				MchID: mchA, PausedSince: ago(5 * time.Minute),
 			},
 		},
 		"due when the window opens": {

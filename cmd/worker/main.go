@@ -1,6 +1,7 @@
 // Command worker collects until it gets a signal.
 //
 //	worker          collect; SIGTERM and SIGINT end it after the steps under way
+//	worker pause    stop the collect calls of a merchant; worker resume ends that
 //	worker check    check every setting, Redis, the keys and a signed call
 //	worker token    make a token for the HTTP API
 package main
@@ -23,9 +24,11 @@ import (
 type commandLine struct {
 	config.WorkerSettings
 
-	Run   struct{}     `cmd:"" default:"1" help:"Collect until SIGTERM; steps under way finish, the rest stays queued."`
-	Check struct{}     `cmd:"" help:"Check every setting, Redis, the keys and a signed call to WeChat Pay."`
-	Token tokenCommand `cmd:"" help:"Make a token for the HTTP API: print it once, and the line for API_TOKENS_FILE."`
+	Run    struct{}      `cmd:"" default:"1" help:"Collect until SIGTERM; steps under way finish, the rest stays queued."`
+	Pause  pauseCommand  `cmd:"" help:"Stop the collect calls of a merchant, in every worker, until resume or for a time."`
+	Resume resumeCommand `cmd:"" help:"End the pause of a merchant."`
+	Check  struct{}      `cmd:"" help:"Check every setting, Redis, the keys and a signed call to WeChat Pay."`
+	Token  tokenCommand  `cmd:"" help:"Make a token for the HTTP API: print it once, and the line for API_TOKENS_FILE."`
 }
 
 func main() {
@@ -43,6 +46,17 @@ func run(ctx context.Context, p config.Process) int {
 	}
 	if parsed.Selected().Name == "token" { // which needs no setting
 		return cli.Token.run(p)
+	}
+	if name := parsed.Selected().Name; name == "pause" || name == "resume" { // which need only Redis
+		s := session{p: p, redis: cli.RedisFlags.Resolve(parsed.Collector), mchid: cli.MchID}
+		if err := parsed.Collector.Err(); err != nil {
+			p.Complain(err)
+			return config.ExitUsage
+		}
+		if name == "pause" {
+			return cli.Pause.run(ctx, s)
+		}
+		return cli.Resume.run(ctx, s)
 	}
 	cfg, _ := cli.Load(parsed.Collector)
 	err := worker.CanSign(cfg, parsed.Collector)

@@ -47,7 +47,7 @@ func TestNoSecretIsRepeated(t *testing.T) {
 	configtest.FeedSecrets(t, configtest.Command{
 		Grammar: &commandLine{},
 		Env:     env,
-		Args:    map[string][]string{"run": nil, "check": nil},
+		Args:    map[string][]string{"run": nil, "check": nil, "pause": {"--reason", "a test"}, "resume": {"--reason", "a test"}, "token": {"billing", "--role", "billing"}},
 		Run: func(_ *testing.T, env map[string]string, args []string) string {
 			var out bytes.Buffer
 			run(ended, configtest.Process("worker", env, args, &out))

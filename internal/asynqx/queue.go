@@ -88,7 +88,6 @@ func Sizes(ctx context.Context, rdb redis.UniversalClient, queue string) (map[st
 // State is what keeps a queue from being worked on, or shows when it will be.
 type State struct {
 	PausedSince time.Time // zero where it is not paused
-	PauseKey    string    // asynq's key, whose removal resumes the queue
 	Busy        bool      // a task waits for a worker or is worked on
 	Next        time.Time // when the first scheduled or retried task is due; zero for none
 }
@@ -103,7 +102,7 @@ func Read(ctx context.Context, rdb redis.UniversalClient, queue string) (State, 
 	if _, err := pipe.Exec(ctx); err != nil {
 		return State{}, err
 	}
-	s := State{PauseKey: k.Paused, Busy: pending.Val()+active.Val() > 0}
+	s := State{Busy: pending.Val()+active.Val() > 0}
 	if since, ok := paused.Val()[0].(string); ok {
 		n, _ := strconv.ParseInt(since, 10, 64)
 		s.PausedSince = time.Unix(n, 0)

@@ -105,6 +105,10 @@ func (s *step) recollect(ctx context.Context, query payscore.Reply) error {
 		return nil
 	case ledger.Held:
 		return s.postpone(ctx, query, s.now().Add(faultAgain))
+	case ledger.Paused:
+		set := s.policy.Postpone(o, query, s.now().Add(permit.Wait), s.now())
+		set.Paused = set.Next == ledger.Recheck // its last query is not brought forward
+		return s.settle(ctx, set, query)
 	default: // postponed, paced; an order that has ended meanwhile ignores the settlement
 		due := permit.Now.Add(permit.Wait)
 		if permit.Now.Sub(s.now()).Abs() >= jumpTolerance {

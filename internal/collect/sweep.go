@@ -149,6 +149,10 @@ func (s *Sweeper) sweep(ctx context.Context, dry bool) (found int, err error) {
 		if swept.Lost || args.Interval > 0 && !dry {
 			s.mend(ctx, swept)
 		}
+		if swept.Parked && args.Interval > 0 && !dry {
+			s.unpause(ctx)
+			swept.More = true
+		}
 		if args.Unmarked {
 			if err := s.rdb.Set(ctx, keys.Mark, 1, 0).Err(); err != nil {
 				return found, err
@@ -166,7 +170,19 @@ func (s *Sweeper) sweep(ctx context.Context, dry bool) (found int, err error) {
 	}
 }
 
-// longestMend bounds how long a sweep mends due times; the next sweep continues.
+// unpause makes the orders due that a pause has put off. What fails is left for the next
+// sweep.
+func (s *Sweeper) unpause(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, longestMend)
+	defer cancel()
+	if made, _ := s.c.ledger.Unpause(ctx); made > 0 {
+		s.c.log.Info().Str(logging.FieldEvent, "orders_unpaused").Int64(logging.FieldCount, made).
+			Msg("the pause has ended; its orders are due again")
+	}
+}
+
+// longestMend bounds how long a sweep mends due times, or brings back what a pause has put
+// off; the next sweep continues.
 const longestMend = 2 * time.Second
 
 // mend moves due times back that were set before Redis's clock jumped back. After the

@@ -20,9 +20,7 @@ type Situation struct {
 	// Full is the memory of a Redis that is full and refuses writes; zero of any other.
 	Full Memory
 	// PausedSince is when the merchant's queue was paused; zero where it is not.
-	// PauseKey is asynq's key for that.
 	PausedSince time.Time
-	PauseKey    string
 	// Holds are what slows and stops calls, and the time of the situation.
 	Holds ledger.Holds
 	// Rate is COLLECT_RATE, 0 where it is not known; Window is when collect calls are
@@ -53,6 +51,7 @@ const (
 	RedisRefuses    Code = "redis_refuses"
 	NoWorker        Code = "no_worker"
 	QueuePaused     Code = "queue_paused"
+	Paused          Code = "paused"
 	HoldFault       Code = "hold_fault"
 	HoldDown        Code = "hold_down"
 	HoldThrottled   Code = "hold_throttled"
@@ -66,7 +65,7 @@ const (
 
 // Codes lists every code, in the order of Why.
 var Codes = []Code{
-	RedisRefuses, NoWorker, QueuePaused, HoldFault, HoldDown, HoldThrottled, HoldService,
+	RedisRefuses, NoWorker, QueuePaused, Paused, HoldFault, HoldDown, HoldThrottled, HoldService,
 	OutsideWindow, NotDue, Slowed, WebhooksWaiting, ClockJumped,
 }
 
@@ -90,6 +89,9 @@ const (
 	// hooksLate is how long a final state may wait before billing's receiver counts as
 	// one that does not accept it.
 	hooksLate = 30 * time.Second
+	// pausedLook is for how long a pause puts an order off at once; see PAUSE_LOOK in
+	// hold.lua.
+	pausedLook = time.Hour
 	// jumpShown is how long a jump of Redis's clock stays a cause.
 	jumpShown = 24 * time.Hour
 )
@@ -115,8 +117,11 @@ func (t Teller) Why(s Situation) []Cause {
 		add(Cause{Code: NoWorker, Words: words, Stops: true, Since: s.Seen})
 	}
 	if !s.PausedSince.IsZero() {
-		add(Cause{Code: QueuePaused, Words: t.say("the queue has been paused since %s; to resume: redis-cli DEL '%s'",
-			"队列自 %s起被暂停，恢复命令：redis-cli DEL '%s'", t.AtZone(s.PausedSince), s.PauseKey), Stops: true, Since: s.PausedSince})
+		add(Cause{Code: QueuePaused, Words: t.say("the queue has been paused since %s; to resume: worker resume --mchid %s --reason TEXT",
+			"队列自 %s起被暂停，恢复命令：worker resume --mchid %s --reason TEXT", t.AtZone(s.PausedSince), s.MchID), Stops: true, Since: s.PausedSince})
+	}
+	if p := s.Holds.Pause; p != nil {
+		add(Cause{Code: Paused, Words: t.paused(s.MchID, *p), Stops: true, Since: p.Since, Until: p.Until})
 	}
 	if h := s.Holds.Merchant; h.Kind != ledger.HoldNone {
 		code := map[ledger.HoldKind]Code{ledger.HoldFault: HoldFault, ledger.HoldDown: HoldDown, ledger.HoldThrottled: HoldThrottled}[h.Kind]
@@ -170,6 +175,10 @@ func (t Teller) WhyOrder(s Situation, o ledger.Order) []Cause {
 				continue
 			}
 			c.Stops = true
+		case Paused:
+			if !mayCollect(o) {
+				continue // queries and syncs are made all the same
+			}
 		case OutsideWindow:
 			if !mayCollect(o) || !o.NextDueAt.Before(c.Until) {
 				continue // queries are made at any time; or the order waits for its own time
@@ -200,6 +209,8 @@ func mayCollect(o ledger.Order) bool {
 // whyThen says why an order is due when it is, and not sooner.
 func (t Teller) whyThen(s Situation, o ledger.Order) string {
 	switch {
+	case s.Holds.Pause != nil && mayCollect(o) && o.NextDueAt.Sub(s.Holds.Now) <= pausedLook:
+		return t.say("the pause may have put it off; it is due at once when the pause ends", "可能因暂停而推迟，暂停结束后立即到期")
 	case mayCollect(o) && opensAt(s.Window, o.NextDueAt):
 		return t.say("the collection window (%s) opens then", "届时进入催收时段（%s）", windowText(s.Window))
 	case o.State == tasks.Queued && o.Next == ledger.Collect && o.LastAttemptAt.IsZero():
@@ -224,6 +235,16 @@ func opensAt(w collect.Window, at time.Time) bool {
 		return false
 	}
 	return !w.Contains(at.Add(-time.Second))
+}
+
+// paused says that a person has stopped the collect calls of a merchant.
+func (t Teller) paused(mchid string, p ledger.Pause) string {
+	until := t.say("until worker resume --mchid %s --reason TEXT", "直到执行 worker resume --mchid %s --reason TEXT", mchid)
+	if !p.Until.IsZero() {
+		until = t.say("until %s, or worker resume --mchid %s --reason TEXT", "直到 %s，或执行 worker resume --mchid %s --reason TEXT", t.AtZone(p.Until), mchid)
+	}
+	return t.say("collect calls are paused since %s, %s, %s; queries and notifications continue",
+		"催收扣款自 %s起暂停，%s，%s；查询和通知照常", t.AtZone(p.Since), t.who(p.By, p.Reason), until)
 }
 
 func (t Teller) hold(h ledger.Hold) string {

@@ -35,8 +35,9 @@ func well(now time.Time) Situation {
 var each = map[Code]func(*Situation){
 	RedisRefuses: func(s *Situation) { s.Full = Memory{Used: 600, Limit: 500} },
 	NoWorker:     func(s *Situation) { s.Workers, s.Seen = 0, noon.Add(-5*time.Minute) },
-	QueuePaused: func(s *Situation) {
-		s.PausedSince, s.PauseKey = noon.Add(-time.Hour), "asynq:{collect:1900000109}:paused"
+	QueuePaused:  func(s *Situation) { s.PausedSince = noon.Add(-time.Hour) },
+	Paused: func(s *Situation) {
+		s.Holds.Pause = &ledger.Pause{By: "cli:anna", Reason: "wrong amounts", Since: noon.Add(-time.Minute), Until: noon.Add(time.Hour)}
 	},
 	HoldFault: func(s *Situation) {
 		s.Holds.Merchant = ledger.Hold{Kind: ledger.HoldFault, Since: noon.Add(-time.Minute), NextProbe: noon.Add(20 * time.Second)}
@@ -153,6 +154,9 @@ func TestWhyOrder(t *testing.T) {
 		"another service is held":           {order(func(o *ledger.Order) { o.ServiceID = "500002" }), []Code{HoldService}, nil},
 		"outside the window":                {order(same), []Code{OutsideWindow}, []Code{OutsideWindow}},
 		"a query goes out at any time":      {order(func(o *ledger.Order) { o.Next = ledger.Confirm }), []Code{OutsideWindow}, nil},
+		"paused":                            {order(same), []Code{Paused}, []Code{Paused}},
+		"a query goes out during a pause":   {order(func(o *ledger.Order) { o.Next = ledger.Confirm }), []Code{Paused}, nil},
+		"put off by a pause":                {order(func(o *ledger.Order) { o.NextDueAt = noon.Add(time.Hour) }), []Code{Paused}, []Code{Paused, NotDue}},
 		"what concerns others":              {order(same), []Code{NotDue, WebhooksWaiting}, nil},
 		"what concerns all":                 {order(same), []Code{NoWorker, QueuePaused, HoldFault, Slowed, ClockJumped}, []Code{NoWorker, QueuePaused, HoldFault, Slowed, ClockJumped}},
 		"not due":                           {order(func(o *ledger.Order) { o.NextDueAt = noon.Add(time.Minute) }), nil, []Code{NotDue}},

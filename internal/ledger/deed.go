@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/owner"
 )
 
 // Deed is a change that a person, or billing, makes: who makes it, and why. The script
@@ -164,4 +166,43 @@ func (l *Ledger) audited(e redis.XMessage) Audited {
 func (l *Ledger) Record(ctx context.Context, d Deed, action, no, detail string) error {
 	args := d.args()
 	return recordScript.Run(ctx, l.rdb, []string{l.keys.Audit()}, action, no, detail, args[0], args[1], args[2]).Err()
+}
+
+// Earliest says how soon an order may be collected again, by the settings of its workers.
+type Earliest struct {
+	MinGap  time.Duration
+	Windows []time.Time // as in Limits
+}
+
+// CollectNow brings the next collect of an open order forward to now, or to the earliest
+// time that e allows. The answer is Accepted, Duplicate (it is due as soon as may be, or a
+// worker has it; nothing changed), Ended or NoOrder. The sweep leaves an order that is due
+// now to the caller's task for grace.
+func (l *Ledger) CollectNow(ctx context.Context, no string, d Deed, e Earliest, grace time.Duration) (Hastened, error) {
+	windows := make([]int64, 0, len(e.Windows))
+	for _, t := range e.Windows {
+		windows = append(windows, t.UnixMilli())
+	}
+	reply, err := run(ctx, l.rdb, collectNowScript, []string{l.keys.Order(no), l.keys.Due(), l.keys.Audit()}, map[string]any{
+		"no": no, "deed": d.args(), "gap": e.MinGap.Milliseconds(), "windows": windows, "grace": grace.Milliseconds(),
+	})
+	if err != nil {
+		return Hastened{}, err
+	}
+	r := reader{vals: reply}
+	h := Hastened{Code: OpenCode(r.str()), State: State(r.str()), Round: r.int()}
+	if due := r.int(); due > 0 && h.State.Open() {
+		h.Due = time.UnixMilli(due)
+	}
+	h.Owner = owner.Owner{MchID: l.mchid, AppID: r.str(), ServiceID: r.str()}
+	return h, r.err()
+}
+
+// Hastened is the answer to CollectNow.
+type Hastened struct {
+	Code  OpenCode
+	State State
+	Round int64
+	Due   time.Time // zero where the order has ended
+	Owner owner.Owner
 }

@@ -48,6 +48,8 @@ type Holds struct {
 	Share float64
 	// Jump is the last jump of Redis's clock that a worker has noticed.
 	Jump ClockJump
+	// Pause is nil where the merchant's collect calls are not paused.
+	Pause *Pause
 }
 
 // Service returns the hold of a service, by its owner's Scope; its Kind is HoldNone where
@@ -73,6 +75,7 @@ func (l *Ledger) Holds(ctx context.Context) (Holds, error) {
 	if by, at, ok := strings.Cut(r.str(), " "); ok {
 		h.Jump = ClockJump{time.Duration(atoi(by)) * time.Millisecond, millis(at)}
 	}
+	h.Pause = readPause(r.int(), r.int(), r.str())
 	for len(r.vals) > 0 && !r.bad {
 		scope := r.str()
 		hold := Hold{Kind: HoldKind(r.str()), Since: time.UnixMilli(r.int()), NextProbe: time.UnixMilli(r.int())}

@@ -72,8 +72,12 @@ func (k Keys) Gate() string { return k.prefix + "gate" }
 func (k Keys) Workers() string { return k.prefix + "workers" }
 
 // Hold is what stops the calls of the merchant or of one of its services, and the
-// failures in a row that may (hash).
+// failures in a row that may; and the pause of its collect calls (hash).
 func (k Keys) Hold() string { return k.prefix + "hold" }
+
+// Paused is the index of the orders that a pause of the merchant has put off, by when it
+// did, in Unix milliseconds (zset).
+func (k Keys) Paused() string { return k.prefix + "paused" }
 
 // Audit is what people have changed, orders and what concerns no single order, in order
 // (stream). Each entry has at (Unix milliseconds), by, action, no, reason, detail and the

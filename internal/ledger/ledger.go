@@ -109,6 +109,7 @@ const (
 	Postponed Code = "postponed"
 	Held      Code = "held"
 	Parked    Code = "parked"
+	Paused    Code = "paused"
 	Paced     Code = "paced"
 	Unlike    Code = "unlike"
 	Lost      Code = "lost"
@@ -192,7 +193,7 @@ const NoRound = -1
 // token.
 func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim Limits) (Claim, error) {
 	reply, err := run(ctx, l.rdb, claimScript,
-		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Gate(), l.keys.Hold()},
+		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Gate(), l.keys.Hold(), l.keys.Paused()},
 		struct {
 			limitArgs
 			Round   int64  `json:"round"`

@@ -39,6 +39,7 @@ type modelOrder struct {
 	seq               int64
 	untold            map[string]string // answers to notifications, until they were told
 	actions           []string
+	parked            bool // put off by the pause, and not looked at since
 }
 
 func (o *modelOrder) open() bool { return o.state == "queued" || o.state == "awaiting" }
@@ -60,6 +61,7 @@ type model struct {
 	events   map[string][]string
 	paidLeft int64
 	trail    []string
+	paused   bool
 	claims   []modelClaim // that were granted, live or not
 	answers  map[string]ledger.SettleResult
 }
@@ -140,7 +142,7 @@ func (m *model) Open(t *rapid.T) {
 		o.reason, o.sync, o.why, o.late = "", "", "", false
 		delete(m.ended, no)
 	}
-	o.state = "queued"
+	o.state, o.parked = "queued", false
 	m.due[no] = true
 	kind := "opened"
 	if was != "" {
@@ -175,7 +177,7 @@ func (m *model) Withdraw(t *rapid.T) {
 	if want != tasks.Accepted {
 		return
 	}
-	o.next, o.sync, o.why = "", "", ""
+	o.next, o.sync, o.why, o.parked = "", "", "", false
 	delete(m.due, no)
 	opened := o.open()
 	if opened {
@@ -217,6 +219,11 @@ func (m *model) Claim(t *rapid.T) {
 		want = ledger.Leased
 	case round != ledger.NoRound && round != o.round:
 		want = ledger.Stale
+	case o.parked:
+		want = ledger.Early
+	case m.paused && o.next == ledger.Collect:
+		want = ledger.Paused
+		o.parked = true
 	}
 	m.want("claim "+no, c.Code, want)
 	if want != ledger.Granted {
@@ -263,6 +270,8 @@ func (m *model) Permit(t *rapid.T) {
 		want = ledger.Lost
 	case !o.working() || o.life != c.life || c.sync != (o.state == "withdrawn"):
 		want = ledger.HasEnded
+	case o.doing != act && !c.sync && m.paused:
+		want = ledger.Paused
 	case o.doing != act && !c.sync && o.collectedAhead:
 		want = ledger.Postponed // a collect may last to the end of its lease
 	}
@@ -304,6 +313,8 @@ func (m *model) Settle(t *rapid.T) {
 	}
 	if !set.Open() {
 		set.Next, set.Due = "", time.Time{}
+	} else if !c.sync && m.paused && set.Next == ledger.Recheck && rapid.Bool().Draw(t, "paused") {
+		set.Paused, set.Due = true, c.Now.Add(time.Hour)
 	}
 	res, err := m.l.Settle(context.Background(), c.Claim, set)
 	if err != nil {
@@ -356,6 +367,7 @@ func (m *model) Settle(t *rapid.T) {
 		return
 	}
 	h := o.hear(f, true, done)
+	o.parked = set.Paused
 	o.attempts += set.AddAttempts
 	o.next = set.Next
 	kind := "attempted"
@@ -570,6 +582,63 @@ func (m *model) Compact(t *rapid.T) {
 			t.Fatalf("%s is compact, and may change soon", no)
 		}
 		o.entries, o.token, o.lease, o.done = 0, "", false, ""
+	}
+}
+
+func (m *model) CollectNow(t *rapid.T) {
+	m.t = t
+	no := m.no()
+	o := m.orders[no]
+	got, err := m.l.CollectNow(context.Background(), no, ledger.Deed{By: "cli:x", Reason: "now"}, ledger.Earliest{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := ledger.Accepted
+	switch {
+	case o == nil:
+		want = ledger.NoOrder
+	case !o.open():
+		want = ledger.Ended
+	case o.live, !o.parked && o.next != ledger.Confirm && o.next != ledger.Final:
+		want = ledger.Duplicate
+	}
+	m.want("collect "+no+" now", got.Code, want)
+	if want != ledger.Accepted {
+		return
+	}
+	if o.next == ledger.Confirm || o.next == ledger.Final {
+		o.next = ledger.Recheck
+	}
+	o.parked = false
+	o.round++
+	m.act("collect-now", no, "now")
+	m.want("round of "+no, got.Round, o.round)
+}
+
+func (m *model) Pause(t *rapid.T) {
+	m.t = t
+	if _, err := m.l.Pause(context.Background(), ledger.Deed{By: "cli:x", Reason: "a mistake"}, 0); err != nil {
+		t.Fatal(err)
+	}
+	m.paused = true
+	m.trail = append(m.trail, " pause a mistake")
+}
+
+func (m *model) Resume(t *rapid.T) {
+	m.t = t
+	was, err := m.l.Resume(context.Background(), ledger.Deed{By: "cli:x", Reason: "mended"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.want("resume", was, m.paused)
+	if was {
+		m.trail = append(m.trail, " resume mended")
+	}
+	m.paused = false
+	for _, o := range m.orders {
+		if o.open() && !o.lease {
+			o.parked = false
+		}
 	}
 }
 

@@ -46,7 +46,7 @@ func TestASlotThatMovesBreaksNoScript(t *testing.T) {
 			seen[script] = true
 		}
 	}
-	for _, script := range []string{"claim", "permit", "settle", "sweep", "take", "list", "notice", "retain", "stream", "hooks", "hooktake", "hookclaim", "hooksettle", "mend", "jumped", "holds", "get", "open", "withdraw"} {
+	for _, script := range []string{"claim", "permit", "settle", "sweep", "take", "list", "notice", "retain", "stream", "hooks", "hooktake", "hookclaim", "hooksettle", "mend", "jumped", "holds", "get", "open", "withdraw", "pause", "resume", "unpause", "collectnow"} {
 		if !seen[script] {
 			t.Errorf("%s was never refused: the test does not try it", script)
 		}
@@ -184,6 +184,8 @@ func (m *movingSlot) operations() map[string]slotOperation {
 		k := ledger.KeysOf(mchid)
 		m.redis.Client.HSet(ctx, k.Sweep(), "at", 0)
 		m.redis.Client.HSet(ctx, k.Hold(), "row", "1 A")
+		m.redis.Client.ZAdd(ctx, k.Paused(), zAt(1, "X"))
+		m.redis.Client.XAdd(ctx, &redis.XAddArgs{Stream: k.Audit(), ID: "1-1", Values: []string{"token", "x"}})
 		for _, state := range []tasks.State{tasks.Paid, tasks.Closed, tasks.Rejected, tasks.Exhausted} {
 			m.redis.Client.ZAdd(ctx, k.Ended(state), zAt(1e15, "X"))
 		}
@@ -223,6 +225,21 @@ func (m *movingSlot) operations() map[string]slotOperation {
 		"reopening": {withdrawn, func() error { return openOrder(ctx, m.ledger, tasks.Order{Payload: payload("A"), Reopen: true}) }},
 		"withdrawal": {opened, func() error {
 			_, err := m.producer.Withdraw(ctx, tasks.Withdrawal{MchID: mchid, OutOrderNo: "A", Reason: "waived"})
+			return err
+		}},
+		"a pause": {there, func() error { _, err := m.ledger.Pause(ctx, ledger.Deed{By: "x", Reason: "y"}, 0); return err }},
+		"a pause that ends": {func() {
+			opened()
+			there()
+			m.redis.Client.ZAdd(ctx, ledger.KeysOf(mchid).Paused(), zAt(1, "A"), zAt(1, "B"))
+			m.redis.Client.HSet(ctx, ledger.KeysOf(mchid).Hold(), "pause", "1 0")
+		}, func() error { _, err := m.ledger.Resume(ctx, ledger.Deed{By: "x", Reason: "y"}); return err }},
+		"collecting now": {func() {
+			opened()
+			there()
+			m.redis.Client.HSet(ctx, ledger.KeysOf(mchid).Order("A"), "due", "9000000000000")
+		}, func() error {
+			_, err := m.ledger.CollectNow(ctx, "A", ledger.Deed{By: "x", Reason: "y"}, ledger.Earliest{}, 0)
 			return err
 		}},
 		"claim": {opened, func() error {

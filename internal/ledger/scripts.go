@@ -39,6 +39,11 @@ var (
 	ripeScript     = load("ripe", "readers")
 	compactScript  = load("compact", "kept")
 	streamScript   = load("stream", "readers")
+	pauseScript    = load("pause", "hold", "audit")
+	resumeScript   = load("resume", "hold", "audit")
+	unpauseScript  = load("unpause", "hold")
+
+	collectNowScript = load("collectnow", "pace", "audit")
 
 	beatScript    = load("beat")
 	workersScript = load("workers")

@@ -65,6 +65,8 @@ type Settlement struct {
 	Due      time.Time
 	Grace    time.Duration // how long after Due the sweep leaves the order alone
 	NewRound bool
+	// Paused: the order is put off because its merchant's collect calls are paused.
+	Paused bool
 
 	AddAttempts int64
 	Declines    int64
@@ -206,9 +208,10 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Probe     bool       `json:"probe"`
 		Limit     int        `json:"limit"`
 		Keep      int        `json:"keep"`
+		Paused    bool       `json:"paused,omitempty"`
 	}{
 		moneyArgs: money, No: no, Token: c.Token,
-		State: s.State, Reason: s.Reason, Next: s.Next, Bump: s.NewRound,
+		State: s.State, Reason: s.Reason, Next: s.Next, Bump: s.NewRound, Paused: s.Paused,
 		Attempts: s.AddAttempts, Declines: s.Declines, Confirms: s.Confirms, Fails: s.Fails, Missing: s.Missing,
 		Life: c.Order.Life, Sync: s.Sync, SyncWhy: s.SyncReason, VerPaid: s.VerifiedPaid,
 		Call: s.Call, Verdict: s.Verdict, Code: s.Code, Detail: s.DetailCode,
@@ -244,7 +247,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	}
 	reply, err := run(ctx, l.rdb, settleScript, []string{
 		l.keys.Order(no), l.keys.Log(no), l.keys.Due(), l.keys.Outcomes(),
-		l.keys.Stats(), l.keys.Gate(), l.keys.Ended(s.State), l.keys.Hold(), l.keys.Words(),
+		l.keys.Stats(), l.keys.Gate(), l.keys.Ended(s.State), l.keys.Hold(), l.keys.Words(), l.keys.Paused(),
 	}, args, entries...)
 	if err != nil {
 		return SettleResult{}, err

@@ -28,6 +28,8 @@ type Sweep struct {
 	Wait   time.Duration // until the next sweep, where not Taken
 	Orders []Due
 	Lag    time.Duration // how long the first order of the index has been due
+	// Parked: a pause has ended, and Unpause brings back the orders that it has put off.
+	Parked bool
 	// WentBack is by how much Redis's clock has gone back since the last sweep, 0
 	// for not at all.
 	WentBack time.Duration
@@ -67,7 +69,7 @@ func (e Expected) args() (now, age int64) {
 func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
 	expected, age := a.Expected.args()
 	reply, err := run(ctx, l.rdb, sweepScript,
-		[]string{l.keys.Due(), l.keys.Sweep(), l.keys.Hold()},
+		[]string{l.keys.Due(), l.keys.Sweep(), l.keys.Hold(), l.keys.Paused()},
 		map[string]any{"interval": a.Interval.Milliseconds(), "dry": a.Dry, "marked": !a.Unmarked, "limit": a.Limit, "closed": a.Closed, "expected": expected, "age": age})
 	if err != nil {
 		return Sweep{}, err
@@ -86,6 +88,7 @@ func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
 	}
 	s.WentBack = time.Duration(r.int()) * time.Millisecond
 	s.Lost = r.int() == 1
+	s.Parked = r.int() == 1
 	var nos []string
 	for len(r.vals) > 0 && !r.bad {
 		nos = append(nos, r.str())

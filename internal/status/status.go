@@ -40,7 +40,7 @@ func Read(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, full
 	if err != nil {
 		return fail("the queue", err)
 	}
-	s.PausedSince, s.PauseKey = queue.PausedSince, queue.PauseKey
+	s.PausedSince = queue.PausedSince
 	due, err := l.FirstDue(ctx)
 	if err != nil {
 		return fail("the due index", err)

@@ -34,8 +34,8 @@ type ledgerMetrics struct {
 	ledger *ledger.Ledger
 	rdb    redis.UniversalClient
 
-	orders, collected, gate, closedServices, oldest, tasks, behind *prometheus.Desc
-	hooksWaiting, hooksOldest                                      *prometheus.Desc // nil without webhooks
+	orders, collected, gate, closedServices, oldest, tasks, behind, paused *prometheus.Desc
+	hooksWaiting, hooksOldest                                              *prometheus.Desc // nil without webhooks
 }
 
 // scrapeTimeout bounds a collection while Redis is away.
@@ -50,6 +50,7 @@ func newLedgerMetrics(l *ledger.Ledger, rdb redis.UniversalClient, webhooks bool
 		orders:         desc("payscore_orders", "Orders in the ledger by state.", "state"),
 		collected:      desc("payscore_collected_fen_total", "Fen of the orders that were paid."),
 		gate:           desc("payscore_gate_closed", "1 while the merchant's calls are stopped but for probes: by its own fault, because the platform is down, or because it throttles everything.", "kind"),
+		paused:         desc("payscore_paused", "1 while a person has paused the merchant's collect calls."),
 		closedServices: desc("payscore_gate_closed_services", "Pairs of appid and service_id whose calls are stopped but for probes."),
 		oldest:         desc("payscore_due_oldest_seconds", "How long the first order of the due index has been due without the sweep having taken it."),
 		behind:         desc("payscore_outcomes_behind_seconds", "Age of the oldest event that a reader of the stream of outcomes has not acknowledged; 0 for none.", "group"),
@@ -64,7 +65,7 @@ func newLedgerMetrics(l *ledger.Ledger, rdb redis.UniversalClient, webhooks bool
 
 // Describe implements prometheus.Collector.
 func (m *ledgerMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.orders, m.collected, m.gate, m.closedServices, m.oldest, m.tasks, m.behind, m.hooksWaiting, m.hooksOldest} {
+	for _, d := range []*prometheus.Desc{m.orders, m.collected, m.gate, m.closedServices, m.paused, m.oldest, m.tasks, m.behind, m.hooksWaiting, m.hooksOldest} {
 		if d != nil {
 			ch <- d
 		}
@@ -93,6 +94,7 @@ func (m *ledgerMetrics) Collect(ch chan<- prometheus.Metric) {
 			gauge(m.gate, gaugeOf(h.Merchant.Kind == kind), string(kind))
 		}
 		gauge(m.closedServices, float64(len(h.Services)))
+		gauge(m.paused, gaugeOf(h.Pause != nil))
 	}
 	if lag, err := m.ledger.Lag(ctx); err == nil {
 		gauge(m.oldest, lag.Seconds())

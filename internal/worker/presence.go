@@ -160,13 +160,19 @@ func (p *presence) show(s explain.Situation) {
 		if !c.Stops {
 			event = "merchant_trouble_began"
 		}
-		if c.Code == explain.OutsideWindow {
+		switch c.Code {
+		case explain.OutsideWindow:
 			line = log.Info() // every night
+		case explain.Paused:
+			event = "merchant_paused"
 		}
 		line.Str(logging.FieldEvent, event).Str(logging.FieldCause, string(c.Code)).Msg(p.teller.Nothing(c))
 	}
 	for _, c := range unlike(before, now) {
 		event, msg := "collecting_resumed", "cause ended; orders are collected again"
+		if c.Code == explain.Paused {
+			event = "merchant_resumed"
+		}
 		switch {
 		case !c.Stops:
 			event, msg = "merchant_trouble_ended", "cause ended"

@@ -109,5 +109,5 @@ func (s *Sender) housekeeping(ctx context.Context) {
 		return
 	}
 	s.log.Warn().Str(logging.FieldEvent, "webhook_queue_paused").Time("paused_at", state.PausedSince).
-		Msg("the webhooks' queue is paused, and billing gets none; to resume: redis-cli DEL '" + state.PauseKey + "'")
+		Msg("the webhooks' queue is paused, and billing gets none; to resume: worker resume --mchid " + s.ledger.MchID() + " --reason TEXT")
 }

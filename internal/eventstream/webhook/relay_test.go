@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hibiken/asynq"
 
+	"payscore-collector/internal/control"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/queue"
 	"payscore-collector/internal/testkit/redistest"
@@ -295,10 +296,15 @@ func TestRelay(t *testing.T) {
 		if len(f.logs.Events("webhook_queue_paused")) != 1 {
 			t.Errorf("the log: %s", f.logs)
 		}
-		_, command, _ := strings.Cut(f.logs.String(), "redis-cli DEL '")
-		key, _, _ := strings.Cut(command, "'")
-		if n := f.rdb.Del(t.Context(), key).Val(); n != 1 {
-			t.Errorf("the command in the log does not resume the queue: %q", key)
+		if want := "worker resume --mchid " + f.ledger.MchID() + " "; !strings.Contains(f.logs.String(), want) {
+			t.Errorf("the log lacks %q: %s", want, f.logs)
+		}
+		was, err := control.Resume(t.Context(), f.rdb, f.ledger.MchID(), ledger.Deed{By: "cli:anna", Reason: "deployed"})
+		if err != nil || !was {
+			t.Errorf("not resumed: %v", err)
+		}
+		if info, err := asynq.NewInspectorFromRedisClient(f.rdb).GetQueueInfo(queue); err != nil || info.Paused {
+			t.Errorf("%+v %v", info, err)
 		}
 	})
 

@@ -3,7 +3,7 @@
 -- its answer was lost, returns the same grant.
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] gate (hash)
--- KEYS[4] hold (hash)
+-- KEYS[4] hold (hash)   KEYS[5] paused (zset)
 -- ARGV[1] JSON {
 --   no       out_order_no
 --   token    unique to this claim: it fences every later write of this worker
@@ -29,6 +29,7 @@
 --   'early'     not due before wait
 --   'stale'     a task of an earlier round
 --   'postponed' no collect call is allowed before wait; the due time says so
+--   'paused'    the merchant's collect calls are paused; the order is put off
 --   'held'      the merchant is held; the next probe is in wait
 --   'parked'    the order's service is held; the due time is the order's own slot
 --   'paced'     too many wait for a slot; ask again in wait
@@ -36,7 +37,7 @@
 --               follow, with {STEP}; nothing was changed
 local a = cjson.decode(ARGV[1])
 local now, now_us = clock()
-local r = FIELDS(KEYS[1], STEP, next, token, lease, doing, collects, queries, syncs)
+local r = FIELDS(KEYS[1], STEP, next, off, token, lease, doing, collects, queries, syncs)
 
 local function granted(wait, plan, probe) return { 'granted', now, wait, plan, probe, { STEP(r) } } end
 
@@ -74,7 +75,10 @@ if plan == 'collect' and a.terms ~= '' then
   if terms ~= a.terms then return { 'unlike', now, 0, terms, { STEP(r) } } end
 end
 local function putoff(code, t)
-  if plan == 'collect' and num(r.fails) == 0 then
+  if code == 'paused' then
+    redis.call('HSET', KEYS[1], 'due', t, 'off', 2) -- 2: unpause brings it back
+    redis.call('ZADD', KEYS[5], now, a.no)
+  elseif plan == 'collect' and num(r.fails) == 0 and not r.off then
     redis.call('HSET', KEYS[1], 'due', t)
   else
     -- off distinguishes a postponed due time from one that a step has set; see mend.
@@ -86,7 +90,11 @@ local function putoff(code, t)
 end
 
 local scope = service(r.appid, r.svc)
-local held_by = redis.call('HMGET', KEYS[4], MERCHANT, scope)
+local held_by = redis.call('HMGET', KEYS[4], MERCHANT, scope, 'pause')
+if held_by[3] and plan == 'collect' then
+  local t = paused(KEYS[4], held_by[3], now)
+  if t then return putoff('paused', t) end
+end
 local probe, m, v = 0, nil, nil
 if held_by[1] or held_by[2] then
   local longest = math.max(a.most, a.lease + math.ceil(a.horizon / 1000))

@@ -47,6 +47,40 @@ local function holdsback(hold, now, by)
   end
 end
 
+-- A pause stops the collect calls of the merchant, and nothing else, until a person
+-- resumes them or its time is up. It stands in the same hash:
+--   pause     "since length": ms, the length is 0 if only a person ends it
+--   pausewhy  JSON [by, reason, token] of the deed
+
+-- PAUSE_LOOK is the longest time, in ms, for which the order of a paused merchant is put
+-- off, in case that it is not brought back at the pause's end; see unpause.
+local PAUSE_LOOK = 3600 * 1000
+
+-- pauseof reads a pause, and returns since when it has lasted, and its end: nil if there
+-- is none or it has ended, 0 if only a person ends it. A pause that begins in the future
+-- was written before Redis's clock went back, and counts from now; the third value is
+-- then true.
+local function pauseof(text, now)
+  local since, length = string.match(text or '', '^(%d+) (%d+)$')
+  if not since then return nil end
+  since, length = num(since), num(length)
+  local ahead = since > now
+  if ahead then since = now end
+  if length == 0 then return since, 0, ahead end
+  if since + length <= now then return nil end
+  return since, since + length, ahead, length
+end
+
+-- paused returns until when the orders of a paused merchant are put off, or nil if it is
+-- not paused. text is the field pause of hold.
+local function paused(hold, text, now)
+  local since, ends, ahead, length = pauseof(text, now)
+  if not since then return nil end
+  if ahead then redis.call('HSET', hold, 'pause', string.format('%.0f %.0f', now, length or 0)) end
+  if ends == 0 then return now + PAUSE_LOOK end
+  return math.min(ends, now + PAUSE_LOOK)
+end
+
 -- opensat returns when an order with these holds may be called: m of its merchant and s
 -- of its service. The call is then a probe for both.
 local function opensat(m, s, fails)

@@ -100,7 +100,7 @@ local function reopen(key, no, appid, svc, due, rec, bill, owed, schedule)
   if #past > PAST then table.remove(past, 1) end
   redis.call('HSET', key, 'past', cjson.encode(past))
   redis.call('HDEL', key, 'reason', 'ended', 'declines', 'confirms', 'fails', 'missing',
-    'sync', 'syncwhy', 'paidat', 'late')
+    'sync', 'syncwhy', 'paidat', 'late', 'off')
   redis.call('HINCRBY', key, 'life', 1)
   redis.call('ZREM', ENDED[state], no)
   redis.call('HINCRBY', KEYS[3], state, -1)

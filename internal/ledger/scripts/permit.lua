@@ -15,6 +15,7 @@
 --   'ended'     the order reached a final state in the meantime
 --   'postponed' no collect call is allowed before wait
 --   'held'      a hold began in the meantime
+--   'paused'    the merchant's collect calls are paused; put the order off for wait
 --   'paced'     too many wait for a slot; ask again in wait
 local a = cjson.decode(ARGV[1])
 local now, now_us = clock()
@@ -26,10 +27,12 @@ if not working(r.state, r.sync) or (r.life or '') ~= a.life or a.sync ~= (act ==
 if r.doing == act then -- the answer to this very question was lost
   return { 'granted', now, math.min(a.horizon, (num(r.lease) - a.lease - now) * 1000) }
 end
-if a.probe ~= 1 then
-  local h = redis.call('HMGET', KEYS[4], MERCHANT, service(r.appid, r.svc))
-  if h[1] or h[2] then return { 'held', now, 0 } end
+local h = redis.call('HMGET', KEYS[4], MERCHANT, service(r.appid, r.svc), 'pause')
+if h[3] and not a.sync then
+  local t = paused(KEYS[4], h[3], now)
+  if t then return { 'paused', now, (t - now) * 1000 } end
 end
+if a.probe ~= 1 and (h[1] or h[2]) then return { 'held', now, 0 } end
 
 local wait, take, again = slot(redis.call('HMGET', KEYS[3], 'tat', 'ticket', 'slow', 'slowat'), now_us, a.interval, a.horizon)
 local at = now + math.ceil((wait or again) / 1000)

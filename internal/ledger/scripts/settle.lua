@@ -5,13 +5,14 @@
 -- KEYS[1] order (hash)   KEYS[2] log (list)   KEYS[3] due (zset)
 -- KEYS[4] outcomes (stream)   KEYS[5] stats (hash)   KEYS[6] gate (hash)
 -- KEYS[7] ended:<state> (zset); not touched if the order stays open
--- KEYS[8] hold (hash)   KEYS[9] words (hash)
+-- KEYS[8] hold (hash)   KEYS[9] words (hash)   KEYS[10] paused (zset)
 -- ARGV[1] JSON {
 --   no, token
 --   state, reason       where the order stands now, and why
 --   next, due, look     open orders: the plan, the due time, and the time of the next
 --                       sweep
 --   bump                true to begin a new round
+--   paused              true if the order is put off because its merchant is paused
 --   attempts            how many to add
 --   declines, confirms, fails, missing   the counters, as they are now
 --   not_made            the counter of a call that the claim counted and that was not
@@ -137,7 +138,9 @@ for i = 2, #ARGV do
   if redis.call('LPUSH', KEYS[2], stamped(ARGV[i], now)) > s.keep then redis.call('LTRIM', KEYS[2], 0, s.keep - 1) end
 end
 -- A due time without an entry in the log is marked; see mend.
-put('off', #ARGV == 1 and 1 or 0)
+local putoff = s.paused and OPEN[r.state] and (r.life or '') == s.life
+if putoff then redis.call('ZADD', KEYS[10], now, s.no) end
+put('off', putoff and 2 or #ARGV == 1 and 1 or 0)
 -- The time of the last collect call is valid even if the order changed in the meantime.
 if s.collected then put('collected', s.collected) end
 if num(s.collected) > 0 and s.not_made ~= 'collects' and r.since == r.opened and num(s.collected) < num(r.since) then
