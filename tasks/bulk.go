@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/queue"
+	"payscore-collector/internal/tracing"
 )
 
 // Sizes of EnqueueAll. A batch is one round trip to the ledger; its tasks go to asynq,
@@ -57,6 +58,11 @@ func (p *Producer) EnqueueAll(ctx context.Context, orders iter.Seq[Order]) iter.
 }
 
 func (p *Producer) enqueueBatch(ctx context.Context, batch []Order) []Result {
+	ctx, span := tracing.Start(ctx, "payscore enqueue batch")
+	defer span.End()
+	if span.On() {
+		span.Set(tracing.Orders.Int(len(batch)))
+	}
 	queued := p.makeRoom(ctx, batch)
 	results, opened := p.open(ctx, batch, queued)
 

@@ -70,7 +70,7 @@ func TestDecodePayload(t *testing.T) {
 // few with it: no worker, no client of WeChat Pay, no settings.
 func TestImports_NothingOfTheWorker(t *testing.T) {
 	const project = "payscore-collector/"
-	allowed := []string{"internal/ledger", "internal/queue", "internal/owner", "internal/textsafe"}
+	allowed := []string{"internal/ledger", "internal/queue", "internal/owner", "internal/textsafe", "internal/tracing"}
 	for _, dir := range append([]string{"tasks"}, allowed...) {
 		files, err := filepath.Glob("../" + dir + "/*.go")
 		if err != nil || len(files) == 0 {

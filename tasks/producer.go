@@ -11,6 +11,7 @@ import (
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/queue"
+	"payscore-collector/internal/tracing"
 )
 
 // Order is one order to collect.
@@ -125,8 +126,13 @@ func NewProducer(rdb redis.UniversalClient) *Producer {
 // what is wrong with the order itself is in the Result. It may be called again for the
 // same order at any time.
 func (p *Producer) Enqueue(ctx context.Context, o Order) (Result, error) {
+	ctx, span := tracing.Start(ctx, "payscore enqueue")
+	defer span.End()
 	results, opened := p.open(ctx, []Order{o}, []bool{true})
 	res := results[0]
+	if span.On() {
+		span.Set(tracing.MchID.String(o.MchID), tracing.OutOrderNo.String(o.OutOrderNo), tracing.Result.String(string(res.Status)))
+	}
 	if res.Status == Accepted && opened[0].Now {
 		// The order is safe from here on. Where its task could not be enqueued, the
 		// sweep enqueues it; a conflict is our own push, whose answer was lost.

@@ -22,6 +22,7 @@ import (
 	"payscore-collector/internal/intake"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/tracing/export"
 	"payscore-collector/tasks"
 )
 
@@ -105,7 +106,13 @@ func run(ctx context.Context, p process) int {
 	command := map[string]func(context.Context, process, loader) (int, error){
 		"order": cli.Order.run, "file": cli.File.run, "withdraw": cli.Withdraw.run, "collect-now": cli.CollectNow.run,
 	}[parsed.Selected().Name]
-	status, err := command(ctx, p, load)
+	flush, err := export.Start(ctx, "payscore-enqueue", zerolog.New(p.Stderr).Level(zerolog.WarnLevel))
+	if err != nil {
+		p.Complain(fmt.Errorf("OTEL_*: spans cannot be sent: %w", err))
+		return config.ExitUsage
+	}
+	defer flush()
+	status, err = command(ctx, p, load)
 	if err != nil {
 		p.Complain(err)
 	}

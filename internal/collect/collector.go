@@ -46,6 +46,7 @@ import (
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/queue"
+	"payscore-collector/internal/tracing"
 	"payscore-collector/tasks"
 )
 
@@ -224,7 +225,7 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 		case ledger.Granted:
 			faultpoint.Grant(asked, claim.Now, claim.Wait, p.OutOrderNo)
 			faultpoint.Reach(faultpoint.Claimed, p.OutOrderNo)
-			return c.step(ctx, claim, asked)
+			return c.traced(ctx, t, claim, asked)
 		case ledger.Unlike:
 			order, terms = claim.Order, claim.Terms
 		case ledger.Absent:
@@ -258,6 +259,16 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 			return nil
 		}
 	}
+}
+
+// traced is step with a span.
+func (c *Collector) traced(ctx context.Context, t *asynq.Task, claim ledger.Claim, asked time.Time) error {
+	ctx, span := tracing.Step(ctx, "payscore step", t.Headers()[tracing.Header])
+	defer span.End()
+	if span.On() {
+		span.Set(tracing.MchID.String(c.mchid), tracing.OutOrderNo.String(claim.Order.OutOrderNo), tracing.Plan.String(string(claim.Plan)))
+	}
+	return c.step(ctx, claim, asked)
 }
 
 // lost reports whether the missing record of a task must not be opened again: the

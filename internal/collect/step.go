@@ -12,6 +12,7 @@ import (
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/payscore"
+	"payscore-collector/internal/tracing"
 )
 
 // step processes one order while holding its lease: query or act, then settle. The
@@ -169,6 +170,11 @@ func (a *answerTimes) late(took time.Duration, now time.Time) time.Duration {
 	return took - min(a.least[0], a.least[1])
 }
 
+// spans are the names of the calls' spans.
+var spans = map[payscore.Call]string{
+	payscore.CallCollect: "wechatpay collect", payscore.CallQuery: "wechatpay query", payscore.CallSync: "wechatpay sync",
+}
+
 // call makes one call within the lease, and records and logs it.
 func (s *step) call(ctx context.Context, name payscore.Call) payscore.Reply {
 	ctx, cancel := context.WithDeadline(ctx, s.lease.Add(-settleMargin+sendMargin))
@@ -176,6 +182,9 @@ func (s *step) call(ctx context.Context, name payscore.Call) payscore.Reply {
 	o := s.claim.Order
 	req := payscore.Request{Owner: o.Owner, OutOrderNo: o.OutOrderNo}
 	s.calledAt = s.now()
+	// WeChat Pay gets no traceparent.
+	ctx, span := tracing.Call(ctx, spans[name])
+	defer span.End()
 	var r payscore.Reply
 	switch name {
 	case payscore.CallCollect:
@@ -190,6 +199,13 @@ func (s *step) call(ctx context.Context, name payscore.Call) payscore.Reply {
 		s.c.hold.holdService(o.Scope(), firstProbe)
 	}
 	s.c.metrics.observeCall(s.c.mchid, r)
+	if span.On() {
+		span.Set(tracing.MchID.String(s.c.mchid), tracing.OutOrderNo.String(o.OutOrderNo), tracing.Verdict.String(string(r.Verdict)),
+			tracing.HTTPStatus.Int(r.HTTPStatus), tracing.Code.String(r.Code), tracing.RequestID.String(r.RequestID))
+		if r.Failed() {
+			span.Failed(string(r.Verdict))
+		}
+	}
 	s.entries = append(s.entries, ledger.Entry{
 		Call: string(r.Call), Verdict: string(r.Verdict), HTTPStatus: r.HTTPStatus,
 		Code: r.Code, DetailCode: r.DetailCode, Message: r.Message, RequestID: r.RequestID,
@@ -284,6 +300,9 @@ func (s *step) write(ctx context.Context, set ledger.Settlement, last payscore.R
 		set.At = s.now()
 		res, err := s.c.ledger.Settle(ctx, s.claim, set)
 		if err == nil {
+			if span := tracing.Of(ctx); span.On() {
+				span.Set(tracing.State.String(string(set.State)))
+			}
 			s.c.watchClock(ctx, asked, res.Now)
 			s.settled(ctx, set, last, res)
 			return nil

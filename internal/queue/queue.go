@@ -13,6 +13,8 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/tracing"
 )
 
 // The asynq types of tasks.
@@ -108,6 +110,9 @@ func (c *Client) Push(ctx context.Context, t Task) error {
 		return err
 	}
 	at := map[string]string{HeaderMadeAt: strconv.FormatInt(time.Now().UnixMilli(), 10)}
+	if span := tracing.Traceparent(ctx); span != "" {
+		at[tracing.Header] = span
+	}
 	_, err = c.asynq.EnqueueContext(ctx, asynq.NewTaskWithHeaders(t.Type, body, at), Options(Name(t.MchID), TaskID(t.MchID, t.OutOrderNo, t.Round))...)
 	return err
 }

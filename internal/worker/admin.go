@@ -14,6 +14,7 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/connlimit"
 	"payscore-collector/internal/logging"
+	"payscore-collector/internal/tracing/export"
 )
 
 // adminConnections is how many connections to ADMIN_ADDR may be open.
@@ -76,7 +77,9 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 	if newAPI != nil {
 		addr, ok := l.Addr().(*net.TCPAddr)
 		a := newAPI(ok && addr.IP.IsLoopback())
-		a.Register(mux)
+		api := http.NewServeMux()
+		a.Register(api)
+		mux.Handle("/", export.Handler(api, "payscore api"))
 		s.RegisterOnShutdown(a.Stop)
 		if a.NeedsToken() {
 			log.Warn().Str(logging.FieldEvent, "api_without_token").Str(logging.FieldAddr, l.Addr().String()).

@@ -22,6 +22,7 @@ import (
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/tracing/export"
 	"payscore-collector/internal/version"
 	"payscore-collector/tasks"
 )
@@ -60,6 +61,11 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	redisconn.RedirectLog(log)
 	build, signs := version.Read(), chooseSigner(cfg, log)
 	cfg.Signer = signs
+	flush, err := export.Start(ctx, "payscore-worker", log)
+	if err != nil {
+		return fmt.Errorf("OTEL_*: spans cannot be sent: %w", err)
+	}
+	defer flush()
 	w := newWorker(cfg, newRegistry(build, signs), log)
 	defer w.close()
 	if err := w.listen(); err != nil {
