@@ -94,6 +94,7 @@ func New(o Options) *API {
 	a.addMerchants()
 	a.addEvents()
 	a.addStreams()
+	a.addControl()
 	a.finishDocument()
 	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")

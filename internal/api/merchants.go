@@ -27,7 +27,7 @@ func (a *API) addMerchants() {
 	}, a.stats)
 	add(a, op{
 		id: "list-merchants", method: http.MethodGet, path: "/v1/merchants", tag: tagMerchants, role: config.Viewer,
-		summary: "Read what slows or stops merchants", reply: `[{"mchid":"1900000109","hold":{"state":"none"},"services_held":[],"paused":null,"rate":{"limit":50,"now":50},"window":{"open":true,"changes_at":"2026-01-02T14:00:00Z"},"due_now":0,"oldest_due_seconds":0,"workers":1}]`,
+		summary: "Read what slows or stops merchants", reply: "[" + exampleMerchant + "]",
 		doc: "Every merchant that has a ledger, by number: whether WeChat Pay's refusals hold its calls, the rate, the collection window, what is due, and how many workers live.",
 	}, a.merchants)
 }
@@ -169,6 +169,9 @@ func (a *API) merchant(ctx context.Context, mchid string) (MerchantView, error) 
 				m.Hold.Detail = c.Words
 			}
 		}
+	}
+	if p := s.Holds.Pause; p != nil {
+		m.Paused = &PauseView{Reason: p.Reason, By: p.By, Since: p.Since, Until: p.Until}
 	}
 	for _, h := range s.Holds.Services {
 		m.ServicesHeld = append(m.ServicesHeld, ServiceHold{h.AppID, h.ServiceID, h.Since.UTC(), h.NextProbe.UTC()})

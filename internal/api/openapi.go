@@ -198,7 +198,8 @@ var meanings = map[string]string{
 
 // Examples that several operations share.
 const (
-	exampleListed = `{"mchid":"1900000109","out_order_no":"BIKE-1001","appid":"wxd678efh567hg6787","service_id":"500001","state":"awaiting","total_amount":1250,"attempts":1,"collect_calls":1,"query_calls":1,"opened_at":"2026-01-02T01:00:00Z","last_attempt_at":"2026-01-02T02:00:00Z","next_due_at":"2026-01-02T02:10:00Z"}`
-	exampleOrder  = `{"mchid":"1900000109","out_order_no":"BIKE-1001","appid":"wxd678efh567hg6787","service_id":"500001","state":"awaiting","total_amount":1250,"attempts":1,"collect_calls":1,"query_calls":1,"opened_at":"2026-01-02T01:00:00Z","last_attempt_at":"2026-01-02T02:00:00Z","next_due_at":"2026-01-02T02:10:00Z","explain":{"state":"awaiting: tried; the money is not in","next":"in 9m: query, and collect if it is still owed","causes":[],"alarms":[]}}`
-	exampleEvent  = `{"id":"1900000109-1767319200000-0","type":"order.paid","at":"2026-01-02T02:00:00Z","mchid":"1900000109","out_order_no":"BIKE-1001","seq":3,"state":"paid","total_amount":1250,"paid_amount":1250}`
+	exampleListed   = `{"mchid":"1900000109","out_order_no":"BIKE-1001","appid":"wxd678efh567hg6787","service_id":"500001","state":"awaiting","total_amount":1250,"attempts":1,"collect_calls":1,"query_calls":1,"opened_at":"2026-01-02T01:00:00Z","last_attempt_at":"2026-01-02T02:00:00Z","next_due_at":"2026-01-02T02:10:00Z"}`
+	exampleOrder    = `{"mchid":"1900000109","out_order_no":"BIKE-1001","appid":"wxd678efh567hg6787","service_id":"500001","state":"awaiting","total_amount":1250,"attempts":1,"collect_calls":1,"query_calls":1,"opened_at":"2026-01-02T01:00:00Z","last_attempt_at":"2026-01-02T02:00:00Z","next_due_at":"2026-01-02T02:10:00Z","explain":{"state":"awaiting: tried; the money is not in","next":"in 9m: query, and collect if it is still owed","causes":[],"alarms":[]}}`
+	exampleMerchant = `{"mchid":"1900000109","hold":{"state":"none"},"services_held":[],"paused":null,"rate":{"limit":50,"now":50},"window":{"open":true,"changes_at":"2026-01-02T14:00:00Z"},"due_now":0,"oldest_due_seconds":0,"workers":1}`
+	exampleEvent    = `{"id":"1900000109-1767319200000-0","type":"order.paid","at":"2026-01-02T02:00:00Z","mchid":"1900000109","out_order_no":"BIKE-1001","seq":3,"state":"paid","total_amount":1250,"paid_amount":1250}`
 )

@@ -33,6 +33,7 @@ var parts = []part{
 	{"memory", "bytes of Redis for an order", memory},
 	{"latency", "from enqueue to the request on the wire, and the cost of an idle worker", latency},
 	{"handover", "enqueueing, beside a loop over asynq's client; a file of a million rows", handover},
+	{"api", "enqueueing over HTTP, beside enqueue file; reading an order beside a worker at full load", overHTTP},
 }
 
 func main() {

@@ -1,0 +1,54 @@
+package api_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
+)
+
+// What an operator does is done, and stands in the trail with who did it.
+func TestControl(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, withTokens(t)).as("operator")
+	f.settle(mchA, "A", ledger.Settlement{State: tasks.Awaiting, Next: ledger.Recheck, Due: time.Now().Add(time.Hour)})
+
+	var m []struct {
+		Paused *struct {
+			Reason, By   string
+			Since, Until time.Time
+		}
+	}
+	f.as("billing").post("/v1/merchants/"+mchA+"/pause", `{"reason":"x"}`).wants(t, 403, "operator")
+	if a := f.post("/v1/merchants/"+mchA+"/pause", `{"reason":"wrong amounts","for":"2h"}`); a.Status != 200 {
+		t.Fatal(a.Body)
+	}
+	f.get("/v1/merchants").into(t, &m)
+	if len(m) != 1 || m[0].Paused == nil || m[0].Paused.Reason != "wrong amounts" || m[0].Paused.By != "api:operator" || m[0].Paused.Until.Sub(m[0].Paused.Since).Round(time.Second) != 2*time.Hour {
+		t.Errorf("%+v", m)
+	}
+	if a := f.post("/v1/merchants/"+mchA+"/resume", `{"reason":"corrected"}`); a.Status != 200 || !strings.Contains(a.Body, `"paused":null`) {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+
+	var o ledger.Order
+	f.post("/v1/orders/"+mchA+"/A/collect-now", `{"reason":"topped up"}`).into(t, &o)
+	if time.Until(o.NextDueAt) > time.Minute || len(o.Actions) != 1 || o.Actions[0].By != "api:operator" || o.Actions[0].Reason != "topped up" {
+		t.Errorf("due %v, actions %+v", o.NextDueAt, o.Actions)
+	}
+	f.as("billing").post("/v1/orders/"+mchA+"/A/withdraw", `{"reason":"paid in cash"}`).into(t, &o)
+	f.as("billing").post("/v1/orders/"+mchA+"/A/reopen", `{"reason":"bounced"}`).into(t, &o)
+
+	var page struct{ Actions []ledger.Audited }
+	f.get("/v1/audit?mchid="+mchA).into(t, &page)
+	var got []string
+	for _, a := range page.Actions {
+		got = append(got, a.By+" "+a.Action.Action+" "+a.Reason)
+	}
+	want := "api:billing reopen bounced, api:billing withdraw paid in cash, api:operator collect-now topped up, api:operator resume corrected, api:operator pause wrong amounts"
+	if strings.Join(got, ", ") != want {
+		t.Errorf("the trail is %s", strings.Join(got, ", "))
+	}
+}

@@ -1,0 +1,80 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/api"
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/testkit/redistest"
+)
+
+// fuzzBody sends bodies to an operation. Whatever a body holds, the answer is JSON and is
+// no fault of the program.
+func fuzzBody(f *testing.F, id string, seeds ...string) {
+	r := requests[id]
+	for _, seed := range append(seeds, r.body, "", "null", "[]", "{", `{"reason":"x","mchid":1}`, "\xff\xfe", "\x00", `{"orders":[{"out_order_no":"A","out_order_no":"B"}]}`) {
+		f.Add([]byte(seed))
+	}
+	server := redistest.Start(f)
+	a := api.New(api.Options{
+		Redis: server.Client, Loopback: true, Log: zerolog.Nop(),
+		Merchants: func() []config.Order {
+			return []config.Order{{MchID: mchA, AppID: "wxd678efh567hg6787", ServiceID: "500001"}}
+		},
+	})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, r.path, bytes.NewReader(body))
+		req.Host = "localhost"
+		req.Header.Set("Content-Type", "application/json")
+		if r.kind != "" {
+			req.Header.Set("Content-Type", r.kind)
+		}
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, req)
+		if w.Code >= 500 || w.Code < 200 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		for line := range strings.Lines(w.Body.String()) {
+			if !json.Valid([]byte(line)) {
+				t.Fatalf("%d %q is not JSON", w.Code, line)
+			}
+		}
+	})
+}
+
+func FuzzEnqueue(f *testing.F) {
+	fuzzBody(f, "enqueue-orders", `{"orders":[{"out_order_no":"A","amount":12.5,"owed_since":"x","at":"2026-01-01T00:00:00Z"}],"reopen":true}`, `{"orders":[null,1,"",[],{}]}`)
+}
+
+func FuzzImport(f *testing.F) {
+	fuzzBody(f, "import-orders", "{\"out_order_no\":\"A\"}\n\n{\"out_order_no\"\n[]\n")
+}
+
+func FuzzWithdraw(f *testing.F) {
+	fuzzBody(f, "withdraw-order", `{"reason":"x","paid_at":"2026-01-01 10:00"}`, `{"reason":"x","paid_at":"0000-01-01T00:00:00Z"}`)
+}
+
+func FuzzReopen(f *testing.F) { fuzzBody(f, "reopen-order", `{"reason":"\u0000"}`) }
+
+func FuzzCollectNow(f *testing.F) { fuzzBody(f, "collect-order-now", `{"reason":"x"}`) }
+
+func FuzzPause(f *testing.F) {
+	fuzzBody(f, "pause-merchant", `{"reason":"x","for":"-1s"}`, `{"reason":"x","for":"9999999h"}`)
+}
+
+func FuzzResume(f *testing.F) { fuzzBody(f, "resume-merchant", `{"reason":"x","for":"1s"}`) }
+
+func FuzzRetryWebhooks(f *testing.F) {
+	fuzzBody(f, "retry-webhooks", `{"mchid":"1900000001","out_order_nos":[]}`, `{"mchid":"1900000001","out_order_nos":[null,"*"]}`)
+}
+
+func FuzzReplayWebhooks(f *testing.F) {
+	fuzzBody(f, "replay-webhooks", `{"mchid":"1900000001","since":"0001-01-01T00:00:00Z"}`, `{"mchid":"1900000001","since":"9999-12-31T23:59:59+14:00"}`)
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"payscore-collector/internal/simulator"
+)
+
+const (
+	apiOrders = 100_000
+	apiPage   = 1000
+	apiReads  = 500
+)
+
+// overHTTP compares enqueueing through the API of a worker with enqueue file, and reads an
+// order again and again beside a worker at full load.
+func overHTTP(ctx context.Context, e *env) error {
+	p, err := e.startPlatform(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.kill()
+	if err := e.overHTTPIn(ctx, p); err != nil {
+		return err
+	}
+	return e.overHTTPOut(ctx, p)
+}
+
+// overHTTPIn enqueues orders that are due in a month.
+func (e *env) overHTTPIn(ctx context.Context, p platform) error {
+	path := filepath.Join(e.dir, "api.csv")
+	at := time.Now().AddDate(0, 1, 0)
+	if err := writeRows(path, apiOrders, at); err != nil {
+		return err
+	}
+	defer os.Remove(path)
+	if err := e.flush(ctx); err != nil {
+		return err
+	}
+	base, w, err := e.startServing(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer w.kill()
+	ways := []struct {
+		name string
+		run  func() error
+	}{
+		{"enqueue file", func() error { _, _, err := e.enqueueFile(path, nil); return err }},
+		{"POST /v1/orders in pages of 1,000", func() error { return postPages(ctx, base, at) }},
+		{"POST /v1/orders/import", func() error { return postFile(ctx, base, path) }},
+	}
+	took := make([][]float64, len(ways))
+	for range e.rounds {
+		for i, way := range ways {
+			if err := e.flush(ctx); err != nil {
+				return err
+			}
+			start := time.Now()
+			if err := way.run(); err != nil {
+				return fmt.Errorf("%s: %w", way.name, err)
+			}
+			took[i] = append(took[i], time.Since(start).Seconds())
+			n, err := e.rdb.ZCard(ctx, "payscore:{"+simulator.DefaultMchID+"}:due").Result()
+			if err != nil || n != apiOrders {
+				return fmt.Errorf("%s: %d orders of %d are in the ledger: %w", way.name, n, apiOrders, err)
+			}
+		}
+	}
+	for i, way := range ways[1:] {
+		var ratios []float64
+		for round, seconds := range took[i+1] {
+			ratios = append(ratios, took[0][round]/seconds)
+		}
+		e.table.atLeast(0.7, "x", median(ratios), way.name+" beside enqueue file", "%.0f rows/s, enqueue file %.0f", apiOrders/median(took[i+1]), apiOrders/median(took[0]))
+	}
+	e.table.atMost(64, " MiB", float64(e.maxMemory(w))/(1<<20), "memory of the worker that took them", "%d orders, %d times", apiOrders, 2*e.rounds)
+	return nil
+}
+
+// startServing starts a worker that serves the API, and returns its address.
+func (e *env) startServing(ctx context.Context, p platform, environment ...string) (base string, w *process, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	if w, err = e.startWorker(p, append(environment, "ADMIN_ADDR="+addr)...); err != nil {
+		return "", nil, err
+	}
+	base = "http://" + addr
+	err = until(ctx, 20*time.Second, "the worker to be ready", func() (bool, error) {
+		resp, err := http.Get(base + "/readyz")
+		if err != nil {
+			return false, nil
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK, nil
+	})
+	if err != nil {
+		w.kill()
+	}
+	return base, w, err
+}
+
+func post(ctx context.Context, url, kind string, body io.Reader) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", kind)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %.300s", resp.Status, text)
+	}
+	return text, err
+}
+
+// postPages sends page after page, as a billing system does that waits for each answer.
+func postPages(ctx context.Context, base string, at time.Time) error {
+	when := at.Format(time.RFC3339)
+	for page := range slices.Chunk(numbers("FILE", apiOrders), apiPage) {
+		var body bytes.Buffer
+		body.WriteString(`{"orders":[`)
+		for i, no := range page {
+			if i > 0 {
+				body.WriteByte(',')
+			}
+			fmt.Fprintf(&body, `{"out_order_no":%q,"at":%q}`, no, when)
+		}
+		body.WriteString(`]}`)
+		text, err := post(ctx, base+"/v1/orders", "application/json", &body)
+		if err != nil {
+			return err
+		}
+		if n := bytes.Count(text, []byte(`"result":"accepted"`)); n != len(page) {
+			return fmt.Errorf("%d of %d were accepted: %.300s", n, len(page), text)
+		}
+	}
+	return nil
+}
+
+func postFile(ctx context.Context, base, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := post(ctx, base+"/v1/orders/import?format=csv", "text/csv", f)
+	if err != nil {
+		return err
+	}
+	var last struct{ Summary map[string]int }
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.Summary["accepted"] != apiOrders {
+		return fmt.Errorf("the answer ends with %.300s: %w", lines[len(lines)-1], err)
+	}
+	return nil
+}
+
+// overHTTPOut reads an order while the worker makes as many calls as it can.
+func (e *env) overHTTPOut(ctx context.Context, p platform) error {
+	const orders = 20_000 // more than are collected meanwhile
+	nos := numbers("READ", orders)
+	if err := e.flush(ctx); err != nil {
+		return err
+	}
+	if err := p.reset(nos, simulator.FatePays); err != nil {
+		return err
+	}
+	if err := e.enqueue(ctx, nos); err != nil {
+		return err
+	}
+	base, w, err := e.startServing(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer w.kill()
+	var took []float64
+	for i := range apiReads {
+		start := time.Now()
+		resp, err := http.Get(base + "/v1/orders/" + simulator.DefaultMchID + "/" + nos[i*7%orders])
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s: %.300s: %w", resp.Status, text, err)
+		}
+		took = append(took, ms(time.Since(start)))
+	}
+	n, err := p.countCalls()
+	if err == nil && n >= 2*orders {
+		err = fmt.Errorf("%d calls: the worker had nothing left to do", n)
+	}
+	if err != nil {
+		return err
+	}
+	slices.Sort(took)
+	e.table.atMost(10, " ms", took[len(took)*99/100], "GET of one order beside a worker at full load: 99 %", "median %.1f ms, of %d", took[len(took)/2], len(took))
+	return nil
+}
