@@ -65,7 +65,7 @@ func TestTraces(t *testing.T) {
 	said := map[string]string{}
 	for _, s := range []trace.ReadOnlySpan{enqueue, step, call} {
 		for _, a := range s.Attributes() {
-			said[s.Name()+" "+string(a.Key)] = a.Value.Emit()
+			said[s.Name()+" "+string(a.Key)] = a.Value.String()
 		}
 	}
 	for name, want := range map[string]string{
