@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"time"
 
 	"payscore-collector/internal/ledger"
@@ -30,6 +31,17 @@ type Terms struct {
 	Schedule  string // the name that billing has given, or empty
 	ServiceID string
 	Amount    int64 // see ledger.Snapshot.Amount
+}
+
+// TermsOf returns an order's terms.
+func TermsOf(o ledger.Order) Terms {
+	t := Terms{Schedule: o.Schedule, ServiceID: o.ServiceID}
+	for _, amount := range []*int64{o.BillingAmount, o.TotalAmount} {
+		if amount != nil {
+			t.Amount = cmp.Or(t.Amount, *amount)
+		}
+	}
+	return t
 }
 
 // Name returns the schedule by which an order with these terms is collected: its own, or

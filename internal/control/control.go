@@ -5,12 +5,14 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/asynqx"
+	"payscore-collector/internal/collect"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/queue"
 	"payscore-collector/internal/status"
@@ -79,6 +81,9 @@ type Hastener struct {
 	ledger   *ledger.Ledger
 	queue    *queue.Client
 	earliest ledger.Earliest
+	// Of orders with schedules of their own:
+	schedules *collect.Schedules
+	now       time.Time
 }
 
 // NewHastener returns a Hastener that keeps to the settings which the merchant's workers
@@ -95,8 +100,26 @@ func NewHastener(ctx context.Context, rdb redis.UniversalClient, mchid string) (
 		if w, ok := status.Window(workers[0].Settings); ok {
 			h.earliest.Windows = w.Ahead(now)
 		}
+		h.schedules, h.now = status.Schedules(workers[0].Settings, mchid), now
 	}
 	return h, nil
+}
+
+// earliestOf returns what the order must keep to.
+func (h *Hastener) earliestOf(ctx context.Context, no string) (ledger.Earliest, error) {
+	if h.schedules == nil || len(h.schedules.Named) == 0 {
+		return h.earliest, nil
+	}
+	o, err := h.ledger.Get(ctx, no)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return h.earliest, nil // which the ledger answers
+	}
+	name, _ := h.schedules.Name(collect.TermsOf(o))
+	p, ok := h.schedules.Named[name]
+	if err != nil || !ok {
+		return h.earliest, err
+	}
+	return ledger.Earliest{MinGap: p.MinGap, Windows: p.Window.Ahead(h.now)}, nil
 }
 
 // CollectNow brings the next collect of an order forward as far as MIN_GAP, the window,
@@ -112,7 +135,11 @@ func (h *Hastener) CollectNow(ctx context.Context, no string, d ledger.Deed) (ta
 	if err != nil {
 		return tasks.Result{Status: tasks.Invalid, Err: err}, nil
 	}
-	answer, err := h.ledger.CollectNow(ctx, no, d, h.earliest, tasks.EnqueueGrace)
+	earliest, err := h.earliestOf(ctx, no)
+	var answer ledger.Hastened
+	if err == nil {
+		answer, err = h.ledger.CollectNow(ctx, no, d, earliest, tasks.EnqueueGrace)
+	}
 	if err != nil {
 		err = fmt.Errorf("the order was not brought forward: %w", err)
 		return tasks.Result{Status: tasks.Failed, Err: err}, err

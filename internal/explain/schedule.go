@@ -1,7 +1,6 @@
 package explain
 
 import (
-	"cmp"
 	"strings"
 
 	"payscore-collector/internal/collect"
@@ -15,13 +14,7 @@ func (s Situation) scheduleOf(o ledger.Order) (name string, policy *collect.Poli
 	if s.Schedules == nil {
 		return o.Schedule, nil
 	}
-	terms := collect.Terms{Schedule: o.Schedule, ServiceID: o.ServiceID}
-	for _, amount := range []*int64{o.BillingAmount, o.TotalAmount} {
-		if amount != nil {
-			terms.Amount = cmp.Or(terms.Amount, *amount)
-		}
-	}
-	name, _ = s.Schedules.Name(terms)
+	name, _ = s.Schedules.Name(collect.TermsOf(o))
 	if p, ok := s.Schedules.Named[name]; ok {
 		return name, &p
 	}
