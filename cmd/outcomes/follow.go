@@ -81,7 +81,7 @@ func (l *lineWriter) write(ctx context.Context, events []ledger.Event) error {
 	}
 }
 
-// groupForm is how a consumer group may be named: as what redis-cli takes without
+// groupForm is how a consumer group may be named: as what a shell takes without
 // quotes.
 var groupForm = regexp.MustCompile(`^[0-9A-Za-z_.:-]{1,64}$`)
 
