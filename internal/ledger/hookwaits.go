@@ -255,8 +255,23 @@ func (l *Ledger) ReplayHooks(ctx context.Context, since time.Time, begin bool) (
 	replay := HookReplay{MchID: l.mchid, Since: since.UTC().Truncate(time.Millisecond)}
 	if code == "replayed" {
 		replay.First, replay.Last = entryTime(first), entryTime(last)
+		err = l.beginReplay(ctx)
 	}
-	return replay, nil
+	return replay, err
+}
+
+// beginReplay takes events from the stream until an order waits for their delivery: a
+// worker whose merchant sleeps looks for such orders, and not at the cursor.
+func (l *Ledger) beginReplay(ctx context.Context) error {
+	for {
+		relay, err := l.RelayHooks(ctx, HookRelayArgs{Scan: 500, Most: 1})
+		if err != nil || !relay.More {
+			return err
+		}
+		if waiting, _, err := l.HooksWaiting(ctx); err != nil || waiting > 0 {
+			return err
+		}
+	}
 }
 
 // entryTime is the time of an entry of the stream, or of a position that is only a time.

@@ -282,6 +282,34 @@ func TestReplayHooks(t *testing.T) {
 		}
 		s.wantHook(s.settleHook(done("A", "mine", next)), ledger.Absent, "")
 	})
+	t.Run("leaves an order that waits, which wakes a merchant that sleeps", func(t *testing.T) {
+		s := newSetup(t)
+		var before []string // more than are taken at once
+		for i := range 1500 {
+			before = append(before, fmt.Sprintf("OPEN%04d", i))
+		}
+		for page := range slices.Chunk(before, 500) {
+			for _, o := range ledger.Open(t.Context(), s.redis.Client, openings(page)) {
+				if o.Err != nil {
+					t.Fatal(o.Err)
+				}
+			}
+		}
+		s.end("A")
+		for relay := (ledger.HookRelay{More: true}); relay.More; {
+			relay = s.relay(everything)
+			for _, o := range relay.Orders {
+				s.settleHook(done(o.OutOrderNo, "mine", s.claimHook(o.OutOrderNo, "mine", o.Round)))
+			}
+		}
+		if n, _, err := s.ledger.HooksWaiting(t.Context()); err != nil || n != 0 {
+			t.Fatalf("%d wait before; %v", n, err)
+		}
+		replay(s, time.UnixMilli(0))
+		if n, _, err := s.ledger.HooksWaiting(t.Context()); err != nil || n != 1 {
+			t.Errorf("%d wait; %v", n, err)
+		}
+	})
 	t.Run("changes nothing where the relay has not come that far", func(t *testing.T) {
 		s := newSetup(t)
 		s.end("A")
@@ -391,4 +419,12 @@ func (s *setup) tick() {
 		s.Fatal(last, err)
 	}
 	s.until(func() bool { return s.now().UnixMilli() > msOf(last[0].ID) })
+}
+
+// openings are orders without a wish.
+func openings(nos []string) (list []ledger.Opening) {
+	for _, no := range nos {
+		list = append(list, ledger.Opening{Owner: payload(no).Owner(), OutOrderNo: no})
+	}
+	return list
 }
