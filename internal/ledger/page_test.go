@@ -32,6 +32,24 @@ func (p pager) open(no string) {
 	}
 }
 
+// pass waits until what is opened next is opened later than an order.
+func (p pager) pass(no string) {
+	p.Helper()
+	o, err := p.l.Get(p.Context(), no)
+	if err != nil {
+		p.Fatal(err)
+	}
+	for {
+		_, now, err := p.l.Readers(p.Context())
+		if err != nil {
+			p.Fatal(err)
+		}
+		if now.After(o.OpenedAt) {
+			return
+		}
+	}
+}
+
 // settle makes a step for an order, after which it is in a state.
 func (p pager) settle(no string, s ledger.Settlement) {
 	p.Helper()
@@ -90,6 +108,7 @@ func TestPage(t *testing.T) {
 		case 3:
 			p.settle(no, ledger.Settlement{State: tasks.Closed, Reason: "OTHER"})
 		}
+		p.pass(no)
 	}
 	opened := func(no string) time.Time {
 		o, err := p.l.Get(t.Context(), no)
