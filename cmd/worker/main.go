@@ -66,7 +66,7 @@ func run(ctx context.Context, p config.Process) int {
 	log := logger(cfg.Log, p.Stderr)
 	if err == nil {
 		logging.RedirectStandard(log)
-		worker.TuneRuntime()
+		worker.TuneRuntime(cfg)
 		err = worker.Run(ctx, cfg, log)
 	}
 	var problems config.Problems

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
+	"golang.org/x/sync/errgroup"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/intake"
@@ -78,53 +79,79 @@ func (a *API) enqueue(ctx context.Context, in *enqueueInput) (*enqueueReply, err
 		return nil, newProblem(http.StatusRequestEntityTooLarge, "orders has more than 10000 rows: send them in several requests, or use POST /v1/orders/import")
 	}
 	caller := callerOf(ctx)
-	items := make([]intake.Item, len(rows))
-	for i, raw := range rows {
-		items[i] = a.item(caller, intake.ReadObject(string(raw)))
-		items[i].Order.Reopen, items[i].Order.By = in.Body.Reopen, caller.By()
-		// Before anything is enqueued: a token is for its merchants.
-		if err := caller.may(items[i].Order.MchID); err != nil && items[i].Order.MchID != "" {
-			return nil, err
+	complete := a.completion(caller)
+	items, results := make([]intake.Item, len(rows)), make([]RowResult, len(rows))
+	// Before anything is enqueued: a token is for its merchants.
+	err := inBatches(len(rows), func(from, to int) error {
+		for i := from; i < to; i++ {
+			items[i] = complete(intake.ReadObject(string(rows[i])))
+			items[i].Order.Reopen, items[i].Order.By = in.Body.Reopen, caller.By()
+			if err := caller.may(items[i].Order.MchID); err != nil && items[i].Order.MchID != "" {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	reply := &enqueueReply{}
-	results := make([]RowResult, 0, len(rows))
-	var down error // of Redis
-	taken := false // by Redis, any order
-	for it, res := range (intake.Submitter{Producer: a.producer, Schedule: a.Schedules.Check}).Submit(ctx, slices.Values(items)) {
-		results = append(results, resultOf(it, res))
-		if res.Status == tasks.Failed {
-			down = cmp.Or(down, res.Err)
-		}
-		taken = taken || res.Status != tasks.Failed && res.Status != tasks.Invalid
-	}
-	if down != nil && !taken {
+	down := inBatches(len(rows), func(from, to int) error { return a.submit(ctx, items[from:to], results[from:to]) }) // of Redis
+	if down != nil && !slices.ContainsFunc(results, func(r RowResult) bool { return r.Result != tasks.Failed && r.Result != tasks.Invalid }) {
 		return nil, redisFailed(down)
 	}
-	for _, it := range items[len(results):] { // Redis has failed before them
-		results = append(results, resultOf(it, tasks.Result{Status: tasks.Failed, Err: down}))
-	}
+	reply := &enqueueReply{}
 	reply.Body.Results = results
 	return reply, nil
 }
 
-// item returns the order of a row. What the row does not say comes from the token's only
-// merchant, from the settings of the row's merchant in this process, from the settings
-// for orders, or from the process's only merchant.
-func (a *API) item(caller Caller, r intake.Row) intake.Item {
-	known := a.Merchants()
-	defaults := tasks.Owner{MchID: a.Order.MchID, AppID: a.Order.AppID, ServiceID: a.Order.ServiceID}
+// inBatches does the work on n rows in batches, a few at once, so that neither Redis nor
+// this process waits for the other. It returns the first error.
+func inBatches(n int, work func(from, to int) error) error {
+	const batch, atOnce = 500, 2
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for from := 0; from < n; from += batch {
+		g.Go(func() error { return work(from, min(from+batch, n)) })
+	}
+	return g.Wait()
+}
+
+// submit enqueues a batch. The error is that of Redis, where it has failed an order.
+func (a *API) submit(ctx context.Context, items []intake.Item, results []RowResult) (down error) {
+	n := 0
+	for it, res := range (intake.Submitter{Producer: a.producer, Schedule: a.Schedules.Check}).Submit(ctx, slices.Values(items)) {
+		results[n] = resultOf(it, res)
+		n++
+		if res.Status == tasks.Failed {
+			down = cmp.Or(down, res.Err)
+		}
+	}
+	for ; n < len(items); n++ { // Redis has failed before them
+		results[n] = resultOf(items[n], tasks.Result{Status: tasks.Failed, Err: down})
+	}
+	return down
+}
+
+// completion returns the orders of rows. What a row does not say comes from the token's
+// only merchant, from the settings of the row's merchant in this process, from the
+// settings for orders, or from the process's only merchant.
+func (a *API) completion(caller Caller) func(intake.Row) intake.Item {
+	all := a.Merchants()
+	known := make(map[string]config.Order, len(all))
+	for _, m := range all {
+		known[m.MchID] = m
+	}
+	mchid := a.Order.MchID
 	switch {
 	case len(caller.MchIDs) == 1:
-		defaults.MchID = caller.MchIDs[0]
-	case defaults.MchID == "" && len(known) == 1:
-		defaults.MchID = known[0].MchID
+		mchid = caller.MchIDs[0]
+	case mchid == "" && len(all) == 1:
+		mchid = all[0].MchID
 	}
-	mchid := cmp.Or(r.MchID, defaults.MchID)
-	if i := slices.IndexFunc(known, func(m config.Order) bool { return m.MchID == mchid }); i >= 0 {
-		defaults.AppID, defaults.ServiceID = cmp.Or(known[i].AppID, defaults.AppID), cmp.Or(known[i].ServiceID, defaults.ServiceID)
+	return func(r intake.Row) intake.Item {
+		m := known[cmp.Or(r.MchID, mchid)]
+		return r.Item(tasks.Owner{MchID: mchid, AppID: cmp.Or(m.AppID, a.Order.AppID), ServiceID: cmp.Or(m.ServiceID, a.Order.ServiceID)})
 	}
-	return r.Item(defaults)
 }
 
 // resultOf words a result as the command does. Texts that are no valid number, appid or

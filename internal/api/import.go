@@ -93,7 +93,7 @@ func (a *API) importOrders(ctx context.Context, in *importInput) (*huma.StreamRe
 			writeProblem(w, unreadable(err, 0))
 			return
 		}
-		missing := intake.Missing(a.item(caller, intake.Row{}).Order.Owner(), rows.Has)
+		missing := intake.Missing(a.completion(caller)(intake.Row{}).Order.Owner(), rows.Has)
 		if len(missing) > 0 && !rows.Has("mchid") { // whose defaults a row gets depends on its mchid
 			writeProblem(w, refuse(http.StatusUnprocessableEntity, strings.Join(missing, ", "), "is in no column, and no setting of the worker has it: add the column"))
 			return
@@ -107,6 +107,7 @@ func (a *API) importOrders(ctx context.Context, in *importInput) (*huma.StreamRe
 
 // importRows enqueues the rows, and writes the answer.
 func (a *API) importRows(ctx context.Context, caller Caller, rows *intake.Reader, out *lines) {
+	complete := a.completion(caller)
 	var end error // why reading ended
 	last := int64(0)
 	items := func(yield func(intake.Item) bool) {
@@ -118,7 +119,7 @@ func (a *API) importRows(ctx context.Context, caller Caller, rows *intake.Reader
 			if row, end = rows.Next(); end != nil {
 				return
 			}
-			it := a.item(caller, row)
+			it := complete(row)
 			if it.Row.Err == nil && it.Order.MchID != "" {
 				if err := caller.may(it.Order.MchID); err != nil {
 					it.Row.Err = err

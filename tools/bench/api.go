@@ -58,8 +58,8 @@ func (e *env) overHTTPIn(ctx context.Context, p platform) error {
 		run  func() error
 	}{
 		{"enqueue file", func() error { _, _, err := e.enqueueFile(path, nil); return err }},
-		{"POST /v1/orders in pages of 1,000", func() error { return postPages(ctx, base, at) }},
 		{"POST /v1/orders/import", func() error { return postFile(ctx, base, path) }},
+		{"POST /v1/orders in pages of 1,000", func() error { return postPages(ctx, base, at) }},
 	}
 	took := make([][]float64, len(ways))
 	for range e.rounds {
