@@ -275,3 +275,19 @@ func TestContributingAndRunbookAreComplete(t *testing.T) {
 		}
 	}
 }
+
+// Operators change orders and merchants by commands, which record who did it. Only Redis's
+// own settings are changed with redis-cli.
+func TestDocuments_NoRedisCLI(t *testing.T) {
+	ofRedis := regexp.MustCompile(`redis-cli( -u "\$REDIS_URL")? (CONFIG|CLUSTER|INFO|PING|SCRIPT|ACL)\b`)
+	for name, text := range documents(t) {
+		if name == "CHANGELOG.md" {
+			continue // which says what the commands replace
+		}
+		for line := range strings.Lines(ofRedis.ReplaceAllString(text, "")) {
+			if strings.Contains(line, "redis-cli") {
+				t.Errorf("%s asks for redis-cli, where a command records who did it: %s", name, line)
+			}
+		}
+	}
+}
