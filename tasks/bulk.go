@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,7 +93,20 @@ func (p *Producer) enqueueBatch(ctx context.Context, batch []Order) []Result {
 	}
 	close(work)
 	wg.Wait()
+	if mchids := accepted(batch, results); len(mchids) > 0 && !queueFails.Load() {
+		p.wake(ctx, mchids...)
+	}
 	return results
+}
+
+// accepted returns the merchants of the orders that were accepted.
+func accepted(batch []Order, results []Result) (mchids []string) {
+	for i, res := range results {
+		if res.Status == Accepted && !slices.Contains(mchids, batch[i].MchID) {
+			mchids = append(mchids, batch[i].MchID)
+		}
+	}
+	return mchids
 }
 
 // makeRoom says of each order whether its task is enqueued at once.

@@ -136,7 +136,9 @@ func (p *Producer) Enqueue(ctx context.Context, o Order) (Result, error) {
 	if res.Status == Accepted && opened[0].Now {
 		// The order is safe from here on. Where its task could not be enqueued, the
 		// sweep enqueues it; a conflict is our own push, whose answer was lost.
-		_ = p.push(ctx, queue.TypeCollect, o.Payload, opened[0].Round)
+		if err := p.push(ctx, queue.TypeCollect, o.Payload, opened[0].Round); err == nil || queue.IsConflict(err) {
+			p.wake(ctx, o.MchID)
+		}
 	}
 	if res.Status == Failed {
 		return res, res.Err
@@ -148,6 +150,10 @@ func (p *Producer) push(ctx context.Context, taskType string, pl Payload, round 
 	pl.Schedule = "" // the ledger has it
 	return p.queue.Push(ctx, queue.Task{Type: taskType, MchID: pl.MchID, OutOrderNo: pl.OutOrderNo, Round: round, Payload: pl})
 }
+
+// wake wakes merchants whose workers sleep. Where a user of Redis may not publish, or the
+// message is lost, they see for themselves within their SWEEP_EVERY.
+func (p *Producer) wake(ctx context.Context, mchids ...string) { _ = p.queue.Wake(ctx, mchids...) }
 
 // open opens the valid orders of a batch in one round trip, and gives every order its
 // result. queued says which orders' tasks the caller then enqueues.

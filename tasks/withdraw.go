@@ -79,5 +79,8 @@ func (p *Producer) Withdraw(ctx context.Context, w Withdrawal) (Result, error) {
 		pl := Payload{MchID: w.MchID, OutOrderNo: w.OutOrderNo, AppID: answer.Owner.AppID, ServiceID: answer.Owner.ServiceID}
 		_ = p.push(ctx, queue.TypeSync, pl, answer.Round)
 	}
+	if answer.Code == ledger.Accepted {
+		p.wake(ctx, w.MchID) // for the sync, and for the webhook of the order's end
+	}
 	return Result{Status: Status(answer.Code), State: answer.State}, nil
 }

@@ -47,6 +47,11 @@ func (c *Complaints) Logger(mchid string) asynq.Logger {
 	}
 }
 
+// Forget takes the metrics of a merchant away that is no longer served.
+func (c *Complaints) Forget(mchid string) {
+	c.total.DeletePartialMatch(prometheus.Labels{"mchid": mchid})
+}
+
 type logger struct {
 	*Complaints
 	log                zerolog.Logger

@@ -36,6 +36,13 @@ func KeysOf(queue string) Keys {
 	}
 }
 
+// Stirring are the keys that are missing while the queue has nothing to do: no task
+// waits, is worked on, or could be recovered, and it is not paused. A task in work without
+// a lease is not among them: asynq recovers it never.
+func (k Keys) Stirring() []string {
+	return []string{k.Pending, k.Lease, k.Scheduled, k.Retry, k.Groups, k.Paused}
+}
+
 // Group returns the key of one group's tasks (sorted set).
 func (k Keys) Group(name string) string { return strings.TrimSuffix(k.Groups, "groups") + "g:" + name }
 

@@ -74,6 +74,12 @@ type Settings struct {
 
 // Collector works on one merchant's orders. It is safe for concurrent use.
 type Collector struct {
+	*merchant
+	stop chan struct{}
+}
+
+// merchant is what all of a merchant's collectors share.
+type merchant struct {
 	settings Settings
 	mchid    string
 	ledger   *ledger.Ledger
@@ -84,8 +90,7 @@ type Collector struct {
 	metrics  *Metrics
 	hold     *localHold
 	clock    *clockWatch
-	answers  answerTimes // to claims and permits
-	stop     chan struct{}
+	answers  answerTimes   // to claims and permits
 	working  atomic.Int64  // tasks in this process
 	dry      chan struct{} // receives one when there is none any more
 
@@ -97,12 +102,21 @@ type Collector struct {
 func New(s Settings, l *ledger.Ledger, caller Caller, producer *tasks.Producer, log zerolog.Logger, m *Metrics) *Collector {
 	log = log.With().Str(logging.FieldMchID, l.MchID()).Logger()
 	m.set.Introduce(l.MchID())
-	return &Collector{
+	return &Collector{stop: make(chan struct{}), merchant: &merchant{
 		settings: s, mchid: l.MchID(), ledger: l, caller: caller, producer: producer,
 		log:     log,
 		trouble: log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
-		metrics: m, hold: newLocalHold(), clock: newClockWatch(s.CallTimeout + settleMargin + permitHorizon), stop: make(chan struct{}), dry: make(chan struct{}, 1),
-	}
+		metrics: m, hold: newLocalHold(), clock: newClockWatch(s.CallTimeout + settleMargin + permitHorizon), dry: make(chan struct{}, 1),
+	}}
+}
+
+// MchID returns the merchant's number.
+func (c *Collector) MchID() string { return c.mchid }
+
+// Again returns a collector that shares everything with c but its Stop: one for each time
+// that the merchant's fetchers are started.
+func (c *Collector) Again() *Collector {
+	return &Collector{c.merchant, make(chan struct{})}
 }
 
 // Stop makes workers that wait for a hold or a due time put their tasks back. Steps

@@ -68,6 +68,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 }
 
+// Forget takes the metrics of a merchant away that is no longer served.
+func (m *Metrics) Forget(mchid string) { m.set.Forget(mchid) }
+
 func (m *Metrics) observeCall(mchid string, r payscore.Reply) {
 	m.Calls.WithLabelValues(mchid, string(r.Call), string(r.Verdict)).Inc()
 	m.CallSeconds.WithLabelValues(mchid, string(r.Call)).Observe(r.Elapsed.Seconds())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,8 @@ type Sweeper struct {
 	queue     *queue.Client
 	inspector *asynq.Inspector
 
+	run          sync.Mutex           // held by Run
+	mu           sync.Mutex           // held by each sweep
 	warnedBehind map[string]time.Time // by reader, when its lag was last logged
 	foreign      foreignPlace
 
@@ -55,19 +58,16 @@ const (
 
 // Run sweeps until ctx ends, the first time at once, then at intervals, and whenever this
 // process has run dry: the queue may have been lost with hundreds of orders that are due.
-// A sweep that fails is logged and counted.
+// A sweep that fails is logged and counted. A Run waits until the one before has ended.
 func (s *Sweeper) Run(ctx context.Context) {
+	s.run.Lock()
+	defer s.run.Unlock()
 	for dry := false; ctx.Err() == nil; dry = s.await(ctx) {
 		if !dry {
 			// Spread, so that several workers do not all ask at once.
 			s.next = time.Now().Add(s.c.settings.SweepEvery*9/10 + rand.N(s.c.settings.SweepEvery/5+1))
 		}
-		found, err := s.sweep(ctx, dry)
-		if err != nil && ctx.Err() == nil {
-			s.c.count(s.c.metrics.SweepErrors)
-			s.c.log.Error().Str(logging.FieldEvent, "sweep_failed").Err(err).Msg("sweep failed; the next one retries")
-		}
-		s.pace(dry, found)
+		s.pace(dry, s.try(ctx, dry))
 	}
 }
 
@@ -101,6 +101,18 @@ func (s *Sweeper) await(ctx context.Context) (dry bool) {
 	}
 }
 
+// Try sweeps as Run does, for a merchant whose Run does not.
+func (s *Sweeper) Try(ctx context.Context) { s.try(ctx, false) }
+
+func (s *Sweeper) try(ctx context.Context, dry bool) (found int) {
+	found, err := s.sweep(ctx, dry)
+	if err != nil && ctx.Err() == nil {
+		s.c.count(s.c.metrics.SweepErrors)
+		s.c.log.Error().Str(logging.FieldEvent, "sweep_failed").Err(err).Msg("sweep failed; the next one retries")
+	}
+	return found
+}
+
 // Sweep does one sweep, or nothing less than an interval after another process's.
 // It enqueues no more than the workers can do until the sweep after next; the rest
 // stays in the ledger.
@@ -112,6 +124,8 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 // sweep does one sweep, and returns how many orders it has found. One for a process that
 // has run dry is only for orders: it does nothing if other processes have work.
 func (s *Sweeper) sweep(ctx context.Context, dry bool) (found int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	keys := asynqx.KeysOf(tasks.QueueName(s.c.mchid))
 	pipe := s.rdb.Pipeline()
 	waiting, marked := pipe.LLen(ctx, keys.Pending), pipe.Exists(ctx, keys.Mark)

@@ -26,6 +26,14 @@ type Merchant struct {
 	BackupURL string // scheme and host, or empty: none
 }
 
+// Equal reports whether two merchants are the same in everything.
+func (m Merchant) Equal(o Merchant) bool {
+	equal := m.MchID == o.MchID && m.SerialNo == o.SerialNo && m.PublicKeyID == o.PublicKeyID &&
+		m.APIV3Key.Reveal() == o.APIV3Key.Reveal() && m.AppID == o.AppID && m.ServiceID == o.ServiceID &&
+		m.BaseURL == o.BaseURL && m.BackupURL == o.BackupURL && (m.PublicKey == nil) == (o.PublicKey == nil)
+	return equal && m.PrivateKey.Equal(o.PrivateKey) && (m.PublicKey == nil || m.PublicKey.Equal(o.PublicKey))
+}
+
 // merchantFields are the settings of one merchant, from the environment or from an
 // item of a merchants file.
 type merchantFields struct {

@@ -41,6 +41,7 @@ type Collector struct {
 	problems Problems
 	warnings []string
 	settings []*setting
+	files    []string        // that were read
 	refused  map[string]bool // settings without a value, because a problem has said what is wrong with it
 }
 

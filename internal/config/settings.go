@@ -56,6 +56,8 @@ type WorkerSettings struct {
 type Worker struct {
 	Redis     redisconn.Options
 	Merchants []Merchant // at least one; mchids are unique
+	// MerchantsFile reads them again; nil without MERCHANTS_FILE.
+	MerchantsFile *MerchantsFile
 	Order     Order      // defaults of orders, as enqueue uses them
 	Schedules Schedules
 	Log       Log
@@ -81,11 +83,10 @@ func (s WorkerSettings) Load(c *Collector) (Worker, error) {
 		if cfg.PublicAddr == cfg.AdminAddr {
 			c.Problem("PUBLIC_ADDR", "is the same as ADMIN_ADDR: notifications come from the internet, where the API must not be reachable; use two ports")
 		}
-		for _, m := range cfg.Merchants {
-			if !m.APIV3Key.IsSet() { // notifications are encrypted with it
-				c.Warn("PUBLIC_ADDR", "is set, but merchant %s has no APIv3 key: its notifications cannot be decrypted and will be refused: set WECHATPAY_API_V3_KEY_FILE (api_v3_key_file in MERCHANTS_FILE)", m.MchID)
-			}
-		}
+		warnOfNotifications(cfg.Merchants, c)
+	}
+	if s.MerchantsFile != "" {
+		cfg.MerchantsFile = &MerchantsFile{flags: s.MerchantFlags, order: s.Order, notified: cfg.PublicAddr != "", files: c.files}
 	}
 	if cfg.APITokensFile != "" {
 		if _, _, err := ReadAPITokens(cfg.APITokensFile); err != nil {
@@ -97,6 +98,15 @@ func (s WorkerSettings) Load(c *Collector) (Worker, error) {
 	}
 	cfg.Warnings = c.Warnings()
 	return cfg, c.Err()
+}
+
+// warnOfNotifications warns of merchants whose notifications cannot be decrypted.
+func warnOfNotifications(merchants []Merchant, c *Collector) {
+	for _, m := range merchants {
+		if !m.APIV3Key.IsSet() { // notifications are encrypted with it
+			c.Warn("PUBLIC_ADDR", "is set, but merchant %s has no APIv3 key: its notifications cannot be decrypted and will be refused: set WECHATPAY_API_V3_KEY_FILE (api_v3_key_file in MERCHANTS_FILE)", m.MchID)
+		}
+	}
 }
 
 // Resolve parses the URL and adds the files' certificates.

@@ -60,6 +60,7 @@ func (r reporter) readText(s, twin *setting) Text {
 	case twin.text == "":
 		return Text{Secret: NewSecret(s.text), blame: s.name, bad: r.hasRefused(s.name) || r.hasRefused(twin.name)}
 	}
+	r.c.files = append(r.c.files, twin.text)
 	data, err := readFile(twin.text)
 	if err == nil { // without the one line end that editors and echo write
 		text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Settings are what a worker works by, as it publishes them for its merchant: other
@@ -77,11 +79,44 @@ func (l *Ledger) Beat(ctx context.Context, id string, every time.Duration, s Set
 	if err != nil {
 		return err
 	}
-	_, err = run(ctx, l.rdb, beatScript, []string{l.keys.Workers()}, map[string]any{
-		"id": id, "every": every.Milliseconds(), "stopped": stopped,
-		"settings": string(body), "keep": keepWorkers.Milliseconds(),
-	})
+	_, err = run(ctx, l.rdb, beatScript, []string{l.keys.Workers()}, beat{id, every.Milliseconds(), stopped, string(body), keepWorkers.Milliseconds()})
 	return err
+}
+
+// beat is the argument of beat.lua.
+type beat struct {
+	ID       string `json:"id"`
+	Every    int64  `json:"every"`
+	Stopped  bool   `json:"stopped"`
+	Settings string `json:"settings"`
+	Keep     int64  `json:"keep"`
+}
+
+// BeatAll is Beat for many merchants, in one round trip, whose settings it leaves as they
+// are stored. The error is that of the first merchant whose report was not taken.
+func BeatAll(ctx context.Context, rdb redis.UniversalClient, mchids []string, id string, every time.Duration, stopped bool) error {
+	body, err := json.Marshal(beat{id, every.Milliseconds(), stopped, "", keepWorkers.Milliseconds()})
+	if err != nil {
+		return err
+	}
+	keys := func(mchid string) []string { return []string{KeysOf(mchid).Workers()} }
+	pipe := rdb.Pipeline()
+	sent := make([]*redis.Cmd, len(mchids))
+	for i, mchid := range mchids {
+		sent[i] = beatScript.EvalSha(ctx, pipe, keys(mchid), body)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	var first error
+	for i, cmd := range sent {
+		err := cmd.Err()
+		if redis.HasErrorPrefix(err, "NOSCRIPT") {
+			err = beatScript.Run(ctx, rdb, keys(mchids[i]), body).Err()
+		}
+		if err != nil && first == nil {
+			first = fmt.Errorf("ledger: report for merchant %s: %w", mchids[i], err)
+		}
+	}
+	return first
 }
 
 // Workers returns the workers that have reported in the last day, the newest report

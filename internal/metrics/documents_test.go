@@ -122,7 +122,7 @@ func declarations(t *testing.T) map[string]declaration {
 // empty where it declares none. It knows calls such as
 //
 //	set.Counter("payscore_x", help, metrics.Known("kind", …))
-//	metrics.Desc("payscore_x", help, mchid, "state")
+//	metrics.Desc("payscore_x", help, "state")
 //	prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "payscore_x", …}, []string{"kind"})
 func read(call *ast.CallExpr) (name string, labels []string) {
 	if name = literal(call.Args[0]); name != "" {

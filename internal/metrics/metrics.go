@@ -30,7 +30,13 @@ func Open(name string) Label { return Label{name: name} }
 // Set registers metrics whose first label is mchid.
 type Set struct {
 	reg   prometheus.Registerer
+	all   []vec
 	zeros []func(mchid string)
+}
+
+type vec interface {
+	prometheus.Collector
+	DeletePartialMatch(prometheus.Labels) int
 }
 
 // New returns a set that registers with reg.
@@ -42,6 +48,13 @@ func New(reg prometheus.Registerer) *Set { return &Set{reg: reg} }
 func (s *Set) Introduce(mchid string) {
 	for _, zero := range s.zeros {
 		zero(mchid)
+	}
+}
+
+// Forget takes the metrics of a merchant away that is no longer served.
+func (s *Set) Forget(mchid string) {
+	for _, v := range s.all {
+		v.DeletePartialMatch(prometheus.Labels{"mchid": mchid})
 	}
 }
 
@@ -77,8 +90,9 @@ func names(labels []Label) []string {
 	return all
 }
 
-func (s *Set) add(c prometheus.Collector, labels []Label, zero func(values []string)) {
-	s.reg.MustRegister(c)
+func (s *Set) add(v vec, labels []Label, zero func(values []string)) {
+	s.reg.MustRegister(v)
+	s.all = append(s.all, v)
 	if slices.ContainsFunc(labels, func(l Label) bool { return l.values == nil }) {
 		return
 	}
@@ -96,8 +110,8 @@ func each(values []string, labels []Label, do func([]string)) {
 	}
 }
 
-// Desc declares a metric of one merchant for a prometheus.Collector, which reads its
-// value when it is asked.
-func Desc(name, help, mchid string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(name, help, labels, prometheus.Labels{"mchid": mchid})
+// Desc declares a metric of merchants for a prometheus.Collector, which reads its value
+// when it is asked. The mchid is the first label's value.
+func Desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, append([]string{"mchid"}, labels...), nil)
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,6 +61,8 @@ const (
 // Receiver is the handler of notifications. It is safe for concurrent use.
 type Receiver struct {
 	metrics *Metrics
+	log     zerolog.Logger
+	mu      sync.RWMutex
 	inboxes map[string]*inbox
 	unknown *inbox // for requests to no merchant of this worker
 	bodies  bodies
@@ -80,14 +83,18 @@ type inbox struct {
 func New(mchids []string, metrics *Metrics, log zerolog.Logger) *Receiver {
 	log = log.With().Str(logging.FieldCall, string(payscore.CallNotification)).Logger()
 	r := &Receiver{
-		metrics: metrics, inboxes: map[string]*inbox{}, unknown: newInbox(noMerchant, log),
+		metrics: metrics, log: log, inboxes: map[string]*inbox{}, unknown: newInbox(noMerchant, log),
 		bodies: newBodies(), slots: make(chan struct{}, maxAtOnce),
 	}
 	for _, mchid := range mchids {
-		r.inboxes[mchid] = newInbox(mchid, log.With().Str(logging.FieldMchID, mchid).Logger())
-		metrics.set.Introduce(mchid)
+		r.inboxes[mchid] = r.newInbox(mchid)
 	}
 	return r
+}
+
+func (r *Receiver) newInbox(mchid string) *inbox {
+	r.metrics.set.Introduce(mchid)
+	return newInbox(mchid, r.log.With().Str(logging.FieldMchID, mchid).Logger())
 }
 
 func newInbox(label string, log zerolog.Logger) *inbox {
@@ -111,6 +118,30 @@ func (r *Receiver) Open(merchants map[string]Merchant) error {
 	}
 	r.ready.Store(true)
 	return nil
+}
+
+// Add takes the notifications of one more merchant, or those of a merchant from now on by
+// other means.
+func (r *Receiver) Add(mchid string, m Merchant) {
+	in := r.newInbox(mchid)
+	in.Merchant = m
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inboxes[mchid] = in
+}
+
+// Remove answers the notifications of a merchant as those of an unknown one.
+func (r *Receiver) Remove(mchid string) {
+	r.mu.Lock()
+	delete(r.inboxes, mchid)
+	r.mu.Unlock()
+	r.metrics.set.Forget(mchid)
+}
+
+func (r *Receiver) inbox(mchid string) *inbox {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.inboxes[mchid]
 }
 
 // handled is what became of one request.
@@ -151,7 +182,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // notification must be processed.
 func (r *Receiver) admit(w http.ResponseWriter, req *http.Request) (in *inbox, body []byte, early Result) {
 	mchid, ok := merchantOf(req.URL.Path)
-	if in = r.inboxes[mchid]; !ok || in == nil {
+	if in = r.inbox(mchid); !ok || in == nil {
 		return r.unknown, nil, NotFound
 	}
 	switch {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -86,11 +87,15 @@ func Options(queue, id string) []asynq.Option {
 }
 
 // Client enqueues tasks. It is safe for concurrent use.
-type Client struct{ asynq *asynq.Client }
+type Client struct {
+	asynq *asynq.Client
+	rdb   redis.UniversalClient
+	woken sync.Map // by mchid, when the Client woke it last
+}
 
 // New returns a Client on rdb, which it does not own.
 func New(rdb redis.UniversalClient) *Client {
-	return &Client{asynq.NewClientFromRedisClient(rdb)}
+	return &Client{asynq: asynq.NewClientFromRedisClient(rdb), rdb: rdb}
 }
 
 // Task is one round of an order: a step for a worker to do.

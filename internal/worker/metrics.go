@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
@@ -27,38 +28,50 @@ func newRegistry(build version.Info, signs string) *prometheus.Registry {
 	return r
 }
 
-// ledgerMetrics reads a merchant's counters, hold, due index and queue at each
+// ledgerMetrics reads the merchants' counters, holds, due indexes and queues at each
 // collection. Each number is that of one key: nothing is scanned, however many orders
-// there are. All workers report the same numbers.
+// there are. All workers report the same numbers. Those of a merchant that sleeps do not
+// change, or another worker wakes it: they are read when it falls asleep, and at each of
+// its housekeepings.
 type ledgerMetrics struct {
-	ledger *ledger.Ledger
-	rdb    redis.UniversalClient
+	rdb       redis.UniversalClient
+	merchants func() []*merchant
 
 	orders, collected, gate, closedServices, oldest, tasks, behind, paused *prometheus.Desc
 	hooksWaiting, hooksOldest                                              *prometheus.Desc // nil without webhooks
 }
 
-// scrapeTimeout bounds a collection while Redis is away.
-const scrapeTimeout = 2 * time.Second
+// numbers are one merchant's.
+type numbers struct {
+	metrics []prometheus.Metric
+	readers []ledger.StreamReader // apart from the metrics, since their lag grows
+	at      time.Time
+	err     error // of the first read
+	partial bool  // another read failed, and its metrics are left out
+}
 
-func newLedgerMetrics(l *ledger.Ledger, rdb redis.UniversalClient, webhooks bool) *ledgerMetrics {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return metrics.Desc(name, help, l.MchID(), labels...)
-	}
+const (
+	// scrapeTimeout bounds a collection while Redis is away.
+	scrapeTimeout = 2 * time.Second
+	// readTogether is for how many merchants numbers are read at once.
+	readTogether = 32
+)
+
+func newLedgerMetrics(rdb redis.UniversalClient, webhooks bool, merchants func() []*merchant) *ledgerMetrics {
 	m := &ledgerMetrics{
-		ledger: l, rdb: rdb,
-		orders:         desc("payscore_orders", "Orders in the ledger by state.", "state"),
-		collected:      desc("payscore_collected_fen_total", "Fen of the orders that were paid."),
-		gate:           desc("payscore_gate_closed", "1 while the merchant's calls are stopped but for probes: by its own fault, because the platform is down, or because it throttles everything.", "kind"),
-		paused:         desc("payscore_paused", "1 while a person has paused the merchant's collect calls."),
-		closedServices: desc("payscore_gate_closed_services", "Pairs of appid and service_id whose calls are stopped but for probes."),
-		oldest:         desc("payscore_due_oldest_seconds", "How long the first order of the due index has been due without the sweep having taken it."),
-		behind:         desc("payscore_outcomes_behind_seconds", "Age of the oldest event that a reader of the stream of outcomes has not acknowledged; 0 for none.", "group"),
-		tasks:          desc("payscore_asynq_tasks", "Tasks in the merchant's asynq queue by state; active_unleased are not held by a worker, and asynq does not recover them.", "state"),
+		rdb: rdb, merchants: merchants,
+		orders:         metrics.Desc("payscore_orders", "Orders in the ledger by state.", "state"),
+		collected:      metrics.Desc("payscore_collected_fen_total", "Fen of the orders that were paid."),
+		gate:           metrics.Desc("payscore_gate_closed", "1 while the merchant's calls are stopped but for probes: by its own fault, because the platform is down, or because it throttles everything.", "kind"),
+		paused:         metrics.Desc("payscore_paused", "1 while a person has paused the merchant's collect calls."),
+		closedServices: metrics.Desc("payscore_gate_closed_services", "Pairs of appid and service_id whose calls are stopped but for probes."),
+		oldest:         metrics.Desc("payscore_due_oldest_seconds", "How long the first order of the due index has been due without the sweep having taken it."),
+		behind:         metrics.Desc("payscore_outcomes_behind_seconds", "Age of the oldest event that a reader of the stream of outcomes has not acknowledged; 0 for none.", "group"),
+		tasks:          metrics.Desc("payscore_asynq_tasks", "Tasks in the merchant's asynq queue by state; active_unleased are not held by a worker, and asynq does not recover them.", "state"),
 	}
 	if webhooks {
-		m.hooksWaiting = desc("payscore_webhooks_waiting", "Orders with webhooks that billing has not taken.")
-		m.hooksOldest = desc("payscore_webhooks_oldest_seconds", "Age of the oldest webhook that billing has not taken; 0 for none.")
+		m.hooksWaiting = metrics.Desc("payscore_webhooks_waiting", "Orders with webhooks that billing has not taken.")
+		m.hooksOldest = metrics.Desc("payscore_webhooks_oldest_seconds", "Age of the oldest webhook that billing has not taken; 0 for none.")
 	}
 	return m
 }
@@ -76,46 +89,91 @@ func (m *ledgerMetrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *ledgerMetrics) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	var reading errgroup.Group
+	reading.SetLimit(readTogether)
+	for _, of := range m.merchants() {
+		if kept := of.kept(); kept != nil {
+			m.send(ch, of.config.MchID, kept)
+			continue
+		}
+		reading.Go(func() error {
+			n := m.read(ctx, of.ledger)
+			of.setNumbers(n)
+			m.send(ch, of.config.MchID, n)
+			return nil
+		})
 	}
-	stats, err := m.ledger.Stats(ctx)
-	if err != nil {
-		ch <- prometheus.NewInvalidMetric(m.orders, err)
+	_ = reading.Wait()
+}
+
+func (m *ledgerMetrics) send(ch chan<- prometheus.Metric, mchid string, n *numbers) {
+	if n.err != nil {
+		ch <- prometheus.NewInvalidMetric(m.orders, n.err)
 		return
 	}
-	for state, n := range stats.Orders {
-		gauge(m.orders, float64(n), string(state))
+	for _, metric := range n.metrics {
+		ch <- metric
 	}
-	ch <- prometheus.MustNewConstMetric(m.collected, prometheus.CounterValue, float64(stats.PaidAmount+stats.PaidLeft))
+	for _, r := range n.readers {
+		age := r.Behind
+		if age > 0 {
+			age += time.Since(n.at)
+		}
+		ch <- prometheus.MustNewConstMetric(m.behind, prometheus.GaugeValue, age.Seconds(), mchid, r.Group)
+	}
+}
 
-	if h, err := m.ledger.Holds(ctx); err == nil {
+func (m *ledgerMetrics) read(ctx context.Context, l *ledger.Ledger) *numbers {
+	n := &numbers{at: time.Now()}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		n.metrics = append(n.metrics, prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{l.MchID()}, labels...)...))
+	}
+	stats, err := l.Stats(ctx)
+	if err != nil {
+		n.err = err
+		return n
+	}
+	for state, count := range stats.Orders {
+		gauge(m.orders, float64(count), string(state))
+	}
+	n.metrics = append(n.metrics, prometheus.MustNewConstMetric(m.collected, prometheus.CounterValue, float64(stats.PaidAmount+stats.PaidLeft), l.MchID()))
+
+	if h, err := l.Holds(ctx); err == nil {
 		for _, kind := range []ledger.HoldKind{ledger.HoldFault, ledger.HoldDown, ledger.HoldThrottled} {
 			gauge(m.gate, gaugeOf(h.Merchant.Kind == kind), string(kind))
 		}
 		gauge(m.closedServices, float64(len(h.Services)))
 		gauge(m.paused, gaugeOf(h.Pause != nil))
+	} else {
+		n.partial = true
 	}
-	if lag, err := m.ledger.Lag(ctx); err == nil {
+	if lag, err := l.Lag(ctx); err == nil {
 		gauge(m.oldest, lag.Seconds())
+	} else {
+		n.partial = true
 	}
-	if readers, err := m.ledger.Trim(ctx, 0); err == nil {
-		for _, r := range readers {
-			gauge(m.behind, r.Behind.Seconds(), r.Group)
-		}
+	if readers, err := l.Trim(ctx, 0); err == nil {
+		n.readers = readers
+	} else {
+		n.partial = true
 	}
-	if sizes, err := asynqx.Sizes(ctx, m.rdb, tasks.QueueName(m.ledger.MchID())); err == nil {
-		for state, n := range sizes {
-			gauge(m.tasks, float64(n), state)
+	if sizes, err := asynqx.Sizes(ctx, m.rdb, tasks.QueueName(l.MchID())); err == nil {
+		for state, size := range sizes {
+			gauge(m.tasks, float64(size), state)
 		}
+	} else {
+		n.partial = true
 	}
 	if m.hooksWaiting == nil {
-		return
+		return n
 	}
-	if waiting, age, err := m.ledger.HooksWaiting(ctx); err == nil {
+	if waiting, age, err := l.HooksWaiting(ctx); err == nil {
 		gauge(m.hooksWaiting, float64(waiting))
 		gauge(m.hooksOldest, age.Seconds())
+	} else {
+		n.partial = true
 	}
+	return n
 }
 
 func gaugeOf(is bool) float64 {
@@ -144,9 +202,20 @@ type sharedGatherer struct {
 func (g *sharedGatherer) Gather() ([]*dto.MetricFamily, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.at.IsZero() || time.Since(g.at) >= gatherEvery {
+	if g.families == nil || time.Since(g.at) >= gatherEvery {
 		g.families, g.err = g.from.Gather()
 		g.at = time.Now()
+		time.AfterFunc(gatherEvery, g.release)
 	}
 	return g.families, g.err
+}
+
+// release frees the memory of a result that is no longer shared: with a thousand merchants
+// it is some dozens of megabytes.
+func (g *sharedGatherer) release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.at) >= gatherEvery {
+		g.families = nil
+	}
 }

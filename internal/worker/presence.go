@@ -33,14 +33,18 @@ type presence struct {
 	teller   explain.Teller
 	log      zerolog.Logger
 
-	ledgers   []*ledger.Ledger
-	reporting sync.WaitGroup
-	cancel    context.CancelFunc // nil before start
-
 	mu     sync.Mutex
 	causes map[string][]explain.Cause // of each merchant, as read last
+	seen   map[string]seen
 
+	zeros, shown                 *metrics.Set
 	stopped, limit, rate, window *prometheus.GaugeVec
+}
+
+// seen is a merchant's situation as it was read last, and when.
+type seen struct {
+	situation explain.Situation
+	at        time.Time
 }
 
 // Bounds of the time between two reports. Another command notices a worker's death
@@ -57,18 +61,18 @@ func newPresence(cfg config.Worker, rdb redis.UniversalClient, serves func() boo
 		id:    fmt.Sprintf("%s/%d/%s", host, os.Getpid(), ledger.NewToken()),
 		every: min(max(cfg.SweepEvery, reportAtLeast), reportAtMost), settings: published(cfg),
 		rdb: rdb, serves: serves, teller: explain.Teller{Zone: cfg.Location}, log: log,
-		causes: map[string][]explain.Cause{},
+		causes: map[string][]explain.Cause{}, seen: map[string]seen{}, zeros: zeros, shown: shown,
 		stopped: zeros.Gauge("payscore_collecting_stopped", "1 while the cause keeps the merchant's orders, or some of them, from being collected as they should.",
 			metrics.Known("cause", explain.Codes...)),
 		limit:  shown.Gauge("payscore_rate_limit", "Calls a second that COLLECT_RATE allows the merchant."),
 		rate:   shown.Gauge("payscore_rate_now", "Calls a second that the merchant has now; less than payscore_rate_limit while WeChat Pay throttles."),
 		window: shown.Gauge("payscore_window_open", "1 while collect calls are allowed by COLLECT_WINDOW."),
 	}
-	for _, m := range cfg.Merchants {
-		zeros.Introduce(m.MchID)
-	}
 	return p
 }
+
+// introduce gives a merchant's metrics their zeros.
+func (p *presence) introduce(mchid string) { p.zeros.Introduce(mchid) }
 
 // published returns the settings that other commands show.
 func published(w config.Worker) ledger.Settings {
@@ -82,54 +86,30 @@ func published(w config.Worker) ledger.Settings {
 	}
 }
 
-// start begins to report for the merchants of the ledgers.
-func (p *presence) start(ledgers []*ledger.Ledger) {
-	var ctx context.Context
-	ctx, p.cancel = context.WithCancel(context.Background())
-	p.ledgers = ledgers
-	for _, l := range ledgers {
-		p.reporting.Go(func() {
-			tick := time.NewTicker(p.every)
-			defer tick.Stop()
-			for {
-				p.report(ctx, l)
-				select {
-				case <-ctx.Done():
-					return
-				case <-tick.C:
-				}
-			}
-		})
+// run reports for a merchant that is awake until ctx ends.
+func (p *presence) run(ctx context.Context, l *ledger.Ledger) {
+	tick := time.NewTicker(p.every)
+	defer tick.Stop()
+	for {
+		p.report(ctx, l, p.every)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 	}
 }
 
-// leaveWithin is the time for the last reports of all merchants.
-const leaveWithin = 2 * time.Second
-
-// stop reports that this process stops working for its merchants. If Redis does not
-// take that, the reports are missing later.
-func (p *presence) stop() {
-	if p.cancel == nil {
-		return
-	}
-	p.cancel()
-	p.reporting.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
-	defer cancel()
-	for _, l := range p.ledgers {
-		_ = l.Beat(ctx, p.id, p.every, p.settings, true)
-	}
-}
-
-// report reports once, and reads the merchant's situation. The next report retries
-// what fails; the cause of the failure is logged elsewhere.
-func (p *presence) report(ctx context.Context, l *ledger.Ledger) {
+// report reports once that the process works for the merchant and will report again after
+// every, and reads the merchant's situation. The next report retries what fails; the cause
+// of the failure is logged elsewhere.
+func (p *presence) report(ctx context.Context, l *ledger.Ledger, every time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, p.every)
 	defer cancel()
 	if !p.serves() {
 		return
 	}
-	if err := l.Beat(ctx, p.id, p.every, p.settings, false); err != nil {
+	if err := l.Beat(ctx, p.id, every, p.settings, false); err != nil {
 		return
 	}
 	s, err := status.Read(ctx, p.rdb, l, explain.Memory{})
@@ -139,12 +119,48 @@ func (p *presence) report(ctx context.Context, l *ledger.Ledger) {
 	p.show(s)
 }
 
+// leaveWithin is the time for the last reports of all merchants.
+const leaveWithin = 2 * time.Second
+
+// stop reports that this process stops working for its merchants. If Redis does not
+// take that, the reports are missing later.
+func (p *presence) stop(mchids []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+	defer cancel()
+	for page := range slices.Chunk(mchids, lookTogether) {
+		_ = ledger.BeatAll(ctx, p.rdb, page, p.id, p.every, true)
+	}
+}
+
+// forget is stop for one merchant, and takes away what was shown of it.
+func (p *presence) forget(mchid string) {
+	p.stop([]string{mchid})
+	p.zeros.Forget(mchid)
+	p.shown.Forget(mchid)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.causes, mchid)
+	delete(p.seen, mchid)
+}
+
+// showAgain shows the situation of a merchant that sleeps as time has changed it: its
+// window opens and closes.
+func (p *presence) showAgain(mchid string) {
+	p.mu.Lock()
+	last, ok := p.seen[mchid]
+	p.mu.Unlock()
+	if ok {
+		last.situation.Holds.Now = last.situation.Holds.Now.Add(time.Since(last.at))
+		p.show(last.situation)
+	}
+}
+
 // show updates readiness and the metrics, and logs the causes that have begun or ended.
 func (p *presence) show(s explain.Situation) {
 	now := p.teller.Why(s)
 	p.mu.Lock()
 	before := p.causes[s.MchID]
-	p.causes[s.MchID] = now
+	p.causes[s.MchID], p.seen[s.MchID] = now, seen{s, time.Now()}
 	p.mu.Unlock()
 
 	for _, code := range explain.Codes {

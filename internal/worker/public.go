@@ -3,12 +3,15 @@ package worker
 import (
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/notify"
 )
@@ -45,13 +48,45 @@ func servePublic(cfg config.Worker, reg *prometheus.Registry, log zerolog.Logger
 }
 
 // open starts to take notifications.
-func (p *public) open(merchants []*merchant) error {
+func (p *public) open(r *roster) error {
 	if p.receiver == nil {
 		return nil
 	}
 	all := map[string]notify.Merchant{}
-	for _, m := range merchants {
-		all[m.ledger.MchID()] = notify.Merchant{Opener: m.client, Ledger: m.ledger, Teller: m.collector}
+	for _, m := range r.merchants() {
+		all[m.config.MchID] = notified(r, m)
 	}
 	return p.receiver.Open(all)
+}
+
+// follow takes the notifications of merchants that are new or differ, and refuses those of
+// merchants that were taken out.
+func (p *public) follow(r *roster, c change) {
+	if p.receiver == nil {
+		return
+	}
+	for _, m := range slices.Concat(c.added, c.changed) {
+		p.receiver.Add(m.config.MchID, notified(r, m))
+	}
+	for _, m := range c.removed {
+		p.receiver.Remove(m.config.MchID)
+	}
+}
+
+func notified(r *roster, m *merchant) notify.Merchant {
+	return notify.Merchant{Opener: m.client, Ledger: m.ledger, Teller: teller{m.collector, r}}
+}
+
+// teller wakes the merchant of a notification that brought news.
+type teller struct {
+	*collect.Collector
+	roster *roster
+}
+
+// Noticed implements notify.Merchant's Teller.
+func (t teller) Noticed(n ledger.Notice, code ledger.NoticeCode, news []ledger.News) {
+	t.Collector.Noticed(n, code, news)
+	if code != ledger.NoticeRepeat && code != ledger.NoticeAbsent {
+		t.roster.noticed(t.MchID())
+	}
 }

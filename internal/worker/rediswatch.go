@@ -25,9 +25,10 @@ import (
 // refuses, after an error of Redis in the worker's commands, and otherwise one merchant
 // every probeEvery.
 type redisWatch struct {
-	redis     redisconn.Options
-	merchants []string
-	log       zerolog.Logger
+	redis redisconn.Options
+	log   zerolog.Logger
+
+	merchants atomic.Pointer[[]string]
 
 	conns   connections
 	next    int         // which merchant is probed next
@@ -57,9 +58,11 @@ func newRedisWatch(cfg config.Worker, log zerolog.Logger, reg prometheus.Registe
 			Name: "payscore_redis_refused", Help: "1 while Redis answers and refuses what work needs, by kind; nothing is collected.",
 		}, []string{"kind"}),
 	}
+	var mchids []string
 	for _, m := range cfg.Merchants {
-		w.merchants = append(w.merchants, m.MchID)
+		mchids = append(mchids, m.MchID)
 	}
+	w.merchants.Store(&mchids)
 	for _, kind := range redisconn.Kinds {
 		if kind.Answers() {
 			w.refused.WithLabelValues(string(kind)).Set(0)
@@ -76,6 +79,9 @@ const (
 	// probeEvery is how often one merchant is probed while all is well: a
 	// thousandth of what asynq asks an idle Redis.
 	probeEvery = 10 * time.Second
+	// mostProbed is how many merchants are probed for a reason. With more the next probe
+	// continues behind them.
+	mostProbed = 100
 	// probeAgain is the least time between probes for a reason.
 	probeAgain = 2 * time.Second
 	// probeTimeout is for one merchant. A Redis that takes longer for a dozen small
@@ -122,7 +128,7 @@ func (w *redisWatch) examine(ctx context.Context) (*redisconn.Refusal, error) {
 	case report.Refusal() != nil:
 		return report.Refusal(), nil
 	}
-	if refusal := w.probe(ctx, len(w.merchants)); refusal != nil {
+	if refusal := w.probe(ctx, len(*w.merchants.Load())); refusal != nil {
 		return refusal, nil
 	}
 	for _, f := range report.Warnings() {
@@ -140,9 +146,11 @@ func (w *redisWatch) ping(ctx context.Context) error {
 // probe probes the next n merchants, up to the first refusal. The next probe begins with
 // that merchant.
 func (w *redisWatch) probe(ctx context.Context, n int) *redisconn.Refusal {
-	for range n {
+	merchants := *w.merchants.Load()
+	for range min(n, len(merchants)) {
+		w.next %= len(merchants)
 		probing, cancel := context.WithTimeout(ctx, probeTimeout)
-		refusal := redisprobe.Run(probing, w.conns.Clients, w.merchants[w.next])
+		refusal := redisprobe.Run(probing, w.conns.Clients, merchants[w.next])
 		cancel()
 		if refusal != nil {
 			if refusal.Kind == redisconn.Away {
@@ -151,7 +159,7 @@ func (w *redisWatch) probe(ctx context.Context, n int) *redisconn.Refusal {
 			}
 			return refusal
 		}
-		w.next = (w.next + 1) % len(w.merchants)
+		w.next++
 	}
 	return nil
 }
@@ -185,7 +193,7 @@ func (w *redisWatch) ask(ctx context.Context) *redisconn.Refusal {
 	before, since := w.refusal.Load(), time.Since(w.probed)
 	n, due := 1, since >= probeEvery
 	if before != nil || w.suspect.Load() {
-		n, due = len(w.merchants), since >= probeAgain || before != nil && before.Kind == redisconn.Away
+		n, due = mostProbed, since >= probeAgain || before != nil && before.Kind == redisconn.Away
 	}
 	if !due {
 		return before

@@ -7,7 +7,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/eventstream/webhook"
-	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/tracing/export"
@@ -80,7 +78,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	if err := w.start(); err != nil {
 		return err
 	}
-	log.Info().Int("merchants", len(w.merchants)).Int("concurrency", cfg.Concurrency).
+	log.Info().Int("merchants", len(cfg.Merchants)).Int("concurrency", cfg.Concurrency).
 		Str("admin", w.admin.address()).Str("signer", signs).Str(logging.FieldVersion, build.Version).Str(logging.FieldRevision, build.Revision).
 		Str(logging.FieldEvent, "worker_started").Msg("worker started")
 
@@ -97,12 +95,12 @@ type worker struct {
 	log      zerolog.Logger
 	registry *prometheus.Registry
 
-	conns     connections
-	watch     *redisWatch
-	presence  *presence
-	admin     *httpServer // health, metrics and the API
-	public    *public
-	merchants []*merchant
+	conns    connections
+	watch    *redisWatch
+	presence *presence
+	roster   *roster
+	admin    *httpServer // health, metrics and the API
+	public   *public
 
 	stop     func() // ends all work, once
 	watching sync.WaitGroup
@@ -116,6 +114,7 @@ func newWorker(cfg config.Worker, registry *prometheus.Registry, log zerolog.Log
 	w.conns = openRedis(cfg, poolSize(cfg), commandHook(w.watch.notice))
 	w.watch.conns = w.conns
 	w.presence = newPresence(cfg, w.conns.Ledger, w.watch.serves, log, registry)
+	w.roster = newRoster(cfg, w.conns, w.watch.serves, log, registry)
 	w.stop = sync.OnceFunc(w.stopWork)
 	return w
 }
@@ -147,8 +146,9 @@ func (w *worker) newAPI(loopback bool) *api.API {
 		Redis: w.conns.API, Order: w.cfg.Order, Schedules: w.cfg.Schedules, AdminToken: w.cfg.AdminToken.Reveal(), TokensFile: w.cfg.APITokensFile,
 		Loopback: loopback, Log: w.log,
 		Merchants: func() []config.Order {
-			all := make([]config.Order, len(w.cfg.Merchants))
-			for i, m := range w.cfg.Merchants {
+			merchants := w.roster.configured()
+			all := make([]config.Order, len(merchants))
+			for i, m := range merchants {
 				all[i] = config.Order{MchID: m.MchID, AppID: m.AppID, ServiceID: m.ServiceID}
 			}
 			return all
@@ -162,29 +162,20 @@ func (w *worker) start() error {
 	deps := dependencies{
 		conns: w.conns, producer: tasks.NewProducer(w.conns.Ledger), log: w.log,
 		metrics: collect.NewMetrics(w.registry), complaints: asynqx.NewComplaints(w.registry, w.watch.serves, w.log),
+		presence: w.presence,
 	}
 	if w.cfg.Webhook.On() {
 		deps.hookMetrics = webhook.NewMetrics(w.registry)
 		w.log.Info().Str(logging.FieldEvent, "webhooks_enabled").Str(logging.FieldAddr, w.cfg.Webhook.Host).Msg("webhooks enabled")
 	}
-	for _, m := range w.cfg.Merchants {
-		made, err := newMerchant(w.cfg, m, deps)
-		if err != nil {
-			return fmt.Errorf("merchant %s: %w", m.MchID, err)
-		}
-		w.merchants = append(w.merchants, made)
-		w.registry.MustRegister(newLedgerMetrics(made.ledger, w.conns.Ledger, w.cfg.Webhook.On()))
-	}
-	var ledgers []*ledger.Ledger
-	for _, m := range w.merchants {
-		if err := m.start(); err != nil {
-			return fmt.Errorf("merchant %s: %w", m.ledger.MchID(), err)
-		}
-		ledgers = append(ledgers, m.ledger)
-	}
-	w.presence.start(ledgers)
-	if err := w.public.open(w.merchants); err != nil {
+	if err := w.roster.start(w.cfg.Merchants, deps); err != nil {
 		return err
+	}
+	if err := w.public.open(w.roster); err != nil {
+		return err
+	}
+	if w.cfg.MerchantsFile != nil {
+		w.roster.running.Go(newReloader(w).run)
 	}
 	w.watch.ready.Store(true)
 	return nil
@@ -195,11 +186,11 @@ func (w *worker) stopWork() {
 	w.watch.ready.Store(false)
 	var stopping sync.WaitGroup
 	stopping.Go(w.public.close)
-	for _, m := range w.merchants {
-		stopping.Go(m.shutdown)
-	}
+	stopping.Go(w.roster.stop)
 	stopping.Wait()
-	w.presence.stop()
+	if w.roster.started() {
+		w.presence.stop(w.roster.mchids())
+	}
 }
 
 func (w *worker) close() {

@@ -32,6 +32,7 @@ var parts = []part{
 	{"calls", "processor time of a call and orders a second, beside the peer", calls},
 	{"memory", "bytes of Redis for an order", memory},
 	{"latency", "from enqueue to the request on the wire, and the cost of an idle worker", latency},
+	{"merchants", "merchants without work, and from enqueue to the wire of one of them; seven minutes", merchants},
 	{"handover", "enqueueing, beside a loop over asynq's client; a file of a million rows", handover},
 	{"api", "enqueueing over HTTP, beside enqueue file; reading an order beside a worker at full load", overHTTP},
 }

@@ -31,3 +31,6 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Seconds: set.Histogram("payscore_webhook_seconds", "Seconds from sending a webhook to its answer.", 0.005, 2, 12),
 	}
 }
+
+// Forget takes the metrics of a merchant away that is no longer served.
+func (m *Metrics) Forget(mchid string) { m.set.Forget(mchid) }

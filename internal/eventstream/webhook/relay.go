@@ -51,7 +51,7 @@ func (s *Sender) Run(ctx context.Context) {
 		}
 		if time.Since(kept) > time.Minute {
 			kept = time.Now()
-			s.housekeeping(ctx)
+			s.Housekeep(ctx)
 		}
 		select {
 		case <-ctx.Done():
@@ -99,9 +99,9 @@ func (s *Sender) push(ctx context.Context, o ledger.DueHook) error {
 	return err
 }
 
-// housekeeping does what asynq does not: it registers the queue again after Redis has
-// lost its data, and reminds of a paused queue.
-func (s *Sender) housekeeping(ctx context.Context) {
+// Housekeep does what asynq does not: it registers the queue again after Redis has lost
+// its data, and reminds of a paused queue.
+func (s *Sender) Housekeep(ctx context.Context) {
 	name := queue.WebhookName(s.ledger.MchID())
 	_ = asynqx.Register(ctx, s.rdb, name)
 	state, err := asynqx.Read(ctx, s.rdb, name)

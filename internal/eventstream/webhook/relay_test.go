@@ -289,7 +289,7 @@ func TestRelay(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.rdb.SRem(t.Context(), "asynq:queues", queue)
-		f.housekeeping(t.Context())
+		f.Housekeep(t.Context())
 		if !f.rdb.SIsMember(t.Context(), "asynq:queues", queue).Val() {
 			t.Error("the queue is not registered")
 		}

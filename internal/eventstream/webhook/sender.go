@@ -122,6 +122,14 @@ func newClient() *http.Client {
 	}
 }
 
+// Again returns a Sender that shares everything with s but its Stop: one for each time that
+// the merchant's fetchers are started.
+func (s *Sender) Again() *Sender {
+	again := *s
+	again.stop = make(chan struct{})
+	return &again
+}
+
 // Stop makes tasks end after their current delivery. Call it once.
 func (s *Sender) Stop() { close(s.stop) }
 

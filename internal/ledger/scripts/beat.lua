@@ -1,12 +1,13 @@
 -- beat: a worker reports that it is alive, and its settings. Reports of workers that
--- have been gone for keep are removed.
+-- have been gone for keep are removed, unless it reports no settings.
 --
 -- KEYS[1] workers (hash)
 -- ARGV[1] JSON {
 --   id        the worker process
 --   every     ms until its next report
 --   stopped   true for its last one
---   settings  JSON text, written only where it differs from what is stored
+--   settings  JSON text, written only where it differs from what is stored; '' to report
+--             only that the worker is alive
 --   keep      ms
 -- }
 --
@@ -15,6 +16,10 @@ local MOST = 1000 -- so many fields are removed at once; Lua passes on only so m
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local write = { 'seen:' .. a.id, table.concat({ now, a.every, a.stopped and 1 or 0 }, ' ') }
+if a.settings == '' then
+  redis.call('HSET', KEYS[1], unpack(write))
+  return { now }
+end
 local remove = {}
 local all = redis.call('HGETALL', KEYS[1])
 local stored
