@@ -283,11 +283,19 @@ func TestUnservingRedis_start(t *testing.T) {
 			if u.problem == "" {
 				becomes(t, cfg, 20*time.Second, http.StatusOK)
 				if u.noChannel {
-					const line = `"event":"redis_channel_refused"`
-					testkit.Within(t, 20*time.Second, "a line on the channel", func() bool { return strings.Contains(logs.String(), line) })
+					// asynq's channel of cancellations, and that of wake-ups.
+					lines := []string{`"event":"redis_channel_refused"`, `"event":"wakeups_refused"`}
+					for _, line := range lines {
+						testkit.Within(t, 20*time.Second, "a line on the channel", func() bool { return strings.Contains(logs.String(), line) })
+					}
 					<-time.After(6 * time.Second) // asynq tries every five
-					if n := strings.Count(logs.String(), "channel"); n != strings.Count(line, "channel")+1 {
-						t.Errorf("the channel is named %d times", n)
+					for _, line := range lines {
+						if n := strings.Count(logs.String(), line); n != 1 {
+							t.Errorf("%s is logged %d times", line, n)
+						}
+					}
+					if n := strings.Count(logs.String(), "NOPERM"); n != len(lines) {
+						t.Errorf("refusals are named %d times", n)
 					}
 				}
 				return
