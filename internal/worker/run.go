@@ -122,13 +122,18 @@ func newWorker(cfg config.Worker, registry *prometheus.Registry, log zerolog.Log
 
 // poolSize is a connection for each step under way, each fetcher and each webhook,
 // and some for the background work of asynq and of this package. So many are in use
-// where scripts are not sent in bundles.
+// where scripts are not sent in bundles. With very many merchants not all work at once, and
+// merchants may be added.
 func poolSize(cfg config.Worker) int {
 	each := cfg.Concurrency + len(fetchers(cfg.Work))
 	if cfg.Webhook.On() {
 		each += webhook.Concurrency
 	}
-	return len(cfg.Merchants)*each + 16
+	merchants := len(cfg.Merchants)
+	if cfg.MerchantsFile != nil {
+		merchants = max(merchants, 32)
+	}
+	return min(merchants*each, 4096) + 16
 }
 
 // listen serves health, metrics, the API and notifications. Until start has succeeded,
