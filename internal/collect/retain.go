@@ -31,6 +31,7 @@ func (s *Sweeper) retain(ctx context.Context) {
 	if s.c.settings.Retention > 0 {
 		removed, err := s.c.ledger.Retain(ctx, s.c.settings.Retention, s.c.settings.longestGap())
 		s.c.metrics.Removed.WithLabelValues(mchid).Add(float64(removed))
+		s.tidied.Add(removed)
 		if removed > 0 {
 			s.c.log.Debug().Str(logging.FieldEvent, "orders_removed").Int64(logging.FieldCount, removed).Msg("ended orders removed after RETENTION")
 		}
@@ -43,6 +44,7 @@ func (s *Sweeper) retain(ctx context.Context) {
 	}
 	compacted, err := s.c.ledger.Compact(ctx, ledger.CompactArgs{After: compactAfter, Patient: compactPatient, Gap: s.c.settings.longestGap()})
 	s.c.metrics.Compacted.WithLabelValues(mchid).Add(float64(compacted))
+	s.tidied.Add(compacted)
 	if err != nil {
 		return
 	}

@@ -34,6 +34,7 @@ type Sweeper struct {
 	warnedBehind map[string]time.Time // by reader, when its lag was last logged
 	foreign      foreignPlace
 
+	tidied  atomic.Int64  // ended orders that sweeps have removed or compacted; see Try
 	next    time.Time     // when Run's next regular sweep is due
 	nextDry time.Time     // before then, Run does not sweep because this process has run dry
 	rest    time.Duration // between two sweeps for that reason
@@ -51,6 +52,8 @@ const (
 	// dryEvery is the shortest time between two sweeps because workers have run dry, of
 	// all workers together.
 	dryEvery = time.Second
+	// tidiedMuch is less than what one sweep removes or compacts of a single state.
+	tidiedMuch = 1000
 	// sweepHeld is how many tasks are in the queue during a hold: they are its
 	// probes.
 	sweepHeld = 16
@@ -101,8 +104,12 @@ func (s *Sweeper) await(ctx context.Context) (dry bool) {
 	}
 }
 
-// Try sweeps as Run does, for a merchant whose Run does not.
-func (s *Sweeper) Try(ctx context.Context) { s.try(ctx, false) }
+// Try sweeps as Run does, for a merchant whose Run does not. It reports whether it has
+// removed or compacted so many ended orders that there may be more.
+func (s *Sweeper) Try(ctx context.Context) (more bool) {
+	s.try(ctx, false)
+	return s.tidied.Swap(0) >= tidiedMuch
+}
 
 func (s *Sweeper) try(ctx context.Context, dry bool) (found int) {
 	found, err := s.sweep(ctx, dry)

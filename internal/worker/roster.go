@@ -440,7 +440,9 @@ func (r *roster) keepHouse() {
 func (r *roster) keep(m *merchant) {
 	ctx, cancel := context.WithTimeout(r.ctx, keepWithin)
 	defer cancel()
-	m.sweeper.Try(ctx)
+	if m.sweeper.Try(ctx) {
+		m.keepBy(time.Now().Add(r.cfg.SweepEvery))
+	}
 	if m.sender != nil {
 		// With nothing to relay it only sets the relay's position.
 		_, _ = m.sender.Relay(ctx)
