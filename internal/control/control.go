@@ -44,7 +44,11 @@ func Pause(ctx context.Context, rdb redis.UniversalClient, mchid string, d ledge
 	if err != nil {
 		return ledger.Pause{}, err
 	}
-	return ledger.New(rdb, mchid).Pause(ctx, d, length)
+	p, err := ledger.New(rdb, mchid).Pause(ctx, d, length)
+	if err == nil {
+		_ = queue.Wake(ctx, rdb, mchid) // so that its workers show the pause
+	}
+	return p, err
 }
 
 // Resume ends a merchant's pause, and that of its asynq queues if someone has paused them
@@ -73,6 +77,9 @@ func Resume(ctx context.Context, rdb redis.UniversalClient, mchid string, d ledg
 		}
 	}
 	resumed, err := l.Resume(ctx, d)
+	if err == nil {
+		_ = queue.Wake(ctx, rdb, mchid) // a lost one costs its workers a sweep
+	}
 	return was || resumed, err
 }
 
@@ -149,6 +156,7 @@ func (h *Hastener) CollectNow(ctx context.Context, no string, d ledger.Deed) (ta
 		o := answer.Owner
 		_ = h.queue.Push(ctx, queue.Task{Type: queue.TypeCollect, MchID: o.MchID, OutOrderNo: no, Round: answer.Round,
 			Payload: tasks.Payload{MchID: o.MchID, OutOrderNo: no, AppID: o.AppID, ServiceID: o.ServiceID}})
+		_ = h.queue.Wake(ctx, o.MchID)
 	}
 	return tasks.Result{Status: tasks.Status(answer.Code), State: answer.State, Due: answer.Due}, nil
 }
