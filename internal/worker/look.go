@@ -60,10 +60,10 @@ func clock(cmd *redis.TimeCmd) time.Time {
 // examine asks everything that keeps a merchant awake.
 func (l looker) examine(ctx context.Context, mchids []string) (found []finding, now time.Time) {
 	type asked struct {
-		queue, hookQueue, hooks *redis.IntCmd
-		due                     *redis.ZSliceCmd
-		tip                     *redis.XMessageSliceCmd
-		cursor                  *redis.StringCmd
+		queue, hookQueue, ledger *redis.IntCmd
+		due                      *redis.ZSliceCmd
+		tip                      *redis.XMessageSliceCmd
+		cursor                   *redis.StringCmd
 	}
 	pipe := l.rdb.Pipeline()
 	clockRead := pipe.Time(ctx)
@@ -71,13 +71,13 @@ func (l looker) examine(ctx context.Context, mchids []string) (found []finding, 
 	for i, mchid := range mchids {
 		k := ledger.KeysOf(mchid)
 		all[i] = asked{
-			queue: pipe.Exists(ctx, asynqx.KeysOf(tasks.QueueName(mchid)).Stirring()...),
-			due:   pipe.ZRangeWithScores(ctx, k.Due(), 0, 0),
-			tip:   pipe.XRevRangeN(ctx, k.Outcomes(), "+", "-", 1),
+			queue:  pipe.Exists(ctx, asynqx.KeysOf(tasks.QueueName(mchid)).Stirring()...),
+			ledger: pipe.Exists(ctx, l.stirring(k)...),
+			due:    pipe.ZRangeWithScores(ctx, k.Due(), 0, 0),
+			tip:    pipe.XRevRangeN(ctx, k.Outcomes(), "+", "-", 1),
 		}
 		if l.webhooks {
 			all[i].hookQueue = pipe.Exists(ctx, asynqx.KeysOf(queue.WebhookName(mchid)).Stirring()...)
-			all[i].hooks = pipe.Exists(ctx, k.HookDue(), k.HookWaiting())
 			all[i].cursor = pipe.HGet(ctx, k.Hooks(), "cursor")
 		}
 	}
@@ -86,6 +86,7 @@ func (l looker) examine(ctx context.Context, mchids []string) (found []finding, 
 	for i, a := range all {
 		f := finding{known: true, tip: firstEvent}
 		f.note(a.queue.Val() > 0, a.queue.Err())
+		f.note(a.ledger.Val() > 0, a.ledger.Err())
 		f.noteDue(a.due)
 		f.note(false, a.tip.Err())
 		if newest := a.tip.Val(); len(newest) > 0 {
@@ -93,7 +94,6 @@ func (l looker) examine(ctx context.Context, mchids []string) (found []finding, 
 		}
 		if l.webhooks {
 			f.note(a.hookQueue.Val() > 0, a.hookQueue.Err())
-			f.note(a.hooks.Val() > 0, a.hooks.Err())
 			f.note(before(a.cursor.Val(), f.tip), a.cursor.Err()) // the relay has not read all
 		}
 		found[i] = f
@@ -101,16 +101,26 @@ func (l looker) examine(ctx context.Context, mchids []string) (found []finding, 
 	return found, clock(clockRead)
 }
 
+// stirring are the keys of a ledger, beside the due index, that are missing while there is
+// nothing to do: orders that a pause has put off are made due by sweeps, and webhooks wait.
+func (l looker) stirring(k ledger.Keys) []string {
+	if l.webhooks {
+		return []string{k.Paused(), k.HookDue(), k.HookWaiting()}
+	}
+	return []string{k.Paused()}
+}
+
 // firstEvent comes before every entry of a stream.
 const firstEvent = "0-0"
 
 // scan asks whether anything has changed for merchants that had nothing to do, with as
 // few commands as it takes; tips are the findings' of examine. events says whether it also
-// asks for new events, which in a cluster costs a command for each merchant.
+// asks for what else is new in the ledgers, which in a cluster costs commands for each
+// merchant.
 func (l looker) scan(ctx context.Context, mchids, tips []string, events bool) (found []finding, now time.Time) {
 	pipe := l.rdb.Pipeline()
 	clockRead := pipe.Time(ctx)
-	var queues []*redis.IntCmd
+	var queues, ledgers []*redis.IntCmd
 	var news []*redis.XStreamSliceCmd
 	due := make([]*redis.ZSliceCmd, len(mchids))
 	var stirring, streams []string
@@ -122,11 +132,13 @@ func (l looker) scan(ctx context.Context, mchids, tips []string, events bool) (f
 			queues = append(queues, pipe.Exists(ctx, mine...))
 			if events {
 				news = append(news, pipe.XRead(ctx, since([]string{k.Outcomes(), tips[i]})))
+				ledgers = append(ledgers, pipe.Exists(ctx, l.stirring(k)...))
 			}
 			continue
 		}
+		mine = append(mine, l.stirring(k)...)
 		if l.webhooks {
-			mine = append(append(mine, asynqx.KeysOf(queue.WebhookName(mchid)).Stirring()...), k.HookDue(), k.HookWaiting())
+			mine = append(mine, asynqx.KeysOf(queue.WebhookName(mchid)).Stirring()...)
 		}
 		stirring, streams = append(stirring, mine...), append(streams, k.Outcomes())
 	}
@@ -141,6 +153,9 @@ func (l looker) scan(ctx context.Context, mchids, tips []string, events bool) (f
 		found[i].noteDue(due[i])
 		mine := min(i, len(queues)-1) // that of all, outside a cluster
 		found[i].note(queues[mine].Val() > 0, queues[mine].Err())
+		if len(ledgers) > 0 {
+			found[i].note(ledgers[i].Val() > 0, ledgers[i].Err())
+		}
 		if len(news) > 0 {
 			mine = min(i, len(news)-1)
 			found[i].note(len(news[mine].Val()) > 0, news[mine].Err())
