@@ -58,9 +58,9 @@ type Worker struct {
 	Merchants []Merchant // at least one; mchids are unique
 	// MerchantsFile reads them again; nil without MERCHANTS_FILE.
 	MerchantsFile *MerchantsFile
-	Order     Order      // defaults of orders, as enqueue uses them
-	Schedules Schedules
-	Log       Log
+	Order         Order // defaults of orders, as enqueue uses them
+	Schedules     Schedules
+	Log           Log
 	Work
 
 	// Warnings are sentences about what is allowed but unwise.
