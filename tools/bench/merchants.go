@@ -21,7 +21,7 @@ import (
 // How many merchants sleep, and for how many orders of the most of them the time from
 // enqueue to the wire is measured, one merchant after the other.
 var (
-	merchantCounts = []int{1000}
+	merchantCounts = []int{1, 20, 200, 1000}
 	wakings        = 200
 )
 
