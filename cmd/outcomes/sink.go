@@ -58,9 +58,9 @@ func (pc *postgresCommand) run(ctx context.Context, s *session) error {
 		return err
 	}
 	consumer := eventstream.UniqueConsumer()
-	reader := eventstream.NewReader(s.rdb, eventstream.Options{
+	reader := eventstream.NewReader(s.rdb, pgsink.Reading(eventstream.Options{
 		Group: pc.Group, Consumer: consumer, MchID: s.mchid, Once: pc.Once,
-	}, log)
+	}), log)
 	if fresh {
 		if had, err := reader.HasRead(ctx); err == nil && had {
 			log.Warn().Str(logging.FieldEvent, "sink_tables_lack_events").Str(logging.FieldGroup, pc.Group).

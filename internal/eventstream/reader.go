@@ -38,6 +38,8 @@ type Options struct {
 	Once bool
 
 	Batch int64 // events that are handled together at most; default 500
+	// Ahead reads the next batch while a full one is handled. The member then holds two.
+	Ahead bool
 	// Idle is for how long another member may hold an event before it counts as dead
 	// and the event is taken over; default 30 s.
 	Idle   time.Duration

@@ -81,25 +81,59 @@ func (s *stream) read(ctx context.Context) error {
 	if s.opt.Once {
 		block = -1 // no BLOCK
 	}
+	var ahead batch // read already
+	defer func() { s.giveBack(ctx, ahead.ids) }()
 	for ctx.Err() == nil {
-		if !time.Now().Before(s.takeOverAt) {
-			if err := s.takeOver(ctx); err != nil {
+		now := ahead
+		ahead = batch{}
+		if len(now.ids) == 0 {
+			if !time.Now().Before(s.takeOverAt) {
+				if err := s.takeOver(ctx); err != nil {
+					return err
+				}
+				s.takeOverAt = time.Now().Add(s.opt.Idle / 2)
+			}
+			msgs, err := s.group(ctx, ">", block)
+			if err != nil {
 				return err
 			}
-			s.takeOverAt = time.Now().Add(s.opt.Idle / 2)
+			if len(msgs) == 0 && s.opt.Once {
+				return s.awaitOthers(ctx)
+			}
+			now = s.decode(msgs)
 		}
-		msgs, err := s.group(ctx, ">", block)
+		// A full batch is usually followed by another.
+		next := func() (batch, error) { return batch{}, nil }
+		if s.opt.Ahead && int64(len(now.ids)) == s.opt.Batch && time.Now().Before(s.takeOverAt) {
+			next = s.readAhead(ctx)
+		}
+		err := s.deliver(ctx, now)
+		var failed error
+		if ahead, failed = next(); err == nil {
+			err = failed
+		}
 		if err != nil {
-			return err
-		}
-		if len(msgs) == 0 && s.opt.Once {
-			return s.awaitOthers(ctx)
-		}
-		if err := s.deliver(ctx, msgs); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
+}
+
+// readAhead begins to read new events. The returned function waits for them.
+func (s *stream) readAhead(ctx context.Context) func() (batch, error) {
+	var b batch
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var msgs []redis.XMessage
+		msgs, err = s.group(ctx, ">", -1)
+		b = s.decode(msgs)
+	}()
+	return func() (batch, error) {
+		<-done
+		return b, err
+	}
 }
 
 // group reads events behind a position: those that this member holds, or with ">" new
@@ -128,7 +162,7 @@ func (s *stream) readOwn(ctx context.Context) error {
 			return err
 		}
 		after = msgs[len(msgs)-1].ID
-		if err := s.deliver(ctx, msgs); err != nil {
+		if err := s.deliver(ctx, s.decode(msgs)); err != nil {
 			return err
 		}
 	}
@@ -150,7 +184,7 @@ func (s *stream) takeOver(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.deliver(ctx, msgs); err != nil {
+		if err := s.deliver(ctx, s.decode(msgs)); err != nil {
 			return err
 		}
 		if next == "0-0" {
@@ -161,16 +195,18 @@ func (s *stream) takeOver(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// deliver passes events to the handler, and acknowledges them.
-func (s *stream) deliver(ctx context.Context, msgs []redis.XMessage) error {
-	if len(msgs) == 0 {
-		return nil
-	}
-	ids := make([]string, len(msgs))
-	events := make([]ledger.Event, 0, len(msgs))
+// batch is what is delivered and acknowledged together.
+type batch struct {
+	ids    []string // also of entries that are not events
+	events []ledger.Event
+}
+
+// decode reads the events of a stream's entries.
+func (s *stream) decode(msgs []redis.XMessage) batch {
+	b := batch{make([]string, len(msgs)), make([]ledger.Event, 0, len(msgs))}
 	trimmed := 0
 	for i, m := range msgs {
-		ids[i] = m.ID
+		b.ids[i] = m.ID
 		if m.Values == nil {
 			trimmed++
 			continue
@@ -180,19 +216,27 @@ func (s *stream) deliver(ctx context.Context, msgs []redis.XMessage) error {
 			s.log.Error().Str(logging.FieldEvent, "event_unreadable").Str(logging.FieldMchID, s.mchid).Err(err).Msg("unreadable event skipped")
 			continue
 		}
-		events = append(events, e)
+		b.events = append(b.events, e)
 	}
 	if trimmed > 0 {
 		s.log.Error().Str(logging.FieldEvent, "events_trimmed_unread").Str(logging.FieldMchID, s.mchid).Int(logging.FieldCount, trimmed).
 			Msg("events were trimmed from the stream before this group has handled them; they are lost to it")
 	}
-	if len(events) > 0 {
-		if err := s.handle(ctx, events); err != nil {
-			s.giveBack(ctx, ids)
+	return b
+}
+
+// deliver passes events to the handler, and acknowledges them.
+func (s *stream) deliver(ctx context.Context, b batch) error {
+	if len(b.ids) == 0 {
+		return nil
+	}
+	if len(b.events) > 0 {
+		if err := s.handle(ctx, b.events); err != nil {
+			s.giveBack(ctx, b.ids)
 			return handlerError{err}
 		}
 	}
-	return s.acknowledge(ctx, ids)
+	return s.acknowledge(ctx, b.ids)
 }
 
 // awaitOthers is for Options.Once, when every event has been given out: it waits
@@ -230,6 +274,9 @@ const givenBack = int64(24 * time.Hour / time.Millisecond)
 // giveBack lets another member take over at once what this one could not handle;
 // otherwise it would wait for Options.Idle. A failure only costs that time.
 func (s *stream) giveBack(ctx context.Context, ids []string) {
+	if len(ids) == 0 {
+		return
+	}
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackGrace)
 	defer cancel()
 	// Another member may have taken some over in the meantime.

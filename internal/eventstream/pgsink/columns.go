@@ -2,8 +2,11 @@ package pgsink
 
 import (
 	_ "embed"
+	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +24,7 @@ var eventsSQL string
 var ordersSQL string
 
 //go:embed actions.sql
-var insertActions string
+var actionsSQL string
 
 //go:embed payments.sql
 var upsertPayments string
@@ -35,34 +38,43 @@ var derivePayments string
 // row is an event as the statements read it.
 type row struct {
 	ledger.Event
-	N        int64  `json:"n"`               // see Event.Position
-	Attempts int64  `json:"attempts"`        // also where it is 0
-	Parts    []part `json:"parts,omitempty"` // Event.Payments, for the table payments
+	N        int64 `json:"n"`        // see Event.Position
+	Attempts int64 `json:"attempts"` // also where it is 0
 }
 
-// part is one of the event's payments. Unlike the event's own JSON it always has
-// the seq, by which a payment is known until it has a transaction_id.
-type part ledger.Payment
-
 // ofEventAlone are the columns of events that say nothing of the order: what the call
-// was, who acted, and the payments, which have a table. orders.sql names id, type, at and
-// n itself.
+// was, who acted, and the payments, which have a table.
 var ofEventAlone = []string{"id", "type", "at", "n", "payments", "by", "call", "verdict", "code", "detail_code"}
 
 var (
-	insertEvents = fill(eventsSQL, columns(nil))
-	upsertOrders = fill(ordersSQL, columns(ofEventAlone))
+	ofEvents  = columns(func(string) bool { return true })
+	ofOrders  = columns(func(name string) bool { return !slices.Contains(ofEventAlone, name) })
+	ofActions = columns(among("id", "type", "at", "mchid", "out_order_no", "by", "reason"))
+	ofNewest  = columns(among("id", "type", "at", "n")) // orders.sql names them itself
+
+	insertEvents  = fill(eventsSQL, nil, ofEvents)
+	upsertOrders  = fill(ordersSQL, ofNewest, ofOrders)
+	insertActions = fill(actionsSQL, nil, ofActions)
 )
 
-type column struct{ name, kind string }
+func among(names ...string) func(name string) bool {
+	return func(name string) bool { return slices.Contains(names, name) }
+}
 
-// columns are those of events, but for some.
-func columns(without []string) []column {
+// column is one of the tables' columns, and the field of row that it has.
+type column struct {
+	name, kind string
+	index      []int
+	omitted    bool // null where the field is zero, as it is missing in JSON
+}
+
+// columns are those of events that are wanted, in the order of row's fields.
+func columns(wanted func(name string) bool) []column {
 	var list []column
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[row]()) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if !f.Anonymous && name != "parts" && !slices.Contains(without, name) {
-			list = append(list, column{name, kindOf(f.Type)})
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.Anonymous && wanted(name) {
+			list = append(list, column{name, kindOf(f.Type), f.Index, options != ""})
 		}
 	}
 	return list
@@ -84,10 +96,72 @@ func kindOf(t reflect.Type) string {
 	return "jsonb"
 }
 
+// of returns the column's value in a row, nil for null.
+func (c column) of(r *row) (any, error) {
+	v := reflect.ValueOf(r).Elem().FieldByIndex(c.index)
+	if c.omitted && v.IsZero() {
+		return nil, nil
+	}
+	if v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	switch c.kind {
+	case "text":
+		return v.String(), nil
+	case "bigint":
+		return v.Int(), nil
+	case "timestamptz":
+		return v.Interface().(time.Time), nil
+	}
+	body, err := json.Marshal(v.Interface())
+	if err != nil {
+		return nil, fmt.Errorf("column %s: %w", c.name, err)
+	}
+	return string(body), nil
+}
+
+// arrays returns the columns of the rows, each as an array in PostgreSQL's words: that
+// costs PostgreSQL a fraction of reading JSON, and this process a fraction of what arrays
+// of Go's cost it.
+func arrays(rows []row, columns ...[]column) (args []any, err error) {
+	for _, c := range slices.Concat(columns...) {
+		array := make([]byte, 0, 16*len(rows))
+		for i := range rows {
+			v, err := c.of(&rows[i])
+			if err != nil {
+				return nil, err
+			}
+			array = append(array, ',')
+			switch v := v.(type) {
+			case nil:
+				array = append(array, "null"...)
+			case int64:
+				array = strconv.AppendInt(array, v, 10)
+			case time.Time:
+				array = append(v.UTC().AppendFormat(append(array, '"'), "2006-01-02 15:04:05.999999Z"), '"')
+			case string:
+				array = append(append(append(array, '"'), quoting.Replace(v)...), '"')
+			}
+		}
+		args = append(args, "{"+string(array[min(1, len(array)):])+"}")
+	}
+	return args, nil
+}
+
+var quoting = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
 // fill puts lists of columns into a statement: their names, what orders have of them,
-// the names with their types, and what an update takes over of a row that is there already.
-func fill(sql string, columns []column) string {
-	var names, values, types, updates []string
+// their arrays behind those of the columns before, and what an update takes over of a row
+// that is there already.
+func fill(sql string, before, columns []column) string {
+	var names, values, arrays, updates []string
+	for i, c := range slices.Concat(before, columns) {
+		array := fmt.Sprintf("$%d::%s[]", i+1, c.kind)
+		if c.kind == "jsonb" {
+			array = fmt.Sprintf("$%d::text[]::jsonb[]", i+1)
+		}
+		arrays = append(arrays, array)
+	}
 	for _, c := range columns {
 		names = append(names, c.name)
 		value := c.name
@@ -95,11 +169,10 @@ func fill(sql string, columns []column) string {
 			value = "case type when 'order.reopened' then null else reason end"
 		}
 		values = append(values, value)
-		types = append(types, c.name+" "+c.kind)
 		if c.name != "mchid" && c.name != "out_order_no" { // the key of orders
 			updates = append(updates, c.name+" = excluded."+c.name)
 		}
 	}
 	list := func(items []string) string { return strings.Join(items, ", ") }
-	return strings.NewReplacer("{columns}", list(names), "{values}", list(values), "{types}", list(types), "{updates}", list(updates)).Replace(sql)
+	return strings.NewReplacer("{columns}", list(names), "{values}", list(values), "{arrays}", list(arrays), "{updates}", list(updates)).Replace(sql)
 }

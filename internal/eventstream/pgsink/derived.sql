@@ -2,11 +2,10 @@
 -- wrote them: what was paid of an order rose by so much when this transaction_id was
 -- learnt. The statements before have locked the orders.
 --
--- $1 JSON array of events
+-- $1, $2 merchant and order of those events, as arrays
 with asked as (
     select distinct mchid, out_order_no
-    from jsonb_to_recordset($1::jsonb) as e (mchid text, out_order_no text, paid_amount bigint, payments jsonb)
-    where paid_amount > 0 and payments is null
+    from unnest($1::text[], $2::text[]) as e (mchid, out_order_no)
 ), open as (
     select mchid, out_order_no from asked
     where not exists (select from payments p

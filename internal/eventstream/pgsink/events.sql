@@ -1,8 +1,8 @@
--- Writes events, those that are not there already. Sorted, so that two instances
--- which write the same ones wait for each other, and do not block each other.
+-- Writes events, those that are not there already. Sorted as in copyEvents, so that two
+-- instances which write the same ones wait for each other, and do not block each other.
 --
--- $1 JSON array of events, each with n, its place within the millisecond
+-- $1, … the columns of the events, as arrays; n is the place within the millisecond
 insert into events ({columns})
-select {columns} from jsonb_to_recordset($1::jsonb) as e ({types})
-order by id
+select {columns} from unnest({arrays}) as e ({columns})
+order by id collate "C"
 on conflict (id) do nothing

@@ -5,10 +5,11 @@
 -- their seq: after a failover of Redis to a node whose clock is behind, a later
 -- event can have an earlier time. Others are in the order of their time.
 --
--- $1 JSON array of events, each with n, its place within the millisecond
+-- $1, … id, type, at, n and then the columns of the events, as arrays; n is the place
+-- within the millisecond
 insert into orders as o ({columns}, last_event_id, updated_at, updated_n)
 select distinct on (mchid, out_order_no) {values}, id, at, n
-from jsonb_to_recordset($1::jsonb) as e (id text, type text, at timestamptz, n bigint, {types})
+from unnest({arrays}) as e (id, type, at, n, {columns})
 order by mchid, out_order_no, state = 'paid' desc, opened_at desc nulls last, seq desc nulls last, at desc, n desc
 on conflict (mchid, out_order_no) do update set
     {updates}, last_event_id = excluded.last_event_id, updated_at = excluded.updated_at, updated_n = excluded.updated_n

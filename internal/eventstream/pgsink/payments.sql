@@ -3,13 +3,14 @@
 -- of the events does not matter. A transaction_id that two orders list is one row,
 -- of one of them. orders.sql has locked the orders before.
 --
--- $1 JSON array of events, each with parts, its payments with the seq of each
+-- $1, … the payments, as arrays: merchant, order, when its event happened, and the
+-- payment's own
 insert into payments as p (mchid, payment_key, out_order_no, transaction_id, seq, amount, paid_type, paid_at, learnt_at, derived)
 select distinct on (mchid, coalesce(transaction_id, out_order_no || '#' || seq))
     mchid, coalesce(transaction_id, out_order_no || '#' || seq), out_order_no, min(transaction_id), min(seq), max(amount),
     min(paid_type), min(paid_at), min(at), false
-from jsonb_to_recordset($1::jsonb) as e (mchid text, out_order_no text, at timestamptz, parts jsonb),
-     jsonb_to_recordset(e.parts) as part (transaction_id text, seq bigint, amount bigint, paid_type text, paid_at timestamptz)
+from unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::timestamptz[])
+     as e (mchid, out_order_no, at, transaction_id, seq, amount, paid_type, paid_at)
 group by 1, 2, 3
 order by 1, 2, 3
 on conflict (mchid, payment_key) do update set

@@ -2,12 +2,11 @@
 -- from events without a list, once an event with a list has come, and one without a
 -- transaction_id, once the same payment has got one.
 --
--- $1 JSON array of events, each with parts, its payments
+-- $1, $2 merchant and order of each payment that the events list, as arrays
 delete from payments p
 using (
     select distinct mchid, out_order_no
-    from jsonb_to_recordset($1::jsonb) as e (mchid text, out_order_no text, parts jsonb)
-    where parts is not null
+    from unnest($1::text[], $2::text[]) as e (mchid, out_order_no)
 ) e
 where p.mchid = e.mchid and p.out_order_no = e.out_order_no
   and (p.derived or p.transaction_id is null and exists (

@@ -32,6 +32,13 @@ const (
 	sayEvery      = 30 * time.Second
 )
 
+// Reading returns how a sink reads the streams best: a commit costs about the same for
+// many events as for few, and PostgreSQL need not wait for Redis.
+func Reading(o eventstream.Options) eventstream.Options {
+	o.Batch, o.Ahead = 1000, true
+	return o
+}
+
 // Sink writes events. It is safe for concurrent use, also by several processes
 // on the same tables.
 type Sink struct {
@@ -45,6 +52,7 @@ type Sink struct {
 	Once bool
 
 	events, orders, known, leftOut atomic.Int64
+	anyKnown                       atomic.Bool // the last batch had events that were in the tables
 }
 
 // Totals are what a Sink has done so far.

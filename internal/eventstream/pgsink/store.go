@@ -2,12 +2,15 @@ package pgsink
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"payscore-collector/internal/ledger"
 )
@@ -19,11 +22,28 @@ type stored struct{ events, orders, shared int64 }
 // store writes events in one transaction, and brings their orders up to date.
 // Doing it again changes nothing.
 func (s *Sink) store(ctx context.Context, events []ledger.Event) (done stored, err error) {
-	err = s.inTx(ctx, func(tx pgx.Tx) (err error) {
-		done, err = write(ctx, tx, events)
-		return err
-	})
+	store := func(known bool) error {
+		return s.inTx(ctx, func(tx pgx.Tx) (err error) {
+			done, err = write(ctx, tx, events, known)
+			return err
+		})
+	}
+	// Where some events of a batch were in the tables, those of the next one may be, too.
+	known := s.anyKnown.Load()
+	err = store(known)
+	if !known && isDuplicate(err) {
+		err = store(true)
+	}
+	if err == nil {
+		s.anyKnown.Store(done.events < int64(len(events)))
+	}
 	return done, err
+}
+
+// isDuplicate reports whether an event was in the tables already.
+func isDuplicate(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == pgDuplicate && pg.TableName == eventsTable
 }
 
 // inTx is READ COMMITTED, whatever the database's default: both statements are
@@ -32,52 +52,120 @@ func (s *Sink) inTx(ctx context.Context, do func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, do)
 }
 
-func write(ctx context.Context, tx pgx.Tx, events []ledger.Event) (stored, error) {
+// listed are payments that events list, as the arrays of payments.sql.
+type listed struct {
+	mchid, no []string
+	at        []time.Time
+	id        []pgtype.Text
+	seq       []int64
+	amount    []int64
+	kind      []string
+	paidAt    []pgtype.Timestamptz
+	keys      map[[3]string]bool // merchant, order and key of each payment
+}
+
+func (l *listed) add(e ledger.Event) {
+	for _, p := range e.Payments {
+		l.mchid, l.no, l.at = append(l.mchid, e.MchID), append(l.no, e.OutOrderNo), append(l.at, e.At)
+		l.id, l.seq = append(l.id, pgtype.Text{String: p.TransactionID, Valid: p.TransactionID != ""}), append(l.seq, p.Seq)
+		l.amount, l.kind = append(l.amount, p.Amount), append(l.kind, p.PaidType)
+		l.paidAt = append(l.paidAt, pgtype.Timestamptz{Time: p.PaidAt, Valid: !p.PaidAt.IsZero()})
+		key := p.TransactionID
+		if key == "" {
+			key = fmt.Sprintf("%s#%d", e.OutOrderNo, p.Seq)
+		}
+		l.keys[[3]string{e.MchID, e.OutOrderNo, key}] = true
+	}
+}
+
+// write writes events into the tables. Without known, it fails with a duplicate if an event
+// is there already.
+func write(ctx context.Context, tx pgx.Tx, events []ledger.Event, known bool) (done stored, err error) {
 	rows := make([]row, len(events))
-	derive, acted := false, false
-	listed := map[[3]string]bool{} // merchant, order and key of each payment
+	payments := listed{keys: map[[3]string]bool{}}
+	var older listed // orders of events of a release that listed no payments
+	var acted []row
 	for i, e := range events {
 		_, n := e.Position()
 		rows[i] = row{Event: e, N: n, Attempts: e.Attempts}
-		for _, p := range e.Payments {
-			rows[i].Parts = append(rows[i].Parts, part(p))
-			key := p.TransactionID
-			if key == "" {
-				key = fmt.Sprintf("%s#%d", e.OutOrderNo, p.Seq)
-			}
-			listed[[3]string{e.MchID, e.OutOrderNo, key}] = true
+		payments.add(e)
+		if e.By != "" {
+			acted = append(acted, rows[i])
 		}
-		acted = acted || e.By != ""
-		// An event of a release that listed no payments.
-		derive = derive || len(e.Payments) == 0 && e.PaidAmount != nil && *e.PaidAmount > 0
-	}
-	body, err := json.Marshal(rows)
-	if err != nil {
-		return stored{}, fmt.Errorf("write the events as JSON: %w", err)
-	}
-	var done stored
-	var payments int64
-	// orders.sql locks the orders of the events, so that what comes after it sees
-	// all that other instances have written of them.
-	for _, statement := range []struct {
-		sql    string
-		count  *int64
-		needed bool
-	}{
-		{insertEvents, &done.events, true}, {upsertOrders, &done.orders, true},
-		{insertActions, new(int64), acted}, {upsertPayments, &payments, len(listed) > 0}, {deleteReplaced, new(int64), len(listed) > 0}, {derivePayments, new(int64), derive},
-	} {
-		if !statement.needed {
-			continue
+		if len(e.Payments) == 0 && e.PaidAmount != nil && *e.PaidAmount > 0 {
+			older.mchid, older.no = append(older.mchid, e.MchID), append(older.no, e.OutOrderNo)
 		}
-		tag, err := tx.Exec(ctx, statement.sql, string(body))
+	}
+	var batch pgx.Batch
+	var written int64
+	run := func(count *int64, sql string, args ...any) {
+		batch.Queue(sql, args...).Exec(func(tag pgconn.CommandTag) error {
+			*count = tag.RowsAffected()
+			return nil
+		})
+	}
+	if known {
+		args, err := arrays(rows, ofEvents)
 		if err != nil {
 			return stored{}, err
 		}
-		*statement.count = tag.RowsAffected()
+		run(&done.events, insertEvents, args...)
+	} else if done.events, err = copyEvents(ctx, tx, rows); err != nil {
+		return stored{}, err
 	}
-	done.shared = int64(len(listed)) - payments
+	// In one round trip. orders.sql locks the orders of the events, so that what comes
+	// after it sees all that other instances have written of them.
+	args, err := arrays(rows, ofNewest, ofOrders)
+	if err != nil {
+		return stored{}, err
+	}
+	run(&done.orders, upsertOrders, args...)
+	if len(acted) > 0 {
+		if args, err = arrays(acted, ofActions); err != nil {
+			return stored{}, err
+		}
+		run(new(int64), insertActions, args...)
+	}
+	if p := payments; len(p.no) > 0 {
+		run(&written, upsertPayments, p.mchid, p.no, p.at, p.id, p.seq, p.amount, p.kind, p.paidAt)
+		run(new(int64), deleteReplaced, p.mchid, p.no)
+	}
+	if len(older.no) > 0 {
+		run(new(int64), derivePayments, older.mchid, older.no)
+	}
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return stored{}, err
+	}
+	done.shared = int64(len(payments.keys)) - written
 	return done, nil
+}
+
+// eventsTable has the events.
+const eventsTable = "events"
+
+// copyEvents writes new events with COPY, which costs PostgreSQL half as much as a
+// statement that leaves out those it has. Sorted as in events.sql.
+func copyEvents(ctx context.Context, tx pgx.Tx, rows []row) (int64, error) {
+	sorted := make([]*row, len(rows))
+	for i := range rows {
+		sorted[i] = &rows[i]
+	}
+	slices.SortFunc(sorted, func(a, b *row) int { return strings.Compare(a.ID, b.ID) })
+	names := make([]string, len(ofEvents))
+	for i, c := range ofEvents {
+		names[i] = c.name
+	}
+	return tx.CopyFrom(ctx, pgx.Identifier{eventsTable}, names, pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
+		values := make([]any, len(ofEvents))
+		for k, c := range ofEvents {
+			v, err := c.of(sorted[i])
+			if err != nil {
+				return nil, err
+			}
+			values[k] = v
+		}
+		return values, nil
+	}))
 }
 
 // takesOthers reports whether the tables accept a harmless event. Where they do not, the
@@ -88,7 +176,7 @@ func (s *Sink) takesOthers(ctx context.Context) bool {
 	ctx, cancel := untilDone(ctx)
 	defer cancel()
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := write(ctx, tx, []ledger.Event{harmless}); err != nil {
+		if _, err := write(ctx, tx, []ledger.Event{harmless}, true); err != nil {
 			return err
 		}
 		return undo
@@ -130,6 +218,7 @@ func failureOf(err error) failure {
 const (
 	pgSerialization = "40001"
 	pgDeadlock      = "40P01"
+	pgDuplicate     = "23505"
 
 	pgUndefinedColumn = "42703"
 	pgUndefinedTable  = "42P01"
