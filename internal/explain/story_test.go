@@ -32,6 +32,22 @@ func TestStory_OfManyCalls(t *testing.T) {
 	}
 }
 
+// The calls of an order that ended long ago are gone, and the story says so before its end.
+func TestStory_OfACompactOrder(t *testing.T) {
+	at := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
+	o := ledger.Order{State: tasks.Paid, OpenedAt: at, LastAttemptAt: at.Add(time.Minute), EndedAt: at.Add(time.Minute), CollectCalls: 1, QueryCalls: 1, LogGone: true}
+	var got []string
+	for _, m := range (Teller{}).Story(o) {
+		got = append(got, m.What)
+	}
+	if diff := cmp.Diff([]string{"opened", "…", "ended"}, got); diff != "" {
+		t.Error(diff)
+	}
+	if words := (Teller{}).Story(o)[1].Words; words != "2 earlier calls are no longer in the log" {
+		t.Errorf("%s", words)
+	}
+}
+
 // A total that the merchant lowered is in the story, and not an alarm.
 func TestStory_OfALoweredTotal(t *testing.T) {
 	at := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)

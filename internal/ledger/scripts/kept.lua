@@ -69,7 +69,9 @@ local function form()
     local out = {}
     for i = 1, #s, #SIZE do
       local part = string.sub(s, i, i + #SIZE - 1)
-      out[#out + 1] = bytes(tonumber(part), SIZE[#part])
+      -- The embedded Redis takes digits behind a zero for octal ones.
+      local n = string.match(part, '[1-9]%d*')
+      out[#out + 1] = bytes(tonumber(n or '0'), SIZE[#part])
     end
     return table.concat(out)
   end
@@ -144,7 +146,7 @@ local function form()
     end
     local total, opened, ended, bill = count(r.total), num(r.opened), num(r.ended), count(r.bill)
     local at, tx
-    if r.state == 'paid' and total and r.paid == r.total and r.pt == 'NEWTON' and string.match(r.tx or '', '^%d+$') then
+    if r.state == 'paid' and total and r.paid == r.total and r.pt == 'NEWTON' then
       at, tx = string.match(r.pays or '', '^1|' .. r.total .. '|NEWTON|(%d+)|(%d+)$')
       if tx ~= r.tx or num(at) > ended / 1000 then tx = nil end
     end
@@ -193,7 +195,8 @@ local function form()
     local packed = { uvarint(#acts) }
     for _, act in ipairs(acts) do
       local by, action, reason = word(act[2] or ''), word(act[3] or ''), word(act[4] or '')
-      known = known and by and action and reason and string.match(act[5] or '', '^%d+$') and num(act[1]) >= MS2020
+      local token = string.match(act[5] or '', '^%d+$') -- no value is not nil inside an expression of the embedded Redis
+      known = by and action and reason and token and num(act[1]) >= MS2020
       if not known then break end
       packed[#packed + 1] = bytes(act[1] - MS2020, 5) .. uvarint(by) .. uvarint(action) .. uvarint(reason) .. uvarint(#act[5]) .. digits(act[5])
     end
