@@ -21,6 +21,7 @@ import (
 	"payscore-collector/internal/eventstream/webhook"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/signer"
 	"payscore-collector/internal/tracing/export"
 	"payscore-collector/internal/version"
 	"payscore-collector/tasks"
@@ -59,7 +60,9 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	}
 	redisconn.RedirectLog(log)
 	build, signs := version.Read(), chooseSigner(cfg, log)
-	cfg.Signer = signs
+	if signs == signer.Go {
+		cfg.Signer = signs
+	} // else auto stays auto: a key that MERCHANTS_FILE adds later may be one that OpenSSL refuses
 	flush, err := export.Start(ctx, "payscore-worker", log)
 	if err != nil {
 		return fmt.Errorf("OTEL_*: spans cannot be sent: %w", err)
