@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/collect"
@@ -24,37 +25,38 @@ import (
 // same for every merchant.
 func Read(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, full explain.Memory) (explain.Situation, error) {
 	s := explain.Situation{MchID: l.MchID(), Full: full}
-	fail := func(what string, err error) (explain.Situation, error) {
-		return explain.Situation{}, fmt.Errorf("read %s of merchant %s: %w", what, l.MchID(), err)
+	var (
+		workers  []ledger.Worker
+		now, due time.Time
+		queue    asynqx.State
+		age      time.Duration
+	)
+	// At once: where the processors are busy, each round trip waits for them.
+	g, ctx := errgroup.WithContext(ctx)
+	read := func(what string, do func() error) {
+		g.Go(func() error {
+			if err := do(); err != nil {
+				return fmt.Errorf("read %s of merchant %s: %w", what, l.MchID(), err)
+			}
+			return nil
+		})
 	}
-	var err error
-	if s.Holds, err = l.Holds(ctx); err != nil {
-		return fail("the holds", err)
-	}
-	workers, now, err := l.Workers(ctx)
-	if err != nil {
-		return fail("the workers", err)
+	read("the holds", func() (err error) { s.Holds, err = l.Holds(ctx); return err })
+	read("the workers", func() (err error) { workers, now, err = l.Workers(ctx); return err })
+	read("the queue", func() (err error) { queue, err = asynqx.Read(ctx, rdb, tasks.QueueName(l.MchID())); return err })
+	read("the due index", func() (err error) { due, err = l.FirstDue(ctx); return err })
+	read("the webhooks", func() (err error) { s.HooksWaiting, age, err = l.HooksWaiting(ctx); return err })
+	if err := g.Wait(); err != nil {
+		return explain.Situation{}, err
 	}
 	inForce(&s, workers, now)
-	queue, err := asynqx.Read(ctx, rdb, tasks.QueueName(l.MchID()))
-	if err != nil {
-		return fail("the queue", err)
-	}
 	s.PausedSince = queue.PausedSince
-	due, err := l.FirstDue(ctx)
-	if err != nil {
-		return fail("the due index", err)
-	}
 	s.Work = !due.IsZero()
 	if s.Work && !queue.Busy {
 		s.NextWork = due
 		if !queue.Next.IsZero() && queue.Next.Before(due) {
 			s.NextWork = queue.Next
 		}
-	}
-	var age time.Duration
-	if s.HooksWaiting, age, err = l.HooksWaiting(ctx); err != nil {
-		return fail("the webhooks", err)
 	}
 	s.HooksSince = now.Add(-age)
 	return s, nil
