@@ -239,18 +239,23 @@ func claimAnsweredLate(ev evidence, s *suspicion) string {
 // was put back after that. The lease then lasts longer than its worker meant, at
 // most longestLease from the jump on.
 func leaseOutlivedJump(ev evidence, s *suspicion) string {
-	held := map[string]time.Time{} // by process: since when it holds the order
+	// By process: since when it holds the order. A process that could not settle one
+	// claim may well settle the next.
+	held := map[string][]time.Time{}
 	for _, m := range ev.marks[s.no] {
-		switch m.point {
-		case faultpoint.Claimed:
-			held[m.process] = m.at
-		case faultpoint.Settled:
-			delete(held, m.process)
+		claims := held[m.process]
+		switch {
+		case m.point == faultpoint.Claimed:
+			held[m.process] = append(claims, m.at)
+		case m.point == faultpoint.Settled && len(claims) > 0:
+			held[m.process] = claims[:len(claims)-1]
 		}
 	}
-	for _, since := range held {
-		if back := ev.journal.lastBack(since, s.order.EndedAt); !back.IsZero() && s.order.EndedAt.Sub(back) < longestLease+ev.profile.settle {
-			return "Redis's clock was put back, and a lease that no worker could give up lasted longer by it"
+	for _, claims := range held {
+		for _, since := range claims {
+			if back := ev.journal.lastBack(since, s.order.EndedAt); !back.IsZero() && s.order.EndedAt.Sub(back) < longestLease+ev.profile.settle {
+				return "Redis's clock was put back, and a lease that no worker could give up lasted longer by it"
+			}
 		}
 	}
 	return ""
