@@ -493,3 +493,125 @@ func TestMendingEndsNoLease(t *testing.T) {
 		t.Errorf("%s for %s; the call is under way for 9 s more", c.Code, c.Wait)
 	}
 }
+
+// Redis's clock is ahead for a while, and right again before a sweep has read it. Whoever
+// wrote a due time meanwhile may be gone, and no worker knows what the clock showed.
+func TestTimesOfAClockThatNoSweepHasReadAreMended(t *testing.T) {
+	const ahead = time.Hour
+	deed := ledger.Deed{By: "cli:anna", Reason: "why"}
+	withdraw := func(s *timed, paidAt time.Time) {
+		if w, err := s.ledger.Withdraw(s.Context(), "A", deed, paidAt, time.Second); err != nil || w.Code != ledger.Accepted {
+			s.Fatal(w.Code, err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		before, ahead func(*timed)
+		in            time.Duration // when the order is due, by the clock that is right
+	}{
+		"opened":    {ahead: func(s *timed) { s.open("A") }},
+		"withdrawn": {before: func(s *timed) { s.open("A") }, ahead: func(s *timed) { withdraw(s, time.UnixMilli(1_700_000_000_000)) }},
+		"reopened": {
+			before: func(s *timed) { s.open("A"); withdraw(s, time.Time{}) },
+			ahead: func(s *timed) {
+				if err := openOrder(s.Context(), s.ledger, tasks.Order{Payload: payload("A"), Reopen: true}); err != nil {
+					s.Fatal(err)
+				}
+			},
+		},
+		"collect-now": {
+			before: func(s *timed) {
+				s.open("A")
+				c := s.granted("A")
+				set := back(c, ledger.Recheck)
+				set.Due = s.now.Add(24 * time.Hour)
+				s.settle(c, set)
+			},
+			ahead: func(s *timed) {
+				if h, err := s.ledger.CollectNow(s.Context(), "A", deed, ledger.Earliest{}, time.Second); err != nil || h.Code != ledger.Accepted {
+					s.Fatal(h.Code, err)
+				}
+			},
+		},
+		"brought back from a pause": {
+			before: func(s *timed) {
+				s.open("A")
+				s.pause(0)
+				if c := s.claim("A", limits()); c.Code != ledger.Paused {
+					s.Fatal(c.Code)
+				}
+			},
+			ahead: func(s *timed) { s.resume() },
+		},
+		"put off by its window": {
+			before: func(s *timed) { s.open("A") },
+			ahead: func(s *timed) {
+				lim := limits()
+				lim.Windows = []time.Time{s.now.Add(10 * time.Second), s.now.Add(time.Minute)}
+				if c := s.claim("A", lim); c.Code != ledger.Postponed {
+					s.Fatal(c.Code)
+				}
+			},
+			in: 10 * time.Second,
+		},
+		"settled": {
+			before: func(s *timed) {
+				s.open("A")
+				c := s.granted("A")
+				set := back(c, ledger.Recheck)
+				set.At, set.Due = s.now, s.now.Add(10*time.Second)
+				s.pass(ahead)
+				s.settle(c, set)
+				s.pass(-ahead)
+			},
+			ahead: func(*timed) {},
+			in:    10 * time.Second,
+		},
+		"paid by a step that has lost it": {
+			before: func(s *timed) {
+				s.open("A")
+				lost := s.granted("A")
+				s.pass(11 * time.Second)
+				c := s.granted("A")
+				set := back(c, ledger.Recheck)
+				set.Due = s.now.Add(24 * time.Hour)
+				s.settle(c, set)
+				set = back(lost, ledger.Recheck)
+				part := int64(1)
+				set.Facts.Paid = &part
+				s.pass(ahead)
+				if code, _ := s.settle(lost, set); code != ledger.Lost {
+					s.Fatal(code)
+				}
+				s.pass(-ahead)
+			},
+			ahead: func(*timed) {},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTimed(t)
+			sweep := func() {
+				s.Helper()
+				if _, err := s.ledger.Sweep(s.Context(), ledger.SweepArgs{Interval: time.Second, Grace: time.Minute}); err != nil {
+					s.Fatal(err)
+				}
+				if _, err := s.ledger.Mend(s.Context(), time.Time{}); err != nil {
+					s.Fatal(err)
+				}
+			}
+			sweep()
+			if tt.before != nil {
+				tt.before(s)
+			}
+			s.pass(ahead)
+			tt.ahead(s)
+			s.pass(-ahead)
+			sweep()
+			if due := s.get("A").NextDueAt; due.After(s.now.Add(tt.in)) {
+				t.Errorf("it is due in %s, want %s", due.Sub(s.now), tt.in)
+			}
+			if index := s.redis.Client.ZScore(s.Context(), ledger.KeysOf(mchid).Due(), "A").Val(); index > float64(s.now.Add(tt.in+time.Second).UnixMilli()) {
+				t.Errorf("a sweep takes it %s after it is due", time.UnixMilli(int64(index)).Sub(s.now)-tt.in)
+			}
+		})
+	}
+}

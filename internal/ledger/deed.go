@@ -183,7 +183,7 @@ func (l *Ledger) CollectNow(ctx context.Context, no string, d Deed, e Earliest, 
 	for _, t := range e.Windows {
 		windows = append(windows, t.UnixMilli())
 	}
-	reply, err := run(ctx, l.rdb, collectNowScript, []string{l.keys.Order(no), l.keys.Due(), l.keys.Audit()}, map[string]any{
+	reply, err := run(ctx, l.rdb, collectNowScript, []string{l.keys.Order(no), l.keys.Due(), l.keys.Audit(), l.keys.Sweep()}, map[string]any{
 		"no": no, "deed": d.args(), "gap": e.MinGap.Milliseconds(), "windows": windows, "grace": grace.Milliseconds(),
 	})
 	if err != nil {

@@ -39,6 +39,7 @@ type holdWorld struct {
 	story  []string
 	err    error
 	paused bool // until it is resumed: no clock ends that
+	well   bool // from now on
 	broken string
 }
 
@@ -84,7 +85,7 @@ func (w *holdWorld) begin(draw func(int, string) int) {
 	w.draw, w.now, w.real, w.offset, w.old, w.calls, w.story, w.swept, w.read = draw, time.UnixMilli(1_772_400_000_000), 0, 0, nil, nil, nil, 0, 0
 	w.clock.Set(w.now)
 	w.offset = w.now.Sub(time.UnixMilli(0))
-	w.nos, w.tasks, w.paused, w.broken = nil, map[string]bool{}, false, ""
+	w.nos, w.tasks, w.paused, w.well, w.broken = nil, map[string]bool{}, false, false, ""
 	services := 1 + draw(2, "services")
 	for i := range services * (1 + draw(3, "orders of a service")) {
 		p := payload(fmt.Sprintf("O%d", i))
@@ -139,6 +140,9 @@ func (w *holdWorld) claim(no string) {
 	})
 	w.must(err)
 	w.note("claim %s: %s, wait %s, probe %t", no, c.Code, c.Wait, c.Probe)
+	if w.unread() {
+		return
+	}
 	w.saw(c.Now)
 	switch c.Code {
 	case ledger.Granted:
@@ -173,7 +177,19 @@ func (w *holdWorld) reply(i int, signal ledger.GateSignal) {
 	res, err := w.l.Settle(context.Background(), call.claim, set)
 	w.must(err)
 	w.note("%s is answered %q: %s %s", call.claim.Order.OutOrderNo, signal, res.Code, res.Gate)
-	w.saw(res.Now)
+	if !w.unread() {
+		w.saw(res.Now)
+	}
+}
+
+// unread reports whether the worker of a step dies before it reads Redis's reply: what the
+// script has written stays, and no worker knows what Redis's clock showed.
+func (w *holdWorld) unread() bool {
+	if w.well || w.draw(8, "is the reply read") != 7 {
+		return false
+	}
+	w.note("its worker dies before it reads that")
+	return true
 }
 
 // sweep is the worker's, when it is time.
@@ -255,6 +271,7 @@ func (w *holdWorld) resume() {
 // recover lets all be well, and returns what is wrong with what follows.
 func (w *holdWorld) recover() string {
 	w.note("all is well from now on")
+	w.well = true
 	w.resume()
 	w.calls = nil // and their workers are gone
 	since, within := w.real, wellWithin

@@ -193,7 +193,7 @@ const NoRound = -1
 // token.
 func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim Limits) (Claim, error) {
 	reply, err := run(ctx, l.rdb, claimScript,
-		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Gate(), l.keys.Hold(), l.keys.Paused()},
+		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Gate(), l.keys.Hold(), l.keys.Paused(), l.keys.Sweep()},
 		struct {
 			limitArgs
 			Round   int64  `json:"round"`

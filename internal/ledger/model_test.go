@@ -344,7 +344,7 @@ func (m *model) Settle(t *rapid.T) {
 		if f.Paid != nil || f.Payments != nil {
 			var money bool
 			if news, money = m.aside(c.no, f, done); money && o.open() && !o.lease {
-				o.next = ledger.Recheck
+				o.next, o.parked = ledger.Recheck, false
 			}
 		}
 		answers(ledger.Lost, news)
@@ -355,7 +355,7 @@ func (m *model) Settle(t *rapid.T) {
 	if o.life != c.life {
 		news, money := m.aside(c.no, f, done)
 		if money && o.open() {
-			o.next = ledger.Recheck
+			o.next, o.parked = ledger.Recheck, false
 		}
 		answers(ledger.Reopened, news)
 		return

@@ -87,7 +87,7 @@ func (l *Ledger) Unpause(ctx context.Context) (made int64, err error) {
 		if err != nil || len(nos) == 0 {
 			return made, err
 		}
-		keys := []string{l.keys.Paused(), l.keys.Due(), l.keys.Hold()}
+		keys := []string{l.keys.Paused(), l.keys.Due(), l.keys.Hold(), l.keys.Sweep()}
 		for _, no := range nos {
 			keys = append(keys, l.keys.Order(no))
 		}

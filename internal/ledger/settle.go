@@ -247,7 +247,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	}
 	reply, err := run(ctx, l.rdb, settleScript, []string{
 		l.keys.Order(no), l.keys.Log(no), l.keys.Due(), l.keys.Outcomes(),
-		l.keys.Stats(), l.keys.Gate(), l.keys.Ended(s.State), l.keys.Hold(), l.keys.Words(), l.keys.Paused(),
+		l.keys.Stats(), l.keys.Gate(), l.keys.Ended(s.State), l.keys.Hold(), l.keys.Words(), l.keys.Paused(), l.keys.Sweep(),
 	}, args, entries...)
 	if err != nil {
 		return SettleResult{}, err

@@ -3,7 +3,7 @@
 -- its answer was lost, returns the same grant.
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] gate (hash)
--- KEYS[4] hold (hash)   KEYS[5] paused (zset)
+-- KEYS[4] hold (hash)   KEYS[5] paused (zset)   KEYS[6] sweep (hash)
 -- ARGV[1] JSON {
 --   no       out_order_no
 --   token    unique to this claim: it fences every later write of this worker
@@ -75,6 +75,7 @@ if plan == 'collect' and a.terms ~= '' then
   if terms ~= a.terms then return { 'unlike', now, 0, terms, { STEP(r) } } end
 end
 local function putoff(code, t)
+  reached(KEYS[6], now)
   if code == 'paused' then
     redis.call('HSET', KEYS[1], 'due', t, 'off', 2) -- 2: unpause brings it back
     redis.call('ZADD', KEYS[5], now, a.no)

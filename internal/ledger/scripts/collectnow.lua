@@ -3,6 +3,7 @@
 -- and the pause.
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] audit (stream)
+-- KEYS[4] sweep (hash)
 -- ARGV[1] JSON {
 --   no       out_order_no
 --   deed     [by, reason, token]; see audit.lua
@@ -45,6 +46,7 @@ if due <= now then
   write[#write + 1] = 'round'
   write[#write + 1] = r.round
 end
+reached(KEYS[4], now)
 redis.call('HSET', KEYS[1], unpack(write))
 redis.call('ZADD', KEYS[2], due <= now and now + a.grace or due, a.no)
 acted(KEYS[1], KEYS[3], now, 'collect-now', a.no, a.deed, r.acts)

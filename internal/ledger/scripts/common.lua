@@ -16,6 +16,13 @@ local function num(s) return tonumber(s) or 0 end
 -- smaller one may be a slow reply.
 local JUMP = 5000
 
+-- reached records the time by which a script writes due times. If Redis's clock goes back
+-- before a sweep has read it, the next sweep knows by how much; see wentback in clock.lua.
+-- sweep is the key of the hash.
+local function reached(sweep, now)
+  if now - num(redis.call('HGET', sweep, 'last')) >= JUMP then redis.call('HSET', sweep, 'last', now) end
+end
+
 -- stamped puts the time into an entry of a log, after its first byte: five bytes of ms
 -- since the beginning of 2020. See entry.go.
 local function stamped(entry, now)

@@ -3,7 +3,8 @@
 -- KEYS[1] due     (zset)    open orders by the time of the next sweep
 -- KEYS[2] outcomes (stream) what happened to orders
 -- KEYS[3] stats   (hash)    orders by state
--- KEYS[4], … ended:<state>  (zset) of REOPENED, audit (stream) and words (hash): only to
+-- KEYS[4] sweep   (hash)
+-- KEYS[5], … ended:<state>  (zset) of REOPENED, audit (stream) and words (hash): only to
 --                           reopen finished orders
 -- KEYS[…]    orders (hash)  the orders' records
 -- ARGV[1] ms to leave an order to the task that the producer enqueues next,
@@ -25,13 +26,13 @@ local PAST = 10 -- so many ends are remembered of an order that is reopened
 
 -- REOPENED are the states whose orders can be reopened, in the order of their keys.
 local REOPENED = { 'closed', 'rejected', 'withdrawn', 'exhausted' }
-local AUDIT, WORDS = KEYS[4 + #REOPENED], KEYS[5 + #REOPENED] -- only to reopen
-local ENDED, FIRST = {}, 4 -- the keys by state; the first order's key
+local AUDIT, WORDS = KEYS[5 + #REOPENED], KEYS[6 + #REOPENED] -- only to reopen
+local ENDED, FIRST = {}, 5 -- the keys by state; the first order's key
 local deed
 if ARGV[2] ~= '' then
   deed = cjson.decode(ARGV[2])
-  FIRST = 6 + #REOPENED
-  for i, state in ipairs(REOPENED) do ENDED[state] = KEYS[3 + i] end
+  FIRST = 7 + #REOPENED
+  for i, state in ipairs(REOPENED) do ENDED[state] = KEYS[4 + i] end
 end
 
 -- A million orders pass through here, so what is the same for all of them is made once:
@@ -133,6 +134,7 @@ for i = FIRST, #KEYS do
   recs[i] = rec
 end
 if #index > 0 then
+  reached(KEYS[4], now)
   redis.call('ZADD', KEYS[1], unpack(index))
   redis.call('HINCRBY', KEYS[3], 'queued', #index / 2)
 end

@@ -6,6 +6,7 @@
 -- KEYS[4] outcomes (stream)   KEYS[5] stats (hash)   KEYS[6] gate (hash)
 -- KEYS[7] ended:<state> (zset); not touched if the order stays open
 -- KEYS[8] hold (hash)   KEYS[9] words (hash)   KEYS[10] paused (zset)
+-- KEYS[11] sweep (hash)
 -- ARGV[1] JSON {
 --   no, token
 --   state, reason       where the order stands now, and why
@@ -93,8 +94,8 @@ if r.token ~= s.token then
     news, money = aside(call)
     -- If another worker has it, or died with it, it is queried in any case.
     if money and OPEN[r.state] and not r.lease then
-      redis.call('HSET', KEYS[1], 'next', 'recheck', 'due', now)
-      redis.call('HDEL', KEYS[1], 'off')
+      reached(KEYS[11], now)
+      redis.call('HSET', KEYS[1], 'next', 'recheck', 'due', now, 'off', 1)
       redis.call('ZADD', KEYS[3], now, s.no)
     end
   end
@@ -106,6 +107,7 @@ local change = judge(KEYS[8], KEYS[6], s, now, now_us)
 -- The worker computes Redis's clock from the claim on. If that clock has jumped since,
 -- so have the times that the worker computed.
 local jumped = s.at > 0 and now - s.at or 0
+if jumped >= JUMP then reached(KEYS[11], now) end -- this worker may die before it reports it
 if math.abs(jumped) >= JUMP then
   for _, field in ipairs({ 'due', 'look', 'collected' }) do
     if num(s[field]) > 0 then s[field] = s[field] + jumped end

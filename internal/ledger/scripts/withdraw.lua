@@ -5,7 +5,7 @@
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] outcomes (stream)
 -- KEYS[4] stats (hash)   KEYS[5] ended:withdrawn (zset)   KEYS[6] audit (stream)
--- KEYS[7] words (hash)
+-- KEYS[7] words (hash)   KEYS[8] sweep (hash)
 -- ARGV[1] out_order_no
 -- ARGV[2] reason, billing's own words
 -- ARGV[3] when the user paid elsewhere, yyyyMMddHHmmss in Asia/Shanghai; '' for
@@ -46,6 +46,7 @@ if open then
   redis.call('ZADD', KEYS[5], now, ARGV[1])
 end
 if ARGV[3] ~= '' then
+  reached(KEYS[8], now)
   round = redis.call('HINCRBY', KEYS[1], 'round', 1)
   redis.call('HSET', KEYS[1], 'sync', 'pending', 'paidat', ARGV[3], 'next', 'sync', 'due', now, 'since', now)
   redis.call('ZADD', KEYS[2], now + tonumber(ARGV[4]), ARGV[1])
