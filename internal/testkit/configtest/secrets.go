@@ -107,7 +107,7 @@ func FeedMerchantsFile(t *testing.T, c Command, fields []string) {
 	for name, secret := range secretsOf(string(key)) {
 		files := map[string]string{"the whole file": secret, "the list": "- " + secret, "a field's name": yaml(good) + "  " + secret + ": x\n", "two lists": yaml(good) + "---\n" + secret}
 		for i, field := range fields {
-			if _, ok := fed(secretsOf(string(key)), i)[name]; !ok {
+			if _, ok := fed(secretsOf(string(key)), i, false)[name]; !ok {
 				continue
 			}
 			files[field] = yaml(with(good, field, secret))
@@ -171,7 +171,7 @@ func FeedSecrets(t *testing.T, c Command) {
 	for i, p := range places {
 		repeated := p.setting != "" && byFlag[p.flag]
 		byFlag[p.flag] = true
-		for name, secret := range fed(secrets, i) {
+		for name, secret := range fed(secrets, i, repeated) {
 			if p.setting != "" {
 				env := with(good, p.setting, secret)
 				feed("$"+p.setting, name, env, p.args)
@@ -232,9 +232,13 @@ func with(env map[string]string, name, value string) map[string]string {
 
 // fed returns the secrets that the nth place is fed with: all of them in the tests'
 // long form, otherwise the private key and every fourth other one, beginning
-// elsewhere at each place.
-func fed(secrets map[string]string, n int) map[string]string {
+// elsewhere at each place. repeated: another subcommand's place of the same setting was
+// fed before.
+func fed(secrets map[string]string, n int, repeated bool) map[string]string {
 	every := testkit.Form(4, 1)
+	if repeated {
+		every = 4
+	}
 	some := map[string]string{"the private key": secrets["the private key"]}
 	for i, name := range slices.Sorted(maps.Keys(secrets)) {
 		if (i+n)%every == 0 {
