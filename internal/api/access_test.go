@@ -168,3 +168,24 @@ func TestCrossOrigin(t *testing.T) {
 	}
 	f.post("/v1/orders", body, "Content-Type: text/plain").wants(t, 415, "Content-Type", "application/json")
 }
+
+// A token of one merchant reads nothing of another, however the query is written: the
+// check and the operation read the same merchant.
+func TestAccess_OneMerchantAlone(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, withTokens(t))
+	f.open(mchA, "SECRET-1")
+	f.open(mchB, "OWN-1")
+	b := f.as("only-b")
+	for _, path := range []string{"/v1/orders", "/v1/stats", "/v1/merchants", "/v1/audit", "/v1/webhooks", "/v1/readers", "/v1/events"} {
+		for _, query := range []string{
+			"?mchid=" + mchA, "?mchid&mchid=" + mchA, "?mchid=&mchid=" + mchA, "?mchid=" + mchB + "&mchid=" + mchA, "?mchid=%zz&mchid=" + mchA,
+			"?mchid=" + mchA + "&mchid=" + mchB, "?%6dchid=" + mchA, "?x;y&mchid=" + mchA, "?mchid=" + mchA + "%zz", "?mchid", "?mchid&mchid=" + mchB,
+		} {
+			a := b.get(path + query)
+			if strings.Contains(a.Body, "SECRET") || a.Status == http.StatusOK && strings.Contains(a.Body, mchA) {
+				t.Errorf("%s%s: status %d: %s", path, query, a.Status, a.Body)
+			}
+		}
+	}
+}

@@ -227,7 +227,7 @@ func add[I, O any](a *API, o op, do func(context.Context, *I) (*O, error)) {
 func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	begun := time.Now()
-	caller, err := a.admit(r, o)
+	caller, err := a.admit(ctx, r, o)
 	if err != nil {
 		writeProblem(w, err)
 		return
@@ -283,7 +283,7 @@ func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) {
 }
 
 // admit returns the caller of a request that may be worked on.
-func (a *API) admit(r *http.Request, o op) (Caller, error) {
+func (a *API) admit(ctx huma.Context, r *http.Request, o op) (Caller, error) {
 	caller, err := a.access.caller(r)
 	if err == nil {
 		err = caller.allowed(o.role)
@@ -291,8 +291,9 @@ func (a *API) admit(r *http.Request, o op) (Caller, error) {
 	if err != nil {
 		return caller, err
 	}
-	named := map[string]string{"path": r.PathValue("mchid"), "query": r.URL.Query().Get("mchid")}
-	for _, mchid := range named {
+	// Read as huma reads it for the operation: net/url takes another one of two parameters
+	// in a query such as mchid&mchid=1900000109.
+	for _, mchid := range []string{ctx.Param("mchid"), ctx.Query("mchid")} {
 		if mchid == "" {
 			continue
 		}
