@@ -13,6 +13,7 @@ import (
 
 	"payscore-collector/internal/intake"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/ordercsv"
 	"payscore-collector/tasks"
 )
 
@@ -20,7 +21,7 @@ import (
 // person sees them, row by row. Without a BOM Excel would read UTF-8 as GBK.
 func inExcel(t *testing.T, file string) [][]string {
 	t.Helper()
-	body, ok := strings.CutPrefix(file, utf8BOM)
+	body, ok := strings.CutPrefix(file, ordercsv.BOM)
 	if !ok {
 		t.Fatalf("the file has no BOM: Excel garbles it: %.40q", file)
 	}
@@ -68,13 +69,13 @@ var awkward = ledger.Order{
 func excelFile(t *testing.T, orders ...ledger.Order) string {
 	t.Helper()
 	var b bytes.Buffer
-	w := newCSVLines(&b, true)
+	w := ordercsv.New(&b, true)
 	for _, o := range orders {
-		if err := w.write(o); err != nil {
+		if err := w.Write(o); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := w.close(); err != nil {
+	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
@@ -139,7 +140,7 @@ func TestExcel_IsTakenBack(t *testing.T) {
 func saved(t *testing.T, rows [][]string) string {
 	t.Helper()
 	var b bytes.Buffer
-	b.WriteString(utf8BOM)
+	b.WriteString(ordercsv.BOM)
 	if err := csv.NewWriter(&b).WriteAll(rows); err != nil {
 		t.Fatal(err)
 	}

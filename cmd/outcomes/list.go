@@ -10,6 +10,7 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/intake"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/ordercsv"
 	"payscore-collector/tasks"
 )
 
@@ -95,11 +96,11 @@ func (l *listCommand) run(ctx context.Context, s *session) error {
 		_, err = l.each(ctx, s, ledgers, l.states(), func(o ledger.Order) error { return writeJSON(s.out, o) })
 		return err
 	case l.CSV:
-		lines := newCSVLines(s.out, l.Excel)
-		if _, err := l.each(ctx, s, ledgers, l.states(), lines.write); err != nil {
+		lines := ordercsv.New(s.out, l.Excel)
+		if _, err := l.each(ctx, s, ledgers, l.states(), lines.Write); err != nil {
 			return err
 		}
-		return lines.close()
+		return lines.Close()
 	}
 	return l.tables(ctx, s, ledgers)
 }

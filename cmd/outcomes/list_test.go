@@ -17,6 +17,7 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/ordercsv"
 	"payscore-collector/tasks"
 )
 
@@ -63,7 +64,7 @@ func TestList(t *testing.T) {
 		}
 	})
 	t.Run("a state without orders", func(t *testing.T) {
-		for format, want := range map[string]string{"--json": "", "--csv": strings.Join(csvHeader(), ",") + "\n", "--limit=5": "no orders found\n"} {
+		for format, want := range map[string]string{"--json": "", "--csv": strings.Join(ordercsv.Names(), ",") + "\n", "--limit=5": "no orders found\n"} {
 			o := s.run("list", "--state", "withdrawn", format)
 			o.wantStatus(t, config.ExitOK)
 			if o.stdout != want {
@@ -92,14 +93,6 @@ func TestList(t *testing.T) {
 	})
 }
 
-func csvHeader() []string {
-	var names []string
-	for _, c := range csvColumns {
-		names = append(names, c.name)
-	}
-	return names
-}
-
 func onlyRow(t *testing.T, o outcome) map[string]string {
 	t.Helper()
 	o.wantStatus(t, config.ExitOK)
@@ -117,8 +110,8 @@ func onlyRow(t *testing.T, o outcome) map[string]string {
 // Scripts count columns: those of earlier releases stay where they are, and a field
 // that the JSON gains has a column.
 func TestCSVHeader(t *testing.T) {
-	header := csvHeader()
-	if diff := cmp.Diff(firstColumns, header[:min(len(firstColumns), len(header))]); diff != "" {
+	header := ordercsv.Names()
+	if diff := cmp.Diff(ordercsv.FirstColumns, header[:min(len(ordercsv.FirstColumns), len(header))]); diff != "" {
 		t.Errorf("the first columns (-want +got)\n%s", diff)
 	}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[ledger.Order]()) {
@@ -135,15 +128,15 @@ func TestCSVHeader(t *testing.T) {
 func TestCSV_Withdrawn(t *testing.T) {
 	at := time.Date(2026, 11, 20, 4, 0, 0, 0, time.UTC)
 	var b bytes.Buffer
-	w := newCSVLines(&b, false)
-	if err := w.write(ledger.Order{
+	w := ordercsv.New(&b, false)
+	if err := w.Write(ledger.Order{
 		MchID: mchA, OutOrderNo: "A", State: tasks.Withdrawn, Reason: "=1+1, 用户已付款", LatePaymentAt: at,
 		AmountDiffers: &ledger.Difference{At: at, Field: "total_amount", Known: 100, Said: 120},
 		Sync:          &ledger.Sync{State: ledger.SyncFailed, Reason: "PARAM_ERROR", PaidAt: at, Calls: 3},
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.close(); err != nil {
+	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	row := onlyRow(t, outcome{stdout: b.String()})
@@ -275,11 +268,11 @@ func TestList_Filters(t *testing.T) {
 // An amount that WeChat Pay has signed as 0 is not one that it has not signed.
 func TestCSV_ZeroIsNotAbsent(t *testing.T) {
 	var b bytes.Buffer
-	w := newCSVLines(&b, false)
-	if err := w.write(ledger.Order{MchID: mchA, OutOrderNo: "A", State: tasks.Awaiting, TotalAmount: new(int64)}); err != nil {
+	w := ordercsv.New(&b, false)
+	if err := w.Write(ledger.Order{MchID: mchA, OutOrderNo: "A", State: tasks.Awaiting, TotalAmount: new(int64)}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.close(); err != nil {
+	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	row := onlyRow(t, outcome{stdout: b.String()})

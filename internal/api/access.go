@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -26,10 +27,15 @@ type Caller struct {
 	Name   string
 	Role   config.Role
 	MchIDs []string // empty: every merchant
+	// Via is what the request came through, for the trail; empty: the API itself.
+	Via string
 }
 
 // By is the caller's name in the trail.
-func (c Caller) By() string { return "api:" + c.Name }
+func (c Caller) By() string { return cmp.Or(c.Via, "api") + ":" + c.Name }
+
+// MayRead reports whether a caller may read of a merchant.
+func (c Caller) MayRead(mchid string) bool { return c.may(mchid) == nil }
 
 // may returns the problem of a caller that must not act for a merchant.
 func (c Caller) may(mchid string) error {
@@ -110,14 +116,22 @@ func (a *access) list() []config.APIToken {
 
 // caller returns who sends a request, or why it is refused.
 func (a *access) caller(r *http.Request) (Caller, error) {
+	if inside, ok := r.Context().Value(callerKey{}).(Caller); ok {
+		return inside, nil // see Call
+	}
 	if a.open() {
 		return a.local(r)
 	}
-	addr := addrOf(r)
 	presented, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if presented = strings.TrimSpace(presented); !ok || presented == "" {
 		return Caller{}, unauthorized("Authorization is missing: send Authorization: Bearer TOKEN; worker token NAME --role ROLE makes one")
 	}
+	return a.holder(r, presented)
+}
+
+// holder returns whose token a request presents. Wrong ones are counted and logged.
+func (a *access) holder(r *http.Request, presented string) (Caller, error) {
+	addr := addrOf(r)
 	caller, found := a.find(presented)
 	if wait := a.failures.wait(addr, caller.Name); wait > 0 {
 		return Caller{}, later(http.StatusTooManyRequests, wait, "too many wrong tokens came from this address: wait, and check the token")
@@ -135,11 +149,16 @@ func (a *access) caller(r *http.Request) (Caller, error) {
 // find compares a token with every one that is known, in constant time.
 func (a *access) find(presented string) (caller Caller, found bool) {
 	sum := sha256.Sum256([]byte(presented))
-	if a.hasAdmin && subtle.ConstantTimeCompare(sum[:], a.admin[:]) == 1 {
+	return a.findSum(func(known [sha256.Size]byte) bool { return subtle.ConstantTimeCompare(sum[:], known[:]) == 1 })
+}
+
+// findSum asks for every token that is known whether it is the one, by its sum.
+func (a *access) findSum(is func(sum [sha256.Size]byte) bool) (caller Caller, found bool) {
+	if a.hasAdmin && is(a.admin) {
 		caller, found = Caller{Name: adminName, Role: config.Operator}, true
 	}
 	for _, t := range a.list() {
-		if subtle.ConstantTimeCompare(sum[:], t.SHA256[:]) == 1 {
+		if is(t.SHA256) {
 			caller, found = Caller{Name: t.Name, Role: t.Role, MchIDs: t.MchIDs}, true
 		}
 	}

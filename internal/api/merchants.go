@@ -143,11 +143,16 @@ func (a *API) merchants(ctx context.Context, in *merchantInput) (*merchantsReply
 }
 
 func (a *API) merchant(ctx context.Context, mchid string) (MerchantView, error) {
-	l := ledger.New(a.Redis, mchid)
-	s, err := status.Read(ctx, a.Redis, l, explain.Memory{})
+	s, err := status.Read(ctx, a.Redis, ledger.New(a.Redis, mchid), explain.Memory{})
 	if err != nil {
 		return MerchantView{}, err
 	}
+	return a.Merchant(ctx, s)
+}
+
+// Merchant returns what slows or stops the merchant of a situation.
+func (a *API) Merchant(ctx context.Context, s explain.Situation) (MerchantView, error) {
+	mchid, l := s.MchID, ledger.New(a.Redis, s.MchID)
 	now := s.Holds.Now
 	due, err := a.Redis.ZCount(ctx, ledger.KeysOf(mchid).Due(), "-inf", strconv.FormatInt(now.UnixMilli(), 10)).Result()
 	if err != nil {

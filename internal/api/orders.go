@@ -127,8 +127,12 @@ func explanation(t explain.Teller, o ledger.Order, s explain.Situation, hooks le
 // teller returns the words for a header Accept-Language, by the clock of the merchant's
 // collection window.
 func teller(accept string, s explain.Situation) explain.Teller {
-	t := explain.Teller{Now: time.Now(), Zone: cmp.Or(s.Window.Location, tasks.China), Lang: explain.English}
-	best := 0.0
+	return explain.Teller{Now: time.Now(), Zone: cmp.Or(s.Window.Location, tasks.China), Lang: Language(accept)}
+}
+
+// Language returns the language that a header Accept-Language prefers.
+func Language(accept string) explain.Language {
+	chosen, best := explain.English, 0.0
 	for part := range strings.SplitSeq(accept, ",") {
 		tag, params, _ := strings.Cut(strings.TrimSpace(part), ";")
 		q := 1.0
@@ -139,10 +143,10 @@ func teller(accept string, s explain.Situation) explain.Teller {
 		}
 		tag, _, _ = strings.Cut(strings.ToLower(tag), "-")
 		if lang := explain.Language(tag); q > best && (lang == explain.English || lang == explain.Chinese) {
-			t.Lang, best = lang, q
+			chosen, best = lang, q
 		}
 	}
-	return t
+	return chosen
 }
 
 // Filter says which orders are meant.

@@ -13,6 +13,7 @@ import (
 	"payscore-collector/internal/api"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/connlimit"
+	"payscore-collector/internal/console"
 	"payscore-collector/internal/logging"
 	"payscore-collector/internal/tracing/export"
 )
@@ -20,7 +21,7 @@ import (
 // adminConnections is how many connections to ADMIN_ADDR may be open.
 const adminConnections = 256
 
-// serveAdmin serves health, metrics and the HTTP API on ADMIN_ADDR:
+// serveAdmin serves health, metrics, the HTTP API and the console on ADMIN_ADDR:
 //
 //	GET /healthz  200 while the process runs
 //	GET /readyz   200 while the worker can collect, and a line for each cause that
@@ -28,6 +29,7 @@ const adminConnections = 256
 //	              while the worker starts or stops, or Redis does not serve
 //	GET /metrics  Prometheus
 //	/v1/…         the API that newAPI makes, with its document; nil: none
+//	/             the console, on the API
 //
 // It returns nil where there is nothing to serve.
 func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, presence *presence, newAPI func(loopback bool) *api.API, log zerolog.Logger) (*httpServer, error) {
@@ -42,7 +44,7 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 		// Several workers on one machine: to collect matters more than the second
 		// worker's metrics on a port that the operator did not choose.
 		log.Warn().Str(logging.FieldEvent, "admin_addr_taken").Err(err).
-			Msg("the default ADMIN_ADDR is taken: this worker serves no health, no metrics and no API; set ADMIN_ADDR for each worker")
+			Msg("the default ADMIN_ADDR is taken: this worker serves no health, no metrics, no API and no console; set ADMIN_ADDR for each worker")
 		return nil, nil
 	}
 	mux := http.NewServeMux()
@@ -79,14 +81,17 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 		a := newAPI(ok && addr.IP.IsLoopback())
 		api := http.NewServeMux()
 		a.Register(api)
+		pages := console.New(a)
+		pages.Register(api)
 		mux.Handle("/", export.Handler(api, "payscore api"))
 		s.RegisterOnShutdown(a.Stop)
+		s.RegisterOnShutdown(pages.Stop)
 		if a.NeedsToken() {
 			log.Warn().Str(logging.FieldEvent, "api_without_token").Str(logging.FieldAddr, l.Addr().String()).
-				Msg("ADMIN_ADDR is not a loopback address and no token is set: the API answers 403 to every request; set API_TOKENS_FILE or ADMIN_TOKEN, or bind ADMIN_ADDR to 127.0.0.1")
+				Msg("ADMIN_ADDR is not a loopback address and no token is set: the API and the console answer 403 to every request; set API_TOKENS_FILE or ADMIN_TOKEN, or bind ADMIN_ADDR to 127.0.0.1")
 		}
 	}
 	return serveHTTP(s, connlimit.Limit(l, adminConnections), time.Second, func(err error) {
-		log.Error().Str(logging.FieldEvent, "admin_failed").Err(err).Msg("health, metrics and the API are no longer served")
+		log.Error().Str(logging.FieldEvent, "admin_failed").Err(err).Msg("health, metrics, the API and the console are no longer served")
 	}), nil
 }

@@ -1,4 +1,5 @@
-package main
+// Package ordercsv writes orders as CSV: for programs, or for a spreadsheet.
+package ordercsv
 
 import (
 	"encoding/csv"
@@ -15,39 +16,48 @@ import (
 	"payscore-collector/tasks"
 )
 
-// csvColumn is one column of CSV: a field of the order's JSON, by its name there. A
+// column is one column of CSV: a field of the order's JSON, by its name there. A
 // field of an object has a column of its own, under both names.
-type csvColumn struct {
+type column struct {
 	name  string
 	index []int // of the field in ledger.Order
 	kind  reflect.Type
 	omit  bool // a zero is an empty cell
 }
 
-// firstColumns stand where they have always stood: scripts count. Fields that the JSON
+// FirstColumns are names of columns that stand where they have always stood: scripts count. Fields that the JSON
 // gains follow behind them.
-var firstColumns = strings.Fields(`mchid out_order_no appid service_id state reason order_id transaction_id paid_type
+var FirstColumns = strings.Fields(`mchid out_order_no appid service_id state reason order_id transaction_id paid_type
 	total_amount paid_amount attempts collect_calls query_calls opened_at last_attempt_at next_due_at ended_at
 	last_error.http_status last_error.code last_error.detail_code last_error.message last_error.request_id
 	late_payment_at amount_differs.at amount_differs.field amount_differs.known amount_differs.said
 	sync.state sync.reason sync.paid_at sync.calls payments billing_amount owed_since
 	total_lowered.at total_lowered.from total_lowered.to`)
 
-var csvColumns = makeColumns()
+var columns = makeColumns()
 
-func makeColumns() []csvColumn {
+func makeColumns() []column {
 	list := columnsOf(reflect.TypeFor[ledger.Order](), "", nil)
-	place := func(c csvColumn) int {
-		if i := slices.Index(firstColumns, c.name); i >= 0 {
+	place := func(c column) int {
+		if i := slices.Index(FirstColumns, c.name); i >= 0 {
 			return i
 		}
-		return len(firstColumns)
+		return len(FirstColumns)
 	}
-	slices.SortStableFunc(list, func(a, b csvColumn) int { return place(a) - place(b) })
+	slices.SortStableFunc(list, func(a, b column) int { return place(a) - place(b) })
 	return list
 }
 
-func columnsOf(t reflect.Type, prefix string, index []int) (list []csvColumn) {
+// Names returns the names of all columns, in their order.
+func Names() []string {
+	var names []string
+	for _, c := range columns {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+func columnsOf(t reflect.Type, prefix string, index []int) (list []column) {
 	for _, f := range reflect.VisibleFields(t) {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.Anonymous || name == "-" || prefix == "" && (name == "log" || name == "past") {
@@ -61,7 +71,7 @@ func columnsOf(t reflect.Type, prefix string, index []int) (list []csvColumn) {
 				continue
 			}
 		}
-		list = append(list, csvColumn{prefix + name, path, kind, !pointer && (options != "" || isTime(kind))})
+		list = append(list, column{prefix + name, path, kind, !pointer && (options != "" || isTime(kind))})
 	}
 	return list
 }
@@ -69,7 +79,7 @@ func columnsOf(t reflect.Type, prefix string, index []int) (list []csvColumn) {
 func isTime(t reflect.Type) bool { return t == reflect.TypeFor[time.Time]() }
 
 // isMoney reports whether a column is an amount in fen.
-func (c csvColumn) isMoney() bool {
+func (c column) isMoney() bool {
 	switch c.name {
 	case "amount_differs.known", "amount_differs.said", "total_lowered.from", "total_lowered.to":
 		return true
@@ -77,23 +87,27 @@ func (c csvColumn) isMoney() bool {
 	return strings.HasSuffix(c.name, "_amount")
 }
 
-// csvLines writes orders as CSV: for programs, or for a spreadsheet.
-type csvLines struct {
+// Writer writes orders as CSV. Make it with New.
+type Writer struct {
 	w     *csv.Writer
 	excel bool
 }
 
-const utf8BOM = "\ufeff"
+// BOM tells Excel that a file is UTF-8.
+const BOM = "\ufeff"
 
-func newCSVLines(w io.Writer, excel bool) csvLines {
+// New writes the header, in Excel's form if excel is true: UTF-8 with BOM, amounts in yuan,
+// times of Asia/Shanghai, and numbers of orders as text, so that no digit is lost. In the
+// other form amounts are in fen and times in UTC.
+func New(w io.Writer, excel bool) Writer {
 	if excel {
 		// Without it Excel takes the file for one in the machine's old encoding. The
 		// header's own error comes up when w is flushed.
-		_, _ = io.WriteString(w, utf8BOM)
+		_, _ = io.WriteString(w, BOM)
 	}
-	c := csvLines{csv.NewWriter(w), excel}
-	header := make([]string, len(csvColumns))
-	for i, col := range csvColumns {
+	c := Writer{csv.NewWriter(w), excel}
+	header := make([]string, len(columns))
+	for i, col := range columns {
 		header[i] = col.name
 		switch {
 		case excel && col.isMoney():
@@ -102,14 +116,15 @@ func newCSVLines(w io.Writer, excel bool) csvLines {
 			header[i] += " (Asia/Shanghai)"
 		}
 	}
-	_ = c.w.Write(header) // close reports it
+	_ = c.w.Write(header) // Close reports it
 	return c
 }
 
-func (c csvLines) write(o ledger.Order) error {
-	row := make([]string, len(csvColumns))
+// Write writes an order.
+func (c Writer) Write(o ledger.Order) error {
+	row := make([]string, len(columns))
 	order := reflect.ValueOf(o)
-	for i, col := range csvColumns {
+	for i, col := range columns {
 		if v, err := order.FieldByIndexErr(col.index); err == nil { // else there is no such object
 			row[i] = c.cell(col, reflect.Indirect(v))
 		}
@@ -117,13 +132,14 @@ func (c csvLines) write(o ledger.Order) error {
 	return c.w.Write(row)
 }
 
-func (c csvLines) close() error {
+// Close writes what is left, and reports the first error.
+func (c Writer) Close() error {
 	c.w.Flush()
 	return c.w.Error()
 }
 
 // cell is a value as it is written.
-func (c csvLines) cell(col csvColumn, v reflect.Value) string {
+func (c Writer) cell(col column, v reflect.Value) string {
 	if !v.IsValid() || col.omit && v.IsZero() { // not valid: a nil pointer
 		return ""
 	}
@@ -148,7 +164,7 @@ func (c csvLines) cell(col csvColumn, v reflect.Value) string {
 	return string(text)
 }
 
-func (c csvLines) text(name, s string) string {
+func (c Writer) text(name, s string) string {
 	switch name {
 	case "mchid", "out_order_no", "appid", "service_id":
 		// They were checked when the order was opened, and "enqueue file" reads them.

@@ -1,0 +1,224 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"payscore-collector/internal/api"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/ordercsv"
+	"payscore-collector/tasks"
+)
+
+const (
+	pageSize = 50
+	// searchTime is for how long a page goes on looking where few orders match.
+	searchTime = 80 * time.Millisecond
+)
+
+// filter is what a list of orders is limited to, as it stands in the address.
+type filter struct {
+	MchID, Reason, Q, From, To string
+	States                     []string
+}
+
+func filterOf(q url.Values) filter {
+	f := filter{MchID: q.Get("mchid"), Reason: strings.TrimSpace(q.Get("reason")), Q: strings.TrimSpace(q.Get("q")), From: q.Get("from"), To: q.Get("to")}
+	for _, s := range q["state"] {
+		for s := range strings.SplitSeq(s, ",") {
+			if s != "" && !slices.Contains(f.States, s) {
+				f.States = append(f.States, s)
+			}
+		}
+	}
+	return f
+}
+
+// values are the filter as a page's address has it.
+func (f filter) values() url.Values {
+	q := url.Values{}
+	for name, value := range map[string]string{"mchid": f.MchID, "reason": f.Reason, "q": f.Q, "from": f.From, "to": f.To} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if len(f.States) > 0 {
+		q["state"] = f.States
+	}
+	return q
+}
+
+// asked is the filter as the API takes it. Dates are days of Shanghai, the last one
+// included.
+func (f filter) asked() api.Filter {
+	asked := api.Filter{MchID: f.MchID, States: f.States, Reason: f.Reason, Q: f.Q, OpenedFrom: f.From, OpenedTo: f.To}
+	if from, err := time.ParseInLocation(time.DateOnly, f.From, tasks.China); err == nil {
+		asked.OpenedFrom = from.Format(time.RFC3339)
+	}
+	if to, err := time.ParseInLocation(time.DateOnly, f.To, tasks.China); err == nil {
+		asked.OpenedTo = to.AddDate(0, 0, 1).Format(time.RFC3339)
+	}
+	return asked
+}
+
+// query is a request for a page of the API.
+func query(f api.Filter, limit int, cursor string) string {
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	for name, value := range map[string]string{
+		"mchid": f.MchID, "reason": f.Reason, "q": f.Q, "opened_from": f.OpenedFrom, "opened_to": f.OpenedTo, "state": strings.Join(f.States, ","), "cursor": cursor,
+	} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	return "/v1/orders?" + q.Encode()
+}
+
+type ordersBody struct {
+	Filter    filter
+	Merchants []string
+	Exact     []ledger.Order // those of the very number that is searched for
+	Orders    []ledger.Order
+	First     string // the address of the first page; empty on it
+	Next      string // the address of the next page; empty on the last one
+	CSV       string
+}
+
+// Many reports whether there is more than one merchant to choose from.
+func (b ordersBody) Many() bool { return len(b.Merchants) > 1 }
+
+func (c *Console) orders(v *view) error {
+	q := v.r.URL.Query()
+	b := ordersBody{Filter: filterOf(q)}
+	all, err := v.ledgers("")
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		b.Merchants = append(b.Merchants, l.MchID())
+	}
+	cursor := q.Get("cursor")
+	if b.Filter.Q != "" && cursor == "" && tasks.ValidateOutOrderNo(b.Filter.Q) == nil {
+		ledgers, err := v.ledgers(b.Filter.MchID)
+		if err != nil {
+			return err
+		}
+		if b.Exact, err = findAll(v.ctx(), ledgers, b.Filter.Q); err != nil {
+			return err
+		}
+	}
+	address := func(cursor string) string {
+		q := b.Filter.values()
+		if cursor != "" {
+			q.Set("cursor", cursor)
+		}
+		return "/orders?" + q.Encode()
+	}
+	if cursor != "" {
+		b.First = address("")
+	}
+	asked := b.Filter.asked()
+	for until := time.Now().Add(searchTime); ; {
+		var page api.OrderPage
+		if err := v.call(http.MethodGet, query(asked, pageSize-len(b.Orders), cursor), nil, &page); err != nil {
+			return err
+		}
+		b.Orders = append(b.Orders, page.Orders...)
+		if cursor = page.Next; cursor == "" || len(b.Orders) == pageSize || time.Now().After(until) {
+			break
+		}
+	}
+	if cursor != "" {
+		b.Next = address(cursor)
+	}
+	b.CSV = "/orders.csv?" + b.Filter.values().Encode()
+	if v.Live = b.Filter.MchID; v.Live == "" {
+		v.Live = everyMerchant
+	}
+	return v.show("orders", b)
+}
+
+// findAll returns the orders of a number, of any of the merchants.
+func findAll(ctx context.Context, ledgers []*ledger.Ledger, no string) ([]ledger.Order, error) {
+	found := make([][]ledger.Found, len(ledgers))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for i, l := range ledgers {
+		g.Go(func() (err error) {
+			found[i], err = ledger.Find(ctx, []*ledger.Ledger{l}, no)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var list []ledger.Order
+	for _, f := range slices.Concat(found...) {
+		list = append(list, f.Order)
+	}
+	return list, nil
+}
+
+// find leads from the number of an order to its page, or to those that begin so.
+func (c *Console) find(v *view) error {
+	no := strings.TrimSpace(v.r.FormValue("q"))
+	if no == "" {
+		return v.done("/orders")
+	}
+	if tasks.ValidateOutOrderNo(no) == nil {
+		ledgers, err := v.ledgers("")
+		if err != nil {
+			return err
+		}
+		found, err := findAll(v.ctx(), ledgers, no)
+		if err != nil {
+			return err
+		}
+		if len(found) == 1 {
+			return v.done(orderURL(found[0].MchID, no))
+		}
+	}
+	return v.done("/orders?q=" + url.QueryEscape(no))
+}
+
+// ordersCSV writes every order of a filter: for programs, or for a spreadsheet.
+func (c *Console) ordersCSV(v *view) error {
+	q := v.r.URL.Query()
+	asked := filterOf(q).asked()
+	excel := q.Get("excel") != ""
+	control := http.NewResponseController(v.w)
+	lines, begun := ordercsv.Writer{}, false
+	for cursor := ""; ; {
+		var page api.OrderPage
+		err := v.call(http.MethodGet, query(asked, 1000, cursor), nil, &page)
+		switch {
+		case err != nil && !begun:
+			return err
+		case err != nil:
+			panic(http.ErrAbortHandler) // a file that ends too early must not look whole
+		case !begun:
+			begun = true
+			h := v.w.Header()
+			h.Set("Content-Type", "text/csv; charset=utf-8")
+			h.Set("Content-Disposition", `attachment; filename="orders-`+v.Tell.Now.In(tasks.China).Format("20060102-150405")+`.csv"`)
+			lines = ordercsv.New(v.w, excel)
+		}
+		_ = control.SetWriteDeadline(time.Now().Add(30 * time.Second))
+		for _, o := range page.Orders {
+			if err := lines.Write(o); err != nil {
+				return nil // the browser has left
+			}
+		}
+		if cursor = page.Next; cursor == "" {
+			_ = lines.Close()
+			return nil
+		}
+	}
+}

@@ -1,0 +1,234 @@
+package console
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"payscore-collector/internal/api"
+	"payscore-collector/internal/explain"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/status"
+	"payscore-collector/tasks"
+)
+
+// overviewMost is how many orders of the attention list the overview shows.
+const overviewMost = 20
+
+// cause is a line of the causes of the last failures.
+type cause struct {
+	Words, Codes string
+	Orders       int64
+}
+
+// alarm is an order of the attention list.
+type alarm struct {
+	Order ledger.Order
+	Words []string
+}
+
+// merchantRow is a merchant's state.
+type merchantRow struct {
+	api.MerchantView
+	Causes []string
+	Stops  bool
+	Waits  int64 // orders whose webhooks billing has not accepted
+	Since  time.Time
+}
+
+type overviewBody struct {
+	Stats      map[tasks.State]int64
+	Open       int64
+	Ended      int64
+	PaidOrders int64
+	Paid       int64 // fen, of the paid orders
+	Bars       []bar
+	CameIn     [3]int64 // orders, by the index
+	Survey     survey
+	Ages       []bar
+	Causes     []cause
+	Attention  []alarm
+	Others     int // alarms that are not shown
+	Rows       []merchantRow
+	Waiting    []merchantRow // merchants whose webhooks wait
+}
+
+// bar is a line of a table with its share of the longest one, in percent.
+type bar struct {
+	Name   string
+	State  tasks.State
+	Orders int64
+	Sum    sum
+	Share  int64
+}
+
+func (c *Console) overview(v *view) error {
+	ledgers, err := v.ledgers("")
+	if err != nil {
+		return err
+	}
+	b := overviewBody{Stats: map[tasks.State]int64{}}
+	var stats map[string]map[string]int64
+	if err := v.call(http.MethodGet, "/v1/stats", nil, &stats); err != nil {
+		return err
+	}
+	for _, s := range stats {
+		for _, state := range tasks.States {
+			b.Stats[state] += s[string(state)]
+		}
+		b.Paid += s["paid_amount"]
+	}
+	for _, state := range tasks.States {
+		n := b.Stats[state]
+		if state.Open() {
+			b.Open += n
+		} else {
+			b.Ended += n
+		}
+		if state == tasks.Paid {
+			b.PaidOrders = n
+		}
+		b.Bars = append(b.Bars, bar{Name: v.Tell.StateWords(state), State: state, Orders: n})
+	}
+	share(b.Bars)
+	if b.CameIn, err = cameIn(v.ctx(), c.redis, ledgers, v.Tell.Now); err != nil {
+		return err
+	}
+	b.Survey = c.surveyOf(v.ctx(), ledgers)
+	for i, s := range b.Survey.Ages {
+		name := v.word("overview.older", ages[len(ages)-1])
+		if i == 0 {
+			name = v.word("overview.to_day")
+		} else if i < len(ages) {
+			name = v.word("overview.to_days", ages[i])
+		}
+		b.Ages = append(b.Ages, bar{Name: name, Orders: s.Orders, Sum: s})
+	}
+	share(b.Ages)
+	b.Causes = causesOf(v.Tell, b.Survey.Causes)
+	for i, o := range b.Survey.Attention {
+		if i == overviewMost {
+			b.Others = len(b.Survey.Attention) - i
+			break
+		}
+		b.Attention = append(b.Attention, alarm{o, v.Tell.Alarms(o)})
+	}
+	if b.Rows, err = v.merchantRows(ledgers); err != nil {
+		return err
+	}
+	for _, m := range b.Rows {
+		if m.Waits > 0 && v.Tell.Now.Sub(m.Since) > time.Minute {
+			b.Waiting = append(b.Waiting, m)
+		}
+	}
+	v.Live = everyMerchant
+	return v.show("overview", b)
+}
+
+func share(bars []bar) {
+	most := int64(1)
+	for _, b := range bars {
+		most = max(most, b.Orders)
+	}
+	for i := range bars {
+		bars[i].Share = bars[i].Orders * 100 / most
+	}
+}
+
+// cameIn counts the paid orders by the time of their final state: today, in 7 days and in
+// 30, today included.
+func cameIn(ctx context.Context, rdb redis.UniversalClient, ledgers []*ledger.Ledger, now time.Time) (sums [3]int64, err error) {
+	today := startOfDay(now)
+	for part := range slices.Chunk(ledgers, 200) {
+		pipe := rdb.Pipeline()
+		var counts []*redis.IntCmd
+		for _, l := range part {
+			for _, days := range []int{0, 6, 29} {
+				from := strconv.FormatInt(today.AddDate(0, 0, -days).UnixMilli(), 10)
+				counts = append(counts, pipe.ZCount(ctx, ledger.KeysOf(l.MchID()).Ended(tasks.Paid), from, "+inf"))
+			}
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return sums, err
+		}
+		for i, n := range counts {
+			sums[i%3] += n.Val()
+		}
+	}
+	return sums, nil
+}
+
+// causesOf are the causes of failures in words, the most frequent ones first.
+func causesOf(t explain.Teller, counts map[ledger.LastError]int64) []cause {
+	byWords := map[string]*cause{}
+	for e, n := range counts {
+		words := t.ErrorCause(e)
+		codes := explain.CodesText(e.HTTPStatus, e.Code, e.DetailCode)
+		if words == "" {
+			words = explain.OrDash(explain.Printable(codes))
+		}
+		if byWords[words] == nil {
+			byWords[words] = &cause{Words: words, Codes: explain.Printable(codes)}
+		} else if byWords[words].Codes > codes {
+			byWords[words].Codes = explain.Printable(codes)
+		}
+		byWords[words].Orders += n
+	}
+	var list []cause
+	for _, c := range byWords {
+		list = append(list, *c)
+	}
+	slices.SortFunc(list, func(a, b cause) int {
+		return cmp.Or(cmp.Compare(b.Orders, a.Orders), cmp.Compare(a.Words, b.Words))
+	})
+	return list[:min(len(list), 10)]
+}
+
+// mostMerchants is how many merchants a page shows.
+const mostMerchants = 200
+
+// merchantRows are the states of merchants, of those that are stopped first.
+func (v *view) merchantRows(ledgers []*ledger.Ledger) ([]merchantRow, error) {
+	list := make([]merchantRow, min(len(ledgers), mostMerchants))
+	g, ctx := errgroup.WithContext(v.ctx())
+	g.SetLimit(8)
+	for i := range list {
+		g.Go(func() (err error) {
+			list[i], err = v.merchantRow(ctx, ledgers[i])
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(list, func(a, b merchantRow) int {
+		switch {
+		case a.Stops == b.Stops:
+			return 0
+		case a.Stops:
+			return -1
+		}
+		return 1
+	})
+	return list, nil
+}
+
+func (v *view) merchantRow(ctx context.Context, l *ledger.Ledger) (merchantRow, error) {
+	s, err := status.Read(ctx, v.c.redis, l, explain.Memory{})
+	if err != nil {
+		return merchantRow{}, err
+	}
+	m, err := v.c.api.Merchant(ctx, s)
+	row := merchantRow{MerchantView: m, Waits: s.HooksWaiting, Since: s.HooksSince}
+	for _, c := range v.Tell.Why(s) {
+		row.Stops = row.Stops || c.Stops && c.Code != explain.NotDue && c.Code != explain.OutsideWindow
+		row.Causes = append(row.Causes, v.Tell.Nothing(c))
+	}
+	return row, err
+}

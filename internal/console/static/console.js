@@ -1,0 +1,68 @@
+// Keeps pages up to date, and copies texts. Without it every page works as it was loaded.
+'use strict'
+
+const part = () => document.getElementById('live')
+
+// Nobody loses what they type, tick or have opened.
+const busy = () => {
+  const live = part()
+  return !live || !!live.querySelector('form :checked[type=checkbox], details[open] form') ||
+    (document.activeElement && document.activeElement.closest('#live form'))
+}
+
+let stale = false
+let last = 0
+const refresh = () => {
+  if (!stale || document.hidden || busy()) return
+  const wait = last + 1000 - Date.now()
+  if (wait > 0) {
+    setTimeout(refresh, wait)
+    return
+  }
+  stale = false
+  last = Date.now()
+  document.body.dispatchEvent(new Event('live'))
+}
+
+let source = null
+const connect = () => {
+  const url = document.body.dataset.live
+  if (!url || source || document.hidden || !window.EventSource) return
+  source = new EventSource(url)
+  const mark = () => { stale = true; refresh() }
+  source.addEventListener('changed', mark)
+  source.addEventListener('beat', mark)
+  source.addEventListener('open', () => document.body.classList.add('is-live'))
+  source.addEventListener('error', () => document.body.classList.remove('is-live'))
+}
+
+// A browser has few connections to one address: hidden pages keep none.
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden && source) {
+    source.close()
+    source = null
+    document.body.classList.remove('is-live')
+  } else if (!document.hidden) {
+    stale = true
+    connect()
+    refresh()
+  }
+})
+
+document.addEventListener('click', event => {
+  const button = event.target.closest('[data-copy]')
+  if (!button || !navigator.clipboard) return
+  navigator.clipboard.writeText(button.dataset.copy).then(() => {
+    const before = button.textContent
+    button.textContent = button.dataset.done
+    setTimeout(() => { button.textContent = before }, 1500)
+  })
+})
+
+document.addEventListener('change', event => {
+  if (event.target.matches('[data-tick-all]')) {
+    for (const box of document.querySelectorAll('input[name=no]')) box.checked = event.target.checked
+  }
+})
+
+connect()
