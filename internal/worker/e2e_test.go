@@ -12,7 +12,7 @@ import (
 
 func TestEveryFateEndsAsThePlatformKnowsIt(t *testing.T) {
 	t.Parallel()
-	r := workertest.New(t, func(c *config.Worker) { c.GiveUpAfter = 6 * time.Second })
+	r := workertest.New(t, func(c *config.Worker) { c.GiveUpAfter = 15 * time.Second })
 	for _, fate := range []struct {
 		no, fate string
 	}{
@@ -28,7 +28,7 @@ func TestEveryFateEndsAsThePlatformKnowsIt(t *testing.T) {
 		r.Enqueue(fate.no)
 	}
 	r.Work()
-	r.AllEnded(40 * time.Second)
+	r.AllEnded(time.Minute)
 	r.Audit()
 	if got := r.Get("PAYS"); got.State != tasks.Paid || got.TransactionID == "" || got.CollectCalls != 1 || got.QueryCalls != 1 || got.Attempts != 1 {
 		t.Errorf("PAYS: %+v", got)

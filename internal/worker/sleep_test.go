@@ -139,7 +139,7 @@ func TestSleep_TasksDuringFallingAsleep(t *testing.T) {
 		c.SweepEvery = 150 * time.Millisecond // it falls asleep after 600 ms, in the next look
 		c.CollectSchedule = []time.Duration{time.Hour}
 	})
-	nos := workertest.Numbers("DOZE", testkit.Form(12, 150))
+	nos := workertest.Numbers("DOZE", testkit.Form(12, 50))
 	for _, no := range nos {
 		r.Add(simulator.Order{OutOrderNo: no, Fate: "never"})
 	}
@@ -307,7 +307,7 @@ func TestSleep_ManyMerchantsCostLittle(t *testing.T) {
 	}
 	from := time.Now()
 	commands, pinged := info("stats", "Stats", "total_commands_processed"), pings()
-	<-time.After(time.Duration(testkit.Form(20, 60)) * time.Second) // a measure, not a wait
+	<-time.After(time.Duration(testkit.Form(20, 30)) * time.Second) // a measure, not a wait
 	took := time.Since(from)
 	spent := info("stats", "Stats", "total_commands_processed") - commands - (pings() - pinged)
 	// At most one look more than the time has, and the reports of all at once.
