@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"payscore-collector/internal/api"
 )
 
 // What bad input gets: the field, the fault and the remedy.
@@ -166,5 +168,14 @@ func TestNothingSecret(t *testing.T) {
 	}
 	if strings.Contains(said.String(), secret) || strings.Contains(f.logs.String(), secret) {
 		t.Errorf("the secret is repeated:\n%s\n%s", said.String(), f.logs.String())
+	}
+}
+
+// A body of the shortest rows takes no memory but its own: 4 million of them would take
+// more than most containers have.
+func TestTooManyRows(t *testing.T) {
+	t.Parallel()
+	if kept, err := api.RowsKept(`[` + strings.Repeat(`1,`, 1<<20) + `1]`); err != nil || kept > 20_000 {
+		t.Errorf("room for %d rows, %v", kept, err)
 	}
 }

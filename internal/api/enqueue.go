@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -34,6 +35,26 @@ func (r *row) UnmarshalJSON(b []byte) error {
 // Schema implements huma.SchemaProvider.
 func (row) Schema(r huma.Registry) *huma.Schema { return schemaOf[OrderRow](r) }
 
+// rows are those of a request. What is behind one too many is not kept: of 8 MiB of the
+// shortest rows it would take hundreds.
+type rows []row
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *rows) UnmarshalJSON(b []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	if start, _ := dec.Token(); start != json.Delim('[') {
+		return json.Unmarshal(b, (*[]row)(r)) // says what is wrong
+	}
+	for *r = (rows{}); dec.More() && len(*r) <= mostRows; {
+		var one row
+		if err := dec.Decode(&one); err != nil {
+			return err
+		}
+		*r = append(*r, one)
+	}
+	return nil
+}
+
 // OrderRow describes a row. The names are those of intake's columns.
 type OrderRow struct {
 	OutOrderNo string   `json:"out_order_no" doc:"The order's number at WeChat Pay: 1 to 32 digits, letters and _ | * -." example:"BIKE-1001"`
@@ -49,7 +70,7 @@ type OrderRow struct {
 
 type enqueueInput struct {
 	Body struct {
-		Orders []row    `json:"orders" maxItems:"10000" doc:"The orders."`
+		Orders rows     `json:"orders" maxItems:"10000" doc:"The orders."`
 		Reopen bool     `json:"reopen,omitempty" doc:"Open orders again that have ended in any state but paid."`
 		_      struct{} `additionalProperties:"false"`
 	}
