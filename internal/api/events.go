@@ -84,12 +84,16 @@ func (a *API) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse
 		return nil, redisFailed(err)
 	}
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
-		_, w := humago.Unwrap(hctx)
+		r, w := humago.Unwrap(hctx)
 		work, stop := context.WithCancel(ctx)
 		defer stop()
 		defer context.AfterFunc(a.stopping, stop)()
 		if sse {
-			serveSSE(work, w, feed, page)
+			serveSSE(work, w, feed, page, func() bool {
+				// A token that was taken out of the file, or changed there, reads no further.
+				caller, err := a.access.caller(r)
+				return err == nil && caller.allowed(config.Viewer) == nil && caller.may(mchid) == nil
+			})
 			return
 		}
 		out := newLines(w, ndjsonType)
@@ -131,12 +135,12 @@ func (a *API) mchidOfEvents(ctx context.Context, named, after string) (string, e
 	return "", refuse(http.StatusUnprocessableEntity, "mchid", "is missing: write whose events to read; each merchant has a stream of its own")
 }
 
-// serveSSE sends server-sent events until the client leaves.
-func serveSSE(ctx context.Context, w http.ResponseWriter, feed *eventstream.Feed, page []ledger.Event) {
+// serveSSE sends server-sent events until the client leaves, or may not read them any more.
+func serveSSE(ctx context.Context, w http.ResponseWriter, feed *eventstream.Feed, page []ledger.Event, may func() bool) {
 	out := newLines(w, sseType)
 	w.Header().Set("X-Accel-Buffering", "no")            // nginx would hold events back
 	end, beat := time.Now().Add(sseLongest), time.Time{} // the header is sent at once
-	for ctx.Err() == nil && out.err == nil && time.Now().Before(end) {
+	for ctx.Err() == nil && out.err == nil && time.Now().Before(end) && may() {
 		for _, e := range page {
 			out.print(fmt.Sprintf("id: %s\nevent: %s\ndata: ", e.ID, e.Type))
 			out.write(e) // one line, with its end

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"payscore-collector/internal/api"
+	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
@@ -163,6 +165,31 @@ func TestEvents_ServerSent(t *testing.T) {
 	f.api.Stop() // as the worker's end does
 	if e, ok := stream.next(t); ok {
 		t.Errorf("%+v after the end", e)
+	}
+}
+
+// A token that is taken out of the file reads no further, nor one that lost its merchant.
+func TestEvents_TokenTakenAway(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "tokens.yaml")
+	write(t, file, tokenItem("gone", config.Viewer, "gone")+tokenItem("moved", config.Viewer, "moved")+tokenItem("kept", config.Viewer, "kept"))
+	f := newFixture(t, func(o *api.Options) { o.TokensFile = file })
+	f.open(mchA, "S-1")
+	var streams []sse
+	for _, token := range []string{"gone", "moved", "kept"} {
+		stream := f.sse("/v1/events?mchid="+mchA, "Authorization: Bearer "+token)
+		stream.next(t)
+		streams = append(streams, stream)
+	}
+	write(t, file, strings.TrimSuffix(tokenItem("moved", config.Viewer, "moved"), "}\n")+`, mchids: ["`+mchB+"\"]}\n"+tokenItem("kept", config.Viewer, "kept"))
+	for _, stream := range streams[:2] {
+		if e, ok := stream.next(t); ok { // it ends
+			t.Errorf("%+v", e)
+		}
+	}
+	f.open(mchA, "S-2")
+	if e, ok := streams[2].next(t); !ok || e.OutOrderNo != "S-2" {
+		t.Errorf("%+v", e)
 	}
 }
 
