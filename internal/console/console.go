@@ -80,7 +80,7 @@ func (c *Console) Register(mux *http.ServeMux) {
 	get("/merchants/{mchid}", c.merchant)
 	post("/merchants/{mchid}/{action}", c.actOnMerchant)
 	get("/webhooks", c.webhooks)
-	post("/webhooks/{mchid}/{action}", c.actOnWebhooks)
+	post("/webhooks/{action}", c.actOnWebhooks)
 	post("/readers/{mchid}/{group}/destroy", c.destroyReader)
 	get("/trail", c.trail)
 	get("/live", c.live)

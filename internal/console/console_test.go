@@ -161,8 +161,8 @@ func TestActions(t *testing.T) {
 	t.Run("readers and webhooks", func(t *testing.T) {
 		f := newFixture(t)
 		f.world()
-		f.post("/webhooks/"+mchA+"/retry", []string{"no", "BIKE-PAID-1"}).wants(t, 200, "The deliveries are due now.")
-		f.post("/webhooks/"+mchA+"/replay", []string{"since", "2026-01-02T10:00"}).wants(t, 200, "delivered again")
+		f.post("/webhooks/retry", []string{"mchid", mchA, "no", "BIKE-PAID-1"}).wants(t, 200, "The deliveries are due now.")
+		f.post("/webhooks/replay", []string{"mchid", mchA, "since", "2026-01-02T10:00"}).wants(t, 200, "delivered again")
 		f.post("/readers/"+mchA+"/billing/destroy", []string{"reason", "not used"}).wants(t, 200, "The reader is forgotten.")
 		f.post("/readers/"+mchA+"/billing/destroy", []string{"reason", "not used"}).wants(t, 404, "no such reader")
 		f.get("/trail").wants(t, 200, "webhooks retried", "webhooks replayed", "reader removed", "not used")

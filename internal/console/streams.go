@@ -60,9 +60,9 @@ func cursorOf(cursor string) string {
 
 // actOnWebhooks delivers webhooks of a merchant now, or once more.
 func (c *Console) actOnWebhooks(v *view) error {
-	mchid, action := v.r.PathValue("mchid"), v.r.PathValue("action")
+	action := v.r.PathValue("action")
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 64<<10)
-	body := map[string]any{"mchid": mchid}
+	body := map[string]any{"mchid": v.r.PostFormValue("mchid")}
 	switch action {
 	case "retry":
 		if no := v.r.PostFormValue("no"); no != "" {

@@ -65,7 +65,7 @@ var english = map[string]string{
 	"merchant.resume": "Resume collecting", "merchant.resume_note": "Orders that the pause has put off are due at once; the rate spaces their calls.",
 	"merchant.settings": "Settings in force", "merchant.settings_note": "Of the worker that reported last. Secrets are not among them.", "merchant.no_settings": "No worker has reported in the last day.", "merchant.no_workers": "No worker has reported in the last day.", "merchant.stopped": "stopped",
 
-	"hooks.waiting": "Orders whose webhooks wait", "hooks.retry": "Retry", "hooks.retry_one": "Retry the webhooks of %s", "hooks.actions": "Retry or replay, merchant %s", "hooks.retry_all": "Retry all that wait",
+	"hooks.waiting": "Orders whose webhooks wait", "hooks.retry": "Retry", "hooks.retry_one": "Retry the webhooks of %s", "hooks.actions": "Retry all, or replay", "hooks.retry_all": "Retry all that wait",
 	"hooks.retry_note": "Every webhook that waits is delivered now, instead of at its next try.", "hooks.replay": "Replay", "hooks.replay_note": "Final states since a time are delivered once more, with the ids that they had. A receiver that has kept them ignores those.", "hooks.since": "Since (Asia/Shanghai)",
 	"hooks.readers": "Readers of the events", "readers.destroy": "Destroy", "readers.destroy_note": "Forgets the reader's place, so that events that only it has not read can leave Redis. A reader that runs is not destroyed.",
 	"trail.note": "What people and programs have changed, newest first.",
@@ -133,7 +133,7 @@ var chinese = map[string]string{
 	"merchant.resume": "恢复催收", "merchant.resume_note": "因暂停而推迟的订单立即到期，请求按速率依次发出。",
 	"merchant.settings": "当前设置", "merchant.settings_note": "来自最近报到的 worker，不含密钥。", "merchant.no_settings": "最近一天没有 worker 报到。", "merchant.no_workers": "最近一天没有 worker 报到。", "merchant.stopped": "已停止",
 
-	"hooks.waiting": "webhook 等待中的订单", "hooks.retry": "重试", "hooks.retry_one": "重试 %s 的 webhook", "hooks.actions": "重试或重放（商户 %s）", "hooks.retry_all": "全部重试",
+	"hooks.waiting": "webhook 等待中的订单", "hooks.retry": "重试", "hooks.retry_one": "重试 %s 的 webhook", "hooks.actions": "全部重试或重放", "hooks.retry_all": "全部重试",
 	"hooks.retry_note": "等待中的 webhook 立即投递，不等下次重试。", "hooks.replay": "重放", "hooks.replay_note": "将某个时间以来的终态以原有 id 再投递一次，保存过的接收方会忽略。", "hooks.since": "起始时间（Asia/Shanghai）",
 	"hooks.readers": "事件的消费组", "readers.destroy": "删除", "readers.destroy_note": "删除该消费组的读取位置，只有它未读的事件即可移出 Redis。正在运行的消费组不会被删除。",
 	"trail.note": "人员和程序做过的改动，最近的在前。",

@@ -1,0 +1,322 @@
+package console
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"payscore-collector/internal/testkit"
+	"payscore-collector/tasks"
+)
+
+// axe is the program that finds what keeps people with screen readers and keyboards out.
+//
+//go:embed testdata/axe-4.14.1.min.js
+var axe string
+
+// browserOff is an environment variable: set to 1, no test drives a browser.
+const browserOff = "BROWSER_OFF"
+
+// browser is a Chromium, whose pages must cause no error and ask no other address.
+type browser struct {
+	*testing.T
+	f   *fixture
+	ctx context.Context
+
+	mu     sync.Mutex
+	faults []string
+}
+
+// newBrowser starts a Chromium. It skips the test where there is none.
+func newBrowser(t *testing.T, f *fixture) *browser {
+	t.Helper()
+	if os.Getenv(browserOff) == "1" {
+		t.Skip(browserOff + " is set")
+	}
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		t.Skip("there is no chromium on the PATH")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.UserDataDir(filepath.Join(testkit.ShortDir(t), "profile")), chromedp.WindowSize(1280, 900),
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("lang", "en-US"), chromedp.WSURLReadTimeout(testkit.Patience),
+	)
+	if os.Getuid() == 0 {
+		options = append(options, chromedp.NoSandbox)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	allocator, end := chromedp.NewExecAllocator(ctx, options...)
+	b := &browser{T: t, f: f, ctx: allocator}
+	t.Cleanup(func() {
+		end()
+		cancel()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, fault := range b.faults {
+			t.Error(fault)
+		}
+	})
+	return b
+}
+
+// tab is a page of the browser.
+type tab struct {
+	b   *browser
+	ctx context.Context
+}
+
+// tab opens a page, beside others of the same browser if there are any.
+func (b *browser) tab(beside ...*tab) *tab {
+	b.Helper()
+	parent := b.ctx
+	if len(beside) > 0 {
+		parent = beside[0].ctx
+	}
+	ctx, cancel := chromedp.NewContext(parent)
+	b.Cleanup(cancel)
+	err := chromedp.Listen(ctx, b.watch)
+	for _, enable := range []cdp.Command[cdp.Empty, cdp.Empty]{log.Enable, runtime.Enable} {
+		if err == nil {
+			_, err = chromedp.Call(ctx, enable, cdp.Empty{})
+		}
+	}
+	if err == nil {
+		_, err = chromedp.Call(ctx, network.Enable, network.EnableParams{})
+	}
+	if err == nil { // every tab takes itself for the one in front: a hidden one would not be live
+		_, err = chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+	}
+	if err != nil {
+		b.Fatalf("open a tab: %v", err)
+	}
+	return &tab{b, ctx}
+}
+
+// watch notes errors, and requests to other addresses.
+func (b *browser) watch(event any) {
+	fault := ""
+	switch e := event.(type) {
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
+			fault = fmt.Sprintf("the browser's log: %s %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
+		}
+	case *runtime.EventExceptionThrown:
+		fault = "a script failed: " + e.ExceptionDetails.Text
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
+			fault = fmt.Sprintf("a script complains: %v", e.Args)
+		}
+	case *network.EventRequestWillBeSent:
+		// data: is the browser's own, such as the sign of a field for dates.
+		if !strings.HasPrefix(e.Request.URL, b.f.url+"/") && !strings.HasPrefix(e.Request.URL, "data:") {
+			fault = "a request to another address: " + e.Request.URL
+		}
+	}
+	if fault != "" {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.faults = append(b.faults, fault)
+	}
+}
+
+// step is something that is done on a page.
+type step = chromedp.Action[chromedp.Void]
+
+func (t *tab) do(what string, steps ...step) {
+	t.b.Helper()
+	ctx, cancel := context.WithTimeout(t.ctx, testkit.Patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		at, _ := chromedp.Run(t.ctx, chromedp.Location())
+		text, _ := chromedp.Run(t.ctx, chromedp.Evaluate[string](`document.body.innerText`))
+		t.b.Fatalf("%s: %v; the page %s:\n%s", what, err, at, text)
+	}
+}
+
+func click(css string) step       { return chromedp.Click(chromedp.CSS(css)) }
+func ready(css string) step       { return chromedp.WaitReady(chromedp.CSS(css)) }
+func enter(css, text string) step { return chromedp.SendKeys(chromedp.CSS(css), text) }
+func open(summary string) step {
+	return chromedp.Click(chromedp.Search(`//summary[contains(., "` + summary + `")]`))
+}
+
+func (t *tab) visit(path string) {
+	t.b.Helper()
+	t.do("visit "+path, chromedp.Navigate(t.b.f.url+path), ready("main"))
+}
+
+// sees waits for a text in the element of a selector.
+func (t *tab) sees(selector, text string) {
+	t.b.Helper()
+	script := fmt.Sprintf(`Array.from(document.querySelectorAll(%s)).some(e => e.innerText.includes(%s))`, quote(selector), quote(text))
+	ctx, cancel := context.WithTimeout(t.ctx, testkit.Patience)
+	defer cancel()
+	for seen := false; !seen; <-time.After(20 * time.Millisecond) {
+		// An error is that of a page that is left at the moment.
+		if seen, _ = chromedp.Run(ctx, chromedp.Evaluate[bool](script)); ctx.Err() != nil {
+			page := evaluate[string](t, `document.body.innerText`)
+			t.b.Fatalf("%s has no %q:\n%s", selector, text, page)
+		}
+	}
+}
+
+// evaluate returns the value of a script, or of its promise.
+func evaluate[T any](t *tab, script string) T {
+	t.b.Helper()
+	ctx, cancel := context.WithTimeout(t.ctx, testkit.Patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.b.Fatalf("%.100s: %v", script, err)
+	}
+	return v
+}
+
+func quote(s string) string {
+	b, _ := json.Marshal(s)
+	return string(b)
+}
+
+// accessible reports what axe finds serious on the page.
+func (t *tab) accessible(path string) {
+	t.b.Helper()
+	type violation struct {
+		ID, Impact string
+		Nodes      []struct {
+			HTML    string `json:"html"`
+			Summary string `json:"failureSummary"`
+		}
+	}
+	found := evaluate[[]violation](t, axe+`;axe.run({resultTypes: ['violations']}).then(r => r.violations)`)
+	for _, v := range found {
+		if v.Impact == "serious" || v.Impact == "critical" {
+			t.b.Errorf("%s: %s: %s: %s\n%s", path, v.Impact, v.ID, v.Nodes[0].HTML, v.Nodes[0].Summary)
+		}
+	}
+}
+
+// fits reports a page that is wider than the screen.
+func (t *tab) fits(path string, screen int64) {
+	t.b.Helper()
+	if width := evaluate[int64](t, `document.documentElement.scrollWidth`); width > screen {
+		t.b.Errorf("%s is %d pixels wide on a screen of %d", path, width, screen)
+	}
+}
+
+// signIn signs in with a token, on the page that asks for it.
+func (t *tab) signIn(token string) {
+	t.b.Helper()
+	t.visit("/signin")
+	t.do("sign in", enter("input[name=token]", token), click("button.primary"), ready(`nav a[aria-current=page][href="/"]`))
+}
+
+func TestBrowser_Tour(t *testing.T) {
+	f := newFixture(t, withTokens(t))
+	b := newBrowser(t, f)
+	f.settle(mchA, "BIKE-1001", failed("declined", 403, "TRADE_ERROR", "271316574", "余额不足"))
+	f.settle(mchA, "BIKE-1002", paid(1250))
+	one := b.tab()
+	one.signIn("operator")
+
+	// Find an order by its number, and withdraw it; another tab shows it by itself.
+	one.do("find", enter(`input[name=q]`, "BIKE-1001\r"), ready(".state.awaiting"))
+	two := b.tab(one)
+	two.visit("/orders/" + mchA + "/BIKE-1001")
+	two.sees(".state", "awaiting")
+	two.do("wait until the page is live", ready("body.is-live"))
+	const form = `form[action$="/withdraw"]`
+	one.do("withdraw", open("Withdraw"),
+		enter(form+` input[name=reason]`, "paid at the counter"), click(form+` button`))
+	one.sees("[role=status]", "The order is withdrawn.")
+	one.sees(".state", "withdrawn")
+	two.sees(".state", "withdrawn")
+	two.sees("#live", "console:operator")
+	if o, err := f.ledger(mchA).Get(t.Context(), "BIKE-1001"); err != nil || o.State != tasks.Withdrawn || o.Reason != "paid at the counter" {
+		t.Errorf("%+v, %v", o, err)
+	}
+
+	// What is opened to be filled in is not taken away by a change elsewhere.
+	two.do("open a form", open("Reopen"),
+		enter(`form[action$="/reopen"] input[name=reason]`, "half a rea"))
+	f.open(mchA, "BIKE-1003") // a change, which the tab learns of
+	one.visit("/orders?state=queued")
+	one.sees("table.orders", "BIKE-1003")
+	f.open(mchA, "BIKE-1004")
+	one.sees("table.orders", "BIKE-1004")
+	if typed := evaluate[string](two, `document.querySelector('form[action$="/reopen"] input[name=reason]').value`); typed != "half a rea" {
+		t.Errorf("a form that was begun has %q", typed)
+	}
+
+	// Pause and resume.
+	one.visit("/merchants/" + mchA)
+	one.do("pause", open("Pause"),
+		enter(`form[action$="/pause"] input[name=reason]`, "wrong amounts"), chromedp.SetValue(chromedp.CSS(`form[action$="/pause"] select`), "2h"), click(`form[action$="/pause"] button`))
+	one.sees("[role=status]", "Collecting is paused.")
+	one.sees("#live", "wrong amounts")
+	one.do("resume", open("Resume"),
+		enter(`form[action$="/resume"] input[name=reason]`, "corrected"), click(`form[action$="/resume"] button`))
+	one.sees("[role=status]", "Collecting is resumed.")
+
+	// By keyboard alone: the first stop leads past the menu.
+	one.visit("/trail")
+	one.sees("td", "corrected")
+	one.do("the first stop of Tab", chromedp.KeyEvent("\t"), ready(".skip:focus"), chromedp.KeyEvent("\r"), ready("#main:focus, #main:target"))
+
+	// The other language, which every tab then has.
+	one.do("switch the language", click("a.lang"), ready(`html[lang="zh-CN"]`))
+	one.sees("h1", "操作记录")
+	two.visit("/orders/" + mchA + "/BIKE-1001")
+	two.sees("h1", "已撤回")
+
+	// Signing out ends the session for every tab.
+	one.do("sign out", click(`form[action="/signout"] button`), ready("input[name=token]"))
+	if keys, err := f.redis.Client.Keys(t.Context(), sessionPrefix+"*").Result(); err != nil || len(keys) != 0 {
+		t.Errorf("after signing out there is the session %v, %v", keys, err)
+	}
+}
+
+// Every page, in both languages, is accessible, and fits a phone.
+func TestBrowser_EveryPage(t *testing.T) {
+	f := newFixture(t)
+	b := newBrowser(t, f)
+	f.world()
+	f.surveyed()
+	tab := b.tab()
+	const desk, phone = 1280, 390
+	for i, path := range paths() {
+		if path == "/nowhere" {
+			continue // its status is an error in the browser's log
+		}
+		tab.do("a desk's width", chromedp.EmulateViewport(desk, 900))
+		tab.visit(path)
+		if i%2 == 0 {
+			tab.do("the other language", click("a.lang"), ready("main"))
+		}
+		tab.do("open what is closed", chromedp.Evaluate[chromedp.Void](`for (const d of document.querySelectorAll('details')) d.open = true`))
+		tab.accessible(path)
+		tab.fits(path, desk)
+		tab.do("a phone's width", chromedp.EmulateViewport(phone, 844, chromedp.EmulateMobile))
+		tab.fits(path, phone)
+	}
+}
