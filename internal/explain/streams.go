@@ -54,11 +54,11 @@ func (t Teller) HookNotWaiting(no string) string {
 // HookReplay says what is delivered again.
 func (t Teller) HookReplay(r ledger.HookReplay) string {
 	if r.First.IsZero() {
-		return t.say("%s: the webhooks have not taken any event since %s from the stream; they deliver all of them without a replay",
-			"%s：自 %s 以来的事件 webhook 尚未取出，无需重放即会全部投递", r.MchID, t.At(r.Since))
+		return t.say("%s: the webhooks have not taken any event since %s (%s) from the stream; they deliver all of them without a replay",
+			"%s：自 %s（%s）以来的事件 webhook 尚未取出，无需重放即会全部投递", r.MchID, t.At(r.Since), t.ZoneName())
 	}
-	return t.say("%s: the final states among the events from %s to %s are delivered again, with the same ids",
-		"%s：%s 至 %s 的事件中的终态将以相同 id 重新投递", r.MchID, t.At(r.First), t.At(r.Last))
+	return t.say("%s: the final states among the events from %s to %s (%s) are delivered again, with the same ids",
+		"%s：%s 至 %s（%s）的事件中的终态将以相同 id 重新投递", r.MchID, t.At(r.First), t.At(r.Last), t.ZoneName())
 }
 
 // ReaderHeads are the names of the columns of ReaderRow. Those from the third to the

@@ -71,6 +71,7 @@ type site struct {
 	mchid  string
 	sim    string // the platform's URL
 	api    string
+	redis  string // its URL
 	worker *testkit.Process
 }
 
@@ -98,7 +99,8 @@ func newSite(t *testing.T, env ...string) *site {
 	}
 	admin := testkit.FreeAddr(t)
 	s.api = "http://" + admin
-	s.env = append(strings.Fields(string(merchant)), "PATH="+s.bin+":"+os.Getenv("PATH"), "HOME="+dir, "REDIS_URL="+redistest.StartReal(t).URL)
+	s.redis = redistest.StartReal(t).URL
+	s.env = append(strings.Fields(string(merchant)), "PATH="+s.bin+":"+os.Getenv("PATH"), "HOME="+dir, "REDIS_URL="+s.redis)
 	for _, v := range s.env {
 		if mchid, ok := strings.CutPrefix(v, "WECHATPAY_MCHID="); ok {
 			s.mchid = mchid
