@@ -95,6 +95,7 @@ func New(o Options) *API {
 	a.addEvents()
 	a.addStreams()
 	a.addControl()
+	a.addBulk()
 	a.finishDocument()
 	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
@@ -277,7 +278,7 @@ func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) {
 	}
 	next(huma.WithContext(ctx, work))
 	if o.changes() {
-		a.Log.Info().Str(logging.FieldEvent, "api_request").Str("by", caller.By()).Str("operation", o.id).Int("status", max(ctx.Status(), http.StatusOK)).
+		a.Log.Info().Str(logging.FieldEvent, "api_request").Str(logging.FieldBy, caller.By()).Str("operation", o.id).Int("status", max(ctx.Status(), http.StatusOK)).
 			Int64(logging.FieldElapsedMS, time.Since(begun).Milliseconds()).Msg("request through the API")
 	}
 }

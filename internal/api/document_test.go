@@ -43,6 +43,8 @@ var requests = map[string]request{
 	"collect-order-now": {path: "/v1/orders/" + mchA + "/OPEN/collect-now", body: `{"reason":"topped up"}`},
 	"pause-merchant":    {path: "/v1/merchants/" + mchA + "/pause", body: `{"reason":"wrong amounts","for":"2h"}`},
 	"resume-merchant":   {path: "/v1/merchants/" + mchA + "/resume", body: `{"reason":"corrected"}`},
+	"start-bulk":        {path: "/v1/bulk", body: `{"action":"withdraw","filter":{"mchid":"` + mchA + `","state":["queued","awaiting"]},"reason":"waived"}`},
+	"get-bulk":          {path: "/v1/bulk/4611686018427387904"},
 	"list-actions":      {path: "/v1/audit"},
 	"list-webhooks":     {path: "/v1/webhooks?mchid=" + mchA},
 	"retry-webhooks":    {path: "/v1/webhooks/retry", body: `{"mchid":"` + mchA + `","out_order_nos":["OPEN"]}`},
@@ -62,6 +64,8 @@ var refusals = map[string]request{
 	"replay-webhooks 409":   {path: "/v1/webhooks/replay", body: `{"mchid":"` + mchB + `","since":"2026-01-02T00:00:00Z"}`},
 	"destroy-reader 404":    {path: "/v1/readers/" + mchA + "/NONE"},
 	"destroy-reader 409":    {path: "/v1/readers/" + mchA + "/RUNS"},
+	"start-bulk 200":        {path: "/v1/bulk", body: `{"action":"reopen","filter":{"state":"closed,rejected"},"reason":"a mistake","dry_run":true}`},
+	"get-bulk 404":          {path: "/v1/bulk/4611686018427387905"},
 	"reopen-order 404":      {path: "/v1/orders/" + mchA + "/NONE/reopen", body: `{"reason":"x"}`},
 	"reopen-order 409":      {path: "/v1/orders/" + mchA + "/PAID/reopen", body: `{"reason":"x"}`},
 }
@@ -74,6 +78,12 @@ func world(f *fixture) {
 	f.open(mchB, "OF-B")
 	l := ledger.New(f.redis.Client, mchA)
 	if _, err := l.ReplayHooks(f.Context(), time.Now(), true); err != nil { // they have begun
+		f.Fatal(err)
+	}
+	if err := l.OpenBulk(f.Context(), ledger.Bulk{
+		ID: "4611686018427387904", Action: ledger.ActReopen, By: "api:ops", Reason: "a mistake",
+		Query: ledger.Query{States: []ledger.State{ledger.Rejected}, OpenedTo: time.Now()},
+	}); err != nil {
 		f.Fatal(err)
 	}
 	stream := ledger.KeysOf(mchA).Outcomes()

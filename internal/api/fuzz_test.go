@@ -71,6 +71,11 @@ func FuzzPause(f *testing.F) {
 
 func FuzzResume(f *testing.F) { fuzzBody(f, "resume-merchant", `{"reason":"x","for":"1s"}`) }
 
+func FuzzBulk(f *testing.F) {
+	fuzzBody(f, "start-bulk", `{"action":"reopen","filter":{},"reason":"x","dry_run":true}`, `{"action":"withdraw","filter":{"state":"exhausted,closed","reason":"x","q":"A","opened_from":"2026-01-01"},"reason":"x","paid_at":"2026-01-01T00:00:00Z"}`,
+		`{"action":"collect-now","filter":{"state":[1]},"reason":"x"}`, `{"action":"collect-now","filter":{"state":{}},"reason":"x"}`, `{"action":"","filter":null,"reason":""}`, `{"action":"reopen","filter":{"mchid":"1900000001"},"reason":"x"}`)
+}
+
 func FuzzRetryWebhooks(f *testing.F) {
 	fuzzBody(f, "retry-webhooks", `{"mchid":"1900000001","out_order_nos":[]}`, `{"mchid":"1900000001","out_order_nos":[null,"*"]}`)
 }

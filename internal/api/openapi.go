@@ -26,6 +26,7 @@ func (a *API) skeleton() *huma.OpenAPI {
 		Tags: []*huma.Tag{
 			{Name: tagOrders, Description: "What is collected."},
 			{Name: tagMerchants, Description: "What slows or stops the collection of a merchant, and counters."},
+			{Name: tagBulk, Description: "The same done to many orders."},
 			{Name: tagEvents, Description: "What happens to orders."},
 			{Name: tagTrail, Description: "Who has changed what."},
 			{Name: tagWebhooks, Description: "Who gets events: billing's receiver, and readers that keep their place in Redis."},
@@ -60,7 +61,7 @@ func (a *API) finishDocument() {
 				switch {
 				case r.Content[problemType] != nil:
 					r.Content[problemType].Example = a.exampleProblem(status, r.Description)
-				case r.Content[jsonType] != nil:
+				case r.Content[jsonType] != nil && r.Content[jsonType].Example == nil:
 					r.Content[jsonType].Example = example(of.reply)
 				}
 			}
@@ -105,7 +106,7 @@ func (a *API) describe(name string, s *huma.Schema) {
 		if p.Ref != "" { // beside a $ref, only a description is allowed
 			continue
 		}
-		if field == "state" && len(p.Enum) == 0 && name != "Sync" && name != "Explanation" {
+		if field == "state" && p.Type == huma.TypeString && len(p.Enum) == 0 && name != "Sync" && name != "Explanation" {
 			for _, state := range tasks.States {
 				p.Enum = append(p.Enum, string(state))
 			}
@@ -119,6 +120,14 @@ func (a *API) describe(name string, s *huma.Schema) {
 
 // meanings are of fields of the ledger's types, by schema and name, or by name.
 var meanings = map[string]string{
+	"Query.state":        "Only orders in these states; absent: in every state.",
+	"Query.reason":       "Only orders with exactly this reason.",
+	"Query.q":            "Only orders whose out_order_no begins so.",
+	"Query.opened_from":  "Only orders that were opened at this time or later.",
+	"Query.opened_to":    "Only orders that were opened before this time.",
+	"Query.service_id":   "Only orders of this PayScore service.",
+	"Query.since":        "Only orders that ended at this time or later; open ones, that were opened then.",
+	"Query.until":        "Only orders that ended before this time; open ones, that were opened then.",
 	"mchid":              "Merchant number.",
 	"out_order_no":       "The order's number.",
 	"state":              "Where the order stands. queued and awaiting are open, the others final.",

@@ -126,13 +126,16 @@ func TestArchitecture(t *testing.T) {
 	})
 
 	t.Run("keys", func(t *testing.T) {
-		want := []string{ledger.MerchantsKey}
+		want := []string{ledger.MerchantsKey, ledger.BulksKey}
 		keys := reflect.ValueOf(ledger.KeysOf("<mchid>"))
 		for i := range keys.NumMethod() {
 			method := keys.Method(i)
 			var in []reflect.Value
 			for j := range method.Type().NumIn() {
 				arg := "<out_order_no>"
+				if strings.HasPrefix(keys.Type().Method(i).Name, "Bulk") {
+					arg = "<id>"
+				}
 				if method.Type().In(j) != reflect.TypeFor[string]() {
 					arg = "<state>"
 				}

@@ -142,11 +142,7 @@ func (h *Hastener) CollectNow(ctx context.Context, no string, d ledger.Deed) (ta
 	if err != nil {
 		return tasks.Result{Status: tasks.Invalid, Err: err}, nil
 	}
-	earliest, err := h.earliestOf(ctx, no)
-	var answer ledger.Hastened
-	if err == nil {
-		answer, err = h.ledger.CollectNow(ctx, no, d, earliest, tasks.EnqueueGrace)
-	}
+	answer, err := h.hasten(ctx, no, d, tasks.EnqueueGrace)
 	if err != nil {
 		err = fmt.Errorf("the order was not brought forward: %w", err)
 		return tasks.Result{Status: tasks.Failed, Err: err}, err
@@ -159,4 +155,13 @@ func (h *Hastener) CollectNow(ctx context.Context, no string, d ledger.Deed) (ta
 		_ = h.queue.Wake(ctx, o.MchID)
 	}
 	return tasks.Result{Status: tasks.Status(answer.Code), State: answer.State, Due: answer.Due}, nil
+}
+
+// hasten makes an order due, and leaves it to the caller's task for grace.
+func (h *Hastener) hasten(ctx context.Context, no string, d ledger.Deed, grace time.Duration) (ledger.Hastened, error) {
+	earliest, err := h.earliestOf(ctx, no)
+	if err != nil {
+		return ledger.Hastened{}, err
+	}
+	return h.ledger.CollectNow(ctx, no, d, earliest, grace)
 }

@@ -8,6 +8,11 @@ package ledger
 // every producer and every worker.
 const MerchantsKey = "payscore:merchants"
 
+// BulksKey is a set of the bulk actions that are not done, "<mchid> <id>" for each
+// merchant's part. It is outside every hash tag as well: a part is entered after it was
+// written, and taken out after it is done.
+const BulksKey = "payscore:bulks"
+
 // Keys names the keys of one merchant's ledger. All share one hash tag, so
 // that every script that touches them is atomic on Redis Cluster too.
 type Keys struct{ prefix string }
@@ -83,6 +88,14 @@ func (k Keys) Paused() string { return k.prefix + "paused" }
 // (stream). Each entry has at (Unix milliseconds), by, action, no, reason, detail and the
 // deed's token.
 func (k Keys) Audit() string { return k.prefix + "audit" }
+
+// Bulk is the merchant's part of a bulk action (hash): action, filter (a Query as JSON),
+// paidat, by, reason, created; stage, which is a BulkStage; place, how far it has counted;
+// matched, total, done, duplicate and refused; lease and round, see bulkjob.lua; finished.
+func (k Keys) Bulk(id string) string { return k.prefix + "bulk:" + id }
+
+// BulkTodo has the orders that a bulk action has still to act on (set).
+func (k Keys) BulkTodo(id string) string { return k.prefix + "bulk:" + id + ":todo" }
 
 // Sweep is when the next sweep may be made, what the sweeps know of Redis's clock, and
 // how far they have kept finished orders compact (hash).

@@ -10,20 +10,36 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Query says which orders Page returns. Its zero value is every order.
+// Query says which orders Page returns. Its zero value is every order. The names in JSON
+// are stored with bulk actions.
 type Query struct {
-	States     []State   // empty: every state
-	Reason     string    // exactly this reason; empty: any
-	Prefix     string    // of the out_order_no
-	OpenedFrom time.Time // opened at this time or later; zero: no bound
-	OpenedTo   time.Time // opened before this time; zero: no bound
+	States     []State   `json:"state,omitempty"`      // empty: every state
+	Reason     string    `json:"reason,omitempty"`     // exactly this reason; empty: any
+	Prefix     string    `json:"q,omitempty"`          // of the out_order_no
+	OpenedFrom time.Time `json:"opened_from,omitzero"` // opened at this time or later; zero: no bound
+	OpenedTo   time.Time `json:"opened_to,omitzero"`   // opened before this time; zero: no bound
+	ServiceID  string    `json:"service_id,omitempty"` // empty: any
+	// Since and Until are bounds as those of Filter: of the ends of ended orders, of the
+	// openings of open ones.
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Matches reports whether an order is one of the query's.
 func (q Query) Matches(o Order) bool {
+	at := o.EndedAt
+	if o.State.Open() {
+		at = o.OpenedAt
+	}
 	return (len(q.States) == 0 && o.State.Valid() || slices.Contains(q.States, o.State)) &&
 		(q.Reason == "" || o.Reason == q.Reason) && strings.HasPrefix(o.OutOrderNo, q.Prefix) &&
-		(q.OpenedFrom.IsZero() || !o.OpenedAt.Before(q.OpenedFrom)) && (q.OpenedTo.IsZero() || o.OpenedAt.Before(q.OpenedTo))
+		(q.ServiceID == "" || o.ServiceID == q.ServiceID) &&
+		within(o.OpenedAt, q.OpenedFrom, q.OpenedTo) && within(at, q.Since, q.Until)
+}
+
+// within reports whether a time is not before from, and before to; zero is no bound.
+func within(t, from, to time.Time) bool {
+	return (from.IsZero() || !t.Before(from)) && (to.IsZero() || t.Before(to))
 }
 
 // parts are where the orders of a query are looked for, in turn: the due index, which has
@@ -179,8 +195,15 @@ func (l *Ledger) endedBatch(ctx context.Context, q Query, at Place, size int) (b
 	if at.No != "" {
 		by.Max = strconv.FormatInt(at.Ended, 10)
 	}
-	if !q.OpenedFrom.IsZero() { // no order ends before it is opened
-		by.Min = strconv.FormatInt(q.OpenedFrom.UnixMilli(), 10)
+	from := q.Since
+	if q.OpenedFrom.After(from) { // no order ends before it is opened
+		from = q.OpenedFrom
+	}
+	if !from.IsZero() {
+		by.Min = strconv.FormatInt(from.UnixMilli(), 10)
+	}
+	if !q.Until.IsZero() && at.No == "" { // a place is before it already
+		by.Max = strconv.FormatInt(q.Until.UnixMilli(), 10)
 	}
 	var list []redis.Z
 	last := false

@@ -45,6 +45,11 @@ var (
 
 	collectNowScript = load("collectnow", "pace", "audit")
 
+	bulkOpenScript  = load("bulkopen", "audit")
+	bulkClaimScript = load("bulkclaim", "bulkjob")
+	bulkCountScript = load("bulkcount", "bulkjob")
+	bulkTickScript  = load("bulktick", "bulkjob")
+
 	beatScript    = load("beat")
 	workersScript = load("workers")
 

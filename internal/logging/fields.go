@@ -38,5 +38,7 @@ const (
 	FieldKnown      = "known"        // how many were there already
 	FieldOrders     = "orders"       // how many were made or brought up to date
 	FieldLeftOut    = "left_out"     // how many could not be written
+	FieldBulk       = "bulk"         // id of a bulk action
+	FieldBy         = "by"           // who has made a change: api:NAME, console:NAME, cli:USER
 	FieldSchedule   = "schedule"     // name of an order's schedule, of SCHEDULES_FILE
 )

@@ -28,7 +28,14 @@ const (
 	// TypeWebhook delivers an order's final states to billing. It goes to
 	// WebhookName(mchid), and only workers enqueue it.
 	TypeWebhook = "payscore:webhook"
+	// TypeBulk does a slice of a merchant's part of a bulk action. It goes to BulkQueue.
+	TypeBulk = "payscore:bulk"
 )
+
+// BulkQueue is the asynq queue of bulk actions, of all merchants: they need the ledger
+// only, so any worker can do any merchant's. In a merchant's own queue they would wait
+// behind tasks that wait for a hold to end.
+const BulkQueue = "payscore-bulk"
 
 // HeaderMadeAt is the header of a task that says when it was enqueued, in Unix
 // milliseconds of the enqueuer's clock. A task that is older than its order's record
@@ -84,6 +91,23 @@ func Options(queue, id string) []asynq.Option {
 	return []asynq.Option{
 		asynq.Queue(queue), asynq.TaskID(id), asynq.MaxRetry(10_000), asynq.Timeout(10 * time.Minute),
 	}
+}
+
+// BulkPayload is the payload of a TypeBulk task.
+type BulkPayload struct {
+	MchID string `json:"mchid"`
+	ID    string `json:"id"`
+}
+
+// PushBulk puts the task of a bulk action into its queue. Each round has an ID of its own,
+// so that a stuck task blocks nothing.
+func (c *Client) PushBulk(ctx context.Context, p BulkPayload, round int64) error {
+	body, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	_, err = c.asynq.EnqueueContext(ctx, asynq.NewTask(TypeBulk, body), Options(BulkQueue, "bulk:"+TaskID(p.MchID, p.ID, round))...)
+	return err
 }
 
 // Client enqueues tasks. It is safe for concurrent use.

@@ -15,6 +15,10 @@ import (
 // that was written for asynq allows it.
 const WakeChannel = "asynq:payscore:wake"
 
+// WakeBulk stands among the mchids on WakeChannel and says that there is a bulk action to
+// do. Earlier releases take it for a merchant that they do not serve.
+const WakeBulk = "bulk"
+
 // wakeAgain is how long a Client takes a merchant that it has woken to be awake: workers
 // stay awake for longer.
 const wakeAgain = time.Second

@@ -45,6 +45,8 @@ type roster struct {
 	numbers *ledgerMetrics
 	before  reading // Redis's clock, as the last look has read it
 
+	heardBulk func() // somebody has begun a bulk action
+
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup // the loops, and what they have begun

@@ -103,6 +103,7 @@ type worker struct {
 	watch    *redisWatch
 	presence *presence
 	roster   *roster
+	bulks    *bulks
 	admin    *httpServer // health, metrics and the API
 	public   *public
 
@@ -118,7 +119,9 @@ func newWorker(cfg config.Worker, registry *prometheus.Registry, log zerolog.Log
 	w.conns = openRedis(cfg, poolSize(cfg), commandHook(w.watch.notice))
 	w.watch.conns = w.conns
 	w.presence = newPresence(cfg, w.conns.Ledger, w.watch.serves, log, registry)
+	w.bulks = newBulks(cfg.SweepEvery, w.conns, w.watch.serves, log, registry)
 	w.roster = newRoster(cfg, w.conns, w.watch.serves, log, registry)
+	w.roster.heardBulk = w.bulks.kick
 	w.stop = sync.OnceFunc(w.stopWork)
 	return w
 }
@@ -180,6 +183,7 @@ func (w *worker) start() error {
 	if err := w.roster.start(w.cfg.Merchants, deps); err != nil {
 		return err
 	}
+	w.bulks.start(deps.complaints)
 	if err := w.public.open(w.roster); err != nil {
 		return err
 	}
@@ -196,6 +200,7 @@ func (w *worker) stopWork() {
 	var stopping sync.WaitGroup
 	stopping.Go(w.public.close)
 	stopping.Go(w.roster.stop)
+	stopping.Go(w.bulks.stop)
 	stopping.Wait()
 	if w.roster.started() {
 		w.presence.stop(w.roster.mchids())

@@ -75,7 +75,11 @@ func (r *roster) hear() error {
 			r.kick() // what was published before was not heard
 		case *redis.Message:
 			for mchid := range strings.FieldsSeq(msg.Payload) {
-				r.wake(mchid, byMessage)
+				if mchid == queue.WakeBulk {
+					r.heardBulk()
+				} else {
+					r.wake(mchid, byMessage)
+				}
 			}
 		}
 	}
