@@ -31,16 +31,7 @@ type listCommand struct {
 const limitForPeople = 100
 
 func (l *listCommand) judge(c *config.Collector) {
-	for _, state := range l.States {
-		if !tasks.State(state).Valid() {
-			names := make([]string, len(tasks.States))
-			for i, s := range tasks.States {
-				names[i] = string(s)
-			}
-			last := len(names) - 1
-			c.Problem("--state", "is %q: write %s or %s", state, strings.Join(names[:last], ", "), names[last])
-		}
-	}
+	judgeStates(c, l.States)
 	if l.Limit != nil && *l.Limit < 0 {
 		c.Problem("--limit", "is %d: write how many orders at most, or 0 for all", *l.Limit)
 	}
@@ -61,6 +52,19 @@ func (l *listCommand) judge(c *config.Collector) {
 	}
 	if !l.since.IsZero() && !l.until.IsZero() && !l.since.Before(l.until) {
 		c.Problem("--until", "is not after --since: no order can be between")
+	}
+}
+
+func judgeStates(c *config.Collector, states []string) {
+	for _, state := range states {
+		if !tasks.State(state).Valid() {
+			names := make([]string, len(tasks.States))
+			for i, s := range tasks.States {
+				names[i] = string(s)
+			}
+			last := len(names) - 1
+			c.Problem("--state", "is %q: write %s or %s", state, strings.Join(names[:last], ", "), names[last])
+		}
 	}
 }
 
@@ -105,9 +109,12 @@ func (l *listCommand) run(ctx context.Context, s *session) error {
 	return l.tables(ctx, s, ledgers)
 }
 
-func (l *listCommand) states() []tasks.State {
+func (l *listCommand) states() []tasks.State { return statesOf(l.States) }
+
+// statesOf returns each state once.
+func statesOf(names []string) []tasks.State {
 	var states []tasks.State
-	for _, s := range l.States {
+	for _, s := range names {
 		if !slices.Contains(states, tasks.State(s)) {
 			states = append(states, tasks.State(s))
 		}

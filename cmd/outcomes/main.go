@@ -7,12 +7,13 @@
 //	outcomes follow                    what happens to them, event by event
 //	outcomes sink postgres             the same events, into PostgreSQL
 //	outcomes webhooks                  what billing's receiver has not accepted; retry, replay
+//	outcomes bulk ACTION               withdraw, reopen or collect many orders; show ID
 //	outcomes readers                   who reads the events, and how far; destroy GROUP
 //
 // Without --mchid (WECHATPAY_MCHID) it reads the ledger of every merchant in this Redis.
-// It changes no order; follow and sink keep their place in the stream in Redis. Exit
-// status: 0 done, or told to stop; 1 failed; 2 wrong usage or configuration; 4 no such
-// order.
+// Only bulk changes orders; follow and sink keep their place in the stream in Redis. Exit
+// status: 0 done, or told to stop; 1 failed; 2 wrong usage or configuration; 3 some orders
+// of a bulk action were refused; 4 no such order.
 package main
 
 import (
@@ -70,6 +71,12 @@ type commandLine struct {
 		Retry  webhooksRetryCommand  `cmd:"" help:"Deliver now what waits for a later try."`
 		Replay webhooksReplayCommand `cmd:"" help:"Deliver the final states since a time once more."`
 	} `cmd:"" help:"What billing's receiver has not accepted."`
+	Bulk struct {
+		Withdraw   bulkWithdrawCommand   `cmd:"" help:"Stop collecting them."`
+		Reopen     bulkReopenCommand     `cmd:"" help:"Collect again those that have ended in any state but paid."`
+		CollectNow bulkCollectNowCommand `cmd:"" help:"Bring the next attempt of the open ones forward, as far as MIN_GAP, the window and the rate allow."`
+		Show       bulkShowCommand       `cmd:"" help:"How far a bulk action is. Exit status 4 where there is no such one."`
+	} `cmd:"" help:"The same done to every order that matches: --dry-run counts them first."`
 	Readers struct {
 		List    readersListCommand    `cmd:"" default:"withargs" help:"The readers of the events, and how far each one is."`
 		Destroy readersDestroyCommand `cmd:"" help:"Forget the place of a reader that is no longer used."`
@@ -106,7 +113,7 @@ type program struct {
 // run does what the command line asks for and returns the exit status.
 func (p program) run(ctx context.Context) int {
 	var cli commandLine
-	kctx, status, ok := config.Parse(p.Process, "Says what became of orders. It changes none.", &cli)
+	kctx, status, ok := config.Parse(p.Process, "Says what became of orders. Only bulk changes any.", &cli)
 	if !ok {
 		return status
 	}

@@ -39,8 +39,8 @@ func TestBulkSurvivesKilledWorkers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	progress := func() control.BulkProgress {
-		p, err := control.ProgressOfBulk(t.Context(), r.Redis.Client, []string{mchid}, id)
+	progress := func() ledger.BulkProgress {
+		p, err := ledger.ProgressOfBulk(t.Context(), r.Redis.Client, []string{mchid}, id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func TestBulkSurvivesKilledWorkers(t *testing.T) {
 	}
 	start(t, r, nil)
 	r.Until(60*time.Second, "another worker to finish the bulk action", func() bool { return progress().Stage == ledger.BulkDone })
-	if got, want := progress().Counts, (control.Counts{Matched: n, Done: n}); got != want {
+	if got, want := progress().BulkCounts, (ledger.BulkCounts{Matched: n, Done: n}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	list, next, err := ledger.Audit(t.Context(), []*ledger.Ledger{r.Ledger}, n+10, "")

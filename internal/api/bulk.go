@@ -188,7 +188,7 @@ type bulkPath struct {
 	ID string `path:"id" doc:"The id of a bulk action." example:"4611686018427387904"`
 }
 
-type bulkProgressReply struct{ Body control.BulkProgress }
+type bulkProgressReply struct{ Body ledger.BulkProgress }
 
 func (a *API) getBulk(ctx context.Context, in *bulkPath) (*bulkProgressReply, error) {
 	absent := newProblem(http.StatusNotFound, fmt.Sprintf("id is %q, and there is no such bulk action of a merchant of this token: they are kept for 30 days after they are done", clip(in.ID)))
@@ -199,7 +199,7 @@ func (a *API) getBulk(ctx context.Context, in *bulkPath) (*bulkProgressReply, er
 	if err != nil {
 		return nil, err
 	}
-	p, err := control.ProgressOfBulk(ctx, a.Redis, mchids, in.ID)
+	p, err := ledger.ProgressOfBulk(ctx, a.Redis, mchids, in.ID)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, absent

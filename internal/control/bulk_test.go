@@ -101,13 +101,13 @@ func (s shop) start(r control.BulkRequest) string {
 func never() bool { return false }
 
 // finish works on a bulk action until it is done.
-func (s shop) finish(id string) control.BulkProgress {
+func (s shop) finish(id string) ledger.BulkProgress {
 	s.Helper()
 	b, left, err := control.WorkOnBulk(s.Context(), s.rdb, ledger.BulkPart{MchID: s.mchid, ID: id}, never, time.Minute)
 	if err != nil || left {
 		s.Fatal(b, left, err)
 	}
-	p, err := control.ProgressOfBulk(s.Context(), s.rdb, []string{s.mchid}, id)
+	p, err := ledger.ProgressOfBulk(s.Context(), s.rdb, []string{s.mchid}, id)
 	if err != nil || p.Stage != ledger.BulkDone || p.Finished.IsZero() {
 		s.Fatalf("%+v %v", p, err)
 	}
@@ -150,13 +150,13 @@ func TestBulk(t *testing.T) {
 	const each = 7
 	for name, c := range map[string]struct {
 		r     control.BulkRequest
-		want  control.Counts
+		want  ledger.BulkCounts
 		acted map[string]int
 		check func(shop)
 	}{
 		"withdraw what is open": {
 			control.BulkRequest{Action: ledger.ActWithdraw, Query: ledger.Query{States: []tasks.State{tasks.Queued, tasks.Awaiting}}},
-			control.Counts{Matched: each, Total: 100 * each, Done: each}, once("O-", each),
+			ledger.BulkCounts{Matched: each, Total: 100 * each, Done: each}, once("O-", each),
 			func(s shop) {
 				if o := s.get("O-3"); o.State != tasks.Withdrawn || o.Reason != "a storm" || o.Sync != nil {
 					s.Errorf("%+v", o)
@@ -165,7 +165,7 @@ func TestBulk(t *testing.T) {
 		},
 		"withdraw everything": {
 			control.BulkRequest{Action: ledger.ActWithdraw},
-			control.Counts{Matched: 4 * each, Total: 1111 * each, Done: each, Duplicate: each, Refused: 2 * each}, once("O-", each),
+			ledger.BulkCounts{Matched: 4 * each, Total: 1111 * each, Done: each, Duplicate: each, Refused: 2 * each}, once("O-", each),
 			func(s shop) {
 				if o := s.get("P-3"); o.State != tasks.Paid {
 					s.Errorf("%+v", o)
@@ -174,7 +174,7 @@ func TestBulk(t *testing.T) {
 		},
 		"withdraw what was paid elsewhere": {
 			control.BulkRequest{Action: ledger.ActWithdraw, Query: ledger.Query{Prefix: "O-"}, PaidAt: time.Now().Add(-time.Hour)},
-			control.Counts{Matched: each, Total: 100 * each, Done: each}, once("O-", each),
+			ledger.BulkCounts{Matched: each, Total: 100 * each, Done: each}, once("O-", each),
 			func(s shop) {
 				if o := s.get("O-3"); o.Sync == nil || o.Sync.State != ledger.SyncPending || time.Until(o.NextDueAt) > time.Second {
 					s.Errorf("%+v", o)
@@ -183,7 +183,7 @@ func TestBulk(t *testing.T) {
 		},
 		"reopen what was given up": {
 			control.BulkRequest{Action: ledger.ActReopen, Query: ledger.Query{States: []tasks.State{tasks.Exhausted}, Reason: "TEST"}},
-			control.Counts{Matched: each, Total: 10 * each, Done: each}, once("E-", each),
+			ledger.BulkCounts{Matched: each, Total: 10 * each, Done: each}, once("E-", each),
 			func(s shop) {
 				if o := s.get("E-3"); o.State != tasks.Queued || o.AppID != "wx1" || o.ServiceID != "s1" || len(o.Past) != 1 {
 					s.Errorf("%+v", o)
@@ -192,11 +192,11 @@ func TestBulk(t *testing.T) {
 		},
 		"reopen by prefix": {
 			control.BulkRequest{Action: ledger.ActReopen, Query: ledger.Query{Prefix: "P-"}},
-			control.Counts{Matched: each, Total: each, Refused: each}, map[string]int{}, func(shop) {},
+			ledger.BulkCounts{Matched: each, Total: each, Refused: each}, map[string]int{}, func(shop) {},
 		},
 		"collect now": {
 			control.BulkRequest{Action: ledger.ActCollectNow},
-			control.Counts{Matched: 4 * each, Total: 1111 * each, Done: each, Refused: 3 * each}, once("O-", each),
+			ledger.BulkCounts{Matched: 4 * each, Total: 1111 * each, Done: each, Refused: 3 * each}, once("O-", each),
 			func(s shop) {
 				if o := s.get("O-3"); o.State != tasks.Queued || time.Until(o.NextDueAt) > time.Second {
 					s.Errorf("%+v", o)
@@ -205,7 +205,7 @@ func TestBulk(t *testing.T) {
 		},
 		"nothing matches": {
 			control.BulkRequest{Action: ledger.ActReopen, Query: ledger.Query{ServiceID: "none"}},
-			control.Counts{}, map[string]int{}, func(shop) {},
+			ledger.BulkCounts{}, map[string]int{}, func(shop) {},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -218,7 +218,7 @@ func TestBulk(t *testing.T) {
 			}
 			id := s.start(c.r)
 			p := s.finish(id)
-			if diff := cmp.Diff(c.want, p.Counts); diff != "" {
+			if diff := cmp.Diff(c.want, p.BulkCounts); diff != "" {
 				t.Error(diff)
 			}
 			if diff := cmp.Diff(c.acted, s.deeds(c.r.Action)); diff != "" {
@@ -237,7 +237,7 @@ func TestBulk(t *testing.T) {
 			// Asked for again it finds everything done.
 			again := s.finish(s.start(c.r))
 			if again.Done != 0 || again.Left != 0 {
-				t.Errorf("again: %+v", again.Counts)
+				t.Errorf("again: %+v", again.BulkCounts)
 			}
 		})
 	}
@@ -267,8 +267,8 @@ func TestBulk_TakesOnlyWhatMatches(t *testing.T) {
 	}
 	s.withdraw("A-0") // a reopening by the bulk action would undo it
 	p := s.finish(id)
-	if want := (control.Counts{Matched: 3, Total: 15, Done: 2, Refused: 1}); p.Counts != want {
-		t.Errorf("%+v, want %+v", p.Counts, want)
+	if want := (ledger.BulkCounts{Matched: 3, Total: 15, Done: 2, Refused: 1}); p.BulkCounts != want {
+		t.Errorf("%+v, want %+v", p.BulkCounts, want)
 	}
 	if a, b := s.get("A-0").State, s.get("A-9").State; a != tasks.Withdrawn || b != tasks.Rejected {
 		t.Errorf("A-0 is %s, A-9 %s", a, b)
@@ -323,12 +323,12 @@ func TestBulk_SurvivesAWorkersDeathAtEachCommand(t *testing.T) {
 	t.Parallel()
 	const each = 3
 	for action, want := range map[string]struct {
-		counts control.Counts
+		counts ledger.BulkCounts
 		acted  map[string]int
 	}{
-		ledger.ActWithdraw:   {control.Counts{Matched: 4 * each, Total: 1111 * each, Done: each, Duplicate: each, Refused: 2 * each}, once("O-", each)},
-		ledger.ActReopen:     {control.Counts{Matched: 4 * each, Total: 1111 * each, Done: 2 * each, Duplicate: each, Refused: each}, once("E-", each)},
-		ledger.ActCollectNow: {control.Counts{Matched: 4 * each, Total: 1111 * each, Done: each, Refused: 3 * each}, once("O-", each)},
+		ledger.ActWithdraw:   {ledger.BulkCounts{Matched: 4 * each, Total: 1111 * each, Done: each, Duplicate: each, Refused: 2 * each}, once("O-", each)},
+		ledger.ActReopen:     {ledger.BulkCounts{Matched: 4 * each, Total: 1111 * each, Done: 2 * each, Duplicate: each, Refused: each}, once("E-", each)},
+		ledger.ActCollectNow: {ledger.BulkCounts{Matched: 4 * each, Total: 1111 * each, Done: each, Refused: 3 * each}, once("O-", each)},
 	} {
 		for _, effect := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, effect %t", action, effect), func(t *testing.T) {
@@ -353,7 +353,7 @@ func TestBulk_SurvivesAWorkersDeathAtEachCommand(t *testing.T) {
 						s.rdb.HDel(t.Context(), ledger.KeysOf(s.mchid).Bulk(id), "lease") // it has run out
 					}
 					p := s.finish(id)
-					if diff := cmp.Diff(want.counts, p.Counts); diff != "" {
+					if diff := cmp.Diff(want.counts, p.BulkCounts); diff != "" {
 						t.Errorf("death at command %d: %s", n, diff)
 					}
 					if diff := cmp.Diff(want.acted, s.deeds(action)); diff != "" {
@@ -401,8 +401,8 @@ func TestBulk_TwoWorkersAtOnce(t *testing.T) {
 	}
 	workers.Wait()
 	p := s.finish(id)
-	if want := (control.Counts{Matched: n, Total: n, Done: n}); p.Counts != want {
-		t.Errorf("%+v, want %+v", p.Counts, want)
+	if want := (ledger.BulkCounts{Matched: n, Total: n, Done: n}); p.BulkCounts != want {
+		t.Errorf("%+v, want %+v", p.BulkCounts, want)
 	}
 	if diff := cmp.Diff(once("O-", n), s.deeds(ledger.ActWithdraw)); diff != "" {
 		t.Error(diff)

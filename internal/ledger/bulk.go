@@ -40,14 +40,10 @@ type Bulk struct {
 	Reason string
 	PaidAt time.Time // of withdrawals; zero for none
 
-	Stage     BulkStage
-	Matched   int64
-	Total     int64 // what the matched orders come to, in fen; see Order.Amount
-	Done      int64
-	Duplicate int64
-	Refused   int64
-	Created   time.Time
-	Finished  time.Time // zero until it is done
+	Stage BulkStage
+	BulkCounts
+	Created  time.Time
+	Finished time.Time // zero until it is done
 
 	place string
 }
@@ -168,10 +164,12 @@ func Bulks(ctx context.Context, rdb redis.UniversalClient, mchids []string, id s
 func readBulk(mchid, id string, f values) (Bulk, error) {
 	b := Bulk{
 		ID: id, MchID: mchid, Action: f["action"], By: readable(f["by"]), Reason: readable(f["reason"]),
-		Stage: BulkStage(f["stage"]), Matched: f.int("matched"), Total: f.int("total"),
-		Done: f.int(BulkDid), Duplicate: f.int(BulkDuplicate), Refused: f.int(BulkRefused),
-		Created: f.time("created").UTC(), place: f["place"],
+		Stage: BulkStage(f["stage"]), Created: f.time("created").UTC(), place: f["place"],
+		BulkCounts: BulkCounts{
+			Matched: f.int("matched"), Total: f.int("total"), Done: f.int(BulkDid), Duplicate: f.int(BulkDuplicate), Refused: f.int(BulkRefused),
+		},
 	}
+	b.Left = b.Matched - b.Done - b.Duplicate - b.Refused
 	if f["finished"] != "" {
 		b.Finished = f.time("finished").UTC()
 	}
