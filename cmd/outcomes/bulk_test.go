@@ -127,7 +127,9 @@ func TestBulkProcess_CtrlC(t *testing.T) {
 	s.open(mchA, "A")
 	var out lines
 	p := startProcess(t, []string{"REDIS_URL=" + s.url}, &out, "bulk", "withdraw", "--reason", "waived")
-	testkit.Eventually(t, "it to begin", func() bool { return s.rdb.SCard(t.Context(), ledger.BulksKey).Val() == 1 && strings.Contains(p.Log.String(), "counting") })
+	testkit.Eventually(t, "it to begin", func() bool {
+		return s.rdb.SCard(t.Context(), ledger.BulksKey).Val() == 1 && strings.Contains(p.Log.String(), "counting")
+	})
 	if status := p.Stop(os.Interrupt); status != 0 {
 		t.Errorf("exit status %d\n%s", status, p.Log)
 	}

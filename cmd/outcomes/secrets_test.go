@@ -18,6 +18,7 @@ func TestNoSecretIsRepeated(t *testing.T) {
 		Args: map[string][]string{
 			"get": {"A-1"}, "list": {"--state", "paid"}, "stats": nil, "audit": nil, "follow": nil, "sink postgres": nil,
 			"webhooks list": nil, "webhooks retry": {"A-1"}, "webhooks replay": {"--since", "1h"},
+			"bulk withdraw": {"--reason", "unpaid"}, "bulk reopen": {"--reason", "unpaid"}, "bulk collect-now": {"--reason", "unpaid"}, "bulk show": {"1"},
 			"readers list": nil, "readers destroy": {"old", "--reason", "unused"},
 		},
 		Run: func(_ *testing.T, env map[string]string, args []string) string {
