@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
@@ -357,4 +358,21 @@ func TestLive(t *testing.T) {
 		t.Fatal(res, err)
 	}
 	want("event: changed")
+}
+
+// However often pages come and go, one goroutine looks for changes.
+func TestLive_OneLooksForAll(t *testing.T) {
+	f := newFixture(t) // not parallel: it counts goroutines
+	h := newHub(t.Context(), f.redis.Client)
+	for range 20 {
+		h.leave(h.listen([]string{mchA}))
+	}
+	defer h.leave(h.listen([]string{mchA}))
+	testkit.Eventually(t, "one goroutine alone to look", func() bool {
+		var all strings.Builder
+		if err := pprof.Lookup("goroutine").WriteTo(&all, 2); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(all.String(), "(*hub).run(") == 1
+	})
 }

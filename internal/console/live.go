@@ -31,6 +31,7 @@ type hub struct {
 
 	mu        sync.Mutex
 	listeners map[*listener]bool
+	running   bool // run does; it may have not noticed yet that the last listener left
 }
 
 // listener is a live page.
@@ -52,7 +53,8 @@ func (h *hub) listen(mchids []string) *listener {
 	}
 	l := &listener{mchids: mchids, changed: make(chan struct{}, 1)}
 	h.listeners[l] = true
-	if len(h.listeners) == 1 {
+	if !h.running {
+		h.running = true
 		go h.run()
 	}
 	return l
@@ -82,9 +84,10 @@ func (h *hub) run() {
 	for {
 		h.mu.Lock()
 		mchids := h.wanted()
-		over := len(h.listeners) == 0
+		h.running = len(h.listeners) > 0 && h.ctx.Err() == nil
+		over := !h.running
 		h.mu.Unlock()
-		if over || h.ctx.Err() != nil {
+		if over {
 			return // listen starts it again
 		}
 		changed := h.look(mchids, seen)
@@ -97,15 +100,10 @@ func (h *hub) run() {
 				}
 			}
 		}
-		over = len(h.listeners) == 0
 		h.mu.Unlock()
-		if over {
-			return
-		}
 		select {
 		case <-tick.C:
 		case <-h.ctx.Done():
-			return
 		}
 	}
 }
