@@ -122,8 +122,8 @@ func (a *access) caller(r *http.Request) (Caller, error) {
 	if a.open() {
 		return a.local(r)
 	}
-	presented, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if presented = strings.TrimSpace(presented); !ok || presented == "" {
+	scheme, presented, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if presented = strings.TrimSpace(presented); !strings.EqualFold(scheme, "Bearer") || presented == "" {
 		return Caller{}, unauthorized("Authorization is missing: send Authorization: Bearer TOKEN; worker token NAME --role ROLE makes one")
 	}
 	return a.holder(r, presented)

@@ -57,6 +57,9 @@ func TestAccess_Tokens(t *testing.T) {
 		}
 	}
 	f.as("viewer ").get("/v1/stats", "Host: any.example")
+	if a := f.get("/v1/stats", "Authorization: bearer viewer"); a.Status != 200 { // the scheme's case says nothing
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
 	f.as("vieweR").get("/v1/stats").wants(t, 401, "token")
 
 	for _, token := range []string{"viewer", "billing", "operator", "the admin's token", "only-b"} {

@@ -70,6 +70,7 @@ func TestBadInput(t *testing.T) {
 			"/v1/orders?limit=1001":                    {"limit", "1000"},
 			"/v1/orders?limit=many":                    {"limit", "digits"},
 			"/v1/orders?state=open":                    {"state", "awaiting"},
+			"/v1/orders?state=paid&state=open":         {"state", "open", "awaiting"},
 			"/v1/orders?mchid=x":                       {"mchid"},
 			"/v1/orders?q=a%20b":                       {"q", "position 2"},
 			"/v1/orders?opened_from=yesterday":         {"opened_from", "yesterday"},

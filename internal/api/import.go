@@ -49,9 +49,9 @@ func (a *API) addImport() {
 		},
 		responses: map[string]*huma.MediaType{ndjsonType: {
 			Schema:  schemaOf[ImportLine](a.huma.OpenAPI().Components.Schemas),
-			Example: "{\"line\":3,\"out_order_no\":\"BIKE 1002\",\"result\":\"invalid\",\"detail\":\"out_order_no has ' ' at position 5; only digits, letters and _ | * - are allowed\"}\n{\"summary\":{\"accepted\":2,\"invalid\":1}}\n",
+			Example: "{\"line\":3,\"out_order_no\":\"BIKE 1002\",\"result\":\"invalid\",\"detail\":\"out_order_no has ' ' at position 5; only digits, letters and _ | * - are allowed\"}\n{\"summary\":{\"accepted\":2,\"duplicate\":0,\"ended\":0,\"conflict\":0,\"invalid\":1,\"failed\":0}}\n",
 		}},
-		doc:   "Rows of any number, in little memory, as `enqueue file` takes them. The answer is one JSON object a line, while the body is read: a line for every row that was not accepted, and last the `summary`, which has how many rows got each result. Without a summary the answer is not whole. A caller that leaves ends the import: what was read is in the ledger, and the rest is not begun. Each 64 KiB of the body must arrive within a minute.",
+		doc:   "Rows of any number, in little memory, as `enqueue file` takes them. The answer is one JSON object a line, while the body is read: a line for every row that was not accepted, and last the `summary`, which has how many rows got each result, 0 included. Without a summary the answer is not whole. A caller that leaves ends the import: what was read is in the ledger, and the rest is not begun. Each 64 KiB of the body must arrive within a minute.",
 		again: "It can be sent again without harm: what is in already is answered with `duplicate`.",
 	}, a.importOrders)
 }
@@ -61,13 +61,22 @@ type importInput struct {
 	Type   string `header:"Content-Type" doc:"text/csv, or application/x-ndjson."`
 }
 
-// ImportLine is a line of the answer to an import.
+// ImportLine is a line of the answer to an import: that of a row has the first four
+// fields, all of them, and the last line has the summary alone.
 type ImportLine struct {
 	Line       int64          `json:"line,omitempty" doc:"Where the row begins, from 1."`
-	OutOrderNo string         `json:"out_order_no,omitempty" doc:"The order's number, as far as the row has one."`
+	OutOrderNo string         `json:"out_order_no,omitempty" doc:"The order's number; empty where the row has none."`
 	Result     tasks.Status   `json:"result,omitempty" doc:"What became of the row." enum:"duplicate,ended,conflict,invalid,failed"`
 	Detail     string         `json:"detail,omitempty" doc:"Why, where the result does not say all."`
-	Summary    map[string]int `json:"summary,omitempty" doc:"The last line alone: how many rows got each result."`
+	Summary    map[string]int `json:"summary,omitempty" doc:"The last line alone: how many rows got each result, 0 included."`
+}
+
+// importRow is the line of a row, as it is sent.
+type importRow struct {
+	Line       int64        `json:"line"`
+	OutOrderNo string       `json:"out_order_no"`
+	Result     tasks.Status `json:"result"`
+	Detail     string       `json:"detail"`
 }
 
 func (a *API) importOrders(ctx context.Context, in *importInput) (*huma.StreamResponse, error) {
@@ -130,14 +139,14 @@ func (a *API) importRows(ctx context.Context, caller Caller, rows *intake.Reader
 			}
 		}
 	}
-	summary := map[string]int{}
+	summary := map[tasks.Status]int{tasks.Accepted: 0, tasks.Duplicate: 0, tasks.Ended: 0, tasks.Conflict: 0, tasks.Invalid: 0, tasks.Failed: 0}
 	submitter := intake.Submitter{Producer: a.producer, Schedule: a.Schedules.Check, Retry: workTime, Grace: workTime, Say: func(string, ...any) {}}
 	failed := false
 	for it, res := range submitter.Submit(ctx, items) {
-		summary[string(res.Status)]++
+		summary[res.Status]++
 		failed = failed || res.Status == tasks.Failed
 		if res.Status != tasks.Accepted {
-			out.write(ImportLine{Line: it.Row.Line, OutOrderNo: clip(it.Order.OutOrderNo), Result: res.Status,
+			out.write(importRow{Line: it.Row.Line, OutOrderNo: clip(it.Order.OutOrderNo), Result: res.Status,
 				Detail: textsafe.Clip(cmp.Or(intake.Detail(res), string(res.State)), 300)})
 		}
 	}
@@ -145,9 +154,9 @@ func (a *API) importRows(ctx context.Context, caller Caller, rows *intake.Reader
 	case ctx.Err() != nil && !errors.Is(end, os.ErrDeadlineExceeded): // net/http ends ctx for both
 		return // nobody reads the answer
 	case failed:
-		out.write(ImportLine{Line: last, Result: tasks.Failed, Detail: "Redis fails, and rows behind this line were not read: send them again"})
+		out.write(importRow{Line: last, Result: tasks.Failed, Detail: "Redis fails, and rows behind this line were not read: send them again"})
 	case !errors.Is(end, io.EOF):
-		out.write(ImportLine{Line: last, Result: tasks.Failed, Detail: unreadable(end, last).Error()})
+		out.write(importRow{Line: last, Result: tasks.Failed, Detail: unreadable(end, last).Error()})
 	}
 	out.write(map[string]any{"summary": summary})
 	out.flush()

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"golang.org/x/sync/errgroup"
 
 	"payscore-collector/internal/config"
@@ -152,7 +153,7 @@ func Language(accept string) explain.Language {
 // Filter says which orders are meant.
 type Filter struct {
 	MchID      string   `query:"mchid" json:"mchid,omitempty" doc:"Only orders of this merchant; without it, of every merchant of the token." example:"1900000109"`
-	States     []string `query:"state" json:"state,omitempty" enum:"queued,awaiting,paid,closed,rejected,withdrawn,exhausted" doc:"Only orders in these states; several with commas between."`
+	States     []string `query:"state" json:"state,omitempty" enum:"queued,awaiting,paid,closed,rejected,withdrawn,exhausted" doc:"Only orders in these states; several with commas between; in a query also state several times."`
 	Reason     string   `query:"reason" json:"reason,omitempty" doc:"Only orders with exactly this reason, such as NOTENOUGH." example:"ORDER_EXPIRED"`
 	Q          string   `query:"q" json:"q,omitempty" doc:"Only orders whose out_order_no begins so." example:"BIKE-"`
 	OpenedFrom string   `query:"opened_from" json:"opened_from,omitempty" doc:"Only orders that were opened at this time or later; RFC 3339." example:"2026-01-01T00:00:00Z"`
@@ -204,6 +205,16 @@ type listInput struct {
 	Filter
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Orders in a page at most."`
 	Cursor string `query:"cursor" doc:"next of the page before, with the same filter."`
+}
+
+// Resolve takes every state of a query that names it several times, as the command's
+// --state; huma takes the first one alone. Query refuses those that are unknown.
+func (in *listInput) Resolve(ctx huma.Context) []error {
+	u := ctx.URL()
+	if states := u.Query()["state"]; len(states) > 1 {
+		in.States = strings.Split(strings.Join(states, ","), ",")
+	}
+	return nil
 }
 
 // OrderPage is a page of orders.

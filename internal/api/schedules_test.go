@@ -38,7 +38,7 @@ func TestSchedules(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	lines := f.post("/v1/orders/import", row("D", "gentle")+"\n"+row("E", "gone")+"\n", "Content-Type: application/x-ndjson").Body
-	if !strings.Contains(lines, `{"line":2,"out_order_no":"E","result":"invalid","detail":"schedule \"gone\" is not a schedule`) || !strings.Contains(lines, `{"summary":{"accepted":1,"invalid":1}}`) {
+	if !strings.Contains(lines, `{"line":2,"out_order_no":"E","result":"invalid","detail":"schedule \"gone\" is not a schedule`) || !strings.Contains(lines, `{"summary":{"accepted":1,"conflict":0,"duplicate":0,"ended":0,"failed":0,"invalid":1}}`) {
 		t.Error(lines)
 	}
 	for _, no := range []string{"A", "D"} {

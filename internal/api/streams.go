@@ -151,6 +151,9 @@ func (a *API) webhooks(ctx context.Context, in *pagingInput) (*webhooksReply, er
 
 // merchantNamed checks the merchant that a body names.
 func merchantNamed(ctx context.Context, mchid string) error {
+	if mchid == "" {
+		return refuse(http.StatusUnprocessableEntity, "mchid", "is missing: write whose webhooks")
+	}
 	if err := tasks.ValidateMchID(mchid); err != nil {
 		return invalid(err)
 	}

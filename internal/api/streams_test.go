@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -223,6 +224,7 @@ func TestEvents_LeavingReader(t *testing.T) {
 	}
 }
 
+// summary returns the lines of rows, and of the summary what is not 0.
 func (a answer) summary(t *testing.T) (lines []api.ImportLine, summary map[string]int) {
 	t.Helper()
 	if a.Status != http.StatusOK {
@@ -237,8 +239,16 @@ func (a answer) summary(t *testing.T) (lines []api.ImportLine, summary map[strin
 			t.Errorf("%s comes after the summary", line)
 		}
 		if l.Summary != nil {
-			summary = l.Summary
+			if summary = l.Summary; len(summary) != 6 {
+				t.Errorf("%s has not every result", line)
+			}
+			maps.DeleteFunc(summary, func(_ string, n int) bool { return n == 0 })
 			continue
+		}
+		for _, field := range []string{"line", "out_order_no", "result", "detail"} {
+			if !strings.Contains(line, `"`+field+`":`) {
+				t.Errorf("%s has no %s", line, field)
+			}
 		}
 		lines = append(lines, l)
 	}
