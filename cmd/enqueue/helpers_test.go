@@ -80,6 +80,7 @@ func (pr *program) start(ctx context.Context, args ...string) *running {
 		Process: config.Process{
 			Name: "enqueue", Args: args, Stdout: &r.stdout, Stderr: &r.stderr,
 			LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+			Environ:   func() []string { return testkit.Environ(env) },
 		},
 		Stdin:          pr.stdin,
 		StdoutTerminal: pr.stdoutTerminal,

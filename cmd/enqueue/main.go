@@ -102,6 +102,9 @@ func run(ctx context.Context, p process) int {
 	if !ok {
 		return status
 	}
+	for _, warning := range parsed.Warnings() {
+		p.Say(warning)
+	}
 	load := func(needRedis bool) (config.Client, error) { return cli.Load(parsed.Collector, needRedis) }
 	command := map[string]func(context.Context, process, loader) (int, error){
 		"order": cli.Order.run, "file": cli.File.run, "withdraw": cli.Withdraw.run, "collect-now": cli.CollectNow.run,

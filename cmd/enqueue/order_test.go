@@ -122,6 +122,8 @@ func TestOrder_Usage(t *testing.T) {
 		{"no Redis", []string{"order", "A1"}, map[string]string{"REDIS_URL": ""}, "REDIS_URL is missing"},
 		{"bad Redis", []string{"order", "A1"}, map[string]string{"REDIS_URL": "http://x"}, "REDIS_URL cannot be used"},
 		{"two settings at once", []string{"order", "A1"}, map[string]string{"REDIS_URL": "", "WECHATPAY_MCHID": "x"}, "WECHATPAY_MCHID is \"x\""},
+		{"a misspelt setting", []string{"order", "A1"}, map[string]string{"PAYSCORE_APPID": "", "PAYSCORE_APP_ID": "wx1"},
+			"enqueue: PAYSCORE_APP_ID is set, but there is no such setting; PAYSCORE_APPID is the nearest\nenqueue: missing: appid"},
 		{"no merchant", []string{"order", "A1"}, map[string]string{"WECHATPAY_MCHID": "", "PAYSCORE_APPID": ""},
 			"missing: mchid (--mchid or WECHATPAY_MCHID), appid (--appid or PAYSCORE_APPID)\n"},
 		{"bad merchant", []string{"order", "A1", "--mchid=x"}, nil, "--mchid has 'x' at position 1; only digits are allowed"},

@@ -117,6 +117,9 @@ func (p program) run(ctx context.Context) int {
 	if !ok {
 		return status
 	}
+	for _, warning := range kctx.Warnings() {
+		p.Say(warning)
+	}
 	cmd := kctx.Selected().Target.Addr().Interface().(command)
 
 	c := kctx.Collector

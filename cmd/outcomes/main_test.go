@@ -13,6 +13,7 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -35,6 +36,7 @@ func runWith(t *testing.T, env map[string]string, args ...string) outcome {
 		Process: config.Process{
 			Name: "outcomes", Args: args, Stdout: &stdout, Stderr: &stderr,
 			LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+			Environ:   func() []string { return testkit.Environ(env) },
 		},
 		now: time.Now, zone: time.UTC, patience: 500 * time.Millisecond,
 	}
@@ -139,6 +141,12 @@ func wantContains(t *testing.T, where, text string, parts ...string) {
 			t.Errorf("%s lacks %q:\n%s", where, part, text)
 		}
 	}
+}
+
+func TestMisspeltSetting(t *testing.T) {
+	o := runWith(t, map[string]string{"WECHATPAY_MCH_ID": "1900000001"}, "get", "A")
+	o.wantStatus(t, config.ExitUsage)
+	wantContains(t, "stderr", o.stderr, "outcomes: WECHATPAY_MCH_ID is set, but there is no such setting; WECHATPAY_MCHID is the nearest\noutcomes: REDIS_URL is missing")
 }
 
 func TestUsage(t *testing.T) {

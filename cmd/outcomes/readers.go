@@ -55,7 +55,7 @@ func (r *readersListCommand) run(ctx context.Context, s *session) error {
 
 type readersDestroyCommand struct {
 	Group  string `arg:"" name:"group" help:"The reader, as outcomes readers lists it; webhooks switches them off for good."`
-	Reason string `name:"reason" required:"" placeholder:"TEXT" help:"Why, in your own words, for those who ask later; at most 200 characters."`
+	Reason string `name:"reason" placeholder:"TEXT" help:"Why, in your own words, for those who ask later; at most 200 characters."`
 	JSON   bool   `name:"json" help:"One JSON object: where the reader stood."`
 }
 
@@ -69,7 +69,7 @@ func (readersDestroyCommand) Help() string {
 
 func (d *readersDestroyCommand) judge(c *config.Collector) {
 	var field *tasks.FieldError
-	if errors.As(tasks.ValidateReason(d.Reason), &field) {
+	if d.Reason != "" && errors.As(tasks.ValidateReason(d.Reason), &field) {
 		c.Problem("--reason", "%s", field.Problem)
 	}
 }

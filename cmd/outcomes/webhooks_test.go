@@ -129,13 +129,13 @@ func TestReaders(t *testing.T) {
 		t.Errorf("%s", o.stdout)
 	}
 
-	o = s.run("readers", "destroy", "old-dashboard")
+	o = s.run("readers", "destroy", "old-dashboard", "--reason", strings.Repeat("x", 201))
 	o.wantStatus(t, config.ExitUsage)
 	wantContains(t, "stderr", o.stderr, "--reason")
 	o = s.run("readers", "destroy", "new-dashboard", "--reason", "unused")
 	o.wantStatus(t, exitFailed)
 	wantContains(t, "stderr", o.stderr, "there is no such reader")
-	o = s.run("readers", "destroy", "old-dashboard", "--reason", "unused")
+	o = s.run("readers", "destroy", "old-dashboard")
 	o.wantStatus(t, config.ExitOK)
 	wantContains(t, "stdout", o.stdout, "reader old-dashboard is destroyed")
 	o = s.run("readers", "destroy", "webhooks", "--reason", "unused", "--json")

@@ -20,10 +20,14 @@ func (w Worker) Settings() []Setting {
 		{"REDIS_URL", w.Redis.String()},
 		{"REDIS_TLS_CA_FILE", orNone(files.CA)}, {"REDIS_TLS_CERT_FILE", orNone(files.Cert)}, {"REDIS_TLS_KEY_FILE", orNone(files.Key)},
 	}
+	if w.MerchantsFile != nil {
+		list = append(list, Setting{"MERCHANTS_FILE", shown(w.MerchantsFile.flags.MerchantsFile)})
+	}
 	for _, m := range w.Merchants {
 		list = append(list, m.settings()...)
 	}
 	list = append(list, describe(w.Work)...)
+	list = append(list, Setting{"SCHEDULES_FILE", orNone(strings.Join(w.Schedules.Names(), ", "))})
 	list = append(list, Setting{"BILLING_WEBHOOK_URL", orNone(w.Webhook.Host)}, Setting{"BILLING_WEBHOOK_SECRET", inForce(w.Webhook.Secret)})
 	return append(list, describe(w.Log)...)
 }

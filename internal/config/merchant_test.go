@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -130,6 +131,9 @@ func TestMerchantFlags_Resolve_file(t *testing.T) {
 		w, err := loadWorker(t, env)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if shown := (Setting{"MERCHANTS_FILE", env["MERCHANTS_FILE"]}); !slices.Contains(w.Settings(), shown) {
+			t.Errorf("%v is not among the settings: %v", shown, w.Settings())
 		}
 		if len(w.Merchants) != 2 {
 			t.Fatalf("merchants are %v", w.Merchants)

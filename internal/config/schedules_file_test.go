@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,9 @@ func TestSchedulesFile(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, w.Schedules, cmpopts.IgnoreUnexported(Schedules{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if shown := (Setting{"SCHEDULES_FILE", "gentle, small"}); !slices.Contains(w.Settings(), shown) {
+				t.Errorf("%v is not among the settings: %v", shown, w.Settings())
 			}
 			got := w.Schedules.Named["small"].In(w.Work)
 			if got.MinGap != 0 || got.GiveUpAfter != w.GiveUpAfter || got.Window != w.Window || got.CollectSchedule.String() != "72h0m0s" {

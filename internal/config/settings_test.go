@@ -248,7 +248,7 @@ func TestWorker_Settings(t *testing.T) {
 		"REDIS_URL": "redis://127.0.0.1:6379/1", "WECHATPAY_PRIVATE_KEY_FILE": "RSA 2048", "COLLECT_SCHEDULE": "10m0s,1h0m0s,6h0m0s,24h0m0s",
 		"COLLECT_WINDOW": "08:00-22:00", "COLLECT_TIMEZONE": "Asia/Shanghai", "PUBLIC_ADDR": "off", "ADMIN_ADDR": "127.0.0.1:9090",
 		"BILLING_WEBHOOK_URL": "https://billing.example:8443", "BILLING_WEBHOOK_SECRET": "[redacted]",
-		"ADMIN_TOKEN": "[redacted]", "WECHATPAY_API_V3_KEY": "none",
+		"ADMIN_TOKEN": "[redacted]", "WECHATPAY_API_V3_KEY": "none", "SCHEDULES_FILE": "none",
 	} {
 		if got[name] != want {
 			t.Errorf("%s is %q, want %q", name, got[name], want)

@@ -64,6 +64,14 @@ func FreeAddr(t testing.TB) string {
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
+// Environ are variables as os.Environ has them.
+func Environ(env map[string]string) (entries []string) {
+	for name, value := range env {
+		entries = append(entries, name+"="+value)
+	}
+	return entries
+}
+
 // WriteFile writes a file into a directory of the test's own, and returns its path.
 func WriteFile(t testing.TB, name, text string) (path string) {
 	t.Helper()
