@@ -32,7 +32,7 @@ func (p pager) open(no string) {
 	}
 }
 
-// pass waits until what is opened next is opened later than an order.
+// pass waits until what is opened next is opened later than an order was opened and ended.
 func (p pager) pass(no string) {
 	p.Helper()
 	o, err := p.l.Get(p.Context(), no)
@@ -44,7 +44,7 @@ func (p pager) pass(no string) {
 		if err != nil {
 			p.Fatal(err)
 		}
-		if now.After(o.OpenedAt) {
+		if now.After(o.OpenedAt) && now.After(o.EndedAt) {
 			return
 		}
 	}
@@ -117,6 +117,13 @@ func TestPage(t *testing.T) {
 		}
 		return o.OpenedAt
 	}
+	ended := func(no string) time.Time {
+		o, err := p.l.Get(t.Context(), no)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o.EndedAt
+	}
 	for name, c := range map[string]struct {
 		q    ledger.Query
 		want string
@@ -129,6 +136,11 @@ func TestPage(t *testing.T) {
 		"a prefix":          {ledger.Query{Prefix: "A-1"}, "A-10 A-11"},
 		"since an opening":  {ledger.Query{OpenedFrom: opened("A-08")}, "A-08 A-09 A-10 A-11"},
 		"until an opening":  {ledger.Query{OpenedTo: opened("A-01").Add(time.Millisecond)}, "A-00 A-01"},
+		"a service":         {ledger.Query{ServiceID: "500001", Prefix: "A-1"}, "A-10 A-11"},
+		"another service":   {ledger.Query{ServiceID: "s2"}, ""},
+		"since an end":      {ledger.Query{Since: ended("A-07")}, "A-07 A-08 A-09 A-10 A-11"},
+		"until an end":      {ledger.Query{Until: ended("A-03").Add(time.Millisecond)}, "A-00 A-01 A-02 A-03"},
+		"between ends":      {ledger.Query{Since: ended("A-03"), Until: ended("A-10"), States: []tasks.State{tasks.Closed}}, "A-03 A-06 A-07"},
 		"nothing":           {ledger.Query{Prefix: "B"}, ""},
 		"a state of no one": {ledger.Query{States: []tasks.State{tasks.Paid}}, ""},
 	} {
