@@ -58,7 +58,7 @@ func TestBulk(t *testing.T) {
 
 	o := s.run("bulk", "withdraw", "--mchid", mchA, "--prefix", "BIKE-", "--reason", "waived", "--dry-run")
 	o.wantStatus(t, config.ExitOK)
-	wantContains(t, "stdout", o.stdout, "4 orders match, ¥1.20 in all; nothing was changed")
+	wantContains(t, "stdout", o.stdout, "orders that match: 4, ¥1.20 in all; nothing was changed")
 	o = s.run("bulk", "withdraw", "--prefix", "BIKE-", "--state", "queued,awaiting", "--reason", "waived", "--dry-run", "--json")
 	if o.wantStatus(t, config.ExitOK); o.stdout != `{"matched":4,"total_amount":0}`+"\n" {
 		t.Errorf("dry run: %s", o.stdout)
@@ -91,7 +91,7 @@ func TestBulk(t *testing.T) {
 	wantContains(t, "stdout", o.stdout, "reopened: all 3 orders", "3 done")
 	o = s.run("bulk", "collect-now", "--since", "1h", "--service-id", "500001", "--reason", "topped up", "--json")
 	o.wantStatus(t, exitRefused) // the paid one
-	wantContains(t, "stderr", o.stderr, "1 orders were refused")
+	wantContains(t, "stderr", o.stderr, "orders refused: 1")
 	if err := json.Unmarshal([]byte(o.stdout), &p); err != nil || p.Matched != 6 || p.Refused != 1 || len(p.Merchants) != 2 {
 		t.Errorf("%v: %s", err, o.stdout)
 	}

@@ -8,7 +8,7 @@ import (
 
 // BulkPreview says what a bulk action would be about.
 func (t Teller) BulkPreview(matched, total int64) string {
-	return t.say("%d orders match, %s in all; nothing was changed", "符合条件的订单 %d 笔，合计 %s；未做任何更改", matched, Yuan(total))
+	return t.say("orders that match: %d, %s in all; nothing was changed", "符合条件的订单 %d 笔，合计 %s；未做任何更改", matched, Yuan(total))
 }
 
 // BulkBegun says which bulk action was begun.
@@ -46,5 +46,5 @@ func (t Teller) BulkStory(p ledger.BulkProgress) string {
 
 // BulkRefused says that some orders were refused, and why that may be.
 func (t Teller) BulkRefused(n int64) string {
-	return t.say("%d orders were refused: their state forbids it, or they did not match any more when their turn came", "%d 笔被拒绝：订单状态不允许，或执行时已不符合条件", n)
+	return t.say("orders refused: %d; their state forbids it, or they did not match any more when their turn came", "%d 笔被拒绝：订单状态不允许，或执行时已不符合条件", n)
 }

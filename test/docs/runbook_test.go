@@ -47,13 +47,16 @@ const (
 var runbook = []step{
 	{command: "enqueue --wait", mention: true},
 	{command: "outcomes get", mention: true},
+	{command: "outcomes bulk", mention: true},
 	{command: "worker check", settings: true, said: "\nok "},
 	{command: "outcomes stats", said: "¥12.50"},
 	{command: "outcomes list --state queued --state awaiting", said: declined},
+	{command: "outcomes bulk withdraw --state queued,awaiting --reason TEXT --dry-run", said: "orders that match: 1, "},
 	{command: "outcomes get NO", no: paid, said: "billing's receiver has not accepted"},
 	{command: "outcomes get NO --json", no: paid, said: `"out_order_no":"` + paid + `"`},
 	{command: "enqueue order NO --reopen", no: exhausted, said: exhausted + " accepted"},
 	{command: "enqueue withdraw NO --reason … --paid-at …", no: declined, said: declined + " accepted"},
+	{command: `worker pause --mchid "$WECHATPAY_MCHID" --reason TEXT`, said: "no collect call for merchant"},
 	{command: `worker resume --mchid "$WECHATPAY_MCHID" --reason TEXT`, said: "resumed: merchant", before: func(b *book) {
 		b.must("worker pause --reason 'wrong amounts'")
 	}},
