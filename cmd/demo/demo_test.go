@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -211,4 +213,35 @@ func TestMisbehave(t *testing.T) {
 	if len(s.acts) > 0 {
 		t.Errorf("%d acts are left, want none", len(s.acts))
 	}
+}
+
+// The demo that keeps running shows its orders on the console, and ends when it is
+// interrupted.
+func TestServe(t *testing.T) {
+	dir := tempDir(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var out testkit.LogBuffer
+	status := make(chan int, 1)
+	go func() {
+		status <- run(ctx, configtest.Process("demo", nil, []string{"-serve", "--orders", "12"}, &out))
+	}()
+	testkit.Eventually(t, "the console's address", func() bool { return out.Has("the console: http://127.0.0.1:") }, &out)
+	_, address, _ := strings.Cut(out.String(), "the console: ")
+	address, _, _ = strings.Cut(address, "\n")
+	testkit.Eventually(t, "orders that are paid on the console", func() bool {
+		resp, err := http.Get(address + "orders?state=paid")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		page, err := io.ReadAll(resp.Body)
+		return err == nil && strings.Contains(string(page), `<span class="state paid">`)
+	}, &out)
+	http.DefaultClient.CloseIdleConnections()
+	cancel()
+	if got := <-status; got != config.ExitOK {
+		t.Errorf("exit status %d, want 0:\n%s", got, &out)
+	}
+	wantEmpty(t, dir)
 }

@@ -4,6 +4,7 @@
 // and in the end compares what the ledger recorded with what the platform knows.
 //
 //	go run ./cmd/demo
+//	go run ./cmd/demo -serve     keeps running, for a look at the console in a browser
 //
 // Days are compressed into seconds, see scenario.go. Exit status: 0 everything
 // agrees; 1 something differs, or an order did not end in time; 2 wrong usage;
@@ -33,6 +34,7 @@ type commandLine struct {
 	Orders int           `name:"orders" default:"300" placeholder:"N" help:"How many orders (default ${default})."`
 	Seed   uint64        `name:"seed" default:"1" placeholder:"N" help:"Decides which calls go wrong; the same seed picks the same ones (default ${default})."`
 	Limit  time.Duration `name:"time-limit" default:"90s" placeholder:"DURATION" help:"How long the orders may take to end (default ${default})."`
+	Serve  bool          `name:"serve" help:"Keep running, with fresh orders, and print the address of the console; until interrupted."`
 	List   bool          `name:"list" help:"At the end, also list every order: what the ledger recorded beside what the platform knows."`
 }
 
@@ -48,6 +50,11 @@ func main() {
 }
 
 func run(ctx context.Context, p config.Process) int {
+	for i, arg := range p.Args {
+		if arg == "-serve" { // as Go's own flags are written
+			p.Args[i] = "-" + arg
+		}
+	}
 	var cli commandLine
 	if _, status, ok := config.Parse(p, "Collects orders of mixed fates from a simulated WeChat Pay that goes wrong on purpose, and audits the result.", &cli); !ok {
 		return status
@@ -55,6 +62,13 @@ func run(ctx context.Context, p config.Process) int {
 	if cli.Orders < 1 || cli.Orders > maxOrders {
 		p.Say(fmt.Sprintf("--orders is %d: write 1 to %d", cli.Orders, maxOrders))
 		return config.ExitUsage
+	}
+	if cli.Serve {
+		if err := serve(ctx, cli, p.Stdout); err != nil {
+			p.Complain(err)
+			return exitFailed
+		}
+		return config.ExitOK
 	}
 	agrees, err := play(ctx, cli, compressed, p.Stdout)
 	switch {

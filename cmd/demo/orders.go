@@ -44,19 +44,24 @@ var numbers = []string{"BIKE-%04d", "RAIN|%04d", "BANK*%04d", "LOCKER_%04d"}
 func makeOrders(n int) []simulator.Order {
 	orders := make([]simulator.Order, n)
 	for i := range orders {
-		total := 100 + int64(i)*7919%4900 // fen; 7919 is prime, so that amounts differ
-		round := fates(total)
-		o := simulator.Order{
-			OutOrderNo:  fmt.Sprintf(numbers[i%len(numbers)], i+1),
-			TotalAmount: total,
-			Fate:        round[i%len(round)],
-		}
-		if o.Fate == simulator.FateNothingOwed {
-			o.TotalAmount = 0
-		}
-		orders[i] = o
+		orders[i] = makeOrder(i)
 	}
 	return orders
+}
+
+// makeOrder returns the order of a place in the list.
+func makeOrder(i int) simulator.Order {
+	total := 100 + int64(i)*7919%4900 // fen; 7919 is prime, so that amounts differ
+	round := fates(total)
+	o := simulator.Order{
+		OutOrderNo:  fmt.Sprintf(numbers[i%len(numbers)], i+1),
+		TotalAmount: total,
+		Fate:        round[i%len(round)],
+	}
+	if o.Fate == simulator.FateNothingOwed {
+		o.TotalAmount = 0
+	}
+	return o
 }
 
 // twiceEvery is how many orders there are for each one that is enqueued twice.
