@@ -97,7 +97,7 @@ func refusingNow(yes bool) simulator.Faults {
 }
 
 // fresh enqueues the order of a place in the list, as owed for up to forty days, and
-// withdraws an earlier one now and then.
+// withdraws one now and then.
 func (s *stage) fresh(ctx context.Context, i int, began time.Time) error {
 	o, m := makeOrder(i), s.sim.Merchant()
 	if err := s.sim.AddOrders(o); err != nil {
@@ -113,7 +113,7 @@ func (s *stage) fresh(ctx context.Context, i int, began time.Time) error {
 	if i%withdrawEvery != withdrawEvery-1 {
 		return nil
 	}
-	// The one before is still open: its answer takes longer than this.
+	// It has just been enqueued, and is open still as a rule.
 	_, err = s.producer.Withdraw(ctx, tasks.Withdrawal{MchID: m.MchID, OutOrderNo: o.OutOrderNo, Reason: "paid at the counter", By: "go:demo"})
 	return err
 }

@@ -111,7 +111,7 @@ func (c *Console) overview(v *view) error {
 		b.Ages = append(b.Ages, bar{Name: name, Orders: s.Orders, Sum: s})
 	}
 	share(b.Ages)
-	b.Causes = causesOf(v.Tell, b.Survey.Causes)
+	b.Causes = causesOf(v.Tell, v.word("overview.unanswered"), b.Survey.Causes)
 	for i, o := range b.Survey.Attention {
 		if i == overviewMost {
 			b.Others = len(b.Survey.Attention) - i
@@ -165,13 +165,13 @@ func cameIn(ctx context.Context, rdb redis.UniversalClient, ledgers []*ledger.Le
 }
 
 // causesOf are the causes of failures in words, the most frequent ones first.
-func causesOf(t explain.Teller, counts map[ledger.LastError]int64) []cause {
+func causesOf(t explain.Teller, unanswered string, counts map[ledger.LastError]int64) []cause {
 	byWords := map[string]*cause{}
 	for e, n := range counts {
 		words := t.ErrorCause(e)
 		codes := explain.CodesText(e.HTTPStatus, e.Code, e.DetailCode)
 		if words == "" {
-			words = explain.OrDash(explain.Printable(codes))
+			words = unanswered // a survey keeps no messages
 		}
 		if byWords[words] == nil {
 			byWords[words] = &cause{Words: words, Codes: explain.Printable(codes)}

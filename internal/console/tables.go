@@ -40,7 +40,7 @@ var english = map[string]string{
 	"overview.states": "Orders by state", "overview.states_note": "Orders that are in the ledger now; finished ones leave it after RETENTION.",
 	"overview.ages": "Still owed, by age", "overview.to_day": "up to 1 day", "overview.to_days": "up to %d days", "overview.older": "more than %d days",
 	"overview.ages_note": "Open orders, since billing's owed_since or else since they were enqueued. The amount is WeChat Pay's total, or billing's, less what was paid.",
-	"overview.causes":    "Causes of the last failures", "overview.no_causes": "No open order has a failed call among its last ones.",
+	"overview.causes":    "Causes of the last failures", "overview.unanswered": "no answer to rely on", "overview.no_causes": "No open order has a failed call among its last ones.",
 
 	"filter.q": "Number begins with", "filter.any": "any", "filter.reason": "Reason, exactly", "filter.from": "Opened from", "filter.to": "Opened to", "filter.do": "Show", "filter.clear": "Clear",
 	"orders.exact": "With exactly this number", "orders.caption": "%d orders on this page.", "orders.more": "There may be more.", "orders.none_yet": "None found so far: the next page continues the search.",
@@ -108,7 +108,7 @@ var chinese = map[string]string{
 	"overview.states": "各状态订单数", "overview.states_note": "台账中现存的订单；已结束的订单在 RETENTION 之后移出台账。",
 	"overview.ages": "未付金额（按账龄）", "overview.to_day": "1 天以内", "overview.to_days": "%d 天以内", "overview.older": "超过 %d 天",
 	"overview.ages_note": "未结束的订单；账龄从计费系统填写的 owed_since 起算，未填写则从入队起算。金额为微信支付的总金额（没有则取计费系统的金额）减去已付。",
-	"overview.causes":    "最近失败的原因", "overview.no_causes": "未结束的订单最近没有失败的请求。",
+	"overview.causes":    "最近失败的原因", "overview.unanswered": "没有可靠的应答", "overview.no_causes": "未结束的订单最近没有失败的请求。",
 
 	"filter.q": "订单号开头", "filter.any": "不限", "filter.reason": "原因（完全一致）", "filter.from": "入队起始日", "filter.to": "入队截止日", "filter.do": "查询", "filter.clear": "清除",
 	"orders.exact": "订单号完全一致", "orders.caption": "本页 %d 笔订单。", "orders.more": "可能还有更多。", "orders.none_yet": "尚未找到：下一页继续查找。",
