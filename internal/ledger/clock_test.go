@@ -615,3 +615,36 @@ func TestTimesOfAClockThatNoSweepHasReadAreMended(t *testing.T) {
 		})
 	}
 }
+
+// An order ends while its call is under way, and Redis's clock jumps ahead by more than
+// ended orders are kept whole, or at all. Nothing forgets the lease: reopened, the order
+// would be called twice at once.
+func TestAJumpAheadKeepsTheLeaseOfAnEndedOrder(t *testing.T) {
+	for name, tidy := range map[string]func(s *timed, sure time.Time) (int64, error){
+		"compact": func(s *timed, sure time.Time) (int64, error) {
+			return s.ledger.Compact(s.Context(), ledger.CompactArgs{After: 25 * time.Hour, Patient: 30 * day, Gap: time.Minute, Sure: sure})
+		},
+		"retain": func(s *timed, sure time.Time) (int64, error) {
+			return s.ledger.Retain(s.Context(), 25*time.Hour, time.Minute, sure)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTimed(t)
+			s.open("A")
+			s.granted("A")
+			s.withdraw("A")
+			s.pass(2*time.Second + 26*time.Hour)
+			lim := limits()
+			lim.Sure = s.now.Add(-26 * time.Hour) // as a worker knows whose own clock does not jump
+			if n, err := tidy(s, lim.Sure); err != nil || n != 0 {
+				t.Errorf("%d orders, %v", n, err)
+			}
+			if err := openOrder(t.Context(), s.ledger, tasks.Order{Payload: payload("A"), Reopen: true}); err != nil {
+				t.Fatal(err)
+			}
+			if c := s.claim("A", lim); c.Code != ledger.Leased || c.Wait != 8*time.Second {
+				t.Errorf("%s for %s; the call is under way for 8 s more", c.Code, c.Wait)
+			}
+		})
+	}
+}

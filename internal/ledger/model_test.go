@@ -529,7 +529,7 @@ func (m *model) Rewind(t *rapid.T) {
 
 func (m *model) Retain(t *rapid.T) {
 	m.t = t
-	removed, err := m.l.Retain(context.Background(), 0, 0)
+	removed, err := m.l.Retain(context.Background(), 0, 0, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -271,7 +271,7 @@ func (m *movingSlot) operations() map[string]slotOperation {
 		"retention": {func() {
 			withdrawn()
 			there()
-		}, func() error { _, err := m.ledger.Retain(ctx, 0, 0); return err }},
+		}, func() error { _, err := m.ledger.Retain(ctx, 0, 0, time.Time{}); return err }},
 		"trimming": {withdrawn, func() error { _, err := m.ledger.Trim(ctx, time.Hour); return err }},
 		"reading": {withdrawn, func() error {
 			_, _ = m.ledger.Holds(ctx)

@@ -15,8 +15,8 @@ const (
 
 // Retain removes orders that reached a final state longer than retention ago from the
 // ledger, with their logs, and returns how many. It keeps open orders, and orders that
-// could be collected too soon if they were enqueued again at once.
-func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration) (removed int64, err error) {
+// could be collected too soon if they were enqueued again at once. For sure see Limits.
+func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration, sure time.Time) (removed int64, err error) {
 	for _, state := range States {
 		if state.Open() {
 			continue
@@ -35,7 +35,7 @@ func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration) (r
 				keys = append(keys, l.keys.Order(no), l.keys.Log(no))
 			}
 			reply, err := run(ctx, l.rdb, retainScript, keys, map[string]any{
-				"state": state, "nos": nos, "retention": retention.Milliseconds(), "gap": minGap.Milliseconds(),
+				"state": state, "nos": nos, "retention": retention.Milliseconds(), "gap": minGap.Milliseconds(), "sure": sureMS(sure),
 			})
 			if err != nil {
 				return removed, err
@@ -71,9 +71,11 @@ const compactAgain = 24 * time.Hour
 
 // CompactArgs says which finished orders to keep compact: those that ended After ago, of
 // which every reader of the stream has read the final state. After Patient they wait for
-// no reader. Gap is the least time between two collect calls of an order.
+// no reader. Gap is the least time between two collect calls of an order. For Sure see
+// Limits.
 type CompactArgs struct {
 	After, Patient, Gap time.Duration
+	Sure                time.Time
 }
 
 // Compact keeps finished orders compact, and returns how many. A compact order answers
@@ -107,7 +109,7 @@ func (l *Ledger) Compact(ctx context.Context, a CompactArgs) (compacted int64, e
 		}
 		reply, err = run(ctx, l.rdb, compactScript, keys, map[string]any{
 			"nos": nos, "field": field, "value": value,
-			"after": a.After.Milliseconds(), "gap": a.Gap.Milliseconds(), "again": compactAgain.Milliseconds(),
+			"after": a.After.Milliseconds(), "gap": a.Gap.Milliseconds(), "again": compactAgain.Milliseconds(), "sure": sureMS(a.Sure),
 		})
 		if err != nil {
 			return compacted, err

@@ -23,7 +23,7 @@ func (s *setup) age(state tasks.State, no string, by time.Duration) {
 
 func (s *setup) retain(retention, gap time.Duration) int64 {
 	s.Helper()
-	n, err := s.ledger.Retain(s.Context(), retention, gap)
+	n, err := s.ledger.Retain(s.Context(), retention, gap, time.Time{})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestRetentionOfCenturies(t *testing.T) {
 	s := newSetup(t)
 	s.end("A")
 	const longest = 292 * 365 * 24 * time.Hour
-	if removed, err := s.ledger.Retain(t.Context(), longest, longest); err != nil || removed != 0 {
+	if removed, err := s.ledger.Retain(t.Context(), longest, longest, time.Time{}); err != nil || removed != 0 {
 		t.Errorf("%d orders removed: %v", removed, err)
 	}
 	if _, err := s.ledger.Trim(t.Context(), longest); err != nil {

@@ -13,6 +13,7 @@
 --   after         ms since an order's final state
 --   gap           ms between two collect calls of an order
 --   again         ms until an order that is left out comes again
+--   sure          as in claim
 -- }
 --
 -- Returns {how many are compact now that were not}.
@@ -68,7 +69,7 @@ for i, no in ipairs(a.nos) do
   local ended = num(r.ended)
   if not r.state or OPEN[r.state] or r.k or ended == 0 or ended > now - a.after then
     redis.call('ZREM', KEYS[4], no) -- gone, open, compact, or it has a later turn
-  elseif num(r.lease) > now or working(r.state, r.sync) or num(r.collected) + a.gap > now
+  elseif leased(r.lease, now, a.sure) > 0 or working(r.state, r.sync) or num(r.collected) + a.gap > now
     or redis.call('ZSCORE', KEYS[3], no) then
     redis.call('ZADD', KEYS[4], now + a.again, no)
   else

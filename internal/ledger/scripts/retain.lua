@@ -10,6 +10,7 @@
 --   nos        out_order_no of each order
 --   retention  ms since an order's final state
 --   gap        ms between two collect calls of an order
+--   sure       as in claim
 -- }
 --
 -- Returns {removed, skipped}.
@@ -25,7 +26,7 @@ for i, no in ipairs(a.nos) do
   elseif r.state ~= a.state then
     redis.call('ZREM', KEYS[1], no) -- not in this state any more, or gone
     removed = removed + 1
-  elseif num(r.lease) > now or working(r.state, r.sync) or num(r.collected) + a.gap > now then
+  elseif leased(r.lease, now, a.sure) > 0 or working(r.state, r.sync) or num(r.collected) + a.gap > now then
     passed = passed + 1
   else
     redis.call('DEL', key, log)
