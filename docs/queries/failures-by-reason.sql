@@ -2,6 +2,11 @@
 -- withdrawn is in waived-by-day.sql. Where WeChat Pay has signed no total, billing's amount counts.
 with words (code, meaning) as (values
     ('271316574', 'the deduction failed: balance, card or risk control'),
+    ('271300099', 'WeChat Pay''s risk control refuses the user'),
+    ('271299627', 'the user has other overdue orders'),
+    ('268560785', 'the user''s WeChat is in teen mode'),
+    ('271316656', 'refused: the amount is above the risk amount'),
+    ('271316598', 'refused: WeChat Pay has this number with other parameters'),
     ('271316657', 'refused: it does not wait for payment'),
     ('271302262', 'refused: its state does not allow it'),
     ('271302332', 'refused: still to be confirmed or completed'),

@@ -124,6 +124,11 @@ var verdicts = map[payscore.Verdict]map[payscore.Call]text{
 // say more.
 var codes = map[string]text{
 	"271316574": {"the deduction failed: balance, card or risk control", "扣款失败：余额、银行卡或风控"},
+	"271300099": {"WeChat Pay's risk control refuses the user", "未通过微信支付的风险评估"},
+	"271299627": {"the user has other overdue orders", "用户有其他逾期未支付的订单"},
+	"268560785": {"the user's WeChat is in teen mode", "用户的微信处于青少年模式"},
+	"271316656": {"refused: the amount is above the risk amount", "被拒绝：金额超过风险金额"},
+	"271316598": {"refused: WeChat Pay has this number with other parameters", "被拒绝：同一单号的请求参数不一致"},
 	"271316657": {"refused: it does not wait for payment", "被拒绝：订单不是待支付状态"},
 	"271316754": {"a deduction is running", "扣款处理中"},
 	"271302262": {"refused: its state does not allow it", "被拒绝：订单状态不允许"},

@@ -23,6 +23,11 @@ type ruling struct {
 // they distinguish cases that share one code.
 var byDetail = map[string]ruling{
 	"271316574": {verdict: Declined},                            // the deduction failed
+	"271300099": {verdict: Declined},                            // risk assessment refused
+	"271299627": {verdict: Declined},                            // the user has overdue orders
+	"268560785": {verdict: Declined},                            // teen mode
+	"271316656": {verdict: NotCollectable},                      // above the risk amount
+	"271316598": {verdict: NotCollectable},                      // the same number with other parameters
 	"271316657": {verdict: NotCollectable},                      // only while waiting for payment
 	"271316754": {verdict: InProgress},                          // a deduction is running
 	"271302262": {verdict: NotCollectable},                      // state not allowed

@@ -54,6 +54,11 @@ func TestEveryErrorOfCollectEndsAsItShould(t *testing.T) {
 		{no: "NO-CONTENT", kind: "no_content", state: tasks.Paid, attempts: 1},
 		{no: "SIGN_ERROR", http: 401, code: "SIGN_ERROR", detail: "270924332", state: tasks.Paid, attempts: 1},
 		{no: "NO_AUTH", http: 403, code: "NO_AUTH", detail: "268503786", state: tasks.Paid, attempts: 1},
+		{no: "RISK", http: 403, code: "NO_AUTH", detail: "271300099", state: tasks.Paid, attempts: 2},
+		{no: "OVERDUE", http: 403, code: "NO_AUTH", detail: "271299627", state: tasks.Paid, attempts: 2},
+		{no: "TEEN-MODE", http: 403, code: "NO_AUTH", detail: "268560785", state: tasks.Paid, attempts: 2},
+		{no: "RISK-AMOUNT", http: 400, code: "PARAM_ERROR", detail: "271316656", state: tasks.Paid, attempts: 2},
+		{no: "OTHER-PARAMETERS", http: 400, code: "PARAM_ERROR", detail: "271316598", state: tasks.Paid, attempts: 2},
 		{no: "MCHID-UNKNOWN", http: 400, code: "PARAM_ERROR", detail: "271302144", state: tasks.Paid, attempts: 1},
 		{no: "MCHID-APPID", http: 400, code: "PARAM_ERROR", detail: "271302149", state: tasks.Paid, attempts: 1},
 	}
