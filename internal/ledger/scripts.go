@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 
 	"github.com/redis/go-redis/v9"
@@ -72,15 +73,45 @@ func load(name string, libraries ...string) *redis.Script {
 		}
 		src += generate(name, string(b)) + "\n"
 	}
+	src = onlyUsed(src)
 	s := redis.NewScript(src)
-	names[s.Hash()], loaded = name, append(loaded, s)
+	names[s.Hash()], loadedSource[name], loaded = name, src, append(loaded, s)
 	return s
 }
 
-// All scripts, and their names by their SHA-1.
 var (
-	loaded []*redis.Script
-	names  = map[string]string{}
+	luaFunction = regexp.MustCompile(`(?m)^local function (\w+)\(.*\bend$|^local function (\w+)\((?s:.*?)^end$`)
+	luaComment  = regexp.MustCompile(`(?m)^ *--.*$`)
+	luaCall     = regexp.MustCompile(`([\w.]+)\(`)
+)
+
+// onlyUsed takes the functions out of a script that it does not call: Lua makes all
+// functions of a script anew each time that the script runs.
+func onlyUsed(src string) string {
+	for {
+		uses := map[string]int{}
+		for _, m := range luaCall.FindAllStringSubmatch(luaComment.ReplaceAllString(src, ""), -1) {
+			uses[m[1]]++
+		}
+		less := luaFunction.ReplaceAllStringFunc(src, func(function string) string {
+			m := luaFunction.FindStringSubmatch(function)
+			if uses[m[1]+m[2]] > 1 {
+				return function
+			}
+			return ""
+		})
+		if less == src {
+			return src
+		}
+		src = less
+	}
+}
+
+// All scripts, their names by their SHA-1, and their sources by their names.
+var (
+	loaded       []*redis.Script
+	names        = map[string]string{}
+	loadedSource = map[string]string{}
 )
 
 // ScriptName returns the name of the ledger's script with a SHA-1, as EVALSHA
