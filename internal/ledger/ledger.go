@@ -156,7 +156,7 @@ type limitArgs struct {
 	Interval int64   `json:"interval"`
 	Horizon  int64   `json:"horizon"`
 	Gap      int64   `json:"gap"`
-	Windows  []int64 `json:"windows"`
+	Windows  []int64 `json:"windows,omitempty"`
 	Most     int64   `json:"most"`
 	Sure     int64   `json:"sure"`
 }
@@ -197,8 +197,8 @@ func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim L
 		struct {
 			limitArgs
 			Round   int64  `json:"round"`
-			Terms   string `json:"terms"`
-			Amounts bool   `json:"amounts"`
+			Terms   string `json:"terms,omitempty"`
+			Amounts bool   `json:"amounts,omitempty"`
 		}{lim.args(no, token), round, lim.Terms, lim.ByAmount})
 	if err != nil {
 		return Claim{}, err
@@ -239,9 +239,9 @@ func (l *Ledger) Permit(ctx context.Context, c Claim, lim Limits) (Permit, error
 		[]string{l.keys.Order(c.Order.OutOrderNo), l.keys.Due(), l.keys.Gate(), l.keys.Hold()},
 		struct {
 			limitArgs
-			Probe int    `json:"probe"`
-			Life  string `json:"life"`
-			Sync  bool   `json:"sync"`
+			Probe int    `json:"probe,omitempty"`
+			Life  string `json:"life,omitempty"`
+			Sync  bool   `json:"sync,omitempty"`
 		}{lim.args(c.Order.OutOrderNo, c.Token), probe, c.Order.Life, c.Order.Sync})
 	if err != nil {
 		return Permit{}, err

@@ -42,7 +42,7 @@ var ErrAmount = fmt.Errorf("ledger: an amount is not from 0 to %d fen", int64(Ma
 
 // moneyArgs are facts as the scripts take them; see money.lua.
 type moneyArgs struct {
-	Signed   map[string]string `json:"signed"`
+	Signed   map[string]string `json:"signed,omitempty"`
 	Total    string            `json:"total,omitempty"`
 	Paid     string            `json:"paid,omitempty"`
 	Payments string            `json:"payments,omitempty"`

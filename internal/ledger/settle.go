@@ -178,34 +178,32 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		No        string     `json:"no"`
 		Token     string     `json:"token"`
 		State     State      `json:"state"`
-		Reason    string     `json:"reason"`
-		Next      Plan       `json:"next"`
-		Due       int64      `json:"due"`
-		Look      int64      `json:"look"`
-		Bump      bool       `json:"bump"`
-		Attempts  int64      `json:"attempts"`
-		Declines  int64      `json:"declines"`
-		Confirms  int64      `json:"confirms"`
-		Fails     int64      `json:"fails"`
-		Missing   int64      `json:"missing"`
-		NotMade   string     `json:"not_made"`
-		Life      string     `json:"life"`
+		Reason    string     `json:"reason,omitempty"`
+		Next      Plan       `json:"next,omitempty"`
+		Due       int64      `json:"due,omitempty,string"`
+		Look      int64      `json:"look,omitempty,string"`
+		Bump      bool       `json:"bump,omitempty"`
+		Attempts  int64      `json:"attempts,omitempty"`
+		Declines  int64      `json:"declines,omitempty,string"`
+		Confirms  int64      `json:"confirms,omitempty,string"`
+		Fails     int64      `json:"fails,omitempty,string"`
+		Missing   int64      `json:"missing,omitempty,string"`
+		NotMade   string     `json:"not_made,omitempty"`
+		Life      string     `json:"life,omitempty"`
 		Sync      SyncState  `json:"sync,omitempty"`
 		SyncWhy   string     `json:"syncwhy,omitempty"`
-		VerPaid   bool       `json:"verified_paid"`
-		Call      string     `json:"call"`
-		Detail    string     `json:"detail"`
-		Collected *int64     `json:"collected,omitempty"`
-		Verdict   string     `json:"verdict"`
-		Code      string     `json:"code"`
-		Gate      GateSignal `json:"gate"`
-		AppID     string     `json:"appid"`
-		ServiceID string     `json:"service_id"`
-		At        int64      `json:"at"`
-		CalledAt  int64      `json:"called_at"`
+		VerPaid   bool       `json:"verified_paid,omitempty"`
+		Call      string     `json:"call,omitempty"`
+		Detail    string     `json:"detail,omitempty"`
+		Collected *int64     `json:"collected,omitempty,string"`
+		Verdict   string     `json:"verdict,omitempty"`
+		Code      string     `json:"code,omitempty"`
+		Gate      GateSignal `json:"gate,omitempty"`
+		At        int64      `json:"at,omitempty"`
+		CalledAt  int64      `json:"called_at,omitempty"`
 		First     int64      `json:"first"`
 		Most      int64      `json:"most"`
-		Probe     bool       `json:"probe"`
+		Probe     bool       `json:"probe,omitempty"`
 		Limit     int        `json:"limit"`
 		Keep      int        `json:"keep"`
 		Paused    bool       `json:"paused,omitempty"`
@@ -215,7 +213,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Attempts: s.AddAttempts, Declines: s.Declines, Confirms: s.Confirms, Fails: s.Fails, Missing: s.Missing,
 		Life: c.Order.Life, Sync: s.Sync, SyncWhy: s.SyncReason, VerPaid: s.VerifiedPaid,
 		Call: s.Call, Verdict: s.Verdict, Code: s.Code, Detail: s.DetailCode,
-		Gate: s.Gate, AppID: c.Order.AppID, ServiceID: c.Order.ServiceID,
+		Gate:  s.Gate,
 		First: s.First.Milliseconds(), Most: s.Most.Milliseconds(), Limit: s.Failures,
 		Probe: c.Probe,
 		Keep:  LogEntries, NotMade: counters[s.NotMade],

@@ -13,10 +13,10 @@
 --   interval us between two calls of the merchant
 --   horizon  us that a claim may wait for its slot under the lease
 --   gap      ms between two collect calls of the order
---   windows  collection windows, ms, {from, to, ...}; {} for always
+--   windows  collection windows, ms, {from, to, ...}; absent for always
 --   terms    what gap and windows were chosen by: the order's schedule and service, and,
---            if amounts is true, its amount, with blanks between; '' if they hold for
---            every order
+--            if amounts is true, its amount, with blanks between; absent if they hold
+--            for every order
 --   most     longest time between two probes, ms
 -- }
 --
@@ -37,7 +37,7 @@
 --               follow, with {STEP}; nothing was changed
 local a = cjson.decode(ARGV[1])
 local now, now_us = clock()
-local r = FIELDS(KEYS[1], STEP, next, off, token, lease, doing, collects, queries, syncs)
+local r = whole(KEYS[1])
 
 local function granted(wait, plan, probe) return { 'granted', now, wait, plan, probe, { STEP(r) } } end
 
@@ -69,7 +69,7 @@ if collectedat(KEYS[1], had, now) ~= had then r.collected = text(now) end
 
 local plan = r.next
 -- Only a collect call must keep to gap and windows.
-if plan == 'collect' and a.terms ~= '' then
+if plan == 'collect' and a.terms then
   local terms = (r.schedule or '') .. ' ' .. (r.svc or '')
   if a.amounts then terms = terms .. ' ' .. (r.bill or r.total or '') end
   if terms ~= a.terms then return { 'unlike', now, 0, terms, { STEP(r) } } end
@@ -115,7 +115,7 @@ end
 local wait, take, again = slot(redis.call('HMGET', KEYS[3], 'tat', 'ticket', 'slow', 'slowat'), now_us, a.interval, a.horizon)
 if wait and plan == 'collect' then
   local at = now + math.ceil(wait / 1000)
-  local ok = earliest(at, collectedat(KEYS[1], r.collected, now), a.gap, a.windows)
+  local ok = earliest(at, collectedat(KEYS[1], r.collected, now), a.gap, a.windows or {})
   if ok > at then return putoff('postponed', ok) end
 end
 redis.call('HSET', KEYS[3], unpack(take))
@@ -124,7 +124,7 @@ if not wait then return { 'paced', now, again } end
 -- One write for each key, because every command of a script is a command of the
 -- append-only file. The next probe is due when this lease expires, since a probe that
 -- dies with its worker proves nothing; settle knows more.
-local lease = now + math.ceil(wait / 1000) + a.lease
+local lease = text(now + math.ceil(wait / 1000) + a.lease)
 if m then m.probe = lease end
 if v then v.probe = lease end
 if m and v then

@@ -34,6 +34,14 @@ local function stamped(entry, now)
   return string.sub(entry, 1, 1) .. string.char(unpack(b)) .. string.sub(entry, 2)
 end
 
+-- whole returns all fields of a record by name. Where a script needs most of them, that
+-- costs less than to look for each, since most records lack many.
+local function whole(key)
+  local list, r = redis.call('HGETALL', key), {}
+  for i = 1, #list, 2 do r[list[i]] = list[i + 1] end
+  return r
+end
+
 local OPEN = { queued = true, awaiting = true }
 
 -- working reports whether there is something left to do for an order: it is open, or it

@@ -100,7 +100,7 @@ local function park(s, due, opens, interval)
 end
 
 -- judge applies the reply to a step's last call, as in settle's arguments s, to the
--- holds of the merchant and of the service. hold and gate are the keys. It returns
+-- holds of the merchant and of the service scope. hold and gate are the keys. It returns
 -- 'closed' if a hold began, 'opened' if one ended, 'slowed' if the merchant's rate was
 -- lowered, else ''.
 --
@@ -111,8 +111,7 @@ end
 --   'fault'              refused        nothing
 --   'down', 'throttled'  troubled       nothing
 --   ''                   nothing        nothing: no call was made
-local function judge(hold, gate, s, now, now_us)
-  local scope = service(s.appid, s.service_id)
+local function judge(hold, gate, scope, s, now, now_us)
   local r = redis.call('HMGET', hold, MERCHANT, scope, 'row')
   local m, v = held(r[1], now, math.huge), held(r[2], now, math.huge)
   if not m and not v and not r[3] and s.gate == 'ok' then return '' end

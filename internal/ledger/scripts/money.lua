@@ -1,8 +1,8 @@
 -- money: what WeChat Pay's signed messages say of an order and its payments. Put before
 -- settle and notice; see scripts.go.
 --
--- A message f is {signed, total, paid, payments, done, known, fresh}. signed has the
--- signed texts by their JSON names, such as transaction_id. Amounts are strings of
+-- A message f is {signed, total, paid, payments, done, known, fresh}. signed, if there is
+-- any, has the signed texts by their JSON names, such as transaction_id. Amounts are strings of
 -- digits, in fen, and payments is a packed list, see payment.go; what a message does not
 -- say is absent. done: it says DONE and USER_PAID. known: it shows that WeChat Pay has
 -- the order. fresh: it replies to a query, whereas a notification may be an old one.
@@ -106,7 +106,7 @@ local ALARMS = 5
 -- money, so it is not listed later.
 local function heard(rec, f, now)
   local m = { write = {}, paid = 0 }
-  local said = f.signed
+  local said = f.signed or {}
   if not (said.order_id or f.total or f.paid or f.payments or f.known or f.done) then return m end
   local function set(field, value)
     if (value or '') == '' or value == rec[field] then return end

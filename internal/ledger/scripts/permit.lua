@@ -7,7 +7,7 @@
 -- KEYS[4] hold (hash)
 -- ARGV[1] JSON {no, token, lease, interval, horizon, gap, windows} as in claim, life as in
 --         settle, sync: true if the step was claimed for a sync, and probe: 1 if the claim
---         was a probe, whose query has just shown that the hold may end
+--         was a probe, whose query has just shown that the hold may end; else absent
 --
 -- Returns {code, now, wait us}:
 --   'granted'   call after wait; negative as in claim
@@ -23,7 +23,7 @@ local r = FIELDS(KEYS[1], state, token, collected, doing, lease, appid, svc, lif
 local act = r.state == 'withdrawn' and 'resync' or 'recollect'
 
 if r.token ~= a.token then return { 'lost', now, 0 } end
-if not working(r.state, r.sync) or (r.life or '') ~= a.life or a.sync ~= (act == 'resync') then return { 'ended', now, 0 } end
+if not working(r.state, r.sync) or (r.life or '') ~= (a.life or '') or (a.sync or false) ~= (act == 'resync') then return { 'ended', now, 0 } end
 if r.doing == act then -- the answer to this very question was lost
   return { 'granted', now, math.min(a.horizon, (num(r.lease) - a.lease - now) * 1000) }
 end
@@ -37,7 +37,7 @@ if a.probe ~= 1 and (h[1] or h[2]) then return { 'held', now, 0 } end
 local wait, take, again = slot(redis.call('HMGET', KEYS[3], 'tat', 'ticket', 'slow', 'slowat'), now_us, a.interval, a.horizon)
 local at = now + math.ceil((wait or again) / 1000)
 if not a.sync then
-  local ok = earliest(at, collectedat(KEYS[1], r.collected, now), a.gap, a.windows)
+  local ok = earliest(at, collectedat(KEYS[1], r.collected, now), a.gap, a.windows or {})
   if ok > at then return { 'postponed', now, (ok - now) * 1000 } end
 end
 redis.call('HSET', KEYS[3], unpack(take))

@@ -7,7 +7,8 @@
 -- KEYS[7] ended:<state> (zset); not touched if the order stays open
 -- KEYS[8] hold (hash)   KEYS[9] words (hash)   KEYS[10] paused (zset)
 -- KEYS[11] sweep (hash)
--- ARGV[1] JSON {
+-- ARGV[1] JSON, in which what is 0, false or '' is left out, and numbers that are only
+-- stored are texts: Lua would read them, and write them out for each command {
 --   no, token
 --   state, reason       where the order stands now, and why
 --   next, due, look     open orders: the plan, the due time, and the time of the next
@@ -17,7 +18,7 @@
 --   attempts            how many to add
 --   declines, confirms, fails, missing   the counters, as they are now
 --   not_made            the counter of a call that the claim counted and that was not
---                       made: 'collects', 'queries' or 'syncs'; '' for none
+--                       made: 'collects', 'queries' or 'syncs'
 --   collected           when the step's collect call was finished, or, if a claimed one
 --                       was not made, when the previous one was (0: there was none);
 --                       absent if none was claimed
@@ -31,7 +32,6 @@
 --   call, verdict, code, detail   for the event
 --   gate                the last reply's signal for the merchant and the service: 'ok',
 --                       'fault', 'service', 'down', 'throttled' or ''
---   appid, service_id   the service
 --   at                  now, by the worker; 0 if it does not know
 --   called_at           when the last call of the step began
 --   first, most, limit  ms to a hold's first probe, and the longest between two;
@@ -55,10 +55,11 @@
 -- final state, 'differs' for amounts that raise an alarm, and 'lowered' for a total that
 -- the merchant has lowered: any of them, in this order. state is where the order stands.
 local s = cjson.decode(ARGV[1])
+s.at, s.called_at, s.gate, s.life = s.at or 0, s.called_at or 0, s.gate or '', s.life or ''
 local now, now_us = clock()
--- The needed fields of the record are read once here and written once below: a step's
--- time in Redis is that of its commands.
-local r = FIELDS(KEYS[1], EVENT, SIGNED, token, lease, done, life, events, round, since, k)
+-- The record is read once here and written once below: a step's time in Redis is that of
+-- its commands.
+local r = whole(KEYS[1])
 if r.k then
   filled(KEYS[1], r, KEYS[9])
   expand(KEYS[1], KEYS[9])
@@ -102,7 +103,7 @@ if r.token ~= s.token then
   return { 'lost', now, '', news, r.state or '', '' }
 end
 
-local change = judge(KEYS[8], KEYS[6], s, now, now_us)
+local change = judge(KEYS[8], KEYS[6], service(r.appid, r.svc), s, now, now_us)
 
 -- The worker computes Redis's clock from the claim on. If that clock has jumped since,
 -- so have the times that the worker computed.
@@ -110,7 +111,7 @@ local jumped = s.at > 0 and now - s.at or 0
 if jumped >= JUMP then reached(KEYS[11], now) end -- this worker may die before it reports it
 if math.abs(jumped) >= JUMP then
   for _, field in ipairs({ 'due', 'look', 'collected' }) do
-    if num(s[field]) > 0 then s[field] = s[field] + jumped end
+    if num(s[field]) > 0 then s[field] = num(s[field]) + jumped end
   end
 end
 
@@ -135,7 +136,7 @@ local function written(code, change, news, state)
   return { code, now, change, news, state, '' }
 end
 
-if s.not_made ~= '' then redis.call('HINCRBY', KEYS[1], s.not_made, -1) end
+if s.not_made then redis.call('HINCRBY', KEYS[1], s.not_made, -1) end
 for i = 2, #ARGV do
   if redis.call('LPUSH', KEYS[2], stamped(ARGV[i], now)) > s.keep then redis.call('LTRIM', KEYS[2], 0, s.keep - 1) end
 end
@@ -144,7 +145,7 @@ local putoff = s.paused and OPEN[r.state] and (r.life or '') == s.life
 if putoff then redis.call('ZADD', KEYS[10], now, s.no) end
 put('off', putoff and 2 or #ARGV == 1 and 1 or 0)
 -- The time of the last collect call is valid even if the order changed in the meantime.
-if s.collected then put('collected', s.collected) end
+if s.collected then put('collected', s.collected ~= '0' and s.collected or nil) end
 if num(s.collected) > 0 and s.not_made ~= 'collects' and r.since == r.opened and num(s.collected) < num(r.since) then
   put('since', s.collected) -- it was opened by a clock that was ahead; see recollected
   put('opened', s.collected)
@@ -175,7 +176,7 @@ put('fails', s.fails)
 put('missing', s.missing)
 put('last') -- the log says it; releases before 0.3 wrote it here
 
-local kind, state = 'order.attempted', s.state
+local kind, state, ended = 'order.attempted', s.state, nil
 if syncing then
   put('sync', s.sync)
   put('syncwhy', s.syncwhy)
@@ -186,20 +187,21 @@ end
 if s.sync == 'pending' or (not syncing and OPEN[s.state]) then
   put('next', s.next)
   put('due', s.due)
-  redis.call('ZADD', KEYS[3], s.look, s.no)
+  redis.call('ZADD', KEYS[3], s.look or 0, s.no)
   if s.bump then put('round', num(r.round) + 1) end
 else
   put('next')
   put('due')
   redis.call('ZREM', KEYS[3], s.no)
   if not syncing then
-    put('ended', now)
-    redis.call('ZADD', KEYS[7], now, s.no)
+    ended = string.format('%.0f', now)
+    put('ended', ended)
+    redis.call('ZADD', KEYS[7], ended, s.no)
     kind = 'order.' .. s.state
   end
 end
-local attempts = num(r.attempts) + s.attempts
-if s.attempts > 0 then put('attempts', attempts) end
+local attempts = num(r.attempts) + num(s.attempts)
+if s.attempts then put('attempts', attempts) end
 local m = heard(r, s, now)
 if syncing then
   local found = beside(r, m, now)
@@ -217,7 +219,7 @@ if tell then
   if syncing then
     r.sync = s.sync
   else
-    r.reason, r.ended = s.reason, not OPEN[state] and now
+    r.reason, r.ended = s.reason, ended
   end
   r.state, r.attempts = state, attempts > 0 and attempts
   if m.late then r.late = r.late or now end
