@@ -17,6 +17,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/semaphore"
@@ -45,6 +46,8 @@ type Options struct {
 	BodyTime time.Duration
 	// Loopback reports whether the address that is served is one of this machine alone.
 	Loopback bool
+	// Registry gets the metrics; nil: they are not shown.
+	Registry prometheus.Registerer
 	Log      zerolog.Logger
 }
 
@@ -63,6 +66,7 @@ const PoolSize = mostRequests + mostStreams
 type API struct {
 	Options
 	access   *access
+	metrics  *metrics
 	producer *tasks.Producer
 	mux      *http.ServeMux
 	huma     huma.API
@@ -79,7 +83,7 @@ type API struct {
 func New(o Options) *API {
 	o.BodyTime = cmp.Or(o.BodyTime, 10*time.Second)
 	a := &API{
-		Options: o, access: newAccess(o.AdminToken, o.TokensFile, o.Loopback, o.Log), producer: tasks.NewProducer(o.Redis), mux: http.NewServeMux(),
+		Options: o, access: newAccess(o.AdminToken, o.TokensFile, o.Loopback, o.Log), metrics: newMetrics(o.Registry), producer: tasks.NewProducer(o.Redis), mux: http.NewServeMux(),
 		requests: make(chan struct{}, mostRequests), streams: make(chan struct{}, mostStreams), bodies: semaphore.NewWeighted(mostBodies),
 	}
 	a.stopping, a.stop = context.WithCancel(context.Background())
@@ -218,20 +222,21 @@ func add[I, O any](a *API, o op, do func(context.Context, *I) (*O, error)) {
 		SkipValidateBody: true, // functions say better what is wrong, and a bad row is no bad document
 		Security:         []map[string][]string{{"token": {}}},
 		Metadata:         map[string]any{"op": o},
-		Middlewares:      huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) { a.guard(ctx, o, next) }},
+		Middlewares: huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
+			a.metrics.measure(ctx, o, func() int { return a.guard(ctx, o, next) })
+		}},
 	}
 	huma.Register(a.huma, h, do)
 }
 
 // guard lets a request through to its operation: who calls, what is under way, how much
-// time it has.
-func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) {
+// time it has. It returns the status of the answer.
+func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) int {
 	r, w := humago.Unwrap(ctx)
 	begun := time.Now()
 	caller, err := a.admit(ctx, r, o)
 	if err != nil {
-		writeProblem(w, err)
-		return
+		return writeProblem(w, err)
 	}
 	slots := a.requests
 	if o.stream {
@@ -242,8 +247,7 @@ func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) {
 	case slots <- struct{}{}:
 		defer func() { <-slots }()
 	default:
-		writeProblem(w, busy)
-		return
+		return writeProblem(w, busy)
 	}
 	control := http.NewResponseController(w)
 	work := context.WithValue(r.Context(), callerKey{}, caller)
@@ -262,8 +266,7 @@ func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) {
 			err := a.bodies.Acquire(waiting, held)
 			cancel()
 			if err != nil {
-				writeProblem(w, busy)
-				return
+				return writeProblem(w, busy)
 			}
 			defer a.bodies.Release(held)
 		}
@@ -277,10 +280,12 @@ func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) {
 		defer cancel()
 	}
 	next(huma.WithContext(ctx, work))
+	status := max(ctx.Status(), http.StatusOK)
 	if o.changes() {
-		a.Log.Info().Str(logging.FieldEvent, "api_request").Str(logging.FieldBy, caller.By()).Str("operation", o.id).Int("status", max(ctx.Status(), http.StatusOK)).
+		a.Log.Info().Str(logging.FieldEvent, "api_request").Str(logging.FieldBy, caller.By()).Str("operation", o.id).Int("status", status).
 			Int64(logging.FieldElapsedMS, time.Since(begun).Milliseconds()).Msg("request through the API")
 	}
+	return status
 }
 
 // admit returns the caller of a request that may be worked on.

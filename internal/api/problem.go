@@ -84,8 +84,8 @@ func redisFailed(err error) error {
 		"Redis does not serve: "+redisconn.Explain(err).Advice()+"; the request can be sent again without harm")
 }
 
-// write writes an error outside of an operation.
-func writeProblem(w http.ResponseWriter, err error) {
+// writeProblem writes an error outside of an operation, and returns its status.
+func writeProblem(w http.ResponseWriter, err error) (status int) {
 	var p *Problem
 	if !errors.As(err, &p) {
 		p = newProblem(http.StatusInternalServerError, "a fault of this program; its log has more")
@@ -98,6 +98,7 @@ func writeProblem(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", problemType)
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p)
+	return p.Status
 }
 
 // huma has these settings in package variables. They are set before any API is made.

@@ -156,7 +156,7 @@ func (w *worker) listen() (err error) {
 func (w *worker) newAPI(loopback bool) *api.API {
 	return api.New(api.Options{
 		Redis: w.conns.API, Order: w.cfg.Order, Schedules: w.cfg.Schedules, AdminToken: w.cfg.AdminToken.Reveal(), TokensFile: w.cfg.APITokensFile,
-		Loopback: loopback, Log: w.log,
+		Loopback: loopback, Registry: w.registry, Log: w.log,
 		Merchants: func() []config.Order {
 			merchants := w.roster.configured()
 			all := make([]config.Order, len(merchants))
