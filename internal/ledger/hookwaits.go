@@ -293,7 +293,7 @@ func (l *Ledger) DropHooks(ctx context.Context) (had bool, err error) {
 		for _, no := range nos {
 			keys = append(keys, l.keys.Hook(no))
 		}
-		body, err := json.Marshal(map[string][]string{"nos": nos})
+		body, err := json.Marshal(map[string]any{"nos": nos, "last": len(nos) < hookPageSize})
 		if err != nil {
 			return had, err
 		}

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -389,6 +390,51 @@ func TestDropHooks(t *testing.T) {
 	}
 	if had, err := s.ledger.DropHooks(t.Context()); err != nil || had {
 		t.Errorf("again: %t %v", had, err)
+	}
+}
+
+// What is left when a caller dies midway is dropped when somebody does so again: the
+// webhooks are still a reader.
+func TestDropHooks_InterruptedMidway(t *testing.T) {
+	s := newSetup(t)
+	s.end("A")
+	s.relay(everything)
+	k := ledger.KeysOf(mchid)
+	for i := range 600 { // more than one call drops
+		s.redis.Client.ZAdd(t.Context(), k.HookWaiting(), z(fmt.Sprintf("W%d", i), time.Now().UnixMilli()))
+	}
+	ctx, die := context.WithCancel(t.Context())
+	s.redis.Client.AddHook(afterScript(die))
+	if _, err := s.ledger.DropHooks(ctx); err == nil {
+		t.Fatal("not interrupted")
+	}
+	if readers, _, err := s.ledger.Readers(t.Context()); err != nil || len(readers) != 1 {
+		t.Errorf("readers: %+v %v", readers, err)
+	}
+	if had, err := s.ledger.DropHooks(t.Context()); err != nil || !had {
+		t.Errorf("again: %t %v", had, err)
+	}
+	if n := s.redis.Client.Exists(t.Context(), k.HookWaiting()).Val(); n != 0 {
+		t.Error("orders are left")
+	}
+}
+
+// afterScript is called after each script that has run.
+type afterScript func()
+
+func (afterScript) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (afterScript) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (do afterScript) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if err == nil && strings.HasPrefix(cmd.Name(), "eval") {
+			do()
+		}
+		return err
 	}
 }
 

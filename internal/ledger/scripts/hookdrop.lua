@@ -3,9 +3,10 @@
 --
 -- KEYS[1] hooks (hash)   KEYS[2] hookdue (zset)   KEYS[3] hookwaiting (zset)
 -- KEYS[4], … hook:<out_order_no> (list) of each order
--- ARGV[1] JSON {nos: out_order_no of each order}
+-- ARGV[1] JSON {nos: out_order_no of each order; last: true if no others wait}
 --
--- Returns 1 if there was a cursor.
+-- Returns 1 if there was a cursor, and the orders were the last ones: until then the
+-- webhooks are a reader that can be destroyed again, should the caller die.
 local a = cjson.decode(ARGV[1])
 for i, no in ipairs(a.nos) do
   redis.call('DEL', KEYS[3 + i])
@@ -13,4 +14,4 @@ for i, no in ipairs(a.nos) do
   redis.call('ZREM', KEYS[3], no)
   redis.call('HDEL', KEYS[1], 'lease:' .. no, 'try:' .. no, 'failure:' .. no)
 end
-return redis.call('HDEL', KEYS[1], 'cursor')
+return a.last and redis.call('HDEL', KEYS[1], 'cursor') or 0
