@@ -6,6 +6,7 @@ import (
 
 	"payscore-collector/internal/collect"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/payscore"
 	"payscore-collector/tasks"
 )
 
@@ -215,7 +216,7 @@ func (t Teller) whyThen(s Situation, o ledger.Order) string {
 		return t.say("the collection window (%s) opens then", "届时进入催收时段（%s）", windowText(s.Window))
 	case o.State == tasks.Queued && o.Next == ledger.Collect && o.LastAttemptAt.IsZero():
 		return t.say("billing asked for that time", "计费系统指定的时间")
-	case o.Next == ledger.Recheck && o.LastError != nil && (o.LastError.HTTPStatus == 0 || o.LastError.HTTPStatus >= 500):
+	case o.Next == ledger.Recheck && o.LastError != nil && payscore.ErrorIsTrouble(o.LastError.HTTPStatus, o.LastError.Code, o.LastError.DetailCode):
 		return t.word(plansDue[ledger.Resolve])
 	}
 	return t.word(plansDue[o.Next])

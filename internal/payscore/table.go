@@ -105,6 +105,12 @@ func ruleError(call Call, status int, code, detail string, verified bool) ruling
 	return r
 }
 
+// ErrorIsTrouble reports whether an error that a record shows says nothing about the
+// order: no answer (a status of 0), or the merchant's or the platform's trouble.
+func ErrorIsTrouble(status int, code, detail string) bool {
+	return status == 0 || ruleError(CallCollect, status, code, detail, true).verdict.traits().trouble
+}
+
 // detailCode returns the digits behind the last "-" of a Request-ID, or "".
 // Some Request-IDs have none, and "-0" says that nothing went wrong.
 func detailCode(requestID string) string {
