@@ -51,6 +51,7 @@ type env struct {
 	shut     [2]time.Time // the collection window is shut from and to
 	journal  journal
 	billing  billing
+	operator operator
 	callsMu  sync.Mutex
 	calls    []simulator.Seen
 	nemesis  *nemesis
@@ -206,6 +207,7 @@ func (e *env) run() {
 	e.heal()
 	e.t.Logf("after %s: the faults are over; what is open ends now", e.age())
 	e.healed = time.Now()
+	e.awaitBulks()
 	e.awaitEnds()
 	e.awaitNotifications()
 	e.awaitWebhooks()

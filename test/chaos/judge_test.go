@@ -76,13 +76,13 @@ func (res *result) judgeEnds() {
 			res.breachOf(rowOpen, no, "%s (%s) is %s, next %s at %.1fs; log %+v", no, p.Fate, o.State, o.Next, o.NextDueAt.Sub(e.started).Seconds(), lastEntries(o.Log))
 			continue
 		}
-		_, asked := e.billing.withdrawn[no]
+		asked := e.askedToEnd(no, o)
 		want := audit.Expected(p)
 		switch {
 		case asked && !e.billing.collected[no].IsZero() && e.journal.lost(e.billing.withdrawn[no], e.billing.withdrawn[no]):
 			res.excuse(rowWrong, excuseFailover+", a withdrawal; it had ended before it was withdrawn again", 0)
 		case asked != (o.State == tasks.Withdrawn):
-			res.breach(rowWrong, "%s (%s) is %s; withdrawn by billing: %v", no, p.Fate, o.State, asked)
+			res.breach(rowWrong, "%s (%s) is %s; withdrawn: %v", no, p.Fate, o.State, asked)
 		case asked:
 			res.judgeWithdrawn(no, o, p)
 		case o.State == tasks.Exhausted && o.EndedAt.Sub(o.OpenedAt) < e.profile.giveUp:

@@ -11,7 +11,7 @@ import (
 
 // A nemesis works on several tracks at once, each of which does one fault after
 // the other: one track a worker, one for Redis, one for its clock, one for asynq's
-// keys and one for the platform. So faults of different kinds meet, and no two contradict each
+// keys, one for the platform and one for the operator. So faults of different kinds meet, and no two contradict each
 // other.
 type nemesis struct {
 	e      *env
@@ -47,7 +47,7 @@ type scheduled struct {
 }
 
 // faultSets are the faults of a profile, by what suffers them.
-type faultSets struct{ workers, store, clock, queue, platform []fault }
+type faultSets struct{ workers, store, clock, queue, platform, operator []fault }
 
 func faultSetsOf(e *env) faultSets {
 	if e.profile.faultSets != nil {
@@ -57,7 +57,10 @@ func faultSetsOf(e *env) faultSets {
 	if s, ok := e.store.(standalone); ok && e.profile.clocks {
 		p.clock = clockFaults(e, s)
 	}
-	for _, faults := range []*[]fault{&p.workers, &p.store, &p.clock, &p.queue, &p.platform} {
+	if e.profile.operates {
+		p.operator = operatorFaults()
+	}
+	for _, faults := range []*[]fault{&p.workers, &p.store, &p.clock, &p.queue, &p.platform, &p.operator} {
 		*faults = slices.DeleteFunc(*faults, func(d fault) bool { return !strings.Contains(d.name, *onlyFlag) })
 	}
 	return p
@@ -105,6 +108,7 @@ func newNemesis(e *env) *nemesis {
 		{"clock", p.clock, e.profile.clockPause, e.profile.clocksFrom},
 		{"queue", p.queue, e.profile.storePause, 0},
 		{"platform", p.platform, e.profile.pause, 0},
+		{"operator", p.operator, e.profile.storePause, 0},
 	} {
 		r := e.random("schedule of " + l.name)
 		made := track{name: l.name}

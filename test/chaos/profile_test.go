@@ -50,6 +50,7 @@ type profile struct {
 	fate      func(*rand.Rand) simulator.Fate
 
 	reopens    bool // billing opens some orders again that it has withdrawn
+	operates   bool // an operator pauses the merchant, collects and withdraws
 	clocks     bool // Redis's clock is set, where that can be done
 	wrongClock bool // on one worker, for as long as a merchant's fault lasts
 	everyFault bool // each fault at least once
@@ -76,7 +77,7 @@ func shortProfile() profile {
 		// Under every seed at least ten kills are scheduled: see TestSchedule. The four
 		// at random always hit, and one of the others must: each misses only where no
 		// step comes to its point within three seconds.
-		minKills: 5, reachesWithin: 3 * time.Second, reopens: true, clocks: true,
+		minKills: 5, reachesWithin: 3 * time.Second, reopens: true, operates: true, clocks: true,
 	}
 }
 
@@ -103,7 +104,7 @@ func longProfile() profile {
 		confirm:  []time.Duration{200 * time.Millisecond, 2 * time.Second, 5 * time.Second},
 		logLevel: "warn", repeatEvery: 15 * time.Millisecond, windowShut: 20 * time.Second,
 		pause: [2]time.Duration{4 * time.Second, 16 * time.Second}, storePause: [2]time.Duration{8 * time.Second, 20 * time.Second}, clockPause: [2]time.Duration{20 * time.Second, 60 * time.Second}, merchant: 20 * time.Second,
-		minKills: 50, reachesWithin: 8 * time.Second, reopens: true, clocks: true, wrongClock: true, everyFault: true,
+		minKills: 50, reachesWithin: 8 * time.Second, reopens: true, operates: true, clocks: true, wrongClock: true, everyFault: true,
 	}
 }
 

@@ -26,9 +26,11 @@ const (
 	rowAfterEnd = "called after their end"
 	rowSoon     = "collected sooner than MIN_GAP"
 	rowWindow   = "collected outside the window"
+	rowPaused   = "collect calls granted during a pause"
 	rowBlind    = "collected again without a look"
 	rowRate     = "calls beyond the rate"
 	rowAttempts = "attempts used up by a fault not the order's"
+	rowTrail    = "deeds that the trail does not have once"
 	rowEvents   = "orders whose events do not tell their story"
 	rowStats    = "counters that are wrong"
 	rowTrouble  = "workers in trouble, or the harness"
@@ -36,8 +38,8 @@ const (
 )
 
 var rows = []string{
-	rowLost, rowOpen, rowWrong, rowUnsigned, rowAmounts, rowPayments, rowBooked, rowAtOnce, rowAfterEnd, rowSoon, rowWindow,
-	rowBlind, rowRate, rowAttempts, rowEvents, rowStats, rowTrouble, rowFaults,
+	rowLost, rowOpen, rowWrong, rowUnsigned, rowAmounts, rowPayments, rowBooked, rowAtOnce, rowAfterEnd, rowSoon, rowWindow, rowPaused,
+	rowBlind, rowRate, rowAttempts, rowTrail, rowEvents, rowStats, rowTrouble, rowFaults,
 }
 
 // result is what a run comes to.
@@ -97,6 +99,7 @@ func (e *env) judge() *result {
 	res.judgeEnds()
 	res.judgeNotifications()
 	res.judgeEvents()
+	res.judgeTrail()
 	res.judgePayments()
 	res.judgeRate()
 	var suspicions []suspicion

@@ -70,6 +70,7 @@ var (
 	afterShownEnd    = &kind{rowAfterEnd, []cause{frozenOnItsWay, leaseOvertaken, withdrawnUnderCall, reopenedUnderCall, endNotWritten}}
 	afterRecordedEnd = &kind{rowAfterEnd, []cause{frozenOnItsWay, leaseOvertaken, allowedByOldMaster, endedUnderCall}}
 	outsideWindow    = &kind{rowWindow, []cause{frozenOnItsWay, leaseOvertaken}}
+	collectedPaused  = &kind{rowPaused, []cause{grantedBefore, frozenOnItsWay}}
 	collectedTooSoon = &kind{rowSoon, []cause{frozenOnItsWay, priorFrozen, priorLost, leaseOvertaken, priorOvertaken, gapJumpedOver}}
 	collectedBlindly = &kind{rowBlind, []cause{frozenOnItsWay, priorFrozen, priorLost, leaseOvertaken, priorOvertaken}}
 	givenUpEarly     = &kind{rowWrong, []cause{ageJumped, claimAnsweredLate}}
@@ -308,6 +309,9 @@ func (res *result) suspect(no string, calls []simulator.Seen) []suspicion {
 		}
 		if !e.shut[0].After(c.Began) && c.Began.Before(e.shut[1]) {
 			suspect(outsideWindow, i, -1, e.shut[1].Sub(c.Began), "before the window opened, a collect")
+		}
+		if p, ok := e.journal.pausedAt(c.Began); ok {
+			suspect(collectedPaused, i, -1, c.Began.Sub(p.from), "into a pause, a collect")
 		}
 		if lastCollect >= 0 {
 			// From the end of the collect before, where that was answered; else the

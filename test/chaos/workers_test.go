@@ -159,6 +159,7 @@ type journal struct {
 	freezes   []freeze
 	outages   []outage       // of Redis
 	jumps     []jump         // of its clock
+	pauses    []paused       // of the merchant
 	hits      map[string]int // by fault
 	misses    map[string]int // faults that found nothing to hit
 	trouble   []string       // of the harness itself, or of a worker that ended unasked
