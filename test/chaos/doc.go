@@ -29,6 +29,11 @@
 // payments, fen by fen; orders are paid in parts, partly elsewhere, and after
 // their total was lowered.
 //
+// An operator pauses and resumes the merchant, and collects and withdraws orders, one by
+// one and in bulk. While the merchant is paused no collect call may be granted: one that
+// was granted before leaves in its turn, which is counted apart. The trail must have each
+// deed once.
+//
 // Redis's clock is set by minutes and hours, between any two commands. It has to
 // measure leases, gaps and ages, so a jump ahead ends them too soon. What follows
 // from that is counted apart where the harness's own list of jumps proves it, and

@@ -51,6 +51,13 @@ var mutants = []mutant{
 		new:     "    'left', num(left))",
 		profile: jumpsProfile, rows: []string{rowOpen},
 	},
+	{
+		name:    "without the pause in the claim",
+		file:    "../../internal/ledger/scripts/claim.lua",
+		old:     "  if t then return putoff('paused', t) end\n",
+		new:     "",
+		profile: pausesProfile, rows: []string{rowPaused},
+	},
 }
 
 // A harness that finds nothing may be blind. It has to find what was broken on
@@ -61,7 +68,7 @@ func TestMutantsAreCaught(t *testing.T) {
 	}
 	s := seed(t)
 	enoughTime(t, 15*time.Minute)
-	for name, f := range map[string]profile{"overtaken": overtakingProfile(), "two faults": twoFaultsProfile(), "jumps": jumpsProfile()} {
+	for name, f := range map[string]profile{"overtaken": overtakingProfile(), "two faults": twoFaultsProfile(), "jumps": jumpsProfile(), "pauses": pausesProfile()} {
 		t.Run("nothing broken: "+name, func(t *testing.T) {
 			e := newEnv(t, f, s)
 			e.run()
@@ -155,6 +162,15 @@ func jumpsProfile() profile {
 		}
 		return faultSets{clock: clockFaults(e, s)}
 	}
+	return f
+}
+
+// pausesProfile is a short attack by an operator alone.
+func pausesProfile() profile {
+	f := shortProfile()
+	f.orders, f.feedFor, f.attack, f.settle, f.minKills, f.clocks = 300, 20*time.Second, 25*time.Second, time.Minute, 0, false
+	f.storePause = [2]time.Duration{200 * time.Millisecond, time.Second}
+	f.faultSets = func(*env) faultSets { return faultSets{operator: operatorFaults()} }
 	return f
 }
 
