@@ -219,6 +219,14 @@ func (t Teller) whyThen(s Situation, o ledger.Order) string {
 	case o.Next == ledger.Recheck && o.LastError != nil && payscore.ErrorIsTrouble(o.LastError.HTTPStatus, o.LastError.Code, o.LastError.DetailCode):
 		return t.word(plansDue[ledger.Resolve])
 	}
+	if name, p := s.scheduleOf(o); p != nil && o.State.Open() { // its times are not those of the settings
+		switch o.Next {
+		case ledger.Recheck:
+			return t.say("its schedule %s says so", "按催收计划 %s 的安排", Printable(name))
+		case ledger.Final:
+			return t.say("give_up_after of its schedule %s ends then", "届时达到催收计划 %s 的期限 (give_up_after)", Printable(name))
+		}
+	}
 	return t.word(plansDue[o.Next])
 }
 

@@ -201,6 +201,30 @@ func TestNext_WhyNotSooner(t *testing.T) {
 	})
 }
 
+// Orders with a schedule of their own are due by it, and withdrawn ones by the settings.
+func TestNext_BySchedule(t *testing.T) {
+	s := well(noon)
+	s.Schedules = &collect.Schedules{Named: map[string]collect.Policy{"gentle": {Window: collect.Window{Always: true}}}}
+	for name, c := range map[string]struct {
+		change func(*ledger.Order)
+		want   string
+	}{
+		"the next attempt":        {func(o *ledger.Order) {}, "its schedule gentle says so"},
+		"the last query":          {func(o *ledger.Order) { o.Next = ledger.Final }, "give_up_after of its schedule gentle ends then"},
+		"a confirmation":          {func(o *ledger.Order) { o.Next = ledger.Confirm }, "(CONFIRM_SCHEDULE)"},
+		"unknown to the workers":  {func(o *ledger.Order) { o.Schedule = "gone" }, "COLLECT_SCHEDULE says so"},
+		"none":                    {func(o *ledger.Order) { o.Schedule = "" }, "COLLECT_SCHEDULE says so"},
+		"withdrawn in the middle": {func(o *ledger.Order) { o.State, o.Sync = tasks.Withdrawn, &ledger.Sync{State: ledger.SyncPending} }, "COLLECT_SCHEDULE says so"},
+	} {
+		o := ledger.Order{State: tasks.Awaiting, Schedule: "gentle", Next: ledger.Recheck, NextDueAt: noon.Add(time.Minute), LastAttemptAt: noon,
+			LastError: &ledger.LastError{HTTPStatus: 403, Code: "TRADE_ERROR"}}
+		c.change(&o)
+		if got := (Teller{Now: noon, Zone: shanghai}).Next(s, o, nil); !strings.HasSuffix(got, c.want) {
+			t.Errorf("%s: %q, want %q at the end", name, got, c.want)
+		}
+	}
+}
+
 // inEachLanguage compares a text at noon in Shanghai with testdata/NAME.golden, and in
 // Chinese with testdata/NAME.zh.golden.
 func inEachLanguage(t *testing.T, name string, tell func(*strings.Builder, Teller)) {
