@@ -376,3 +376,50 @@ func TestLive_OneLooksForAll(t *testing.T) {
 		return strings.Count(all.String(), "(*hub).run(") == 1
 	})
 }
+
+// Many orders: those that are ticked are done at once, all that match by a bulk action of
+// the API; both after a preview.
+func TestBulk(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	amount := func(no string, fen int64) {
+		t.Helper()
+		res, err := tasks.NewProducer(f.redis.Client).Enqueue(t.Context(), tasks.Order{Payload: tasks.Payload{MchID: mchA, OutOrderNo: no, AppID: "wx1", ServiceID: "5"}, Amount: fen})
+		if err != nil || res.Status != tasks.Accepted {
+			t.Fatal(res, err)
+		}
+	}
+	amount("T-1", 1000)
+	amount("T-2", 250)
+	amount("U-1", 99)
+	f.settle(mchA, "T-PAID", paid(700))
+	f.get("/orders?q=T-").wants(t, 200, `name="no" form="bulk" value="`+mchA+` T-1"`, `<input type="hidden" name="q" value="T-">`)
+
+	form := []string{"action", "withdraw", "why", "waived <b>", "no", mchA + " T-1", "no", mchA + " T-PAID", "no", mchA + " ABSENT", "no", "nonsense"}
+	f.post("/bulk/preview", form).wants(t, 200, "<strong>2</strong>", "<strong>¥17.00</strong>", "waived &lt;b&gt;", "Withdraw: 2 orders", `value="`+mchA+` T-1"`)
+	if o, err := f.ledger(mchA).Get(t.Context(), "T-1"); err != nil || o.State != tasks.Queued {
+		t.Errorf("the preview has changed it: %s, %v", o.State, err)
+	}
+	f.post("/bulk", form).wants(t, 200, "Done for 1 of 3 orders.", "state is paid", "no such order")
+	if o, err := f.ledger(mchA).Get(t.Context(), "T-1"); err != nil || o.State != tasks.Withdrawn || o.Actions[0].By != "console:local" || o.Reason != "waived <b>" {
+		t.Errorf("%+v, %v", o, err)
+	}
+
+	all := []string{"action", "withdraw", "why", "waived", "which", "all", "q", "T-", "state", "queued", "state", "awaiting", "tell", "yes", "paid_at", "2026-01-02T10:00"}
+	f.post("/bulk/preview", all).wants(t, 200, "<strong>1</strong>", "<strong>¥2.50</strong>", `name="which" value="all"`, `name="paid_at" value="2026-01-02T10:00"`)
+	p := f.post("/bulk", all)
+	p.wants(t, 200, "console:local", "waived", "counting")
+	if !strings.HasPrefix(p.Path, "/bulk/") {
+		t.Errorf("a bulk action leads to %s", p.Path)
+	}
+	bulks, err := ledger.Bulks(t.Context(), f.redis.Client, []string{mchA}, strings.TrimPrefix(p.Path, "/bulk/"))
+	if err != nil || len(bulks) != 1 || bulks[0].Query.Prefix != "T-" || len(bulks[0].Query.States) != 2 || !bulks[0].PaidAt.Equal(time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC)) {
+		t.Errorf("%+v, %v", bulks, err)
+	}
+
+	f.post("/bulk/preview", []string{"action", "withdraw", "why", "x"}).wants(t, 422, "No order is ticked")
+	f.post("/bulk/preview", []string{"action", "explode", "why", "x", "which", "all"}).wants(t, 422, "Choose what to do")
+	f.post("/bulk/preview", []string{"action", "reopen", "why", "", "which", "all"}).wants(t, 422, "reason")
+	f.post("/bulk/preview", []string{"action", "withdraw", "why", "x", "which", "all", "tell", "yes"}).wants(t, 422, "date and time")
+	f.get("/bulk/12").wants(t, 404, "no such bulk action")
+}

@@ -57,6 +57,15 @@ var english = map[string]string{
 	"done.pause": "Collecting is paused. Queries, notifications, withdrawals and syncs continue.", "done.resume": "Collecting is resumed. Orders that the pause put off are due now.",
 	"done.retry": "The deliveries are due now.", "done.replay": "The final states since that time are delivered again, with the same ids.", "done.destroy": "The reader is forgotten.",
 
+	"act.withdraw": "Withdraw", "act.reopen": "Reopen", "act.collect-now": "Collect now",
+	"bulk.title": "Do something to many orders", "bulk.which": "Which orders", "bulk.ticked": "those that are ticked", "bulk.all": "all that match the filter, on every page", "bulk.action": "What to do",
+	"bulk.tell": "Withdrawals: tell WeChat Pay", "bulk.preview": "Preview", "bulk.tick": "Tick %s", "bulk.tick_all": "Tick every order of this page",
+	"bulk.amount": "Total", "bulk.nothing": "No order matches: there is nothing to do.", "bulk.do": "%s: %s orders", "bulk.cancel": "Do nothing",
+	"bulk.all_note": "Workers count the orders once more and do it, each order once, and continue after a restart. Orders that come in later are not touched.", "bulk.ticked_note": "Each order is done now, one after another.",
+	"bulk.done": "Done for %d of %d orders.", "bulk.result": "What came of it", "bulk.ok": "done", "bulk.progress": "Bulk action", "bulk.absent": "There is no such bulk action; they are kept for 30 days.",
+	"bulk.broken": "The form did not arrive whole.", "bulk.no_action": "Choose what to do.", "bulk.none_ticked": "No order is ticked: tick some, or choose all that match the filter.",
+	"bulk.matched": "Match", "bulk.acted": "Done", "bulk.duplicate": "Nothing left to do", "bulk.refused": "Refused", "bulk.left": "Left",
+
 	"merchant.title": "Merchant %s", "merchant.absent": "There is no merchant %s in the ledger.", "merchant.fine": "Nothing stops or slows it.", "merchant.none": "No merchant has a ledger yet: enqueue an order.", "merchant.more": "%d more merchants are not shown.",
 	"merchant.hold": "Hold", "merchant.probe": "Next probe", "merchant.service_held": "Service held", "merchant.paused": "Paused", "merchant.until_resumed": "until it is resumed", "merchant.until": "until",
 	"merchant.window": "Collection window", "merchant.window_open": "open", "merchant.window_closed": "closed", "merchant.changes": "changes", "merchant.hooks": "Orders with webhooks that wait",
@@ -124,6 +133,15 @@ var chinese = map[string]string{
 	"done.withdraw": "订单已撤回。", "done.reopen": "订单已重新打开。", "done.collect-now": "下一次催收已尽可能提前，时间见下方。",
 	"done.pause": "催收已暂停。查询、通知、撤回和同步照常。", "done.resume": "催收已恢复。因暂停而推迟的订单现在到期。",
 	"done.retry": "已安排立即投递。", "done.replay": "该时间以来的终态将以相同 id 重新投递。", "done.destroy": "消费组已删除。",
+
+	"act.withdraw": "撤回", "act.reopen": "重新打开", "act.collect-now": "立即催收",
+	"bulk.title": "批量操作", "bulk.which": "哪些订单", "bulk.ticked": "勾选的订单", "bulk.all": "符合筛选条件的全部订单（所有页）", "bulk.action": "操作",
+	"bulk.tell": "撤回时同步给微信支付", "bulk.preview": "预览", "bulk.tick": "勾选 %s", "bulk.tick_all": "勾选本页全部订单",
+	"bulk.amount": "合计金额", "bulk.nothing": "没有符合条件的订单，无需操作。", "bulk.do": "%s：%s 笔订单", "bulk.cancel": "不执行",
+	"bulk.all_note": "由 worker 重新统计后执行，每笔订单执行一次，重启后继续。之后入队的订单不受影响。", "bulk.ticked_note": "现在逐笔执行。",
+	"bulk.done": "已执行 %d 笔，共 %d 笔。", "bulk.result": "结果", "bulk.ok": "已执行", "bulk.progress": "批量操作进度", "bulk.absent": "没有这个批量操作；完成后保留 30 天。",
+	"bulk.broken": "表单未完整送达。", "bulk.no_action": "请选择操作。", "bulk.none_ticked": "没有勾选订单：请勾选，或选择符合筛选条件的全部订单。",
+	"bulk.matched": "符合条件", "bulk.acted": "已执行", "bulk.duplicate": "无需执行", "bulk.refused": "被拒绝", "bulk.left": "剩余",
 
 	"merchant.title": "商户 %s", "merchant.absent": "台账中没有商户 %s。", "merchant.fine": "催收正常，没有停止或放慢。", "merchant.none": "还没有商户的台账：请先入队订单。", "merchant.more": "另有 %d 个商户未显示。",
 	"merchant.hold": "停止请求", "merchant.probe": "下次探测", "merchant.service_held": "停止的服务", "merchant.paused": "暂停", "merchant.until_resumed": "直到恢复", "merchant.until": "直到",

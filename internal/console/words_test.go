@@ -85,6 +85,9 @@ func TestWords(t *testing.T) {
 			used["done."+action] = true
 		}
 	}
+	for action := range orderActions {
+		used["act."+action] = true
+	}
 	for _, hold := range holdStates(t) {
 		used["hold."+hold] = true
 	}

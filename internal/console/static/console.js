@@ -6,7 +6,7 @@ const part = () => document.getElementById('live')
 // Nobody loses what they type, tick or have opened.
 const busy = () => {
   const live = part()
-  return !live || !!live.querySelector('form :checked[type=checkbox], details[open] form') ||
+  return !live || !!live.querySelector('input[name=no]:checked, details[open] form') ||
     (document.activeElement && document.activeElement.closest('#live form'))
 }
 
