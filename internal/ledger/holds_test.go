@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
 )
 
 func TestHoldsAreRead(t *testing.T) {
@@ -131,4 +132,28 @@ func answered(c ledger.Claim, reply ledger.GateSignal) ledger.Settlement {
 		set.CalledAt = time.Time{}
 	}
 	return set
+}
+
+// A reply to a call for one service says nothing of the service under which its order was
+// reopened meanwhile.
+func TestAReplyDoesNotHoldTheServiceOfAReopening(t *testing.T) {
+	s := newSetup(t)
+	s.open("A")
+	c := s.granted("A")
+	s.withdraw("A")
+	other := payload("A")
+	other.ServiceID = "another"
+	if err := openOrder(t.Context(), s.ledger, tasks.Order{Payload: other, Reopen: true}); err != nil {
+		t.Fatal(err)
+	}
+	s.settle(c, fault(c, ledger.GateService))
+	h, err := s.ledger.Holds(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, held := range h.Services {
+		if held.ServiceID == other.ServiceID {
+			t.Errorf("%+v was never called, and is held", held)
+		}
+	}
 }

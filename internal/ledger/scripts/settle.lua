@@ -103,7 +103,9 @@ if r.token ~= s.token then
   return { 'lost', now, '', news, r.state or '', '' }
 end
 
-local change = judge(KEYS[8], KEYS[6], service(r.appid, r.svc), s, now, now_us)
+-- A reopening may have given the order another service, which was not called.
+local change = ''
+if (r.life or '') == s.life then change = judge(KEYS[8], KEYS[6], service(r.appid, r.svc), s, now, now_us) end
 
 -- The worker computes Redis's clock from the claim on. If that clock has jumped since,
 -- so have the times that the worker computed.
