@@ -111,8 +111,8 @@ func TestCompact(t *testing.T) {
 		open("withdrawn")
 		s.withdraw("withdrawn", "told")
 		c := s.granted("withdrawn")
-		set := told(c, ledger.SyncFailed)
-		set.SyncReason, set.Log = "PARAM_ERROR", []ledger.Entry{declinedBy("参数错误")}
+		set := told(c, ledger.SyncDone)
+		set.Log = []ledger.Entry{declinedBy("参数错误")}
 		s.settled(c, set)
 		before := map[string]ledger.Order{}
 		for _, state := range tasks.States[2:] {
@@ -659,6 +659,45 @@ func TestCompact_AndThePreviousRelease(t *testing.T) {
 	s.compact(compactNow)
 	if o := s.get("A"); o.State != tasks.Paid || o.Reason != "" || *o.PaidAmount != 1250 || len(o.Past) != 1 {
 		t.Errorf("%+v", o)
+	}
+}
+
+// A worker or a producer of the previous release must not begin to notify WeChat Pay of a
+// withdrawn order whose owner it does not find: such a due order fails its sweeps.
+func TestCompact_IsNotToldByThePreviousRelease(t *testing.T) {
+	s := newCompactable(t)
+	s.open("A")
+	s.withdraw("A")
+	for _, sync := range []ledger.SyncState{ledger.SyncFailed, ledger.SyncNoNeed} {
+		s.open(string(sync))
+		s.withdraw(string(sync), "told")
+		c := s.granted(string(sync))
+		s.settled(c, told(c, sync))
+	}
+	s.pass(time.Second)
+	if n := s.compact(compactNow); n != 1 || !s.isCompact("A") {
+		t.Errorf("%d are compact, want A alone: the previous release would notify WeChat Pay of the second, and the third says what A says to it", n)
+	}
+	// Its withdraw.lua: "if ARGV[3] == '' or (rec.sync and rec.sync ~= 'failed')" changes nothing.
+	if sync := s.stored("A")["sync"]; sync != "not_needed" {
+		t.Errorf("the previous release reads sync %q", sync)
+	}
+	if o := s.get("A"); o.Sync != nil {
+		t.Errorf("%+v", o.Sync)
+	}
+	for o, err := range s.ledger.List(t.Context(), tasks.Withdrawn) {
+		if err != nil || o.OutOrderNo == "A" && o.Sync != nil {
+			t.Errorf("listed: %+v %v", o.Sync, err)
+		}
+	}
+	s.withdraw("A", "told")
+	c := s.granted("A")
+	if c.Plan != ledger.TellPaid || c.Order.AppID != "wx1" || s.isCompact("A") {
+		t.Errorf("%+v", c)
+	}
+	s.settled(c, told(c, ledger.SyncDone))
+	if o := s.get("A"); o.Sync == nil || o.Sync.State != ledger.SyncDone {
+		t.Errorf("%+v", o.Sync)
 	}
 }
 

@@ -79,6 +79,9 @@ for i, no in ipairs(a.nos) do
       local k, stands = f.packed(r, word)
       -- A record of which k would say anything else stays as it is.
       local same, said = #k <= CHUNK * CHUNKS, f.unpacked(k, KEYS[2])
+      -- Of these a previous release could begin to notify WeChat Pay; see NOTOLD.
+      if r.sync == 'failed' or r.sync == NOTOLD then same = false end
+      if r.state == 'withdrawn' and not r.sync then r.sync = NOTOLD end
       for name in pairs(stands) do same = same and (said[name] or '0') == (r[name] or '0') end
       if same then
         local write = {}

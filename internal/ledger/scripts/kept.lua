@@ -3,7 +3,8 @@
 --
 -- In a compact record, k says what other fields of a whole record say. The fields state,
 -- paid and events stay, so that a previous release, too, sees that the order is finished,
--- and whether a payment is new. A field that stands beside k is newer than k. In k are:
+-- and whether a payment is new. A field that stands beside k is newer than k, but for
+-- sync: beside k, NOTOLD means that it is absent. In k are:
 --
 --   2  which of PARTS follow, in this order; the lowest bit is the first
 --   …  owner    the number in words of "<appid> <service_id>", or with " <schedule>"
@@ -30,6 +31,12 @@
 -- (hash-max-listpack-value), so that k continues in k2, k3 and k4.
 --
 -- words is a hash of texts by their number, and of numbers by "=<text>".
+
+-- NOTOLD is sync in the compact record of a withdrawn order of which WeChat Pay was not
+-- notified. A previous release, which finds no owner there, must not begin to notify it: a
+-- due order without an owner fails its sweeps. A record that has this value itself is not
+-- kept compact.
+local NOTOLD = 'not_needed'
 
 -- form returns functions that write and read k. It makes them only when a compact record
 -- is there, because most calls of a script find none.
@@ -265,38 +272,45 @@ local function form()
   return { packed = packed, unpacked = unpacked, reading = reading, bit = bit, text = text }
 end
 
--- kept returns the fields that a compact record lacks, by name. key is the order's.
+-- kept returns the fields that a compact record lacks, by name, and whether its sync is
+-- NOTOLD. key is the order's.
 local function kept(key, words)
-  local c = redis.call('HMGET', key, 'k', 'k2', 'k3', 'k4', 'state', 'ended')
+  local c = redis.call('HMGET', key, 'k', 'k2', 'k3', 'k4', 'state', 'ended', 'sync')
   local f = form().unpacked(c[1] .. (c[2] or '') .. (c[3] or '') .. (c[4] or ''), words)
   -- A previous release has reopened it, and maybe finished it again.
   if OPEN[c[5]] or c[6] and f.ended then f.reason, f.ended = nil, nil end
-  return f
+  return f, c[7] == NOTOLD
 end
 
 -- expand makes a compact record a whole one, so that it can be changed.
 local function expand(key, words)
-  for name, value in pairs(kept(key, words)) do redis.call('HSETNX', key, name, value) end
+  local fields, nottold = kept(key, words)
+  for name, value in pairs(fields) do redis.call('HSETNX', key, name, value) end
   redis.call('HDEL', key, 'k', 'k2', 'k3', 'k4')
+  if nottold then redis.call('HDEL', key, 'sync') end
 end
 
 -- filled adds to the fields r of a record, of which k was read, those that k stands for.
 local function filled(key, r, words)
   if not r.k then return end
-  for name, value in pairs(kept(key, words)) do r[name] = r[name] or value end
+  local fields, nottold = kept(key, words)
+  for name, value in pairs(fields) do r[name] = r[name] or value end
+  if nottold then r.sync = nil end
 end
 
 -- record returns a record as HGETALL does, with the fields that k stands for, and k.
 local function record(key, words)
   local list, has = redis.call('HGETALL', key), {}
-  for i = 1, #list, 2 do has[list[i]] = true end
+  for i = 1, #list, 2 do has[list[i]] = i end
   if has.k then
-    for name, value in pairs(kept(key, words)) do
+    local fields, nottold = kept(key, words)
+    for name, value in pairs(fields) do
       if not has[name] then
         list[#list + 1] = name
         list[#list + 1] = value
       end
     end
+    if nottold then list[has.sync + 1] = '' end
   end
   return list
 end
