@@ -33,6 +33,7 @@ var (
 	forgetScript   = load("forget")
 	getScript      = load("get", "kept")
 	listScript     = load("list", "kept")
+	paidScript     = load("paid", "kept")
 	lagScript      = load("lag")
 	noticeScript   = load("notice", "money", "kept", "event")
 	retainScript   = load("retain", "pace")
