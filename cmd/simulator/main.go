@@ -28,14 +28,15 @@ It writes a merchant's keys and settings into --dir, and a worker needs no more 
 Orders are added, made to fail and audited under /_sim/; payments are notified to --notify-url. The fate of an order is one of pays, declines:N, userpaying:D, user_pays:D, never, partial:FEN, parts:N, mixed:LETTERS, lower:FEN, not_completed, created, revoked, expired, nothing_owed and unknown ("go doc ./internal/simulator Fate" explains them). POST /_sim/orders/NO/pay and /_sim/orders/NO/lower let the user pay and the merchant lower the total amount at any moment. That API has no authentication, so listen only where you alone can connect.`
 
 type cli struct {
-	Addr      string `help:"Address to listen on; port 0 picks a free one." default:"127.0.0.1:8090" placeholder:"HOST:PORT"`
-	Dir       string `help:"Directory for the merchant's keys and merchant.env; created where absent, and used again where it holds them already." required:"" placeholder:"DIR"`
-	BaseURL   string `help:"URL to write into merchant.env; by default made from --addr. Set it where workers see another address, as in containers." name:"base-url" placeholder:"URL"`
-	MchID     string `help:"Merchant number of a new directory." name:"mchid" placeholder:"NUMBER"`
-	AppID     string `help:"Appid of a new directory." name:"appid" placeholder:"ID"`
-	ServiceID string `help:"PayScore service of a new directory." name:"service-id" placeholder:"ID"`
-	NotifyURL string `help:"URL to notify payments to; none by default. Orders may name another, and PUT /_sim/notifications changes it." name:"notify-url" placeholder:"URL"`
-	Seed      uint64 `help:"Decides which calls suffer a fault, and which notifications get lost; every run with the same seed is alike." default:"0"`
+	Addr        string        `help:"Address to listen on; port 0 picks a free one." default:"127.0.0.1:8090" placeholder:"HOST:PORT"`
+	Dir         string        `help:"Directory for the merchant's keys and merchant.env; created where absent, and used again where it holds them already." required:"" placeholder:"DIR"`
+	BaseURL     string        `help:"URL to write into merchant.env; by default made from --addr. Set it where workers see another address, as in containers." name:"base-url" placeholder:"URL"`
+	MchID       string        `help:"Merchant number of a new directory." name:"mchid" placeholder:"NUMBER"`
+	AppID       string        `help:"Appid of a new directory." name:"appid" placeholder:"ID"`
+	ServiceID   string        `help:"PayScore service of a new directory." name:"service-id" placeholder:"ID"`
+	NotifyURL   string        `help:"URL to notify payments to; none by default. Orders may name another, and PUT /_sim/notifications changes it." name:"notify-url" placeholder:"URL"`
+	ClockOffset time.Duration `help:"Shifts the clock by which orders are paid, such as -24h: payments are then yesterday's, and their trade bill can be had. Signatures keep the real time." name:"clock-offset" default:"0s" placeholder:"DURATION"`
+	Seed        uint64        `help:"Decides which calls suffer a fault, and which notifications get lost; every run with the same seed is alike." default:"0"`
 }
 
 func main() {
@@ -70,7 +71,7 @@ func run(ctx context.Context, c cli, out io.Writer) error {
 		return fmt.Errorf("find --dir %q: %w", c.Dir, err)
 	}
 	sim, err := simulator.New(simulator.Options{
-		MchID: c.MchID, AppID: c.AppID, ServiceID: c.ServiceID, Dir: dir, Seed: c.Seed, FreshKeys: true, NotifyURL: c.NotifyURL,
+		MchID: c.MchID, AppID: c.AppID, ServiceID: c.ServiceID, Dir: dir, Seed: c.Seed, FreshKeys: true, NotifyURL: c.NotifyURL, Clock: clock(c.ClockOffset),
 	})
 	if err != nil {
 		return err
@@ -108,6 +109,14 @@ func run(ctx context.Context, c cli, out io.Writer) error {
 		return errors.Join(fmt.Errorf("stop within %v: %w", shutdownTime, err), server.Close())
 	}
 	return nil
+}
+
+// clock is the machine's, shifted; nil where it is not.
+func clock(offset time.Duration) func() time.Time {
+	if offset == 0 {
+		return nil
+	}
+	return func() time.Time { return time.Now().Add(offset) }
 }
 
 // without returns the reason of a failed listen without the address, which the

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"payscore-collector/internal/explain"
@@ -114,8 +115,18 @@ type Ledger interface {
 	Records(context.Context, []string) ([]ledger.Order, error)
 }
 
-// Neighbour opens the bill of another day. It returns nil where that cannot be had.
-type Neighbour func(ctx context.Context, day time.Time) (io.ReadCloser, error)
+// Bill is a bill that can be had.
+type Bill struct {
+	// SHA1 is what the uncompressed bill must have, by WeChat Pay's signed word; empty for
+	// a file that finance has downloaded.
+	SHA1 string
+	// Open opens it. It is nil where WeChat Pay has signed that there were no transactions.
+	Open func(context.Context) (io.ReadCloser, error)
+}
+
+// Source finds the bill of a day. It returns nil for a neighbouring day's that cannot be
+// had.
+type Source func(ctx context.Context, day time.Time) (*Bill, error)
 
 // Edge is how far from midnight a payment may be for the neighbouring day's bill to have it.
 const Edge = 10 * time.Minute
@@ -124,9 +135,15 @@ const Edge = 10 * time.Minute
 // Redis's.
 const learnt = time.Hour
 
-// Compare holds a day's bill against the ledger. neighbour may be nil.
-func Compare(ctx context.Context, l Ledger, day time.Time, bill io.Reader, neighbour Neighbour) (Result, error) {
+// Compare holds a day's bill against the ledger. The source is asked for the bills of
+// neighbouring days only where the ledger has payments around midnight that the day's bill
+// has not.
+func Compare(ctx context.Context, l Ledger, day time.Time, source Source) (Result, error) {
 	day = Day(day)
+	bill, err := source(ctx, day)
+	if err != nil {
+		return Result{}, err
+	}
 	c := &comparison{
 		ctx: ctx, l: l, day: day, next: day.AddDate(0, 0, 1),
 		table: &table{seed: maphash.MakeSeed()}, several: map[uint64]*parts{}, unsigned: map[string][]Row{}, wrong: map[string]*amounts{},
@@ -142,7 +159,7 @@ func Compare(ctx context.Context, l Ledger, day time.Time, bill io.Reader, neigh
 	if err := c.judgeBill(); err != nil {
 		return Result{}, fmt.Errorf("read the ledger: %w", err)
 	}
-	if err := c.judgeLedger(neighbour); err != nil {
+	if err := c.judgeLedger(source); err != nil {
 		return Result{}, err
 	}
 	slices.SortStableFunc(c.r.Exceptions, func(a, b Exception) int {
@@ -268,8 +285,8 @@ func (c *comparison) signedUntil(o ledger.Order) (sum int64) {
 }
 
 // readBill reads the bill, and sees which payments of the ledger it has.
-func (c *comparison) readBill(bill io.Reader) error {
-	sum, err := Read(bill, c.row)
+func (c *comparison) readBill(bill *Bill) error {
+	sum, err := bill.read(c.ctx, c.row)
 	if err != nil {
 		return err
 	}
@@ -284,6 +301,23 @@ func (c *comparison) readBill(bill io.Reader) error {
 	}
 	c.r.Bill.Rows, c.r.Bill.SHA1 = sum.Rows, sum.SHA1
 	return nil
+}
+
+// read reads the bill, if there were transactions, and compares its hash.
+func (b *Bill) read(ctx context.Context, each func(Row) error) (Summary, error) {
+	if b.Open == nil {
+		return Summary{}, nil
+	}
+	text, err := b.Open(ctx)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer text.Close()
+	sum, err := Read(text, each)
+	if err == nil && b.SHA1 != "" && !strings.EqualFold(sum.SHA1, b.SHA1) {
+		return Summary{}, &Error{Reason: fmt.Sprintf("its SHA1 is %s, and WeChat Pay has signed %s: it is not the bill that WeChat Pay made. Download it again", sum.SHA1, shown(b.SHA1))}
+	}
+	return sum, err
 }
 
 // lookUpRows is how many rows are looked up in the ledger at once.
@@ -593,7 +627,7 @@ func (c *comparison) twice(o ledger.Order, rows []Row) bool {
 }
 
 // judgeLedger judges what the ledger has of the day and no row of the bill has.
-func (c *comparison) judgeLedger(neighbour Neighbour) error {
+func (c *comparison) judgeLedger(source Source) error {
 	if c.left == 0 {
 		return nil
 	}
@@ -624,7 +658,7 @@ func (c *comparison) judgeLedger(neighbour Neighbour) error {
 	had := map[time.Time]map[string]int64{}
 	for _, m := range list {
 		day, edge := c.neighbour(m.p)
-		if edge && neighbour != nil {
+		if edge {
 			if _, done := had[day]; !done {
 				had[day] = nil
 			}
@@ -637,7 +671,7 @@ func (c *comparison) judgeLedger(neighbour Neighbour) error {
 		}
 	}
 	for day, txs := range had {
-		ok, err := c.search(day, txs, neighbour)
+		ok, err := c.search(day, txs, source)
 		if err != nil {
 			return err
 		}
@@ -687,13 +721,12 @@ func (c *comparison) neighbour(p ledger.Payment) (day time.Time, edge bool) {
 
 // search looks in another day's bill for payments, and sets their amounts. It reports
 // whether that bill could be had.
-func (c *comparison) search(day time.Time, txs map[string]int64, neighbour Neighbour) (bool, error) {
-	bill, err := neighbour(c.ctx, day)
+func (c *comparison) search(day time.Time, txs map[string]int64, source Source) (bool, error) {
+	bill, err := source(c.ctx, day)
 	if err != nil || bill == nil {
 		return false, err
 	}
-	defer bill.Close()
-	_, err = Read(bill, func(r Row) error {
+	_, err = bill.read(c.ctx, func(r Row) error {
 		if amount, ok := txs[r.TransactionID]; ok && r.Status == StatusSuccess {
 			txs[r.TransactionID] = max(0, amount) + r.Amount
 		}

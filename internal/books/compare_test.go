@@ -131,6 +131,16 @@ func told(e books.Exception) string {
 
 func tally(t books.Tally) string { return fmt.Sprintf("%d orders %d fen", t.Orders, t.Amount) }
 
+// of is the source of a bill alone.
+func of(bill io.Reader) books.Source {
+	return func(_ context.Context, d time.Time) (*books.Bill, error) {
+		if !d.Equal(day) {
+			return nil, nil
+		}
+		return &books.Bill{Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bill), nil }}, nil
+	}
+}
+
 func TestCompare(t *testing.T) {
 	other := line{tx: "X1", no: "SHOP-1", amount: 99, user: true}
 	native := line{tx: "X2", no: "A1", amount: 7, kind: "NATIVE"}
@@ -264,7 +274,7 @@ func TestCompare(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r, err := books.Compare(t.Context(), tt.ledger, day.Add(13*time.Hour), billOf(tt.bill...), nil)
+			r, err := books.Compare(t.Context(), tt.ledger, day.Add(13*time.Hour), of(billOf(tt.bill...)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -305,12 +315,15 @@ func TestCompare_Midnight(t *testing.T) {
 		order("A3", tasks.Paid, 50, pay("T3", 50, "23:59:00")), order("A4", tasks.Paid, 20, pay("T4", 20, "23:58:00")),
 	}
 	var opened []string
-	r, err := books.Compare(t.Context(), l, day, billOf(), func(_ context.Context, d time.Time) (io.ReadCloser, error) {
+	r, err := books.Compare(t.Context(), l, day, func(ctx context.Context, d time.Time) (*books.Bill, error) {
 		opened = append(opened, d.Format(time.DateOnly))
-		if d.Day() == 25 {
+		switch d.Day() {
+		case 25:
 			return nil, nil
+		case 26:
+			return of(billOf())(ctx, day)
 		}
-		return io.NopCloser(billOf(line{tx: "T1", no: "A1", amount: 100, clock: "2026-11-27 00:00:00"}, line{tx: "T4", no: "A4", amount: 21, clock: "2026-11-27 00:00:00"})), nil
+		return of(billOf(line{tx: "T1", no: "A1", amount: 100, clock: "2026-11-27 00:00:00"}, line{tx: "T4", no: "A4", amount: 21, clock: "2026-11-27 00:00:00"}))(ctx, day)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -320,15 +333,50 @@ func TestCompare_Midnight(t *testing.T) {
 		got = append(got, told(e))
 	}
 	want := []string{"amount_differs A4 T4 bill 21 ledger 20 paid", "paid_in_ledger_only A3 T3 bill 0 ledger 50 paid"}
-	if diff := cmp.Diff(want, got); diff != "" || len(opened) != 2 {
+	if diff := cmp.Diff(want, got); diff != "" || len(opened) != 3 {
 		t.Errorf("opened %v\n%s", opened, diff)
 	}
 	if r.Waiting == nil || tally(*r.Waiting) != "1 orders 70 fen" || tally(r.Matched) != "1 orders 100 fen" {
 		t.Errorf("waiting %+v, matched %+v", r.Waiting, r.Matched)
 	}
 	broken := errors.New("no network")
-	if _, err := books.Compare(t.Context(), l, day, billOf(), func(context.Context, time.Time) (io.ReadCloser, error) { return nil, broken }); !errors.Is(err, broken) {
+	_, err = books.Compare(t.Context(), l, day, func(ctx context.Context, d time.Time) (*books.Bill, error) {
+		if d.Equal(day) {
+			return of(billOf())(ctx, d)
+		}
+		return nil, broken
+	})
+	if !errors.Is(err, broken) {
 		t.Errorf("the neighbour's error is lost: %v", err)
+	}
+}
+
+// A bill whose hash is not the one that WeChat Pay signed is refused; on a day that
+// WeChat Pay has signed to be without transactions, every payment is missing.
+func TestCompare_Signed(t *testing.T) {
+	l := orders{order("A1", tasks.Paid, 100, pay("T1", 100, "09:00:00"))}
+	signed := func(sum string) (books.Result, error) {
+		return books.Compare(t.Context(), l, day, func(ctx context.Context, d time.Time) (*books.Bill, error) {
+			b, err := of(billOf(line{tx: "T1", no: "A1", amount: 100}))(ctx, d)
+			b.SHA1 = sum
+			return b, err
+		})
+	}
+	var refused *books.Error
+	_, err := signed("0000000000000000000000000000000000000000")
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "its SHA1 is") {
+		t.Fatalf("the error is %v", err)
+	}
+	_, sum, err := read(billOf(line{tx: "T1", no: "A1", amount: 100}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := signed(strings.ToUpper(sum.SHA1)); err != nil || !r.Agrees() || r.Bill.SHA1 != sum.SHA1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	r, err := books.Compare(t.Context(), l, day, func(context.Context, time.Time) (*books.Bill, error) { return &books.Bill{}, nil })
+	if err != nil || len(r.Exceptions) != 1 || r.Exceptions[0].Kind != explain.PaidInLedgerOnly {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 
@@ -342,7 +390,7 @@ func TestCompare_WrongBill(t *testing.T) {
 		{line{tx: "T1", no: "A1", amount: 1, mchid: "1230000110"}, "another merchant's bill"},
 		{line{tx: "T1", no: "A1", amount: 1, clock: "2026-11-25 12:00:00"}, "no row of it is of 2026-11-26; its first one is of 2026-11-25"},
 	} {
-		_, err := books.Compare(t.Context(), orders{}, day, billOf(tt.row), nil)
+		_, err := books.Compare(t.Context(), orders{}, day, of(billOf(tt.row)))
 		var refused *books.Error
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%v; want …%s…", err, tt.want)
@@ -355,7 +403,7 @@ func TestCompare_WrongBill(t *testing.T) {
 func TestCompare_Coupons(t *testing.T) {
 	l := orders{order("RENT|00*2_x", tasks.Paid, 1000, pay("4200001234202611260000000002", 1000, "09:12:44"))}
 	for _, name := range []string{"all.csv", "old.csv", "oldest.csv"} {
-		r, err := books.Compare(t.Context(), l, day, bytes.NewReader(file(t, name)), nil)
+		r, err := books.Compare(t.Context(), l, day, of(bytes.NewReader(file(t, name))))
 		if err != nil {
 			t.Fatal(name, err)
 		}
@@ -377,7 +425,7 @@ func TestCompare_Memory(t *testing.T) {
 	runtime.GC()
 	look()
 	before := most
-	r, err := books.Compare(t.Context(), many{n, look}, day, bigBill(n), nil)
+	r, err := books.Compare(t.Context(), many{n, look}, day, of(bigBill(n)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -419,7 +467,7 @@ func (m many) Records(_ context.Context, nos []string) ([]ledger.Order, error) {
 
 func BenchmarkCompare(b *testing.B) {
 	for b.Loop() {
-		if _, err := books.Compare(b.Context(), many{1_000_000, func() {}}, day, bigBill(1_000_000), nil); err != nil {
+		if _, err := books.Compare(b.Context(), many{1_000_000, func() {}}, day, of(bigBill(1_000_000))); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -61,6 +61,7 @@ type Client struct {
 	endpoint endpoint
 	timeout  time.Duration
 	core     *core.Client
+	signer   auth.Signer
 	verifier auth.Verifier
 	// validator also checks error replies, which the SDK does not.
 	validator auth.Validator
@@ -103,6 +104,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{endpoint: direct{cfg.MchID}, timeout: cfg.Timeout, wire: w, apiV3Key: cfg.APIV3Key}
 	signer := &merchantSigner{mchid: cfg.MchID, serialNo: cfg.SerialNo, key: cfg.Signer}
+	c.signer = signer
 	if cfg.PublicKey == nil || cfg.APIV3Key != "" {
 		c.certs = newPlatformCerts(signer, httpClient, cfg.APIV3Key)
 	}

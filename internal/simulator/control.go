@@ -48,6 +48,10 @@ func (s *Simulator) control(mux *http.ServeMux) {
 		controlReply(w, http.StatusOK, s.Faults())
 	})
 	mux.HandleFunc("PUT /_sim/faults", putSettings("faults", s.SetFaults, s.Faults))
+	mux.HandleFunc("GET /_sim/bill", func(w http.ResponseWriter, _ *http.Request) {
+		controlReply(w, http.StatusOK, s.Bill())
+	})
+	mux.HandleFunc("PUT /_sim/bill", putSettings("bill", s.SetBill, s.Bill))
 	mux.HandleFunc("GET /_sim/notifications", func(w http.ResponseWriter, _ *http.Request) {
 		controlReply(w, http.StatusOK, s.Notifications())
 	})
@@ -56,7 +60,7 @@ func (s *Simulator) control(mux *http.ServeMux) {
 		controlReply(w, http.StatusOK, s.Report())
 	})
 	mux.HandleFunc("/_sim/", func(w http.ResponseWriter, r *http.Request) {
-		controlError(w, http.StatusNotFound, fmt.Errorf("there is no %s %s; use POST or DELETE /_sim/orders, GET /_sim/orders/{out_order_no}, POST /_sim/orders/{out_order_no}/pay or /lower, GET or PUT /_sim/faults, GET or PUT /_sim/notifications, or GET /_sim/report", r.Method, r.URL.Path))
+		controlError(w, http.StatusNotFound, fmt.Errorf("there is no %s %s; use POST or DELETE /_sim/orders, GET /_sim/orders/{out_order_no}, POST /_sim/orders/{out_order_no}/pay or /lower, GET or PUT /_sim/faults, GET or PUT /_sim/notifications, GET or PUT /_sim/bill, or GET /_sim/report", r.Method, r.URL.Path))
 	})
 }
 

@@ -10,6 +10,8 @@
 //	GET  /v3/payscore/serviceorder                       query
 //	POST /v3/payscore/serviceorder/{out_order_no}/sync   the user paid elsewhere
 //	GET  /v3/certificates                                platform certificate
+//	GET  /v3/bill/tradebill                              a day's trade bill: its hash and link
+//	GET  /v3/billdownload/file                           the bill, by that link
 //
 // Requests are verified strictly: mchid, serial number, timestamp within five
 // minutes, a nonce never used before, and the signature over the path exactly
@@ -51,6 +53,9 @@
 //	PUT    /_sim/notifications   Notifications; what is left out is off, or its
 //	                             default -> the settings in force
 //	GET    /_sim/notifications   the settings in force
+//	PUT    /_sim/bill            Bill: how daily bills are made, and what in them is a
+//	                             lie -> what is in force
+//	GET    /_sim/bill            what is in force
 //	GET    /_sim/report          Report
 //
 // The JSON of each is documented at the type of that name, the grammar of

@@ -50,6 +50,7 @@ type order struct {
 	lowered     int64 // how often the total amount was lowered
 	paid        int64
 	details     []PaymentDetail
+	byUser      []int // seq of the payments that the user made in the app
 	declined    int
 	lastCollect time.Time // the last one that the order's gap let pass
 	deducting   int64     // fen under way; 0 when no deduction runs
@@ -173,6 +174,7 @@ func (o *order) advance(now time.Time) {
 		o.pay(amount, PaidTypeNewton, o.deductedAt)
 	}
 	if due := o.added.Add(o.plan.after); o.plan.kind == fateUserPays && o.awaitsPayment() && o.deducting == 0 && !now.Before(due) {
+		o.byUser = append(o.byUser, len(o.details)+1)
 		o.pay(o.total-o.paid, PaidTypeNewton, due)
 	}
 }
@@ -252,6 +254,7 @@ func (o *order) payNow(amount int64, paidType string, now time.Time) error {
 	case amount < 0 || amount > rest:
 		return fmt.Errorf("order %q: amount is %d; it must be from 1 to the %d fen that are left to pay", o.no, amount, rest)
 	}
+	o.byUser = append(o.byUser, len(o.details)+1)
 	o.pay(amount, paidType, now)
 	return nil
 }
@@ -276,6 +279,8 @@ func (o *order) moneyMoved() int64 {
 	return sum
 }
 
+func (o *order) openID() string { return fmt.Sprintf("oUpF8uMuAJO_M2pxb1Q9%08d", o.seq%100_000_000) }
+
 func (o *order) orderID() string { return fmt.Sprintf("1%019d", o.seq) }
 
 // entity shows the order as a query does. The caller holds o.mu.
@@ -283,7 +288,7 @@ func (o *order) entity(m Merchant) Entity {
 	e := Entity{
 		AppID: m.AppID, MchID: m.MchID, OutOrderNo: o.no, ServiceID: m.ServiceID,
 		OrderID:             o.orderID(),
-		OpenID:              fmt.Sprintf("oUpF8uMuAJO_M2pxb1Q9%08d", o.seq%100_000_000),
+		OpenID:              o.openID(),
 		State:               o.state,
 		StateDescription:    o.description,
 		ServiceIntroduction: "共享充电宝",

@@ -119,6 +119,10 @@ func (s *Simulator) act(r *http.Request, c *call, body []byte, f Faults) reply {
 	switch c.kind {
 	case CallCertificates:
 		return s.certificates()
+	case CallBill:
+		return s.askBill(r)
+	case CallBillFile:
+		return s.downloadBill(r)
 	case CallOther:
 		return apiError{status: http.StatusNotFound, code: "RESOURCE_NOT_EXISTS", message: "接口不存在", detailCode: detailParam}.reply()
 	}

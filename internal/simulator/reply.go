@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -28,8 +29,10 @@ type reply struct {
 	body       []byte
 	detailCode string // the detail code behind Request-ID's last dash
 	page       bool   // an HTML page of a proxy: none of the platform's headers
-	how        signing
-	way        way
+	// contentType is of what is no JSON.
+	contentType string
+	how         signing
+	way         way
 	// showsEnd: the body truthfully shows that the order has ended. From its
 	// delivery on, the audit counts further calls as calls after the end.
 	showsEnd bool
@@ -70,7 +73,7 @@ func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep
 		h.Set("Content-Type", "text/html")
 	} else {
 		h.Set(headerRequestID, newRequestID(rep.detailCode))
-		h.Set("Content-Type", "application/json; charset=utf-8")
+		h.Set("Content-Type", cmp.Or(rep.contentType, "application/json; charset=utf-8"))
 		if err := s.id.sign(h, rep.body, rep.how, s.id.serialFor(r, c.kind, *s.faults.Load()), time.Now()); err != nil {
 			http.Error(w, "the simulator cannot sign: "+err.Error(), http.StatusInternalServerError)
 			return

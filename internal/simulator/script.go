@@ -14,6 +14,8 @@ const (
 	CallQuery        Call = "query"
 	CallSync         Call = "sync"
 	CallCertificates Call = "certificates"
+	CallBill         Call = "bill"
+	CallBillFile     Call = "bill_file"
 	CallOther        Call = "other" // a path that the platform does not know
 	CallAny          Call = "any"
 )

@@ -70,6 +70,8 @@ type Simulator struct {
 	seed          atomic.Uint64
 	faults        atomic.Pointer[Faults]
 	notifications atomic.Pointer[Notifications] // defaults filled in
+	bill          atomic.Pointer[Bill]
+	files         files
 	nonces        nonces
 	pace          pace
 	audit         audit
@@ -100,6 +102,7 @@ func New(opts Options) (*Simulator, error) {
 	s := &Simulator{id: id, clock: opts.Clock, foreignClock: foreignClock, watch: opts.Watch, orders: make(map[string]*order)}
 	s.seed.Store(opts.Seed)
 	s.faults.Store(&Faults{})
+	s.bill.Store(&Bill{})
 	if opts.NotifyURL != "" {
 		if err := validNotifyURL(opts.NotifyURL); err != nil {
 			return nil, fmt.Errorf("notify URL %w", err)
@@ -136,6 +139,8 @@ func (s *Simulator) Handler() http.Handler {
 	mux.HandleFunc("POST /v3/payscore/serviceorder/{out_order_no}/sync", s.platform(CallSync, fromPath))
 	mux.HandleFunc("GET /v3/payscore/serviceorder", s.platform(CallQuery, fromQuery))
 	mux.HandleFunc("GET /v3/certificates", s.platform(CallCertificates, none))
+	mux.HandleFunc("GET /v3/bill/tradebill", s.platform(CallBill, none))
+	mux.HandleFunc("GET /v3/billdownload/file", s.platform(CallBillFile, none))
 	mux.HandleFunc("/v3/", s.platform(CallOther, none))
 	s.control(mux)
 	return mux
