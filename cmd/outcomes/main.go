@@ -3,6 +3,7 @@
 //	outcomes get NO                    one order and its story
 //	outcomes list --state S            the orders in a state
 //	outcomes stats                     how many are in each, and what was paid
+//	outcomes books                     a day held against WeChat Pay's own bill
 //	outcomes audit                     who has changed what, and why
 //	outcomes follow                    what happens to them, event by event
 //	outcomes sink postgres             the same events, into PostgreSQL
@@ -13,7 +14,7 @@
 // Without --mchid (WECHATPAY_MCHID) it reads the ledger of every merchant in this Redis.
 // Only bulk changes orders; follow and sink keep their place in the stream in Redis. Exit
 // status: 0 done, or told to stop; 1 failed; 2 wrong usage or configuration; 3 some orders
-// of a bulk action were refused; 4 no such order.
+// of a bulk action were refused; 4 no such order; 5 the books have exceptions.
 package main
 
 import (
@@ -61,6 +62,7 @@ type commandLine struct {
 	Get    getCommand    `cmd:"" help:"One order and its story. Exit status 4 where there is no such order."`
 	List   listCommand   `cmd:"" help:"The orders in one state: ended ones newest first, open ones by when they are due."`
 	Stats  statsCommand  `cmd:"" help:"How many orders are in each state, and what the paid ones among them have paid."`
+	Books  booksCommand  `cmd:"" help:"A day's payments held against WeChat Pay's own trade bill. Exit status 5 where there are exceptions, 1 where there is no bill yet."`
 	Audit  auditCommand  `cmd:"" help:"Who has withdrawn, reopened, paused or changed anything else, when and why, newest first."`
 	Follow followCommand `cmd:"" help:"What happens to orders, one JSON object a line, from where it stopped last time. Ctrl-C ends it."`
 	Sink   struct {
@@ -124,6 +126,9 @@ func (p program) run(ctx context.Context) int {
 
 	c := kctx.Collector
 	options := cli.RedisFlags.Resolve(c)
+	if b, ok := cmd.(*booksCommand); ok {
+		b.prepare(cli.MchID, p.now())
+	}
 	cmd.judge(c)
 	err := c.Err()
 	var log zerolog.Logger
@@ -170,6 +175,10 @@ func (p program) run(ctx context.Context) int {
 
 // fail prints an error and returns its exit status.
 func (p program) fail(err error) int {
+	var said *statusError
+	if errors.As(err, &said) && said.text == "" { // the output says it
+		return said.status
+	}
 	// A script's own errors, which are of Kind Refused, need another remedy.
 	if r := redisconn.Explain(err); r.Kind.Answers() && r.Kind != redisconn.Refused && !errors.Is(err, r) {
 		err = fmt.Errorf("%w: %s", err, r.Advice())

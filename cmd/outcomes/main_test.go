@@ -31,6 +31,12 @@ type outcome struct {
 
 func runWith(t *testing.T, env map[string]string, args ...string) outcome {
 	t.Helper()
+	return runAt(t, time.Now(), env, args...)
+}
+
+// runAt is runWith at a time of the caller's.
+func runAt(t *testing.T, now time.Time, env map[string]string, args ...string) outcome {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
 	p := program{
 		Process: config.Process{
@@ -38,7 +44,7 @@ func runWith(t *testing.T, env map[string]string, args ...string) outcome {
 			LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 			Environ:   func() []string { return testkit.Environ(env) },
 		},
-		now: time.Now, zone: time.UTC, patience: 500 * time.Millisecond,
+		now: func() time.Time { return now }, zone: time.UTC, patience: 500 * time.Millisecond,
 	}
 	status := p.run(t.Context())
 	return outcome{status, stdout.String(), stderr.String()}

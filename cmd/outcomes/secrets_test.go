@@ -16,7 +16,7 @@ func TestNoSecretIsRepeated(t *testing.T) {
 		Grammar: &commandLine{},
 		Env:     map[string]string{"REDIS_URL": "redis://127.0.0.1:1/0", "DATABASE_URL": "postgres://127.0.0.1:1/db"},
 		Args: map[string][]string{
-			"get": {"A-1"}, "list": {"--state", "paid"}, "stats": nil, "audit": nil, "follow": nil, "sink postgres": nil,
+			"get": {"A-1"}, "list": {"--state", "paid"}, "stats": nil, "audit": nil, "books": nil, "follow": nil, "sink postgres": nil,
 			"webhooks list": nil, "webhooks retry": {"A-1"}, "webhooks replay": {"--since", "1h"},
 			"bulk withdraw": {"--reason", "unpaid"}, "bulk reopen": {"--reason", "unpaid"}, "bulk collect-now": {"--reason", "unpaid"}, "bulk show": {"1"},
 			"readers list": nil, "readers destroy": {"old", "--reason", "unused"},

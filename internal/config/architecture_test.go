@@ -132,12 +132,11 @@ func TestArchitecture(t *testing.T) {
 			method := keys.Method(i)
 			var in []reflect.Value
 			for j := range method.Type().NumIn() {
-				arg := "<out_order_no>"
+				arg := map[reflect.Type]string{
+					reflect.TypeFor[string](): "<out_order_no>", reflect.TypeFor[ledger.State](): "<state>", reflect.TypeFor[ledger.BookDate](): "<date>",
+				}[method.Type().In(j)]
 				if strings.HasPrefix(keys.Type().Method(i).Name, "Bulk") {
 					arg = "<id>"
-				}
-				if method.Type().In(j) != reflect.TypeFor[string]() {
-					arg = "<state>"
 				}
 				in = append(in, reflect.ValueOf(arg).Convert(method.Type().In(j)))
 			}

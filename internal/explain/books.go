@@ -114,3 +114,49 @@ func (t Teller) BookDetail(e BookException) string {
 	}
 	return ""
 }
+
+// BookHeads are the names of the columns of a list of exceptions of one kind, and the third
+// and fourth are amounts.
+func (t Teller) BookHeads() []string {
+	return []string{t.say("ORDER", "商户服务订单号"), t.say("STATE", "状态"), t.say("BILL", "账单"), t.say("LEDGER", "账本"), t.say("TRANSACTION", "交易单号"), t.say("DETAIL", "说明")}
+}
+
+// BookTitle is the first line of what came of a day.
+func (t Teller) BookTitle(mchid, date string) string {
+	return t.say("Books of %s, merchant %s", "%s 对账，商户号 %s", date, mchid)
+}
+
+// BookFacts are what a day comes to, by name.
+func (t Teller) BookFacts(rows, payScore, bill, orders, signed, matched, matchedAmount, waiting, waitingAmount int64) []Fact {
+	facts := []Fact{
+		{t.say("bill", "账单"), t.say("%d rows, of which %d of PayScore orders: %s", "共 %d 行，其中支付分 %d 行：%s", rows, payScore, Yuan(bill))},
+		{t.say("ledger", "账本"), t.say("%d orders, %s", "%d 笔订单，%s", orders, Yuan(signed))},
+		{t.say("both agree on", "一致"), t.say("%d orders, %s", "%d 笔订单，%s", matched, Yuan(matchedAmount))},
+	}
+	if waiting > 0 {
+		facts = append(facts, Fact{t.say("waiting", "待核对"), t.say("%d payments around midnight, %s: the next day's bill may have them", "午夜前后 %d 笔支付，%s：可能在次日账单中", waiting, Yuan(waitingAmount))})
+	}
+	return facts
+}
+
+// BookCount says how many exceptions there are. information are those that ask for nothing.
+func (t Teller) BookCount(exceptions, information int64) string {
+	s := t.say("%d exceptions", "%d 项差异", exceptions)
+	if exceptions == 1 {
+		s = t.say("1 exception", "1 项差异")
+	}
+	if information > 0 {
+		s += t.say(", %d refunds for information", "，另有 %d 笔退款供参考", information)
+	}
+	return s
+}
+
+// BookLeftOut says that exceptions are not listed.
+func (t Teller) BookLeftOut(n int64) string {
+	return t.say("%d more are not listed", "另有 %d 项未列出", n)
+}
+
+// BookRefund introduces the body of a request that refunds a payment.
+func (t Teller) BookRefund() string {
+	return t.say("refund: POST /v3/refund/domestic/refunds", "退款：POST /v3/refund/domestic/refunds")
+}

@@ -3,7 +3,14 @@ package ledger
 import (
 	"context"
 	"iter"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/owner"
 )
 
 // Records returns the orders of some numbers, without their logs and past, in the same
@@ -90,4 +97,159 @@ func (l *Ledger) paid(ctx context.Context, nos []string, yield func(Order, error
 		}
 	}
 	return true
+}
+
+// KeepBooks is how long what came of a day is kept.
+const KeepBooks = 400 * 24 * time.Hour
+
+// BookDateOf is the day of a time in Shanghai.
+func BookDateOf(t time.Time) BookDate { return BookDate(t.In(China).Format(time.DateOnly)) }
+
+// Start is when the day begins.
+func (d BookDate) Start() (time.Time, error) {
+	return time.ParseInLocation(time.DateOnly, string(d), China)
+}
+
+// CloseBook stores what came of comparing a day with WeChat Pay's bill, as JSON, and which
+// orders must be queried because of it. It replaces what an earlier comparison said, and
+// can be repeated.
+func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result []byte, ask []string) (at time.Time, err error) {
+	start, err := date.Start()
+	if err != nil {
+		return time.Time{}, err
+	}
+	if ask == nil {
+		ask = []string{}
+	}
+	reply, err := run(ctx, l.rdb, closeBookScript, []string{l.keys.Book(date), l.keys.Books(), l.keys.Bookkeeping()}, struct {
+		Date  BookDate `json:"date"`
+		Start int64    `json:"start"`
+		Keep  int64    `json:"keep"`
+		Asks  []string `json:"asks"`
+	}{date, start.UnixMilli(), KeepBooks.Milliseconds(), ask}, result)
+	if err != nil {
+		return time.Time{}, err
+	}
+	r := reader{vals: reply}
+	at = time.UnixMilli(r.int()).UTC()
+	return at, r.err()
+}
+
+// Book returns what came of a day, and when, or ErrNotFound.
+func (l *Ledger) Book(ctx context.Context, date BookDate) (result []byte, at time.Time, err error) {
+	f, err := l.rdb.HGetAll(ctx, l.keys.Book(date)).Result()
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if f["result"] == "" {
+		return nil, time.Time{}, ErrNotFound
+	}
+	return []byte(f["result"]), millis(f["at"]).UTC(), nil
+}
+
+// BookDates returns the days whose books were closed, since a day, oldest first.
+func (l *Ledger) BookDates(ctx context.Context, since BookDate) ([]BookDate, error) {
+	start, err := since.Start()
+	if err != nil {
+		return nil, err
+	}
+	list, err := l.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
+		Key: l.keys.Books(), ByScore: true, Start: strconv.FormatInt(start.UnixMilli(), 10), Stop: "+inf",
+	}).Result()
+	dates := make([]BookDate, len(list))
+	for i, date := range list {
+		dates[i] = BookDate(date)
+	}
+	return dates, err
+}
+
+// BookTurn asks for the turn to close the books, for lease, or for more of it. It reports
+// whether it is the caller's.
+func (l *Ledger) BookTurn(ctx context.Context, token string, lease time.Duration) (bool, error) {
+	return l.bookTurn(ctx, token, lease, "", 0)
+}
+
+// EndBookTurn ends the caller's turn. A date that is not empty is not to be tried again for
+// a while.
+func (l *Ledger) EndBookTurn(ctx context.Context, token string, date BookDate, again time.Duration) error {
+	_, err := l.bookTurn(ctx, token, 0, date, again)
+	return err
+}
+
+func (l *Ledger) bookTurn(ctx context.Context, token string, lease time.Duration, date BookDate, again time.Duration) (bool, error) {
+	reply, err := run(ctx, l.rdb, bookTurnScript, []string{l.keys.Bookkeeping()}, struct {
+		Token string   `json:"token"`
+		Lease int64    `json:"lease"`
+		Date  BookDate `json:"date"`
+		Again int64    `json:"again"`
+	}{token, lease.Milliseconds(), date, again.Milliseconds()})
+	if err != nil {
+		return false, err
+	}
+	r := reader{vals: reply}
+	granted := r.str() == string(Granted)
+	_ = r.int()
+	return granted, r.err()
+}
+
+// Bookkeeping is what workers know of the books together.
+type Bookkeeping struct {
+	Again map[BookDate]time.Time // when a day is tried again
+	Asks  []string               // orders to query, sorted
+}
+
+// Bookkeeping returns what workers know of the books together.
+func (l *Ledger) Bookkeeping(ctx context.Context) (Bookkeeping, error) {
+	fields, err := l.rdb.HGetAll(ctx, l.keys.Bookkeeping()).Result()
+	b := Bookkeeping{Again: map[BookDate]time.Time{}}
+	for name, value := range fields {
+		if date, ok := strings.CutPrefix(name, "again:"); ok {
+			b.Again[BookDate(date)] = millis(value)
+		} else if no, ok := strings.CutPrefix(name, "ask:"); ok {
+			b.Asks = append(b.Asks, no)
+		}
+	}
+	slices.Sort(b.Asks)
+	return b, err
+}
+
+// The codes of ask.lua.
+const (
+	AskOpen  Code = "open"  // the order is due now, and its next step is a query
+	AskEnded Code = "ended" // the caller has its lease, and queries; then Told
+	AskLater Code = "later" // a worker has it now; ask again
+	AskDone  Code = "done"  // it is paid, or there is no such order; or a sweep takes it next
+)
+
+// Asked is the answer to Ask. All but Code is of AskOpen and AskEnded alone.
+type Asked struct {
+	Code  Code
+	Owner owner.Owner
+	Round int64
+}
+
+// Ask has an order queried of which a bill has a payment that the ledger has not. A caller
+// that does not query itself has no token, and gets no lease.
+func (l *Ledger) Ask(ctx context.Context, no, token string, lease, grace time.Duration) (Asked, error) {
+	reply, err := run(ctx, l.rdb, askScript, []string{l.keys.Order(no), l.keys.Due(), l.keys.Words(), l.keys.Bookkeeping()}, struct {
+		No    string `json:"no"`
+		Token string `json:"token"`
+		Lease int64  `json:"lease"`
+		Grace int64  `json:"grace"`
+	}{no, token, lease.Milliseconds(), grace.Milliseconds()})
+	if err != nil {
+		return Asked{}, err
+	}
+	r := reader{vals: reply}
+	a := Asked{Code: Code(r.str())}
+	_ = r.int()
+	a.Owner = owner.Owner{MchID: l.mchid, AppID: r.str(), ServiceID: r.str()}
+	a.Round = r.int()
+	return a, r.err()
+}
+
+// Told ends the lease that Ask has given for an order in a final state, and forgets that
+// the order must be queried.
+func (l *Ledger) Told(ctx context.Context, no, token string) error {
+	return toldScript.Run(ctx, l.rdb, []string{l.keys.Order(no), l.keys.Bookkeeping()}, no, token).Err()
 }

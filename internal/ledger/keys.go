@@ -100,3 +100,19 @@ func (k Keys) BulkTodo(id string) string { return k.prefix + "bulk:" + id + ":to
 // Sweep is when the next sweep may be made, what the sweeps know of Redis's clock, and
 // how far they have kept finished orders compact (hash).
 func (k Keys) Sweep() string { return k.prefix + "sweep" }
+
+// Books is the index of the days whose books were closed, by the time at which the day
+// began in Unix milliseconds (zset).
+func (k Keys) Books() string { return k.prefix + "books" }
+
+// BookDate is a day of Asia/Shanghai as 2006-01-02.
+type BookDate string
+
+// Book is what came of comparing a day with WeChat Pay's bill (hash): result (JSON), and
+// at, when that was, in Unix milliseconds.
+func (k Keys) Book(date BookDate) string { return k.prefix + "books:" + string(date) }
+
+// Bookkeeping is what workers know of the books together (hash): turn ("<token> <Unix
+// milliseconds>"), whose turn to close them it is; again:<date>, when a day is tried again;
+// ask:<out_order_no>, orders to query, and since when.
+func (k Keys) Bookkeeping() string { return k.prefix + "bookkeeping" }

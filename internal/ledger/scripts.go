@@ -51,6 +51,10 @@ var (
 	bulkClaimScript = load("bulkclaim", "bulkjob")
 	bulkCountScript = load("bulkcount", "bulkjob")
 	bulkTickScript  = load("bulktick", "bulkjob")
+	closeBookScript = load("closebook")
+	bookTurnScript  = load("bookturn")
+	askScript       = load("ask", "pace", "kept")
+	toldScript      = load("told")
 
 	beatScript    = load("beat")
 	workersScript = load("workers")

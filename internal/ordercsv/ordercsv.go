@@ -169,35 +169,35 @@ func (c Writer) text(name, s string) string {
 	case "mchid", "out_order_no", "appid", "service_id":
 		// They were checked when the order was opened, and "enqueue file" reads them.
 		if c.excel {
-			return asText(s)
+			return AsText(s)
 		}
 		return s
 	}
 	number := s != "" && strings.ContainsRune("0123456789.", rune(s[0])) // or a date, to a spreadsheet
 	if c.excel && (number || strings.HasSuffix(name, "_id") || strings.HasSuffix(name, "detail_code")) {
-		return asText(s)
+		return AsText(s)
 	}
-	return unformula(s)
+	return Unformula(s)
 }
 
-// asText keeps a spreadsheet from reading a value as a number or a date: one that it
+// AsText keeps a spreadsheet from reading a value as a number or a date: one that it
 // took for a number would lose the zeros in front and all digits behind the fifteenth.
 // Excel and WPS take ="0012" for the text 0012. Only what can hold neither a quote nor
 // a formula is written so.
-func asText(s string) string {
+func AsText(s string) string {
 	if s == "" {
 		return ""
 	}
 	for _, r := range s {
 		if !(r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("_|*-.:", r)) {
-			return unformula(s)
+			return Unformula(s)
 		}
 	}
 	return `="` + s + `"`
 }
 
-// unformula keeps a spreadsheet from taking text that came from outside for a formula.
-func unformula(s string) string {
+// Unformula keeps a spreadsheet from taking text that came from outside for a formula.
+func Unformula(s string) string {
 	if s != "" && strings.ContainsRune("=+-@\t\r\n", rune(s[0])) {
 		return "'" + s
 	}

@@ -1,0 +1,84 @@
+package books
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/queue"
+	"payscore-collector/tasks"
+)
+
+// Close compares a day and stores the result. Open orders of which the bill has a payment
+// that the ledger has not are due for a query at once; a worker queries those in another
+// final state than paid.
+func Close(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, day time.Time, source Source) (Result, error) {
+	r, err := Compare(ctx, l, day, source)
+	if err != nil {
+		return Result{}, err
+	}
+	text, err := json.Marshal(r)
+	if err != nil {
+		return Result{}, err
+	}
+	if r.ClosedAt, err = l.CloseBook(ctx, ledger.BookDate(r.Date), text, r.Ask); err != nil {
+		return Result{}, fmt.Errorf("store the books of %s: %w", r.Date, err)
+	}
+	if len(r.Ask) == 0 {
+		return r, nil
+	}
+	q := queue.New(rdb)
+	for _, no := range r.Ask {
+		if err := AskOpen(ctx, l, q, no); err != nil {
+			return Result{}, fmt.Errorf("have order %s queried: %w", no, err)
+		}
+	}
+	_ = q.Wake(ctx, l.MchID())
+	return r, nil
+}
+
+// AskOpen has an open order queried at once. One in a final state stays for the workers.
+func AskOpen(ctx context.Context, l *ledger.Ledger, q *queue.Client, no string) error {
+	a, err := l.Ask(ctx, no, "", 0, tasks.EnqueueGrace)
+	if err == nil && a.Code == ledger.AskOpen {
+		// The sweep enqueues what this push does not.
+		o := a.Owner
+		_ = q.Push(ctx, queue.Task{Type: queue.TypeCollect, MchID: o.MchID, OutOrderNo: no, Round: a.Round,
+			Payload: tasks.Payload{MchID: o.MchID, OutOrderNo: no, AppID: o.AppID, ServiceID: o.ServiceID}})
+	}
+	return err
+}
+
+// Load returns what came of a day, or ledger.ErrNotFound.
+func Load(ctx context.Context, l *ledger.Ledger, date ledger.BookDate) (Result, error) {
+	text, at, err := l.Book(ctx, date)
+	if err != nil {
+		return Result{}, err
+	}
+	var r Result
+	if err := json.Unmarshal(text, &r); err != nil {
+		return Result{}, fmt.Errorf("the books of %s cannot be read: %w", date, err)
+	}
+	r.ClosedAt = at
+	return r, nil
+}
+
+// Oldest is how many days back WeChat Pay has bills at least.
+const Oldest = 89
+
+// ValidDay reports what is wrong with a day whose books are to be closed.
+func ValidDay(day, now time.Time) error {
+	today := Day(now)
+	switch {
+	case !day.Before(today):
+		return fmt.Errorf("is %s, which is not over in Shanghai: write a day before %s", day.Format(time.DateOnly), today.Format(time.DateOnly))
+	case day.Before(today.AddDate(0, 0, -Oldest)):
+		return fmt.Errorf("is %s: WeChat Pay has bills of three months; write %s or later, or read a downloaded one with --file",
+			day.Format(time.DateOnly), today.AddDate(0, 0, -Oldest).Format(time.DateOnly))
+	}
+	return nil
+}

@@ -1,0 +1,22 @@
+-- closebook: stores what came of comparing a day with WeChat Pay's bill. A later comparison
+-- of the day replaces it.
+--
+-- KEYS[1] books:<date> (hash)   KEYS[2] books (zset)   KEYS[3] bookkeeping (hash)
+-- ARGV[1] JSON {
+--   date    of the day
+--   start   ms, when the day began
+--   keep    ms from then on, after which results are removed
+--   asks    orders to query, an array of out_order_no
+-- }
+-- ARGV[2] the result, JSON
+--
+-- Returns {now}.
+local a = cjson.decode(ARGV[1])
+local now = clock()
+redis.call('HSET', KEYS[1], 'result', ARGV[2], 'at', now)
+redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.max(now, a.start) + a.keep))
+redis.call('ZADD', KEYS[2], a.start, a.date)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.0f', now - a.keep))
+redis.call('HDEL', KEYS[3], 'again:' .. a.date)
+for _, no in ipairs(a.asks) do redis.call('HSET', KEYS[3], 'ask:' .. no, now) end
+return { now }
