@@ -1,6 +1,7 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -340,5 +341,35 @@ func TestBrowser_EveryPage(t *testing.T) {
 		tab.fits(path, desk)
 		tab.do("a phone's width", chromedp.EmulateViewport(phone, 844, chromedp.EmulateMobile))
 		tab.fits(path, phone)
+	}
+}
+
+// picturesDir is an environment variable: the README's pictures are written there, such as
+// to docs/pictures, by a run of TestBrowser_Pictures.
+const picturesDir = "CONSOLE_PICTURES"
+
+func TestBrowser_Pictures(t *testing.T) {
+	f := newFixture(t)
+	b := newBrowser(t, f)
+	f.world()
+	f.surveyed()
+	tab := b.tab()
+	tab.do("a desk's width", chromedp.EmulateViewport(1200, 720))
+	for lang, suffix := range map[string]string{"en": "", "zh": ".zh-CN"} {
+		tab.visit("/language?to=" + lang + "&back=/")
+		for name, path := range map[string]string{"overview": "/", "order": "/orders/" + mchA + "/BIKE-DIFFERS"} {
+			tab.visit(path)
+			ctx, cancel := context.WithTimeout(tab.ctx, testkit.Patience)
+			picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+			cancel()
+			if err != nil || !bytes.HasPrefix(picture, []byte("\x89PNG")) {
+				t.Fatalf("%s: %d bytes: %v", path, len(picture), err)
+			}
+			if dir := os.Getenv(picturesDir); dir != "" {
+				if err := os.WriteFile(filepath.Join(dir, "console-"+name+suffix+".png"), picture, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
 	}
 }
