@@ -118,24 +118,33 @@ func Audit(ctx context.Context, ledgers []*Ledger, limit int, cursor string) (li
 			return nil, "", ErrCursor
 		}
 	}
+	oldest := "-" // what is older has no place in the page
 	for _, l := range ledgers {
 		from := from
 		if cursor != "" && l.mchid <= after { // those that stand equal are in the order of their merchants
 			from = "(" + from
 		}
-		entries, err := l.rdb.XRevRangeN(ctx, l.keys.Audit(), from, "-", int64(limit)+1).Result()
+		entries, err := l.rdb.XRevRangeN(ctx, l.keys.Audit(), from, oldest, int64(limit)+1).Result()
 		if err != nil {
 			return nil, "", fmt.Errorf("ledger: read the trail of merchant %s: %w", l.mchid, err)
+		}
+		if len(entries) == 0 {
+			continue
 		}
 		for _, e := range entries {
 			list = append(list, l.audited(e))
 		}
+		slices.SortFunc(list, func(a, b Audited) int {
+			ms, n := a.position()
+			ms2, n2 := b.position()
+			return cmp.Or(cmp.Compare(ms2, ms), cmp.Compare(n2, n), cmp.Compare(a.MchID, b.MchID))
+		})
+		// One more than the page has shows that there is a next page.
+		if len(list) > limit {
+			list = slices.Delete(list, limit+1, len(list))
+			oldest = strings.TrimPrefix(list[limit].ID, list[limit].MchID+"-")
+		}
 	}
-	slices.SortFunc(list, func(a, b Audited) int {
-		ms, n := a.position()
-		ms2, n2 := b.position()
-		return cmp.Or(cmp.Compare(ms2, ms), cmp.Compare(n2, n), cmp.Compare(a.MchID, b.MchID))
-	})
 	if len(list) > limit {
 		list = list[:limit]
 		last := list[limit-1]
