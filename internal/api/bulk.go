@@ -80,7 +80,7 @@ func (stateSet) Schema(huma.Registry) *huma.Schema {
 		one.Enum = append(one.Enum, string(state))
 	}
 	list := &huma.Schema{Type: huma.TypeArray, Items: one}
-	s := &huma.Schema{OneOf: []*huma.Schema{list, {Type: huma.TypeString}}}
+	s := &huma.Schema{AnyOf: []*huma.Schema{list, {Type: huma.TypeString}}}
 	one.PrecomputeMessages()
 	s.PrecomputeMessages()
 	return s

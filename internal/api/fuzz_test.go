@@ -12,6 +12,7 @@ import (
 
 	"payscore-collector/internal/api"
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit/redistest"
 )
 
@@ -23,6 +24,9 @@ func fuzzBody(f *testing.F, id string, seeds ...string) {
 		f.Add([]byte(seed))
 	}
 	server := redistest.Start(f)
+	if err := ledger.Introduce(f.Context(), server.Client, mchA); err != nil {
+		f.Fatal(err)
+	}
 	a := api.New(api.Options{
 		Redis: server.Client, Loopback: true, Log: zerolog.Nop(),
 		Merchants: func() []config.Order {
