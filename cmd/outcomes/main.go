@@ -66,7 +66,7 @@ type commandLine struct {
 	Audit  auditCommand  `cmd:"" help:"Who has withdrawn, reopened, paused or changed anything else, when and why, newest first."`
 	Follow followCommand `cmd:"" help:"What happens to orders, one JSON object a line, from where it stopped last time. Ctrl-C ends it."`
 	Sink   struct {
-		Postgres postgresCommand `cmd:"" help:"The same events into PostgreSQL: tables events and orders, which it makes itself. SIGTERM ends it."`
+		Postgres postgresCommand `cmd:"" help:"The same events into PostgreSQL: tables events, orders, payments and actions, which it makes itself. SIGTERM ends it."`
 	} `cmd:"" help:"What happens to orders, into a database."`
 	Webhooks struct {
 		List   webhooksListCommand   `cmd:"" default:"withargs" help:"The orders whose webhooks billing's receiver has not accepted, the one that has waited longest first."`

@@ -68,9 +68,18 @@ func (pc *postgresCommand) run(ctx context.Context, s *session) error {
 		}
 	}
 	log.Info().Str(logging.FieldEvent, "sink_started").Str(logging.FieldGroup, pc.Group).Str(logging.FieldConsumer, consumer).Msg("sink started")
+	trail := sink.NewTrail(s.rdb, s.mchid)
 	stop := logProgress(ctx, log, sink)
+	stopTrail := func() {}
+	if !pc.Once {
+		stopTrail = beside(ctx, trail.Run)
+	}
 	err = reader.Run(ctx, sink.Write)
+	stopTrail()
 	stop()
+	if pc.Once && err == nil && ctx.Err() == nil {
+		err = trail.Copy(ctx)
+	}
 	done := sink.Totals()
 	switch {
 	case err == nil && pc.Once && done.LeftOut > 0:
@@ -85,10 +94,7 @@ func (pc *postgresCommand) run(ctx context.Context, s *session) error {
 // logProgress logs what the sink has written, now and then, until ctx ends or stop is
 // called.
 func logProgress(ctx context.Context, log zerolog.Logger, sink *pgsink.Sink) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
+	return beside(ctx, func(ctx context.Context) {
 		var said pgsink.Totals
 		for {
 			eventstream.Pause(ctx, progressEvery)
@@ -100,6 +106,16 @@ func logProgress(ctx context.Context, log zerolog.Logger, sink *pgsink.Sink) (st
 				said = now
 			}
 		}
+	})
+}
+
+// beside runs work in the background until stop is called, which waits for its end.
+func beside(ctx context.Context, work func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		work(ctx)
 	}()
 	return func() {
 		cancel()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
 )
@@ -47,6 +49,35 @@ func TestSinkPostgres(t *testing.T) {
 		if n := count(t, url, "select paid_amount from orders where mchid = '"+mchA+"' and out_order_no = 'A|1*' and state = 'paid' and ended_at is not null"); n != 1230 {
 			t.Errorf("%d fen", n)
 		}
+	})
+	t.Run("the trail comes along", func(t *testing.T) {
+		s := newStore(t)
+		url := pg.Database(t, "trail")
+		env := map[string]string{"REDIS_URL": s.url, "DATABASE_URL": url}
+		s.open(mchA, "A")
+		s.open(mchB, "B")
+		pause := func(mchid string) {
+			t.Helper()
+			if _, err := ledger.New(s.rdb, mchid).Pause(t.Context(), ledger.Deed{By: "cli:anna", Reason: "wrong amounts"}, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		paused := func() int {
+			return count(t, url, "select count(*) from actions where action = 'pause' and reason = 'wrong amounts'")
+		}
+		pause(mchA)
+		runWith(t, env, "sink", "postgres", "--once").wantStatus(t, config.ExitOK)
+		if n := paused(); n != 1 {
+			t.Errorf("--once has written %d pauses of 1", n)
+		}
+		pause(mchB)
+		runWith(t, env, "sink", "postgres", "--once", "--mchid", mchA).wantStatus(t, config.ExitOK)
+		if n := paused(); n != 1 {
+			t.Errorf("the sink of %s has written %d pauses of 1", mchA, n)
+		}
+		f := start(t, env, io.Discard, "sink", "postgres")
+		testkit.Eventually(t, "the other pause", func() bool { return paused() == 2 }, f.stderr)
+		f.stop()
 	})
 	t.Run("--once after a failed one writes everything, at once", func(t *testing.T) {
 		s := newStore(t)

@@ -148,13 +148,43 @@ func Audit(ctx context.Context, ledgers []*Ledger, limit int, cursor string) (li
 	if len(list) > limit {
 		list = list[:limit]
 		last := list[limit-1]
-		next = strings.TrimPrefix(last.ID, last.MchID+"-") + "-" + last.MchID
+		next = last.Position() + "-" + last.MchID
 	}
 	return list, next, nil
 }
 
+// TrailsAfter returns the trails of some merchants, oldest first: of each at most limit
+// entries behind its place, which is a Position; without one, from the oldest entry on.
+func TrailsAfter(ctx context.Context, rdb redis.UniversalClient, mchids []string, places map[string]string, limit int64) ([][]Audited, error) {
+	cmds := make([]*redis.XMessageSliceCmd, len(mchids))
+	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, mchid := range mchids {
+			from := "-"
+			if place := places[mchid]; place != "" {
+				from = "(" + place
+			}
+			cmds[i] = p.XRangeN(ctx, KeysOf(mchid).Audit(), from, "+", limit)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ledger: read the trails: %w", err)
+	}
+	trails := make([][]Audited, len(mchids))
+	for i, cmd := range cmds {
+		l := New(rdb, mchids[i])
+		for _, e := range cmd.Val() {
+			trails[i] = append(trails[i], l.audited(e))
+		}
+	}
+	return trails, nil
+}
+
+// Position is where the entry stands in its merchant's trail, for TrailsAfter.
+func (a Audited) Position() string { return strings.TrimPrefix(a.ID, a.MchID+"-") }
+
 func (a Audited) position() (ms, n int64) {
-	ms, n, _ = parsePosition(strings.TrimPrefix(a.ID, a.MchID+"-"))
+	ms, n, _ = parsePosition(a.Position())
 	return ms, n
 }
 

@@ -46,6 +46,8 @@ type Sink struct {
 	db     Database
 	log    zerolog.Logger
 	outage *logging.Outage
+	// trailOutage is its own: the events may go in while the trail does not.
+	trailOutage *logging.Outage
 
 	// Once makes Prepare and Write return the error of an outage instead of waiting
 	// for its end.
@@ -69,7 +71,10 @@ func New(ctx context.Context, db Database, log zerolog.Logger) (*Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the pool of connections to PostgreSQL: %w", plain(err))
 	}
-	return &Sink{pool: pool, db: db, log: log, outage: logging.NewOutage(log, "PostgreSQL", sayEvery)}, nil
+	return &Sink{
+		pool: pool, db: db, log: log, outage: logging.NewOutage(log, "PostgreSQL", sayEvery),
+		trailOutage: logging.NewOutage(log, "PostgreSQL or Redis, for the trail,", sayEvery),
+	}, nil
 }
 
 // Close closes the connections.
