@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -104,6 +105,10 @@ func (f BulkFilter) query() (ledger.Query, error) {
 	states, err := f.State.list()
 	if err != nil {
 		return ledger.Query{}, err
+	}
+	// The filter is stored, and stands in the trail. Reasons are codes, or billing's words.
+	if n := utf8.RuneCountInString(f.Reason); n > tasks.MaxReason {
+		return ledger.Query{}, refuse(http.StatusUnprocessableEntity, "filter.reason", "is %d characters long; at most %d are allowed", n, tasks.MaxReason)
 	}
 	return Filter{States: states, Reason: f.Reason, Q: f.Q, OpenedFrom: f.OpenedFrom, OpenedTo: f.OpenedTo}.Query()
 }

@@ -105,6 +105,7 @@ func TestBulk(t *testing.T) {
 		`{"action":"withdraw","filter":{"opened_from":"2026-01-01x"},"reason":"x"}`:           {"opened_from"},
 		`{"action":"withdraw","filter":{},"reason":"a\nb"}`:                                   {"reason", "position 2"},
 		`{"action":"withdraw","filter":{},"reason":"x","dryrun":true}`:                        {"dryrun", "unknown"},
+		`{"action":"withdraw","filter":{"reason":"` + x(201) + `"},"reason":"x"}`:             {"filter.reason", "201"},
 		`{"action":"withdraw","filter":{"reason":5},"reason":"x"}`:                            {"reason", "string"},
 		`{"action":"withdraw","filter":{"q":"` + x(40) + `"},"reason":"x"}`:                   {"q", "40"},
 		`{"action":"withdraw","filter":{"cursor":"x"},"reason":"x"}`:                          {"cursor", "unknown"},
