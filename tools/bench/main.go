@@ -2,7 +2,7 @@
 // a table that compares the worker with a peer in the same run: a plain asynq
 // handler on the official SDK that makes the same calls and keeps no promise.
 //
-//	go run ./tools/bench                 every part; about five minutes on two cores
+//	go run ./tools/bench                 every part; about a quarter of an hour on two cores
 //	go run ./tools/bench calls latency   only these parts
 //	go run ./tools/bench -list           the names of the parts
 //
@@ -30,7 +30,9 @@ type part struct {
 
 var parts = []part{
 	{"calls", "processor time of a call and orders a second, beside the peer", calls},
-	{"memory", "bytes of Redis for an order", memory},
+	{"memory", "bytes of Redis for an order that waits", memory},
+	{"ended", "bytes of Redis for a finished order, before and after it is kept compact", ended},
+	{"sink", "events a second into PostgreSQL, beside its own COPY", sink},
 	{"latency", "from enqueue to the request on the wire, and the cost of an idle worker", latency},
 	{"merchants", "merchants without work, and from enqueue to the wire of one of them; seven minutes", merchants},
 	{"handover", "enqueueing, beside a loop over asynq's client; a file of a million rows", handover},
