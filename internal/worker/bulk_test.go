@@ -49,7 +49,8 @@ func TestBulk(t *testing.T) {
 	if p := do(ledger.ActReopen, ledger.Query{States: []tasks.State{tasks.Withdrawn}, Prefix: "BULK-0001"}); p.Done != 1 || p.Matched != 1 {
 		t.Errorf("%+v", p)
 	}
-	if p := do(ledger.ActCollectNow, ledger.Query{States: []tasks.State{tasks.Queued}}); p.Matched < int64(len(nos)-10) || p.Refused != 0 {
+	// The order that was reopened is due at once, and may be collected meanwhile.
+	if p := do(ledger.ActCollectNow, ledger.Query{States: []tasks.State{tasks.Queued}}); p.Done < int64(len(nos)-10) || p.Refused > 1 {
 		t.Errorf("%+v", p)
 	}
 	r.AllEnded(60 * time.Second)
@@ -62,7 +63,5 @@ func TestBulk(t *testing.T) {
 		}
 	}
 	r.Until(20*time.Second, "the metric to be 0", func() bool { return gauge(t, r, "payscore_bulk_actions") == 0 })
-	if n := len(r.Logs.Events("bulk_done")); n != 3 {
-		t.Errorf("%d bulk actions are logged as done, want 3", n)
-	}
+	r.Until(20*time.Second, "each bulk action to be logged as done", func() bool { return len(r.Logs.Events("bulk_done")) == 3 })
 }
