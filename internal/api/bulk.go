@@ -62,7 +62,8 @@ type BulkFilter struct {
 	Q          string   `json:"q,omitempty" doc:"Only orders whose out_order_no begins so." example:"BIKE-"`
 	OpenedFrom string   `json:"opened_from,omitempty" doc:"Only orders that were opened at this time or later; RFC 3339." example:"2026-01-01T00:00:00Z"`
 	OpenedTo   string   `json:"opened_to,omitempty" doc:"Only orders that were opened before this time; RFC 3339." example:"2026-02-01T00:00:00Z"`
-	_          struct{} `additionalProperties:"false"`
+	MoreFilter
+	_ struct{} `additionalProperties:"false"`
 }
 
 // stateSet is a list of states as it was sent.
@@ -110,7 +111,7 @@ func (f BulkFilter) query() (ledger.Query, error) {
 	if n := utf8.RuneCountInString(f.Reason); n > tasks.MaxReason {
 		return ledger.Query{}, refuse(http.StatusUnprocessableEntity, "filter.reason", "is %d characters long; at most %d are allowed", n, tasks.MaxReason)
 	}
-	return Filter{States: states, Reason: f.Reason, Q: f.Q, OpenedFrom: f.OpenedFrom, OpenedTo: f.OpenedTo}.Query()
+	return Filter{States: states, Reason: f.Reason, Q: f.Q, OpenedFrom: f.OpenedFrom, OpenedTo: f.OpenedTo, MoreFilter: f.MoreFilter}.Query()
 }
 
 type bulkInput struct {

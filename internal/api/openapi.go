@@ -123,6 +123,8 @@ var meanings = map[string]string{
 	"Query.state":        "Only orders in these states; absent: in every state.",
 	"Query.reason":       "Only orders with exactly this reason.",
 	"Query.q":            "Only orders whose out_order_no begins so.",
+	"Query.amount_from":  "Only orders that come to so many fen or more: by WeChat Pay's signed word, else by billing's.",
+	"Query.amount_to":    "Only orders that come to less than so many fen.",
 	"Query.opened_from":  "Only orders that were opened at this time or later.",
 	"Query.opened_to":    "Only orders that were opened before this time.",
 	"Query.service_id":   "Only orders of this PayScore service.",

@@ -158,6 +158,15 @@ type Filter struct {
 	Q          string   `query:"q" json:"q,omitempty" doc:"Only orders whose out_order_no begins so." example:"BIKE-"`
 	OpenedFrom string   `query:"opened_from" json:"opened_from,omitempty" doc:"Only orders that were opened at this time or later; RFC 3339." example:"2026-01-01T00:00:00Z"`
 	OpenedTo   string   `query:"opened_to" json:"opened_to,omitempty" doc:"Only orders that were opened before this time; RFC 3339." example:"2026-02-01T00:00:00Z"`
+	MoreFilter
+}
+
+// MoreFilter is the part of a filter that a query and a body have in the same form.
+type MoreFilter struct {
+	ServiceID  string `query:"service_id" json:"service_id,omitempty" doc:"Only orders of this PayScore service." example:"500001"`
+	Code       string `query:"code" json:"code,omitempty" doc:"Only orders whose last error has this code, or this detail code." example:"TRADE_ERROR"`
+	AmountFrom int64  `query:"amount_from" json:"amount_from,omitempty" minimum:"0" doc:"Only orders that come to so many fen or more: by WeChat Pay's signed word, else by billing's. An order of which neither is known does not match." example:"1000"`
+	AmountTo   int64  `query:"amount_to" json:"amount_to,omitempty" minimum:"0" doc:"Only orders that come to less than so many fen; 0: no bound." example:"5000"`
 }
 
 // Query returns the filter as the ledger takes it.
@@ -171,6 +180,15 @@ func (f Filter) Query() (q ledger.Query, err error) {
 		}
 	}
 	q.Reason, q.Prefix = f.Reason, f.Q
+	q.ServiceID, q.Code, q.AmountFrom, q.AmountTo = f.ServiceID, f.Code, f.AmountFrom, f.AmountTo
+	for name, text := range map[string]string{"service_id": f.ServiceID, "code": f.Code} {
+		if len(text) > 64 {
+			return q, refuse(http.StatusUnprocessableEntity, name, "is %d bytes long; at most 64 are allowed", len(text))
+		}
+	}
+	if f.AmountFrom < 0 || f.AmountTo < 0 {
+		return q, refuse(http.StatusUnprocessableEntity, "amount_from", "and amount_to cannot be negative: write fen, or leave them out")
+	}
 	if q.OpenedFrom, err = timeOf("opened_from", f.OpenedFrom); err != nil {
 		return q, err
 	}

@@ -45,6 +45,9 @@ func (v *view) bulkForm() (bulkForm, error) {
 	}
 	q := v.r.PostForm
 	f := bulkForm{Action: q.Get("action"), Reason: q.Get("why"), PaidAt: q.Get("paid_at"), Tell: q.Get("tell") == "yes", All: q.Get("which") == "all", Filter: filterOf(q)}
+	if _, err := v.asked(f.Filter); err != nil {
+		return f, err
+	}
 	if !orderActions[f.Action] {
 		return f, problem(http.StatusUnprocessableEntity, v.word("bulk.no_action"))
 	}
@@ -83,9 +86,10 @@ func (v *view) paidAt(f bulkForm) string {
 
 // request is the body of the API's bulk action.
 func (v *view) request(f bulkForm, dry bool) map[string]any {
-	asked := f.Filter.asked()
+	asked, _ := f.Filter.asked() // bulkForm has checked it
 	body := map[string]any{"action": f.Action, "reason": f.Reason, "dry_run": dry, "filter": map[string]any{
 		"mchid": asked.MchID, "state": asked.States, "reason": asked.Reason, "q": asked.Q, "opened_from": asked.OpenedFrom, "opened_to": asked.OpenedTo,
+		"service_id": asked.ServiceID, "code": asked.Code, "amount_from": asked.AmountFrom, "amount_to": asked.AmountTo,
 	}}
 	if at := v.paidAt(f); at != "" {
 		body["paid_at"] = at

@@ -71,6 +71,21 @@ func TestPages(t *testing.T) {
 		f.get("/orders/"+mchA+"/ABSENT").wants(t, 404, "There is no order ABSENT")
 		f.get("/orders/x/ABSENT").wants(t, 422, "mchid")
 	})
+	t.Run("filters", func(t *testing.T) {
+		for query, want := range map[string]int{
+			"code=TRADE_ERROR": 2, "code=271316657": 1, "service=500001&state=closed": 1, "service=other": 0, // the one whose sync failed has a newer error
+			"least=12.51&below=75": 3, "least=12.50&below=12.51&state=paid": 1, "least=0.01&state=queued": 0, "below=12.50": 0,
+		} {
+			p := f.get("/orders?" + query)
+			if p.wants(t, 200); strings.Count(p.Body, `<tr><td><input type="checkbox" name="no"`) != want {
+				t.Errorf("%s finds %d orders, want %d", query, strings.Count(p.Body, `<tr><td><input type="checkbox" name="no"`), want)
+			}
+		}
+		for _, amount := range []string{"x", "1.234", "-5", "1.-5", "99999999999999999999"} {
+			f.get("/orders?least="+amount).wants(t, 422, "one in yuan")
+		}
+		f.get("/orders?code=TRADE_ERROR&least=1").wants(t, 200, `name="code" value="TRADE_ERROR"`, `<input type="hidden" name="least" value="1">`, "/orders.csv?code=TRADE_ERROR&amp;least=1")
+	})
 	t.Run("find", func(t *testing.T) {
 		if p := f.get("/find?q=BIKE%7CPAID%2A3"); p.Path != "/orders/"+mchA+"/BIKE%7CPAID%2A3" {
 			t.Errorf("the number of an order leads to %s", p.Path)
@@ -99,7 +114,7 @@ func TestOrders_Pages(t *testing.T) {
 	for i := range orders {
 		f.open(mchA, "P-"+string(rune('A'+i/26))+string(rune('A'+i%26)))
 	}
-	seen, path := map[string]bool{}, "/orders?q=P-"
+	seen, path := map[string]bool{}, "/orders?state=queued"
 	for pages := 0; path != ""; pages++ {
 		if pages > 10 {
 			t.Fatal("the pages do not end")
@@ -405,7 +420,7 @@ func TestBulk(t *testing.T) {
 		t.Errorf("%+v, %v", o, err)
 	}
 
-	all := []string{"action", "withdraw", "why", "waived", "which", "all", "q", "T-", "state", "queued", "state", "awaiting", "tell", "yes", "paid_at", "2026-01-02T10:00"}
+	all := []string{"action", "withdraw", "why", "waived", "which", "all", "q", "T-", "state", "queued", "state", "awaiting", "least", "2", "tell", "yes", "paid_at", "2026-01-02T10:00"}
 	f.post("/bulk/preview", all).wants(t, 200, "<strong>1</strong>", "<strong>¥2.50</strong>", `name="which" value="all"`, `name="paid_at" value="2026-01-02T10:00"`)
 	p := f.post("/bulk", all)
 	p.wants(t, 200, "console:local", "waived", "counting")
@@ -413,7 +428,7 @@ func TestBulk(t *testing.T) {
 		t.Errorf("a bulk action leads to %s", p.Path)
 	}
 	bulks, err := ledger.Bulks(t.Context(), f.redis.Client, []string{mchA}, strings.TrimPrefix(p.Path, "/bulk/"))
-	if err != nil || len(bulks) != 1 || bulks[0].Query.Prefix != "T-" || len(bulks[0].Query.States) != 2 || !bulks[0].PaidAt.Equal(time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC)) {
+	if err != nil || len(bulks) != 1 || bulks[0].Query.Prefix != "T-" || bulks[0].Query.AmountFrom != 200 || len(bulks[0].Query.States) != 2 || !bulks[0].PaidAt.Equal(time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC)) {
 		t.Errorf("%+v, %v", bulks, err)
 	}
 

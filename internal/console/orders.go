@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,18 +20,25 @@ import (
 
 const (
 	pageSize = 50
+	// A page looks through more numbers at a time the more orders it may show.
+	searchSize = 150
 	// searchTime is for how long a page goes on looking where few orders match.
-	searchTime = 80 * time.Millisecond
+	searchTime = 50 * time.Millisecond
 )
 
 // filter is what a list of orders is limited to, as it stands in the address.
 type filter struct {
-	MchID, Reason, Q, From, To string
-	States                     []string
+	MchID, Reason, Q, From, To  string
+	Service, Code, Least, Below string // amounts in yuan
+	States                      []string
 }
 
 func filterOf(q url.Values) filter {
-	f := filter{MchID: q.Get("mchid"), Reason: strings.TrimSpace(q.Get("reason")), Q: strings.TrimSpace(q.Get("q")), From: q.Get("from"), To: q.Get("to")}
+	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
+	f := filter{
+		MchID: q.Get("mchid"), Reason: text("reason"), Q: text("q"), From: q.Get("from"), To: q.Get("to"),
+		Service: text("service"), Code: text("code"), Least: text("least"), Below: text("below"),
+	}
 	for _, s := range q["state"] {
 		for s := range strings.SplitSeq(s, ",") {
 			if s != "" && !slices.Contains(f.States, s) {
@@ -44,7 +52,8 @@ func filterOf(q url.Values) filter {
 // values are the filter as a page's address has it.
 func (f filter) values() url.Values {
 	q := url.Values{}
-	for name, value := range map[string]string{"mchid": f.MchID, "reason": f.Reason, "q": f.Q, "from": f.From, "to": f.To} {
+	for name, value := range map[string]string{"mchid": f.MchID, "reason": f.Reason, "q": f.Q, "from": f.From, "to": f.To,
+		"service": f.Service, "code": f.Code, "least": f.Least, "below": f.Below} {
 		if value != "" {
 			q.Set(name, value)
 		}
@@ -57,15 +66,52 @@ func (f filter) values() url.Values {
 
 // asked is the filter as the API takes it. Dates are days of Shanghai, the last one
 // included.
-func (f filter) asked() api.Filter {
-	asked := api.Filter{MchID: f.MchID, States: f.States, Reason: f.Reason, Q: f.Q, OpenedFrom: f.From, OpenedTo: f.To}
+func (f filter) asked() (asked api.Filter, err error) {
+	asked = api.Filter{MchID: f.MchID, States: f.States, Reason: f.Reason, Q: f.Q, OpenedFrom: f.From, OpenedTo: f.To}
 	if from, err := time.ParseInLocation(time.DateOnly, f.From, tasks.China); err == nil {
 		asked.OpenedFrom = from.Format(time.RFC3339)
 	}
 	if to, err := time.ParseInLocation(time.DateOnly, f.To, tasks.China); err == nil {
 		asked.OpenedTo = to.AddDate(0, 0, 1).Format(time.RFC3339)
 	}
-	return asked
+	asked.ServiceID, asked.Code = f.Service, f.Code
+	if asked.AmountFrom, err = fenOf(f.Least); err == nil {
+		asked.AmountTo, err = fenOf(f.Below)
+	}
+	return asked, err
+}
+
+var errYuan = errors.New("not an amount in yuan")
+
+// fenOf reads an amount in yuan; 0 for none.
+func fenOf(yuan string) (int64, error) {
+	yuan = strings.TrimPrefix(yuan, "¥")
+	if yuan == "" {
+		return 0, nil
+	}
+	whole, part, _ := strings.Cut(yuan, ".")
+	fen, err := strconv.ParseUint(whole+(part + "00")[:2], 10, 53)
+	if err != nil || len(part) > 2 || strings.ContainsAny(part, "+-") {
+		return 0, errYuan
+	}
+	return int64(fen), nil
+}
+
+// asked is the filter as the API takes it, or the problem of what is no amount.
+func (v *view) asked(f filter) (api.Filter, error) {
+	asked, err := f.asked()
+	if err != nil {
+		return asked, problem(http.StatusUnprocessableEntity, v.word("problem.yuan"))
+	}
+	return asked, nil
+}
+
+// digits is a number as a parameter; empty for 0.
+func digits(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // query is a request for a page of the API.
@@ -73,6 +119,7 @@ func query(f api.Filter, limit int, cursor string) string {
 	q := url.Values{"limit": {strconv.Itoa(limit)}}
 	for name, value := range map[string]string{
 		"mchid": f.MchID, "reason": f.Reason, "q": f.Q, "opened_from": f.OpenedFrom, "opened_to": f.OpenedTo, "state": strings.Join(f.States, ","), "cursor": cursor,
+		"service_id": f.ServiceID, "code": f.Code, "amount_from": digits(f.AmountFrom), "amount_to": digits(f.AmountTo),
 	} {
 		if value != "" {
 			q.Set(name, value)
@@ -124,14 +171,21 @@ func (c *Console) orders(v *view) error {
 	if cursor != "" {
 		b.First = address("")
 	}
-	asked := b.Filter.asked()
+	asked, err := v.asked(b.Filter)
+	if err != nil {
+		return err
+	}
+	size := pageSize
+	if b.Filter.Q != "" {
+		size = searchSize
+	}
 	for until := time.Now().Add(searchTime); ; {
 		var page api.OrderPage
-		if err := v.call(http.MethodGet, query(asked, pageSize-len(b.Orders), cursor), nil, &page); err != nil {
+		if err := v.call(http.MethodGet, query(asked, size-len(b.Orders), cursor), nil, &page); err != nil {
 			return err
 		}
 		b.Orders = append(b.Orders, page.Orders...)
-		if cursor = page.Next; cursor == "" || len(b.Orders) == pageSize || time.Now().After(until) {
+		if cursor = page.Next; cursor == "" || len(b.Orders) == size || time.Now().After(until) {
 			break
 		}
 	}
@@ -191,7 +245,10 @@ func (c *Console) find(v *view) error {
 // ordersCSV writes every order of a filter: for programs, or for a spreadsheet.
 func (c *Console) ordersCSV(v *view) error {
 	q := v.r.URL.Query()
-	asked := filterOf(q).asked()
+	asked, err := v.asked(filterOf(q))
+	if err != nil {
+		return err
+	}
 	excel := q.Get("excel") != ""
 	control := http.NewResponseController(v.w)
 	lines, begun := ordercsv.Writer{}, false

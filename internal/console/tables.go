@@ -42,7 +42,7 @@ var english = map[string]string{
 	"overview.ages_note": "Open orders, since billing's owed_since or else since they were enqueued. The amount is WeChat Pay's total, or billing's, less what was paid.",
 	"overview.causes":    "Causes of the last failures", "overview.unanswered": "no answer to rely on", "overview.no_causes": "No open order has a failed call among its last ones.",
 
-	"filter.q": "Number begins with", "filter.any": "any", "filter.reason": "Reason, exactly", "filter.from": "Opened from", "filter.to": "Opened to", "filter.do": "Show", "filter.clear": "Clear",
+	"filter.q": "Number begins with", "filter.any": "any", "filter.reason": "Reason, exactly", "filter.code": "Code of the last error", "filter.service": "Service", "filter.least": "Total from (yuan)", "filter.below": "Total below (yuan)", "problem.yuan": "An amount of the filter is not one in yuan: write it such as 12.50.", "filter.from": "Opened from", "filter.to": "Opened to", "filter.do": "Show", "filter.clear": "Clear",
 	"orders.exact": "With exactly this number", "orders.caption": "%d orders on this page.", "orders.more": "There may be more.", "orders.none_yet": "None found so far: the next page continues the search.",
 	"orders.note": "Merchant by merchant: open orders first, in no order, then those of each final state, newest first.",
 	"orders.next": "next", "orders.ended": "ended", "orders.csv": "All as CSV", "orders.excel": "All for Excel", "orders.csv_note": "Every order of the filter, not only this page.",
@@ -119,7 +119,7 @@ var chinese = map[string]string{
 	"overview.ages_note": "未结束的订单；账龄从计费系统填写的 owed_since 起算，未填写则从入队起算。金额为微信支付的总金额（没有则取计费系统的金额）减去已付。",
 	"overview.causes":    "最近失败的原因", "overview.unanswered": "没有可靠的应答", "overview.no_causes": "未结束的订单最近没有失败的请求。",
 
-	"filter.q": "订单号开头", "filter.any": "不限", "filter.reason": "原因（完全一致）", "filter.from": "入队起始日", "filter.to": "入队截止日", "filter.do": "查询", "filter.clear": "清除",
+	"filter.q": "订单号开头", "filter.any": "不限", "filter.reason": "原因（完全一致）", "filter.code": "最近错误码", "filter.service": "服务ID", "filter.least": "总金额不低于（元）", "filter.below": "总金额低于（元）", "problem.yuan": "筛选条件中的金额不是以元为单位的金额，请写成 12.50 这样。", "filter.from": "入队起始日", "filter.to": "入队截止日", "filter.do": "查询", "filter.clear": "清除",
 	"orders.exact": "订单号完全一致", "orders.caption": "本页 %d 笔订单。", "orders.more": "可能还有更多。", "orders.none_yet": "尚未找到：下一页继续查找。",
 	"orders.note": "按商户排列：先是未结束的订单（无特定顺序），再是各终态的订单，最近的在前。",
 	"orders.next": "下一步", "orders.ended": "终态", "orders.csv": "全部导出 CSV", "orders.excel": "全部导出到 Excel", "orders.csv_note": "导出符合条件的全部订单，不限本页。",

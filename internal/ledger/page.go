@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -23,6 +24,13 @@ type Query struct {
 	// openings of open ones.
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"`
+	// Code is the code or the detail code of the last error; empty: any.
+	Code string `json:"code,omitempty"`
+	// What an order comes to, in fen: by WeChat Pay's word, else by billing's. AmountFrom
+	// and less than AmountTo; 0: no bound. An order of which neither is known is not within
+	// a bound.
+	AmountFrom int64 `json:"amount_from,omitempty"`
+	AmountTo   int64 `json:"amount_to,omitempty"`
 }
 
 // Matches reports whether an order is one of the query's.
@@ -33,8 +41,21 @@ func (q Query) Matches(o Order) bool {
 	}
 	return (len(q.States) == 0 && o.State.Valid() || slices.Contains(q.States, o.State)) &&
 		(q.Reason == "" || o.Reason == q.Reason) && strings.HasPrefix(o.OutOrderNo, q.Prefix) &&
-		(q.ServiceID == "" || o.ServiceID == q.ServiceID) &&
+		(q.ServiceID == "" || o.ServiceID == q.ServiceID) && (q.Code == "" || o.LastError.has(q.Code)) && q.amount(o) &&
 		within(o.OpenedAt, q.OpenedFrom, q.OpenedTo) && within(at, q.Since, q.Until)
+}
+
+// has reports whether it is an error of a code, or of a detail code.
+func (e *LastError) has(code string) bool {
+	return e != nil && (e.Code == code || e.DetailCode == code)
+}
+
+func (q Query) amount(o Order) bool {
+	if q.AmountFrom == 0 && q.AmountTo == 0 {
+		return true
+	}
+	fen := cmp.Or(o.TotalAmount, o.BillingAmount)
+	return fen != nil && *fen >= q.AmountFrom && (q.AmountTo == 0 || *fen < q.AmountTo)
 }
 
 // within reports whether a time is not before from, and before to; zero is no bound.
@@ -77,8 +98,11 @@ type Place struct {
 // Bounds of the work of one Page. A query that matches few orders gets a short page.
 const (
 	pageReads   = 2000 // records
-	pageBatches = 50   // batches of numbers
-	batchMost   = 500  // numbers in a batch
+	pageBatches = 100  // batches of numbers
+	// Numbers in a batch: what a page leaves of one stands in its Place, which callers send
+	// in the header of a request.
+	pageBatch = 250
+	batchMost = 500 // likewise, without a Place for callers
 )
 
 // Page returns up to limit orders that a query matches, without their logs and past, and
@@ -100,7 +124,7 @@ func (l *Ledger) Page(ctx context.Context, q Query, from Place, limit int) (orde
 		if batches == pageBatches || reads >= max(pageReads, limit) {
 			return orders, &at, nil
 		}
-		b, err := l.batch(ctx, q, at, min(limit+1, batchMost))
+		b, err := l.batch(ctx, q, at, min(limit+1, pageBatch))
 		if err != nil {
 			return nil, nil, err
 		}
