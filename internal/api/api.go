@@ -99,6 +99,7 @@ func New(o Options) *API {
 	a.addEvents()
 	a.addStreams()
 	a.addControl()
+	a.addBooks()
 	a.addBulk()
 	a.finishDocument()
 	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {

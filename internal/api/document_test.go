@@ -39,6 +39,7 @@ var requests = map[string]request{
 	"withdraw-order":    {path: "/v1/orders/" + mchA + "/OPEN/withdraw", body: `{"reason":"paid at the counter"}`},
 	"reopen-order":      {path: "/v1/orders/" + mchA + "/REJECTED/reopen", body: `{"reason":"a mistake"}`},
 	"get-stats":         {path: "/v1/stats"},
+	"get-books":         {path: "/v1/books?mchid=" + mchA + "&date=2026-01-01"},
 	"list-merchants":    {path: "/v1/merchants"},
 	"collect-order-now": {path: "/v1/orders/" + mchA + "/OPEN/collect-now", body: `{"reason":"topped up"}`},
 	"pause-merchant":    {path: "/v1/merchants/" + mchA + "/pause", body: `{"reason":"wrong amounts","for":"2h"}`},
@@ -65,6 +66,7 @@ var refusals = map[string]request{
 	"destroy-reader 404":    {path: "/v1/readers/" + mchA + "/NONE"},
 	"destroy-reader 409":    {path: "/v1/readers/" + mchA + "/RUNS"},
 	"start-bulk 200":        {path: "/v1/bulk", body: `{"action":"reopen","filter":{"state":"closed,rejected"},"reason":"a mistake","dry_run":true}`},
+	"get-books 404":         {path: "/v1/books?mchid=" + mchA + "&date=2026-01-02"},
 	"get-bulk 404":          {path: "/v1/bulk/4611686018427387905"},
 	"reopen-order 404":      {path: "/v1/orders/" + mchA + "/NONE/reopen", body: `{"reason":"x"}`},
 	"reopen-order 409":      {path: "/v1/orders/" + mchA + "/PAID/reopen", body: `{"reason":"x"}`},
@@ -78,6 +80,10 @@ func world(f *fixture) {
 	f.open(mchB, "OF-B")
 	l := ledger.New(f.redis.Client, mchA)
 	if _, err := l.ReplayHooks(f.Context(), time.Now(), true); err != nil { // they have begun
+		f.Fatal(err)
+	}
+	text := `{"mchid":"` + mchA + `","date":"2026-01-01","bill":{"rows":1,"payscore_rows":1,"amount":5,"sha1":"x"},"ledger":{"orders":0,"amount":0},"matched":{"orders":0,"amount":0},"exceptions":[{"kind":"unknown_order","bill_amount":5,"detail":"x"}]}`
+	if _, err := l.CloseBook(f.Context(), "2026-01-01", []byte(text), nil, nil); err != nil {
 		f.Fatal(err)
 	}
 	if err := l.OpenBulk(f.Context(), ledger.Bulk{

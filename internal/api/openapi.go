@@ -29,6 +29,7 @@ func (a *API) skeleton() *huma.OpenAPI {
 			{Name: tagBulk, Description: "The same done to many orders."},
 			{Name: tagEvents, Description: "What happens to orders."},
 			{Name: tagTrail, Description: "Who has changed what."},
+			{Name: tagBooks, Description: "Payments held against WeChat Pay's own bill."},
 			{Name: tagWebhooks, Description: "Who gets events: billing's receiver, and readers that keep their place in Redis."},
 		},
 		Components: &huma.Components{

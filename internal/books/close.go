@@ -25,7 +25,11 @@ func Close(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, day
 	if err != nil {
 		return Result{}, err
 	}
-	if r.ClosedAt, err = l.CloseBook(ctx, ledger.BookDate(r.Date), text, r.Ask); err != nil {
+	counts := map[string]int64{}
+	for kind, n := range r.Counts() {
+		counts[string(kind)] = n
+	}
+	if r.ClosedAt, err = l.CloseBook(ctx, ledger.BookDate(r.Date), text, counts, r.Ask); err != nil {
 		return Result{}, fmt.Errorf("store the books of %s: %w", r.Date, err)
 	}
 	if len(r.Ask) == 0 {
@@ -45,12 +49,17 @@ func Close(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, day
 func AskOpen(ctx context.Context, l *ledger.Ledger, q *queue.Client, no string) error {
 	a, err := l.Ask(ctx, no, "", 0, tasks.EnqueueGrace)
 	if err == nil && a.Code == ledger.AskOpen {
-		// The sweep enqueues what this push does not.
-		o := a.Owner
-		_ = q.Push(ctx, queue.Task{Type: queue.TypeCollect, MchID: o.MchID, OutOrderNo: no, Round: a.Round,
-			Payload: tasks.Payload{MchID: o.MchID, OutOrderNo: no, AppID: o.AppID, ServiceID: o.ServiceID}})
+		PushAsked(ctx, q, no, a)
 	}
 	return err
+}
+
+// PushAsked enqueues the step of an open order that Ask has made due. The sweep enqueues
+// what it does not.
+func PushAsked(ctx context.Context, q *queue.Client, no string, a ledger.Asked) {
+	o := a.Owner
+	_ = q.Push(ctx, queue.Task{Type: queue.TypeCollect, MchID: o.MchID, OutOrderNo: no, Round: a.Round,
+		Payload: tasks.Payload{MchID: o.MchID, OutOrderNo: no, AppID: o.AppID, ServiceID: o.ServiceID}})
 }
 
 // Load returns what came of a day, or ledger.ErrNotFound.

@@ -71,6 +71,8 @@ type Work struct {
 	SweepEvery time.Duration `name:"sweep-every" env:"SWEEP_EVERY" group:"Worker" default:"15s" from:"1ms" to:"24h" placeholder:"DURATION" help:"How often what is due goes back to the queue (default ${default})"`
 	Retention  time.Duration `name:"retention" env:"RETENTION" group:"Worker" default:"2160h" from:"1ms" placeholder:"DURATION" help:"How long ended orders and events stay in Redis; open orders, and events that a reader has not read, always do (default ${default}, 90 days)"`
 
+	BooksAt BooksAt `name:"books-at" env:"BOOKS_AT" group:"Worker" default:"10:30" placeholder:"HH:MM" help:"When workers hold the day before against WeChat Pay's trade bill, in Asia/Shanghai, or off (default ${default})"`
+
 	Signer string `name:"wechatpay-signer" env:"WECHATPAY_SIGNER" group:"Worker" default:"auto" is:"signer" placeholder:"NAME" help:"What makes the signatures of calls: openssl, which is faster and in the Docker image and other builds with the tag openssl; go; or auto: openssl where it works (default ${default})"`
 
 	PublicAddr     string `name:"public-addr" env:"PUBLIC_ADDR" group:"Worker" is:"address" placeholder:"HOST:PORT" help:"Where WeChat Pay's notifications are listened for (default: off)"`

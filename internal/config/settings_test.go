@@ -27,6 +27,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 			Location:        shanghai,
 			MinGap:          5 * time.Minute, GiveUpAfter: 720 * time.Hour, SweepEvery: 15 * time.Second,
 			Retention: 90 * 24 * time.Hour,
+			BooksAt:   BooksAt{On: true, Clock: 10*time.Hour + 30*time.Minute},
 			Signer:    "auto", AdminAddr: "127.0.0.1:9090",
 		}
 		equal := cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })
@@ -52,6 +53,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 			"COLLECT_RATE":               "fast",
 			"COLLECT_SCHEDULE":           "10m,,1h",
 			"COLLECT_WINDOW":             "8-22",
+			"BOOKS_AT":                   "25:00",
 			"COLLECT_TIMEZONE":           "Asia/Shangai",
 			"MIN_GAP":                    "-1s",
 			"SWEEP_EVERY":                "0",
@@ -75,6 +77,7 @@ func TestWorkerSettings_Load(t *testing.T) {
 			`COLLECT_TIMEZONE is "Asia/Shangai", which is not a time zone`,
 			"MIN_GAP is -1s: write 0, or a duration of at least 1ms",
 			"SWEEP_EVERY is 0: write a duration from 1ms to 24h",
+			"BOOKS_AT has \"25:00\" instead of a time of day",
 			`WECHATPAY_SIGNER is "rsa": write auto, go or openssl`,
 			`PUBLIC_ADDR is "8443": write HOST:PORT, for instance 127.0.0.1:8081, or :8081 for all`,
 			"LOG_LEVEL is wrong",

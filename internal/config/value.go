@@ -36,6 +36,13 @@ var readers = map[reflect.Type]func(text string, d Declared) (any, error){
 	reflect.TypeFor[time.Duration]():  readDuration,
 	reflect.TypeFor[Schedule]():       readSchedule,
 	reflect.TypeFor[*time.Location](): readLocation,
+	reflect.TypeFor[BooksAt](): func(text string, _ Declared) (any, error) {
+		at, err := ParseBooksAt(text)
+		if err != nil {
+			err = fmt.Errorf("%w (it is %q): write for instance 10:30, or off", err, text)
+		}
+		return at, err
+	},
 	reflect.TypeFor[Window](): func(text string, _ Declared) (any, error) {
 		w, err := ParseWindow(text)
 		if err != nil {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"encoding/json"
 	"iter"
 	"slices"
 	"strconv"
@@ -110,10 +111,10 @@ func (d BookDate) Start() (time.Time, error) {
 	return time.ParseInLocation(time.DateOnly, string(d), China)
 }
 
-// CloseBook stores what came of comparing a day with WeChat Pay's bill, as JSON, and which
-// orders must be queried because of it. It replaces what an earlier comparison said, and
+// CloseBook stores what came of comparing a day with WeChat Pay's bill, as JSON, how many
+// exceptions of each kind there are, and which orders must be queried because of it. It replaces what an earlier comparison said, and
 // can be repeated.
-func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result []byte, ask []string) (at time.Time, err error) {
+func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result []byte, counts map[string]int64, ask []string) (at time.Time, err error) {
 	start, err := date.Start()
 	if err != nil {
 		return time.Time{}, err
@@ -121,12 +122,17 @@ func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result []byte, as
 	if ask == nil {
 		ask = []string{}
 	}
+	kinds, err := json.Marshal(counts)
+	if err != nil {
+		return time.Time{}, err
+	}
 	reply, err := run(ctx, l.rdb, closeBookScript, []string{l.keys.Book(date), l.keys.Books(), l.keys.Bookkeeping()}, struct {
-		Date  BookDate `json:"date"`
-		Start int64    `json:"start"`
-		Keep  int64    `json:"keep"`
-		Asks  []string `json:"asks"`
-	}{date, start.UnixMilli(), KeepBooks.Milliseconds(), ask}, result)
+		Date   BookDate `json:"date"`
+		Start  int64    `json:"start"`
+		Keep   int64    `json:"keep"`
+		Asks   []string `json:"asks"`
+		Counts string   `json:"counts"`
+	}{date, start.UnixMilli(), KeepBooks.Milliseconds(), ask, string(kinds)}, result)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -166,23 +172,30 @@ func (l *Ledger) BookDates(ctx context.Context, since BookDate) ([]BookDate, err
 // BookTurn asks for the turn to close the books, for lease, or for more of it. It reports
 // whether it is the caller's.
 func (l *Ledger) BookTurn(ctx context.Context, token string, lease time.Duration) (bool, error) {
-	return l.bookTurn(ctx, token, lease, "", 0)
+	return l.bookTurn(ctx, token, lease, "", 0, "")
+}
+
+// BeginBooks says which is the first day whose books workers close, unless that is known.
+func (l *Ledger) BeginBooks(ctx context.Context, date BookDate) error {
+	_, err := l.bookTurn(ctx, NewToken(), 0, "", 0, date)
+	return err
 }
 
 // EndBookTurn ends the caller's turn. A date that is not empty is not to be tried again for
 // a while.
 func (l *Ledger) EndBookTurn(ctx context.Context, token string, date BookDate, again time.Duration) error {
-	_, err := l.bookTurn(ctx, token, 0, date, again)
+	_, err := l.bookTurn(ctx, token, 0, date, again, "")
 	return err
 }
 
-func (l *Ledger) bookTurn(ctx context.Context, token string, lease time.Duration, date BookDate, again time.Duration) (bool, error) {
+func (l *Ledger) bookTurn(ctx context.Context, token string, lease time.Duration, date BookDate, again time.Duration, begin BookDate) (bool, error) {
 	reply, err := run(ctx, l.rdb, bookTurnScript, []string{l.keys.Bookkeeping()}, struct {
 		Token string   `json:"token"`
 		Lease int64    `json:"lease"`
 		Date  BookDate `json:"date"`
 		Again int64    `json:"again"`
-	}{token, lease.Milliseconds(), date, again.Milliseconds()})
+		Begin BookDate `json:"begin"`
+	}{token, lease.Milliseconds(), date, again.Milliseconds(), begin})
 	if err != nil {
 		return false, err
 	}
@@ -194,23 +207,50 @@ func (l *Ledger) bookTurn(ctx context.Context, token string, lease time.Duration
 
 // Bookkeeping is what workers know of the books together.
 type Bookkeeping struct {
-	Again map[BookDate]time.Time // when a day is tried again
-	Asks  []string               // orders to query, sorted
+	Since  BookDate               // the first day that workers close; empty before they have begun
+	Last   BookDate               // the newest closed day; empty for none
+	Counts map[string]int64       // its exceptions by kind
+	Again  map[BookDate]time.Time // when a day is tried again
+	Asks   []string               // orders to query, sorted
 }
 
 // Bookkeeping returns what workers know of the books together.
 func (l *Ledger) Bookkeeping(ctx context.Context) (Bookkeeping, error) {
-	fields, err := l.rdb.HGetAll(ctx, l.keys.Bookkeeping()).Result()
-	b := Bookkeeping{Again: map[BookDate]time.Time{}}
-	for name, value := range fields {
-		if date, ok := strings.CutPrefix(name, "again:"); ok {
-			b.Again[BookDate(date)] = millis(value)
-		} else if no, ok := strings.CutPrefix(name, "ask:"); ok {
-			b.Asks = append(b.Asks, no)
-		}
+	all, err := Bookkeepings(ctx, l.rdb, []string{l.mchid})
+	if err != nil {
+		return Bookkeeping{}, err
 	}
-	slices.Sort(b.Asks)
-	return b, err
+	return all[0], nil
+}
+
+// Bookkeepings is Bookkeeping of several merchants, in one round trip.
+func Bookkeepings(ctx context.Context, rdb redis.UniversalClient, mchids []string) ([]Bookkeeping, error) {
+	pipe := rdb.Pipeline()
+	replies := make([]*redis.MapStringStringCmd, len(mchids))
+	for i, mchid := range mchids {
+		replies[i] = pipe.HGetAll(ctx, KeysOf(mchid).Bookkeeping())
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	all := make([]Bookkeeping, len(mchids))
+	for i, reply := range replies {
+		b := Bookkeeping{Again: map[BookDate]time.Time{}}
+		for name, value := range reply.Val() {
+			if date, ok := strings.CutPrefix(name, "again:"); ok {
+				b.Again[BookDate(date)] = millis(value)
+			} else if no, ok := strings.CutPrefix(name, "ask:"); ok {
+				b.Asks = append(b.Asks, no)
+			}
+		}
+		b.Since = BookDate(reply.Val()["since"])
+		last, counts, _ := strings.Cut(reply.Val()["last"], " ")
+		b.Last = BookDate(last)
+		_ = json.Unmarshal([]byte(counts), &b.Counts) // closebook wrote it, or there is none
+		slices.Sort(b.Asks)
+		all[i] = b
+	}
+	return all, nil
 }
 
 // The codes of ask.lua.

@@ -97,7 +97,7 @@ func TestLedger_CloseBook(t *testing.T) {
 		t.Errorf("of a day that was not closed: %v", err)
 	}
 	for _, text := range []string{`{"n":1}`, `{"n":2}`} {
-		if _, err := p.l.CloseBook(t.Context(), today, []byte(text), []string{"A2", "A1"}); err != nil {
+		if _, err := p.l.CloseBook(t.Context(), today, []byte(text), map[string]int64{"refunded": 2}, []string{"A2", "A1"}); err != nil {
 			t.Fatal(err)
 		}
 		got, at, err := p.l.Book(t.Context(), today)
@@ -109,13 +109,24 @@ func TestLedger_CloseBook(t *testing.T) {
 	if err != nil || !slices.Equal(b.Asks, []string{"A1", "A2"}) {
 		t.Errorf("%+v, %v", b, err)
 	}
-	// What is older than 400 days leaves.
+	if b.Last != today || b.Counts["refunded"] != 2 {
+		t.Errorf("the newest day: %+v", b)
+	}
+	// What is older than 400 days leaves, and is not the newest day.
 	old := ledger.BookDateOf(time.Now().Add(-ledger.KeepBooks - 48*time.Hour))
-	if _, err := p.l.CloseBook(t.Context(), old, []byte("{}"), nil); err != nil {
+	if _, err := p.l.CloseBook(t.Context(), old, []byte("{}"), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if dates, err := p.l.BookDates(t.Context(), old); err != nil || !slices.Equal(dates, []ledger.BookDate{today}) {
 		t.Errorf("%v, %v", dates, err)
+	}
+	for _, first := range []ledger.BookDate{"2026-11-20", "2026-11-26"} {
+		if err := p.l.BeginBooks(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b, err := p.l.Bookkeeping(t.Context()); err != nil || b.Since != "2026-11-20" || b.Last != today {
+		t.Errorf("%+v, %v", b, err)
 	}
 }
 
@@ -143,7 +154,7 @@ func TestLedger_BookTurn(t *testing.T) {
 	if err != nil || time.Until(b.Again["2026-11-26"]) < 30*time.Minute {
 		t.Errorf("%+v, %v", b, err)
 	}
-	if _, err := p.l.CloseBook(t.Context(), "2026-11-26", []byte("{}"), nil); err != nil {
+	if _, err := p.l.CloseBook(t.Context(), "2026-11-26", []byte("{}"), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if b, err := p.l.Bookkeeping(t.Context()); err != nil || len(b.Again) != 0 {
@@ -178,7 +189,7 @@ func TestLedger_Ask(t *testing.T) {
 	p.settle("DUE", ledger.Settlement{State: tasks.Awaiting, Next: ledger.Recheck, Due: time.Now().Add(time.Hour)})
 	p.settle("DONE", ledger.Settlement{State: tasks.Exhausted, Reason: "gave_up"})
 	p.settle("PAID", paidBy(tasks.Paid, "T1", 100, time.Now()))
-	if _, err := p.l.CloseBook(t.Context(), "2026-11-26", []byte("{}"), []string{"NEW", "DUE", "DONE", "PAID", "HELD", "GONE"}); err != nil {
+	if _, err := p.l.CloseBook(t.Context(), "2026-11-26", []byte("{}"), nil, []string{"NEW", "DUE", "DONE", "PAID", "HELD", "GONE"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, no := range []string{"NEW", "DUE"} {

@@ -113,6 +113,7 @@ type BookDate string
 func (k Keys) Book(date BookDate) string { return k.prefix + "books:" + string(date) }
 
 // Bookkeeping is what workers know of the books together (hash): turn ("<token> <Unix
-// milliseconds>"), whose turn to close them it is; again:<date>, when a day is tried again;
-// ask:<out_order_no>, orders to query, and since when.
+// milliseconds>"), whose turn to close them it is; since, the first day that workers close;
+// last ("<date> <JSON>"), the newest closed day and its exceptions by kind; again:<date>,
+// when a day is tried again; ask:<out_order_no>, orders to query, and since when.
 func (k Keys) Bookkeeping() string { return k.prefix + "bookkeeping" }

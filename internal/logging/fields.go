@@ -40,5 +40,6 @@ const (
 	FieldLeftOut    = "left_out"     // how many could not be written
 	FieldBulk       = "bulk"         // id of a bulk action
 	FieldBy         = "by"           // who has made a change: api:NAME, console:NAME, cli:USER
+	FieldDate       = "date"         // a day of Asia/Shanghai whose books are closed
 	FieldSchedule   = "schedule"     // name of an order's schedule, of SCHEDULES_FILE
 )

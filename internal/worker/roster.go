@@ -44,6 +44,7 @@ type roster struct {
 	looks   int
 	numbers *ledgerMetrics
 	before  reading // Redis's clock, as the last look has read it
+	books   *bookkeeper
 
 	heardBulk func() // somebody has begun a bulk action
 
@@ -93,6 +94,7 @@ func newRoster(cfg config.Worker, conns connections, serves func() bool, log zer
 		}))
 	r.numbers = newLedgerMetrics(conns.Ledger, cfg.Webhook.On(), r.merchants)
 	reg.MustRegister(r.numbers)
+	r.books = newBookkeeper(r, reg)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
@@ -134,6 +136,7 @@ func (r *roster) start(list []config.Merchant, deps dependencies) error {
 	r.running.Go(r.listen)
 	r.running.Go(func() { r.every(time.Second, r.keepHouse) })
 	r.running.Go(func() { r.every(time.Second, r.report) })
+	r.running.Go(func() { r.every(r.books.every(), r.books.keep) })
 	return nil
 }
 
@@ -237,6 +240,7 @@ func (r *roster) forget(m *merchant) {
 	r.deps.presence.forget(m.config.MchID)
 	r.deps.metrics.Forget(m.config.MchID)
 	r.deps.complaints.Forget(m.config.MchID)
+	r.books.metrics.Forget(m.config.MchID)
 	if r.deps.hookMetrics != nil {
 		r.deps.hookMetrics.Forget(m.config.MchID)
 	}

@@ -7,6 +7,7 @@
 --   lease  ms until it ends; 0 ends it now
 --   date   a day that is not to be tried again for a while; '' for none
 --   again  ms
+--   begin  the first day whose books workers close, unless it is known; '' for none
 -- }
 --
 -- Returns {code, now}:
@@ -23,5 +24,6 @@ if a.lease > 0 then
 elseif token == a.token then
   redis.call('HDEL', KEYS[1], 'turn')
 end
+if a.begin ~= '' then redis.call('HSETNX', KEYS[1], 'since', a.begin) end
 if a.date ~= '' then redis.call('HSET', KEYS[1], 'again:' .. a.date, now + a.again) end
 return { 'granted', now }

@@ -7,6 +7,7 @@
 --   start   ms, when the day began
 --   keep    ms from then on, after which results are removed
 --   asks    orders to query, an array of out_order_no
+--   counts  exceptions by kind, JSON text
 -- }
 -- ARGV[2] the result, JSON
 --
@@ -18,5 +19,8 @@ redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.max(now, a.start) + 
 redis.call('ZADD', KEYS[2], a.start, a.date)
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.0f', now - a.keep))
 redis.call('HDEL', KEYS[3], 'again:' .. a.date)
+-- The newest day is what metrics show.
+local last = string.match(redis.call('HGET', KEYS[3], 'last') or '', '^(%S+)') or ''
+if a.date >= last then redis.call('HSET', KEYS[3], 'last', a.date .. ' ' .. a.counts) end
 for _, no in ipairs(a.asks) do redis.call('HSET', KEYS[3], 'ask:' .. no, now) end
 return { now }

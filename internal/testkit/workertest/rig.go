@@ -56,7 +56,19 @@ func New(t *testing.T, adjust ...func(*config.Worker)) *Rig {
 // NewOn is New on a Redis that the test has started.
 func NewOn(t *testing.T, rds *redistest.Server, adjust ...func(*config.Worker)) *Rig {
 	t.Helper()
-	sim, err := simulator.New(simulator.Options{})
+	return newOn(t, rds, simulator.Options{}, adjust...)
+}
+
+// NewYesterday is New on a platform whose orders live a day ago, so that its bills of their
+// payments can be had.
+func NewYesterday(t *testing.T, adjust ...func(*config.Worker)) *Rig {
+	t.Helper()
+	return newOn(t, redistest.Start(t), simulator.Options{Clock: func() time.Time { return time.Now().Add(-24 * time.Hour) }}, adjust...)
+}
+
+func newOn(t *testing.T, rds *redistest.Server, options simulator.Options, adjust ...func(*config.Worker)) *Rig {
+	t.Helper()
+	sim, err := simulator.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,114 @@
+package worker_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"payscore-collector/internal/books"
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/explain"
+	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
+	"payscore-collector/internal/testkit/workertest"
+	"payscore-collector/tasks"
+)
+
+// Of several workers, one closes a day's books once. An order in a final state that only
+// the bill calls paid is queried; the payment is recorded by WeChat Pay's signed reply, and
+// when the day is compared again, all agrees.
+func TestBooksAreClosedDaily(t *testing.T) {
+	t.Parallel()
+	addr := testkit.FreeAddr(t)
+	r := workertest.NewYesterday(t, func(c *config.Worker) { c.AdminAddr = addr })
+	r.Add(simulator.Order{OutOrderNo: "PAID", TotalAmount: 1250}, simulator.Order{OutOrderNo: "LOST", TotalAmount: 900, Fate: simulator.FateNever})
+	stop := r.Work()
+	r.Enqueue("PAID", "LOST")
+	r.Until(time.Minute, "the orders are tried", func() bool {
+		return r.Get("PAID").State == tasks.Paid && r.Get("LOST").CollectCalls > 0
+	})
+	// The user pays after billing has stopped the collection, and no notification comes.
+	if res := r.Withdraw("LOST", time.Time{}); res.Status != tasks.Accepted {
+		t.Fatalf("withdraw: %+v", res)
+	}
+	stop() // no step is under way that could learn of it
+	if err := r.Sim.Pay("LOST", 0, simulator.PaidTypeNewton); err != nil {
+		t.Fatal(err)
+	}
+	day := r.Get("PAID").Payments[0].PaidAt
+	date := ledger.BookDateOf(day)
+	if err := r.Ledger.BeginBooks(t.Context(), date); err != nil {
+		t.Fatal(err)
+	}
+	r.Cfg.BooksAt = config.BooksAt{On: true}
+	r.Work()
+	r.Work()
+	var result books.Result
+	r.Until(time.Minute, "the books are closed", func() bool {
+		var err error
+		result, err = books.Load(t.Context(), r.Ledger, date)
+		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	if len(result.Exceptions) != 1 || result.Exceptions[0].Kind != explain.PaidInBillOnly || result.Exceptions[0].OutOrderNo != "LOST" {
+		t.Errorf("the exceptions are %+v", result.Exceptions)
+	}
+	if result.Matched != (books.Tally{Orders: 1, Amount: 1250}) {
+		t.Errorf("matched: %+v", result.Matched)
+	}
+	r.Until(time.Minute, "WeChat Pay's word on the order is recorded", func() bool {
+		return len(r.Get("LOST").Payments) == 1
+	})
+	if o := r.Get("LOST"); o.State != tasks.Withdrawn || o.LatePaymentAt.IsZero() {
+		t.Errorf("the order is %+v", o)
+	}
+	r.Until(time.Minute, "nothing is left to ask", func() bool {
+		b, err := r.Ledger.Bookkeeping(t.Context())
+		return err == nil && len(b.Asks) == 0
+	})
+	name := `payscore_books_exceptions{kind="paid_in_bill_only",mchid="` + r.Ledger.MchID() + `"} 1`
+	r.Until(time.Minute, "the metric shows it", func() bool {
+		resp, err := http.Get("http://" + addr + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		return err == nil && strings.Contains(string(text), name)
+	})
+	if n := strings.Count(r.Logs.String(), `"event":"books_exceptions"`); n != 1 {
+		t.Errorf("the books of the day were closed %d times", n)
+	}
+	// Compared again.
+	b, err := r.Ledger.Bookkeeping(t.Context())
+	if err != nil || b.Again[date].IsZero() {
+		t.Errorf("the day is not compared again: %+v, %v", b, err)
+	}
+}
+
+// A day whose bill is not made yet is asked for later, by no worker before.
+func TestBooksAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	r := workertest.NewYesterday(t, func(c *config.Worker) { c.BooksAt = config.BooksAt{On: true} })
+	if err := r.Sim.SetBill(simulator.Bill{Creating: true}); err != nil {
+		t.Fatal(err)
+	}
+	date := ledger.BookDateOf(time.Now().AddDate(0, 0, -1))
+	if err := r.Ledger.BeginBooks(t.Context(), date); err != nil {
+		t.Fatal(err)
+	}
+	r.Work()
+	r.Until(time.Minute, "the day is put off", func() bool {
+		b, err := r.Ledger.Bookkeeping(t.Context())
+		return err == nil && time.Until(b.Again[date]) > 20*time.Minute
+	})
+	if _, _, err := r.Ledger.Book(t.Context(), date); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("the day is closed: %v", err)
+	}
+}
