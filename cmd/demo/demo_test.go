@@ -67,6 +67,9 @@ func TestDemoAgrees(t *testing.T) {
 		`(?m)^ *\d+\.\d s  18/18 ended +¥\d+\.\d\d in +\d+ calls$`,
 		`(?m)^paid +DONE USER_PAID `,
 		`(?m)^rejected +NOT_EXIST +1 `,
+		`(?m) 0 exceptions$`,
+		`(?m) a bill that lies: 1 exception$`,
+		`(?m)^ +amount_differs BIKE-\d+: the bill says ¥\d+\.\d\d, and WeChat Pay signed ¥\d+\.\d\d$`,
 		`(?m)^BIKE-0005 +never +exhausted .* DOING MCH_COMPLETE USER_PAYING `,
 	} {
 		if !regexp.MustCompile(want).MatchString(out.String()) {
@@ -135,7 +138,7 @@ func TestUsage(t *testing.T) {
 func TestStageRefusesWrongSettings(t *testing.T) {
 	dir := tempDir(t)
 	sc := scenario{settings: map[string]string{"MIN_GAP": "soon", "COLLECT_RATE": "-1"}}
-	_, err := newStage(sc, 1)
+	_, err := newStage(sc, 1, nil)
 	var problems config.Problems
 	if !errors.As(err, &problems) || len(problems) != 2 {
 		t.Errorf("want both problems named, got %v", err)

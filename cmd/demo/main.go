@@ -87,7 +87,7 @@ func run(ctx context.Context, p config.Process) int {
 // play runs the demo, and reports whether the audit found nothing.
 func play(ctx context.Context, cli commandLine, sc scenario, out io.Writer) (agrees bool, err error) {
 	fmt.Fprintln(out, "setting up an embedded Redis, a simulated WeChat Pay and a worker ...")
-	s, err := newStage(sc, cli.Seed)
+	s, err := newStage(sc, cli.Seed, yesterday)
 	if err != nil {
 		return false, err
 	}
@@ -134,5 +134,9 @@ func play(ctx context.Context, cli commandLine, sc scenario, out io.Writer) (agr
 	if !ended {
 		fmt.Fprintf(out, "\nnot all orders ended within %s\n", cli.Limit)
 	}
-	return e.audit(out) && ended, nil
+	balanced, err := s.books(ctx, out, began.Add(-24*time.Hour))
+	if err != nil {
+		return false, err
+	}
+	return e.audit(out) && balanced && ended, nil
 }

@@ -38,7 +38,7 @@ func serve(ctx context.Context, cli commandLine, out io.Writer) error {
 		return err
 	}
 	leisurely.settings["ADMIN_ADDR"] = addr
-	s, err := newStage(leisurely, cli.Seed)
+	s, err := newStage(leisurely, cli.Seed, nil)
 	if err != nil {
 		return err
 	}

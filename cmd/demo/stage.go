@@ -43,8 +43,9 @@ type stage struct {
 	closers      []func() error // what close calls, in reverse order
 }
 
-// newStage sets everything up; no call is made yet.
-func newStage(sc scenario, seed uint64) (_ *stage, err error) {
+// newStage sets everything up; no call is made yet. Orders are paid by a clock, or by the
+// machine's where it is nil.
+func newStage(sc scenario, seed uint64, clock func() time.Time) (_ *stage, err error) {
 	s := &stage{acts: sc.acts}
 	defer func() {
 		if err != nil {
@@ -65,7 +66,7 @@ func newStage(sc scenario, seed uint64) (_ *stage, err error) {
 		return nil, fmt.Errorf("start the embedded Redis: %w", err)
 	}
 	s.closers = append(s.closers, func() error { embedded.Close(); return nil })
-	if s.sim, err = simulator.New(simulator.Options{Seed: seed}); err != nil {
+	if s.sim, err = simulator.New(simulator.Options{Seed: seed, Clock: clock}); err != nil {
 		return nil, fmt.Errorf("set up the simulated platform: %w", err)
 	}
 	s.closers = append(s.closers, func() error { s.sim.Close(); return nil })
