@@ -99,6 +99,22 @@ func TestAmountDiffers(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a reply from before the total was lowered, settled after the notification of that", func(t *testing.T) {
+		s := newSetup(t)
+		s.open("A")
+		c := s.granted("A")
+		s.settled(c, shows(c, said(1250)))
+		c = s.granted("A")
+		for _, f := range []ledger.Facts{said(1250, part), said(1000, part)} {
+			if _, _, err := s.ledger.Notice(t.Context(), saying("A", f)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		res := s.settled(c, shows(c, said(1250, part)))
+		if o := s.get("A"); len(res.News) > 0 || o.AmountDiffers != nil || *o.TotalAmount != 1000 {
+			t.Errorf("%v, %+v, a total of %d", res.News, o.AmountDiffers, *o.TotalAmount)
+		}
+	})
 	t.Run("a lowered total is in the record, the events and the news", func(t *testing.T) {
 		s := newSetup(t)
 		s.open("A")

@@ -366,7 +366,7 @@ func (m *model) Settle(t *rapid.T) {
 		answers(ledger.HasEnded, news)
 		return
 	}
-	h := o.hear(f, true, done)
+	h := o.hear(f, o.total == c.Order.Total, done)
 	o.parked = set.Paused
 	o.attempts += set.AddAttempts
 	o.next = set.Next

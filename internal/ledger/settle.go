@@ -190,6 +190,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Missing   int64      `json:"missing,omitempty,string"`
 		NotMade   string     `json:"not_made,omitempty"`
 		Life      string     `json:"life,omitempty"`
+		TotalWas  int64      `json:"total_was,omitempty"`
 		Sync      SyncState  `json:"sync,omitempty"`
 		SyncWhy   string     `json:"syncwhy,omitempty"`
 		VerPaid   bool       `json:"verified_paid,omitempty"`
@@ -211,7 +212,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		moneyArgs: money, No: no, Token: c.Token,
 		State: s.State, Reason: s.Reason, Next: s.Next, Bump: s.NewRound, Paused: s.Paused,
 		Attempts: s.AddAttempts, Declines: s.Declines, Confirms: s.Confirms, Fails: s.Fails, Missing: s.Missing,
-		Life: c.Order.Life, Sync: s.Sync, SyncWhy: s.SyncReason, VerPaid: s.VerifiedPaid,
+		Life: c.Order.Life, TotalWas: c.Order.Total, Sync: s.Sync, SyncWhy: s.SyncReason, VerPaid: s.VerifiedPaid,
 		Call: s.Call, Verdict: s.Verdict, Code: s.Code, Detail: s.DetailCode,
 		Gate:  s.Gate,
 		First: s.First.Milliseconds(), Most: s.Most.Milliseconds(), Limit: s.Failures,

@@ -25,6 +25,7 @@
 --   order_id, transaction_id, paid_type, total, paid, payments, done, known, fresh
 --                       what was learnt, as in money.lua; absent if nothing was
 --   life                the order's epoch at the claim: a reopening begins a new one
+--   total_was           the order's total at the claim
 --   sync, syncwhy       steps that notify WeChat Pay of a withdrawn order: the state of
 --                       the sync ('pending', 'done', 'failed', 'not_needed'), and its
 --                       reason; else absent. state is then 'withdrawn'
@@ -204,6 +205,8 @@ else
 end
 local attempts = num(r.attempts) + num(s.attempts)
 if s.attempts then put('attempts', attempts) end
+-- A notification that came during the call may be newer than the reply.
+if num(r.total) ~= num(s.total_was) then s.fresh = nil end
 local m = heard(r, s, now)
 if syncing then
   local found = beside(r, m, now)
