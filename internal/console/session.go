@@ -9,7 +9,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -195,8 +194,3 @@ func (v *view) Operator() bool { return v.can(config.Operator) }
 
 // Billing reports whether the caller may withdraw and reopen.
 func (v *view) Billing() bool { return v.can(config.Billing) }
-
-func atoi(s string) int {
-	n, _ := strconv.Atoi(s)
-	return n
-}
