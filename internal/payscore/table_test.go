@@ -252,7 +252,7 @@ func TestVerdictWithoutAnswer(t *testing.T) {
 		kind    simulator.ReplyKind
 		message string
 	}{
-		{simulator.KindHang, "no answer within 150ms"},
+		{simulator.KindHang, "no answer within 2s"},
 		{simulator.KindDropBefore, "the connection was reset"},
 		{simulator.KindDropAfter, "the connection was reset"},
 		{simulator.KindTruncated, "the connection was closed before the answer was complete"},
@@ -263,7 +263,7 @@ func TestVerdictWithoutAnswer(t *testing.T) {
 				p := newPlatform(t)
 				client := p.client(t, func(c *payscore.Config) {
 					if tt.kind == simulator.KindHang {
-						c.Timeout = 150 * time.Millisecond
+						c.Timeout = 2 * time.Second
 					}
 				})
 				p.add(t, simulator.Order{OutOrderNo: "ORDER", Replies: []simulator.ScriptedReply{{Kind: tt.kind}}})

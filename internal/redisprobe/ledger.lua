@@ -12,6 +12,8 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
 redis.call('HSET', hash, 'token', ARGV[1])
+redis.call('PEXPIREAT', hash, now + 1000)
+redis.call('PERSIST', hash)
 redis.call('PEXPIRE', hash, ARGV[2])
 redis.call('HSETNX', hash, 'n', '1')
 redis.call('HINCRBY', hash, 'n', 1)
@@ -37,6 +39,7 @@ redis.call('ZSCORE', zset, 'a')
 redis.call('ZMSCORE', zset, 'a') -- Redis 6.2
 redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')
 redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, 1)
+redis.call('ZREMRANGEBYSCORE', zset, '-inf', '(' .. now)
 redis.call('ZREM', zset, 'a')
 
 redis.call('XADD', stream, '*', 'f', 'v')
@@ -49,4 +52,10 @@ redis.call('XTRIM', stream, 'MINID', '~', '1') -- Redis 6.2
 
 redis.call('EXISTS', list)
 redis.call('DEL', list, zset, stream)
+
+redis.call('SADD', list, 'a', 'b')
+redis.call('SISMEMBER', list, 'a')
+redis.call('SREM', list, 'a')
+redis.call('SCARD', list)
+redis.call('DEL', list)
 return back[1]
