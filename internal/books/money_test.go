@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"payscore-collector/internal/books"
+	"payscore-collector/internal/testkit"
 )
 
 func TestFen(t *testing.T) {
@@ -30,7 +31,7 @@ func TestFen(t *testing.T) {
 // arithmetic agrees on any number.
 func TestFen_Property(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 11))
-	for range 200_000 {
+	for range testkit.Form(20_000, 100_000) {
 		fen := r.Int64N(1 << (1 + r.IntN(46)))
 		written := new(big.Rat).SetFrac64(fen, 100).FloatString(2 + r.IntN(4))
 		switch sign := r.IntN(4); {
@@ -43,7 +44,7 @@ func TestFen_Property(t *testing.T) {
 			t.Fatalf("%s yuan is %d fen, %v; want %d", written, got, ok, fen)
 		}
 	}
-	for range 200_000 {
+	for range testkit.Form(20_000, 100_000) {
 		s := new(big.Rat).SetFrac64(r.Int64N(1<<40)-1<<39, 1_000_000).FloatString(r.IntN(7))
 		exact, _ := new(big.Rat).SetString(s)
 		exact.Mul(exact, big.NewRat(100, 1))
