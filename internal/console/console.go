@@ -85,6 +85,7 @@ func (c *Console) Register(mux *http.ServeMux) {
 	post("/bulk/preview", c.previewBulk)
 	post("/bulk", c.startBulk)
 	get("/bulk/{id}", c.bulk)
+	get("/books", c.books)
 	get("/trail", c.trail)
 	get("/live", c.live)
 	own.HandleFunc("GET /signin", c.signInPage)

@@ -17,7 +17,7 @@ import (
 // paths are all pages of the world.
 func paths() []string {
 	return []string{
-		"/", "/orders", "/orders?state=paid&state=closed", "/orders?q=BIKE-", "/merchants", "/merchants/" + mchA, "/merchants/" + mchB, "/webhooks", "/trail",
+		"/", "/orders", "/orders?state=paid&state=closed", "/orders?q=BIKE-", "/merchants", "/merchants/" + mchA, "/merchants/" + mchB, "/webhooks", "/trail", "/books", "/books?mchid=" + mchA + "&date=2026-01-01",
 		"/orders/" + mchA + "/BIKE-QUEUED", "/orders/" + mchA + "/BIKE%7CPAID%2A3", "/orders/" + mchA + "/BIKE-LATE", "/orders/" + mchA + "/BIKE-DIFFERS", "/orders/" + mchA + "/BIKE-SYNC", "/orders/" + mchB + "/RAIN-1",
 		"/nowhere",
 	}
@@ -70,6 +70,10 @@ func TestPages(t *testing.T) {
 		f.get("/orders/"+mchA+"/CODE-TRADE_ERROR").wants(t, 200, "query, and collect if it is still owed", "not sooner: COLLECT_SCHEDULE says so", `data-copy="08FF-271316574"`, "balance, card or risk control")
 		f.get("/orders/"+mchA+"/ABSENT").wants(t, 404, "There is no order ABSENT")
 		f.get("/orders/x/ABSENT").wants(t, 422, "mchid")
+	})
+	t.Run("books", func(t *testing.T) {
+		f.get("/books?mchid="+mchA+"&date=2026-01-01").wants(t, 200, "1 exception, 1 refunds for information", "the amounts differ", "¥12.60", `<a href="/orders/`+mchA+`/BIKE-PAID-1">`, "2 orders, ¥17.50")
+		f.get("/books?mchid="+mchA+"&date=2026-01-02").wants(t, 200, "The books of 2026-01-02 are not closed")
 	})
 	t.Run("filters", func(t *testing.T) {
 		for query, want := range map[string]int{

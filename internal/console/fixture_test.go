@@ -289,6 +289,12 @@ func (f *fixture) world() {
 		f.Fatal(err)
 	}
 
+	closed := `{"mchid":"` + mchA + `","date":"2026-01-01","bill":{"rows":4,"payscore_rows":2,"amount":1760,"sha1":"x"},"ledger":{"orders":2,"amount":1750},"matched":{"orders":1,"amount":500},"exceptions":[` +
+		`{"kind":"amount_differs","out_order_no":"BIKE-PAID-1","transaction_id":"4200001","bill_amount":1260,"ledger_amount":1250,"state":"paid","detail":"x"},{"kind":"refunded","out_order_no":"GONE","transaction_id":"4200002","bill_amount":100,"detail":"x"}]}`
+	if _, err := f.ledger(mchA).CloseBook(f.Context(), "2026-01-01", []byte(closed), map[string]int64{"amount_differs": 1, "refunded": 1}, nil); err != nil {
+		f.Fatal(err)
+	}
+
 	f.settle(mchB, "RAIN-1", ledger.Settlement{
 		State: tasks.Queued, Next: ledger.Collect, Due: time.Now().Add(time.Minute), NewRound: true, Gate: ledger.GateFault, CalledAt: time.Now(), First: 5 * time.Second, Most: 30 * time.Second, Failures: 1,
 		Log: []ledger.Entry{{Call: "collect", Verdict: "merchant_fault", HTTPStatus: 401, Code: "SIGN_ERROR", Failed: true}},

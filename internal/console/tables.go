@@ -5,7 +5,8 @@ package console
 
 var english = map[string]string{
 	"brand": "PayScore collector", "nav": "Pages", "skip": "Skip to the content", "foot": "Times are of Asia/Shanghai; this page is of %s.",
-	"nav.overview": "Overview", "nav.orders": "Orders", "nav.merchants": "Merchants", "nav.webhooks": "Webhooks and readers", "nav.trail": "Trail",
+	"nav.overview": "Overview", "nav.orders": "Orders", "nav.merchants": "Merchants", "nav.webhooks": "Webhooks and readers", "nav.books": "Books", "nav.trail": "Trail",
+	"books.date": "Day (Asia/Shanghai)", "books.not_closed": "The books of %s are not closed: workers close each day at BOOKS_AT, and outcomes books closes any.", "books.closed": "closed", "books.kind": "What does not agree", "books.bill": "Bill", "books.ledger": "Ledger", "books.transaction": "Transaction", "books.what": "In words, and what to do",
 	"find.label": "Order number", "find.do": "Find",
 	"role.viewer": "(viewer)", "role.billing": "(billing)", "role.operator": "(operator)", "role.needs": "This needs a token with a higher role: %s.",
 	"signout": "Sign out", "reason": "Reason, for those who ask later", "pages": "Pages of the list", "pages.first": "First page", "pages.next": "Next page",
@@ -82,7 +83,8 @@ var english = map[string]string{
 
 var chinese = map[string]string{
 	"brand": "支付分催收", "nav": "页面", "skip": "跳到正文", "foot": "时间均为 Asia/Shanghai，本页生成于 %s。",
-	"nav.overview": "概览", "nav.orders": "订单", "nav.merchants": "商户", "nav.webhooks": "webhook 与消费组", "nav.trail": "操作记录",
+	"nav.overview": "概览", "nav.orders": "订单", "nav.merchants": "商户", "nav.webhooks": "webhook 与消费组", "nav.books": "对账", "nav.trail": "操作记录",
+	"books.date": "日期（Asia/Shanghai）", "books.not_closed": "%s 尚未对账：worker 每天在 BOOKS_AT 对账，也可用 outcomes books 对任意一天对账。", "books.closed": "对账时间", "books.kind": "差异", "books.bill": "账单", "books.ledger": "账本", "books.transaction": "交易单号", "books.what": "说明和处理方法",
 	"find.label": "商户服务订单号", "find.do": "查找",
 	"role.viewer": "（viewer）", "role.billing": "（billing）", "role.operator": "（operator）", "role.needs": "需要更高角色的 token：%s。",
 	"signout": "退出登录", "reason": "原因（供日后查询）", "pages": "列表分页", "pages.first": "第一页", "pages.next": "下一页",
