@@ -35,7 +35,7 @@ type cli struct {
 	AppID       string        `help:"Appid of a new directory." name:"appid" placeholder:"ID"`
 	ServiceID   string        `help:"PayScore service of a new directory." name:"service-id" placeholder:"ID"`
 	NotifyURL   string        `help:"URL to notify payments to; none by default. Orders may name another, and PUT /_sim/notifications changes it." name:"notify-url" placeholder:"URL"`
-	ClockOffset time.Duration `help:"Shifts the clock by which orders are paid, such as -24h: payments are then yesterday's, and their trade bill can be had. Signatures keep the real time." name:"clock-offset" default:"0s" placeholder:"DURATION"`
+	ClockOffset time.Duration `help:"Shifts the clock by which orders are paid, such as --clock-offset=-24h: payments are then yesterday's, and their trade bill can be had. Signatures keep the real time." name:"clock-offset" default:"0s" placeholder:"DURATION"`
 	Seed        uint64        `help:"Decides which calls suffer a fault, and which notifications get lost; every run with the same seed is alike." default:"0"`
 }
 

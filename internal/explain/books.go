@@ -56,11 +56,11 @@ var bookWords = map[BookKind]struct{ what, remedy text }{
 		text{"Compare the payment in the merchant platform (pay.weixin.qq.com) by its transaction_id, and ask WeChat Pay's support with it.", "请用微信支付单号（transaction_id）在商户平台（pay.weixin.qq.com）核对该笔支付，并联系微信支付客服。"},
 	},
 	PaidInBillOnly: {
-		text{"in the bill, not in the ledger", "账单有，账本无"},
+		text{"in the bill, not in the ledger", "账单有，台账无"},
 		text{"Workers query these orders at once; run the command again in a minute. What is still listed then: outcomes get NO.", "worker 会立即查询这些订单，请一分钟后重新执行本命令；仍列出的，请执行 outcomes get NO。"},
 	},
 	PaidInLedgerOnly: {
-		text{"in the ledger, not in the bill", "账本有，账单无"},
+		text{"in the ledger, not in the bill", "台账有，账单无"},
 		text{"WeChat Pay signed these payments. Do not withdraw them; ask its support with the transaction_id.", "这些支付有微信支付的签名。请勿撤销，请凭微信支付单号联系微信支付客服。"},
 	},
 	UnknownOrder: {
@@ -118,7 +118,7 @@ func (t Teller) BookDetail(e BookException) string {
 // BookHeads are the names of the columns of a list of exceptions of one kind, and the third
 // and fourth are amounts.
 func (t Teller) BookHeads() []string {
-	return []string{t.say("ORDER", "商户服务订单号"), t.say("STATE", "状态"), t.say("BILL", "账单"), t.say("LEDGER", "账本"), t.say("TRANSACTION", "交易单号"), t.say("DETAIL", "说明")}
+	return []string{t.say("ORDER", "商户服务订单号"), t.say("STATE", "状态"), t.say("BILL", "账单"), t.say("LEDGER", "台账"), t.say("TRANSACTION", "交易单号"), t.say("DETAIL", "说明")}
 }
 
 // BookTitle is the first line of what came of a day.
@@ -130,7 +130,7 @@ func (t Teller) BookTitle(mchid, date string) string {
 func (t Teller) BookFacts(rows, payScore, bill, orders, signed, matched, matchedAmount, waiting, waitingAmount int64) []Fact {
 	facts := []Fact{
 		{t.say("bill", "账单"), t.say("%d rows, of which %d of PayScore orders: %s", "共 %d 行，其中支付分 %d 行：%s", rows, payScore, Yuan(bill))},
-		{t.say("ledger", "账本"), t.say("%d orders, %s", "%d 笔订单，%s", orders, Yuan(signed))},
+		{t.say("ledger", "台账"), t.say("%d orders, %s", "%d 笔订单，%s", orders, Yuan(signed))},
 		{t.say("both agree on", "一致"), t.say("%d orders, %s", "%d 笔订单，%s", matched, Yuan(matchedAmount))},
 	}
 	if waiting > 0 {
