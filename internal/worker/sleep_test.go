@@ -137,6 +137,7 @@ func TestSleep_TasksDuringFallingAsleep(t *testing.T) {
 	t.Parallel()
 	r := workertest.New(t, func(c *config.Worker) {
 		c.SweepEvery = 150 * time.Millisecond // it falls asleep after 600 ms, in the next look
+		c.CallTimeout = 30 * time.Second      // a call that a busy machine gives up is made again
 		c.CollectSchedule = []time.Duration{time.Hour}
 	})
 	nos := workertest.Numbers("DOZE", testkit.Form(12, 50))
