@@ -20,8 +20,8 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
         ./cmd/worker ./cmd/enqueue ./cmd/outcomes ./cmd/simulator
 
 # Alpine has the certificates that verify api.mch.weixin.qq.com, and wget for health
-# checks. The worker signs with libcrypto, which Alpine's own tools need too; the
-# other binaries are static. Time zones are in the binaries.
+# checks. The worker and outcomes sign with libcrypto, which Alpine's own tools need too;
+# the other binaries are static. Time zones are in the binaries.
 FROM alpine:3.22
 RUN apk add --no-cache libcrypto3 \
     && addgroup -S -g 10001 payscore && adduser -S -D -H -u 10001 -G payscore payscore \

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/hooktest"
@@ -69,6 +70,9 @@ var runbook = []step{
 	{command: "outcomes follow", said: `"` + paid + `"`, signal: syscall.SIGINT},
 	{command: "outcomes sink postgres", signal: syscall.SIGTERM},
 	{command: "outcomes sink postgres --once"},
+	// Of a day before the orders were handed over.
+	{command: "outcomes books --date …", settings: true, said: "0 exceptions"},
+	{command: "outcomes books --date … --file …", settings: true, said: "0 exceptions"},
 }
 
 // placeholders are what a reader fills in, but for NO.
@@ -131,7 +135,12 @@ func TestRunbook(t *testing.T) {
 		if s.settings {
 			env = b.site.env
 		}
-		line := placeholders.Replace(strings.ReplaceAll(s.command, " NO", " "+s.no))
+		line := strings.NewReplacer(
+			" NO", " "+s.no,
+			"--date …", "--date "+time.Now().Add(-48*time.Hour).Format(time.DateOnly),
+			"--file …", "--file "+filepath.Join(root(t), "internal/books/testdata/none.csv"),
+		).Replace(s.command)
+		line = placeholders.Replace(line)
 		var got ran
 		switch {
 		case s.signal != 0:
