@@ -3,6 +3,7 @@ package status_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,10 +160,10 @@ func TestRead_CostsAFixedNumberOfCommands(t *testing.T) {
 	s := newSetup(t)
 	counted := &counter{}
 	s.rdb.AddHook(counted)
-	cost := func() int {
-		counted.n = 0
+	cost := func() int64 {
+		counted.n.Store(0)
 		s.read()
-		return counted.n
+		return counted.n.Load()
 	}
 	cost() // loads the scripts
 	few := cost()
@@ -174,14 +175,15 @@ func TestRead_CostsAFixedNumberOfCommands(t *testing.T) {
 	}
 }
 
-type counter struct{ n int }
+// counter counts commands, of which several are sent at once.
+type counter struct{ n atomic.Int64 }
 
 func (c *counter) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error { c.n++; return next(ctx, cmd) }
+	return func(ctx context.Context, cmd redis.Cmder) error { c.n.Add(1); return next(ctx, cmd) }
 }
 func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error { c.n += len(cmds); return next(ctx, cmds) }
+	return func(ctx context.Context, cmds []redis.Cmder) error { c.n.Add(int64(len(cmds))); return next(ctx, cmds) }
 }
 
 func TestFullMemory(t *testing.T) {

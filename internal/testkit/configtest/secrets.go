@@ -230,14 +230,14 @@ func with(env map[string]string, name, value string) map[string]string {
 	return env
 }
 
-// fed returns the secrets that the nth place is fed with: all of them in the tests'
-// long form, otherwise the private key and every fourth other one, beginning
-// elsewhere at each place. repeated: another subcommand's place of the same setting was
-// fed before.
+// fed returns the secrets that the nth place is fed with: the private key and every fourth
+// other one, beginning elsewhere at each place; every second one in the tests' long form.
+// repeated: another subcommand's place of the same setting was fed before, and it gets
+// every sixteenth.
 func fed(secrets map[string]string, n int, repeated bool) map[string]string {
-	every := testkit.Form(4, 1)
+	every := testkit.Form(4, 2)
 	if repeated {
-		every = 4
+		every = 16
 	}
 	some := map[string]string{"the private key": secrets["the private key"]}
 	for i, name := range slices.Sorted(maps.Keys(secrets)) {
