@@ -47,7 +47,7 @@ func Close(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, day
 
 // AskOpen has an open order queried at once. One in a final state stays for the workers.
 func AskOpen(ctx context.Context, l *ledger.Ledger, q *queue.Client, no string) error {
-	a, err := l.Ask(ctx, no, "", 0, tasks.EnqueueGrace)
+	a, err := l.Ask(ctx, no, "", 0, tasks.EnqueueGrace, time.Time{})
 	if err == nil && a.Code == ledger.AskOpen {
 		PushAsked(ctx, q, no, a)
 	}

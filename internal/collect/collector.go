@@ -334,6 +334,9 @@ const (
 	permitHorizon = 5 * time.Second
 )
 
+// Sure is the earliest that Redis's clock can be without a jump ahead; see ledger.Limits.
+func (c *Collector) Sure() time.Time { return c.clock.sure() }
+
 // limits are what a claim of the order must keep to, as far as it is known; see
 // ledger.Limits for the terms.
 func (c *Collector) limits(o ledger.Snapshot, terms string) ledger.Limits {

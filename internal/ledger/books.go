@@ -269,14 +269,15 @@ type Asked struct {
 }
 
 // Ask has an order queried of which a bill has a payment that the ledger has not. A caller
-// that does not query itself has no token, and gets no lease.
-func (l *Ledger) Ask(ctx context.Context, no, token string, lease, grace time.Duration) (Asked, error) {
-	reply, err := run(ctx, l.rdb, askScript, []string{l.keys.Order(no), l.keys.Due(), l.keys.Words(), l.keys.Bookkeeping()}, struct {
+// that does not query itself has no token, and gets no lease. sure is as in Limits.
+func (l *Ledger) Ask(ctx context.Context, no, token string, lease, grace time.Duration, sure time.Time) (Asked, error) {
+	reply, err := run(ctx, l.rdb, askScript, []string{l.keys.Order(no), l.keys.Due(), l.keys.Words(), l.keys.Bookkeeping(), l.keys.Sweep()}, struct {
 		No    string `json:"no"`
 		Token string `json:"token"`
 		Lease int64  `json:"lease"`
 		Grace int64  `json:"grace"`
-	}{no, token, lease.Milliseconds(), grace.Milliseconds()})
+		Sure  int64  `json:"sure"`
+	}{no, token, lease.Milliseconds(), grace.Milliseconds(), sureMS(sure)})
 	if err != nil {
 		return Asked{}, err
 	}

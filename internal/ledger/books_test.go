@@ -169,7 +169,7 @@ func TestLedger_Ask(t *testing.T) {
 	p := newPager(t)
 	ask := func(no, token string, want ledger.Code) ledger.Asked {
 		t.Helper()
-		a, err := p.l.Ask(t.Context(), no, token, time.Minute, time.Minute)
+		a, err := p.l.Ask(t.Context(), no, token, time.Minute, time.Minute, time.Time{})
 		if err != nil || a.Code != want {
 			t.Fatalf("ask of %s: %+v, %v; want %s", no, a, err, want)
 		}
@@ -228,5 +228,45 @@ func TestLedger_Ask(t *testing.T) {
 	b, err := p.l.Bookkeeping(t.Context())
 	if err != nil || !slices.Equal(b.Asks, []string{"HELD"}) {
 		t.Errorf("left to ask: %+v, %v", b, err)
+	}
+}
+
+// A jump of Redis's clock ahead ends no lease: the call of the step that has the order is
+// under way, and the books' query must not run beside it.
+func TestLedger_Ask_ClockAhead(t *testing.T) {
+	s := newTimed(t)
+	s.open("A")
+	c := s.granted("A")
+	if _, err := s.ledger.Withdraw(t.Context(), "A", ledger.Deed{By: "cli:anna", Reason: "why"}, time.Time{}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	s.pass(time.Hour)
+	ask := func(sure time.Time, want ledger.Code) {
+		t.Helper()
+		if a, err := s.ledger.Ask(t.Context(), "A", "t1", time.Minute, time.Minute, sure); err != nil || a.Code != want {
+			t.Errorf("%+v, %v; want %s", a, err, want)
+		}
+	}
+	ask(s.now.Add(-time.Hour), ledger.AskLater)
+	s.settle(c, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Recheck, Due: s.now})
+	ask(s.now.Add(-time.Hour), ledger.AskEnded)
+}
+
+// A withdrawn order of which WeChat Pay must still be notified is queried before that, by
+// the step that the next sweep enqueues.
+func TestLedger_Ask_PendingSync(t *testing.T) {
+	s := newTimed(t)
+	s.open("A")
+	if _, err := s.ledger.Withdraw(t.Context(), "A", ledger.Deed{By: "cli:anna", Reason: "paid in cash"}, s.now.Add(-time.Hour), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := s.ledger.Ask(t.Context(), "A", "t1", time.Minute, time.Minute, time.Time{}); err != nil || a.Code != ledger.AskDone {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	if swept := s.swept(); !slices.Equal(swept, []string{"A"}) {
+		t.Errorf("the sweep takes %v", swept)
+	}
+	if c := s.granted("A"); c.Plan != ledger.Inspect || !c.Order.Sync {
+		t.Errorf("plan %s, sync %t", c.Plan, c.Order.Sync)
 	}
 }

@@ -59,6 +59,9 @@ const (
 	bookRefusedAgain = 2 * time.Hour
 	// bookAsked is when a day is compared again of which orders were queried.
 	bookAsked = 10 * time.Minute
+	// bookLongest is longer than any wait. What is further ahead was written before Redis's
+	// clock went back, and counts as now.
+	bookLongest = 3 * 24 * time.Hour
 	// bookDays is how many days back missed days are made up for.
 	bookDays = 30
 )
@@ -163,7 +166,7 @@ func (k *bookkeeper) due(m *merchant, b ledger.Bookkeeping, now time.Time) (days
 	for day := first; !now.Before(day.AddDate(0, 0, 1).Add(k.at.Clock)); day = day.AddDate(0, 0, 1) {
 		date := ledger.BookDateOf(day)
 		again, later := b.Again[date]
-		if later && now.Before(again) {
+		if later && now.Before(again) && again.Before(now.Add(bookLongest)) {
 			continue
 		}
 		if !closed[date] && !fresh {
@@ -251,7 +254,7 @@ func (k *bookkeeper) answer(ctx context.Context, m *merchant, token string, nos 
 	q := queue.New(k.r.conns.Queue)
 	apart := max(time.Second, time.Duration(40/k.rate*float64(time.Second)))
 	for _, no := range nos {
-		a, err := m.ledger.Ask(ctx, no, token, k.lease, tasks.EnqueueGrace)
+		a, err := m.ledger.Ask(ctx, no, token, k.lease, tasks.EnqueueGrace, m.collector.Sure())
 		switch {
 		case err != nil || ctx.Err() != nil:
 			return

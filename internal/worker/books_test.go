@@ -111,4 +111,15 @@ func TestBooksAreTriedAgain(t *testing.T) {
 	if _, _, err := r.Ledger.Book(t.Context(), date); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("the day is closed: %v", err)
 	}
+	// Put off by a clock of Redis that was ahead by a month, and went back.
+	if err := r.Sim.SetBill(simulator.Bill{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Ledger.EndBookTurn(t.Context(), ledger.NewToken(), date, 30*24*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	r.Until(time.Minute, "the books are closed", func() bool {
+		_, _, err := r.Ledger.Book(t.Context(), date)
+		return err == nil
+	})
 }

@@ -3,12 +3,13 @@
 -- no steps: the caller gets its lease, and queries.
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] words (hash)
--- KEYS[4] bookkeeping (hash)
+-- KEYS[4] bookkeeping (hash)   KEYS[5] sweep (hash)
 -- ARGV[1] JSON {
 --   no     out_order_no
 --   token  of the lease; '' for a caller that does not query
 --   lease  ms until it ends
 --   grace  ms to leave an open order to the task that the caller enqueues
+--   sure   as in claim
 -- }
 --
 -- Returns {code, now, appid, service_id, round}:
@@ -24,12 +25,13 @@ if not r.state or r.state == 'paid' then
   redis.call('HDEL', KEYS[4], asked)
   return { 'done', now, '', '', 0 }
 end
-if r.lease and leased(r.lease, now, now) > 0 then return { 'later', now, '', '', 0 } end
+if r.lease and leased(r.lease, now, a.sure) > 0 then return { 'later', now, '', '', 0 } end
 
 if working(r.state, r.sync) then
   local plan = r.next
   -- The other plans query already.
   if plan == 'collect' or plan == 'recheck' or plan == 'sync' then plan = 'inspect' end
+  reached(KEYS[5], now)
   local round = num(r.round) + 1 -- so that no task that waits in the queue delays it
   redis.call('HSET', KEYS[1], 'next', plan, 'due', math.min(now, num(r.due)), 'off', 1, 'round', round)
   redis.call('HDEL', KEYS[4], asked)
