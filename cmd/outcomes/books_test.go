@@ -146,7 +146,7 @@ func TestBooks(t *testing.T) {
 			"paid_in_bill_only", "unknown_order", "refunded", "NEVER-ADDED-0", "¥12.50")
 		bookkeeping, err := l.Bookkeeping(t.Context())
 		if err != nil || len(bookkeeping.Asks) != 0 {
-			t.Errorf("orders that nobody queries: %+v, %v", bookkeeping, err)
+			t.Errorf("orders that no worker queries: %+v, %v", bookkeeping, err)
 		}
 		// It is due at once, and its first step is a query.
 		c, err := l.Claim(t.Context(), "A3", ledger.NewToken(), ledger.NoRound, ledger.Limits{Lease: time.Minute, Rate: 1e6, Horizon: time.Minute, Most: time.Second})

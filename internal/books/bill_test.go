@@ -209,7 +209,7 @@ func TestRead_Refused(t *testing.T) {
 		{"a field too few", replace("`SHOP20261126A,", ""), 5, "the row has 26 fields, and there are 27 columns"},
 		{"a field too many", replace("`SHOP20261126A", "`SHOP2026,`1126A"), 5, "more fields than the 27 columns"},
 		{"a comma in a field", replace("SHOP20261126A", "SHOP,20261126A"), 5, "field 8 does not begin with a backtick"},
-		{"a time that is none", replace("11:00:00", "25:00:00"), 5, "must be a time"},
+		{"an invalid time", replace("11:00:00", "25:00:00"), 5, "must be a time"},
 		{"an unknown status", replace("`REVOKED", "`DONE"), 8, `交易状态 is "DONE"`},
 		{"no transaction_id", replace("`4200001234202611260000000005", "`"), 6, "微信订单号 is empty"},
 		{"a fraction of a fen", replace("`10.00", "`10.001"), 3, "at most two decimals"},

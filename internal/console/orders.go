@@ -22,7 +22,7 @@ const (
 	pageSize = 50
 	// A page looks through more numbers at a time the more orders it may show.
 	searchSize = 150
-	// searchTime is for how long a page goes on looking where few orders match.
+	// searchTime is for how long a page continues to search where few orders match.
 	searchTime = 50 * time.Millisecond
 )
 

@@ -54,7 +54,8 @@ func sessionID(r *http.Request) []byte {
 
 const via = "console"
 
-// caller returns who asks for a page: nobody, without an error, where a token is needed.
+// caller returns who asks for a page. signed is false, without an error, where a token is
+// needed and missing.
 func (c *Console) caller(r *http.Request) (caller api.Caller, signed bool, err error) {
 	if c.api.Open() {
 		caller, err = c.api.Local(r)

@@ -26,7 +26,7 @@ var BookKinds = []BookKind{PaidTwice, AmountDiffers, PaidInBillOnly, PaidInLedge
 // Alone reports whether a kind is only information, which asks for nothing.
 func (k BookKind) Alone() bool { return k == Refunded }
 
-// BookException is what is told of an exception.
+// BookException is what a reader learns of an exception.
 type BookException struct {
 	Kind   BookKind
 	Bill   int64        // fen that the bill names

@@ -163,8 +163,8 @@ func TestLedger_BookTurn(t *testing.T) {
 }
 
 // An order of which a bill has an unknown payment is queried: an open one by its next step,
-// which is due now and never begins with a collect; one in a final state by whoever gets
-// its lease, which keeps every step away meanwhile, even if the order is reopened.
+// which is due now and never begins with a collect; one in a final state by the caller that
+// gets its lease, which keeps every step away meanwhile, even if the order is reopened.
 func TestLedger_Ask(t *testing.T) {
 	p := newPager(t)
 	ask := func(no, token string, want ledger.Code) ledger.Asked {

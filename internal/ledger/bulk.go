@@ -201,7 +201,7 @@ func (l *Ledger) ClaimBulk(ctx context.Context, id, token string) (Bulk, Code, e
 	return b, code, err
 }
 
-// ReleaseBulk gives the lease back, to the task that comes again within grace.
+// ReleaseBulk gives the lease back, to the task that asynq retries within grace.
 func (l *Ledger) ReleaseBulk(ctx context.Context, id, token string, grace time.Duration) error {
 	_, _, _, err := l.claimBulk(ctx, id, token, "", grace)
 	return err

@@ -393,7 +393,7 @@ func TestDropHooks(t *testing.T) {
 	}
 }
 
-// What is left when a caller dies midway is dropped when somebody does so again: the
+// What is left when a caller dies midway is dropped when the operator does so again: the
 // webhooks are still a reader.
 func TestDropHooks_InterruptedMidway(t *testing.T) {
 	s := newSetup(t)

@@ -23,7 +23,7 @@ import (
 // bulks does bulk actions, of every merchant that has a ledger in this Redis: they need no
 // merchant's keys. asynq carries them, in a queue of their own. They stand in a directory
 // until they are done, and what no task brings to a worker is enqueued again, every
-// SWEEP_EVERY or when somebody has begun one. Without any, there is no asynq server, and
+// SWEEP_EVERY or when an operator has begun one. Without any, there is no asynq server, and
 // the directory costs a command in an interval.
 type bulks struct {
 	every  time.Duration
@@ -133,7 +133,7 @@ func (b *bulks) keep(ctx context.Context) {
 		case err != nil:
 			return
 		case code == ledger.Granted:
-			// What this push does not enqueue comes again after the grace.
+			// The sweep enqueues after the grace what this push does not.
 			_ = b.queue.PushBulk(ctx, queue.BulkPayload{MchID: part.MchID, ID: part.ID}, round)
 		case code != ledger.Leased:
 			_ = ledger.UnlistBulk(ctx, b.conns.Ledger, part)

@@ -46,7 +46,7 @@ type roster struct {
 	before  reading // Redis's clock, as the last look has read it
 	books   *bookkeeper
 
-	heardBulk func() // somebody has begun a bulk action
+	heardBulk func() // an operator has begun a bulk action
 
 	ctx     context.Context
 	cancel  context.CancelFunc

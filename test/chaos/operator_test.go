@@ -195,7 +195,7 @@ func (res *result) judgeTrail() {
 		delete(trail, entry{d.reason, d.no})
 	}
 	for x, n := range trail {
-		res.breach(rowTrail, "the trail has %d times what nobody did: %+v", n, x)
+		res.breach(rowTrail, "the trail has %d times what no operator did: %+v", n, x)
 	}
 	done := map[string]int64{}
 	for _, id := range e.operator.bulks {

@@ -21,7 +21,7 @@ var insertTrail string
 const trailPlaces = `select mchid, max(array[split_part(event_id, '-', 3)::bigint, split_part(event_id, '-', 4)::bigint])
 	from actions where event_id like 'trail-%' group by mchid`
 
-// trailEvery is how often the trail is copied. Actions are few, and nobody waits for them.
+// trailEvery is how often the trail is copied. Actions are few, and no program waits for them.
 const trailEvery = 15 * time.Second
 
 // trailBatch is how many actions are read and written together.

@@ -27,7 +27,7 @@ func TestTrail(t *testing.T) {
 	s := prepared(t, url, &log)
 	conn := pgtest.Connect(t, url)
 	a, b := ledger.New(rds.Client, mchA), ledger.New(rds.Client, mchB)
-	// The directory of merchants, which whoever enqueues an order writes.
+	// The directory of merchants, which every producer writes.
 	if err := rds.Client.SAdd(t.Context(), ledger.MerchantsKey, mchA, mchB).Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,5 @@
 -- bulkclaim: gives a worker the lease of a bulk action, reserves it for a task, or gives
--- it back for the task that comes again.
+-- it back for the task that asynq retries.
 --
 -- KEYS[1] bulk:<id> (hash)
 -- ARGV[1] JSON {

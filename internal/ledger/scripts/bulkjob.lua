@@ -3,7 +3,7 @@
 -- A worker that works on a bulk action has its lease: "<end ms> <length ms> <token>".
 -- Without a token the lease is a reservation: a task in the queue brings it to a worker.
 -- The lease only keeps workers from doing the same work: each deed is done once by its
--- token, and each order is counted once, whoever has the lease.
+-- token, and each order is counted once, whichever worker has the lease.
 
 -- holder returns the token of a live lease, and nil if there is none. One that ends later
 -- than its length from now is from before Redis's clock went back.
