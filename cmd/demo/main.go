@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/redisconn"
 )
 
 // Exit statuses beside config's.
@@ -91,6 +92,7 @@ func play(ctx context.Context, cli commandLine, sc scenario, out io.Writer) (agr
 	if err != nil {
 		return false, err
 	}
+	redisconn.RedirectLog(s.log)
 	defer func() {
 		// The log is worth keeping where something went wrong.
 		keep := !agrees && ctx.Err() == nil

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/tasks"
 )
@@ -42,6 +43,7 @@ func serve(ctx context.Context, cli commandLine, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	redisconn.RedirectLog(s.log)
 	w := s.startWorker(ctx)
 	err = s.keepRunning(ctx, w, cli, addr, out)
 	return errors.Join(err, w.stop(), s.close(false))

@@ -18,6 +18,7 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/logging"
+	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/worker"
 )
 
@@ -61,11 +62,13 @@ func run(ctx context.Context, p config.Process) int {
 	cfg, _ := cli.Load(parsed.Collector)
 	err := worker.CanSign(cfg, parsed.Collector)
 	if parsed.Command() == "check" {
+		redisconn.RedirectLog(zerolog.Nop()) // the findings say what is wrong
 		return worker.Check(ctx, cfg, err, p.Stdout)
 	}
 	log := logger(cfg.Log, p.Stderr)
 	if err == nil {
 		logging.RedirectStandard(log)
+		redisconn.RedirectLog(log)
 		worker.TuneRuntime(cfg)
 		err = worker.Run(ctx, cfg, log)
 	}

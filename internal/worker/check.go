@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
@@ -92,7 +90,6 @@ func checkRedis(ctx context.Context, cfg config.Worker, c *checklist) {
 	if cfg.Redis.IsZero() {
 		return // the settings have named REDIS_URL
 	}
-	redisconn.RedirectLog(zerolog.Nop()) // the findings say what is wrong
 	conns := openRedis(cfg, 2, nil)
 	defer conns.close()
 	asking, cancel := context.WithTimeout(ctx, checkRedisWithin)

@@ -4,6 +4,9 @@ import (
 	"os"
 	"testing"
 
+	"github.com/rs/zerolog"
+
+	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/testkit"
 )
 
@@ -11,5 +14,6 @@ import (
 // As many at once as there are processors would take minutes.
 func TestMain(m *testing.M) {
 	testkit.Parallel(24)
+	redisconn.RedirectLog(zerolog.Nop()) // one setting for all of them
 	os.Exit(m.Run())
 }

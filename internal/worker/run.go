@@ -20,7 +20,6 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/eventstream/webhook"
 	"payscore-collector/internal/logging"
-	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/signer"
 	"payscore-collector/internal/tracing/export"
 	"payscore-collector/internal/version"
@@ -53,12 +52,12 @@ func ExitCode(err error) int {
 
 // Run collects until ctx ends; then steps under way finish, and everything else stays
 // queued. It returns nil after an orderly end, and an error if it could not start.
-// While Redis does not serve, it waits.
+// While Redis does not serve, it waits. What go-redis logs by itself is the process's
+// affair: see [redisconn.RedirectLog].
 func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 	for _, w := range cfg.Warnings {
 		log.Warn().Str(logging.FieldEvent, "setting_doubtful").Msg(w)
 	}
-	redisconn.RedirectLog(log)
 	build, signs := version.Read(), chooseSigner(cfg, log)
 	if signs == signer.Go {
 		cfg.Signer = signs

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -23,12 +24,18 @@ import (
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/queue"
+	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
 )
+
+func TestMain(m *testing.M) {
+	redisconn.RedirectLog(zerolog.Nop()) // queues are lost here on purpose
+	os.Exit(m.Run())
+}
 
 // Orders that come due at a steady pace are called about a sweep later, even
 // while the calls of another merchant in the same worker hang. If the two shared
