@@ -230,12 +230,12 @@ func with(env map[string]string, name, value string) map[string]string {
 	return env
 }
 
-// fed returns the secrets that the nth place is fed with: the private key and every fourth
-// other one, beginning elsewhere at each place; every second one in the tests' long form.
+// fed returns the secrets that the nth place is fed with: the private key and every eighth
+// other one, beginning elsewhere at each place; every fourth one in the tests' long form.
 // repeated: another subcommand's place of the same setting was fed before, and it gets
 // every sixteenth.
 func fed(secrets map[string]string, n int, repeated bool) map[string]string {
-	every := testkit.Form(4, 2)
+	every := testkit.Form(8, 4)
 	if repeated {
 		every = 16
 	}
