@@ -76,15 +76,16 @@ func newMovingSlot(t *testing.T) *movingSlot {
 	} else if pairs, ok := bus.(map[any]any); ok {
 		bus = pairs["cluster-port"]
 	}
-	m.do(m.from, "cluster", "meet", "127.0.0.1", port, bus)
 	m.slot = m.do(m.from, "cluster", "keyslot", ledger.KeysOf(mchid).Due()).(int64)
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		// A handshake that took too long is given up: another MEET begins it again.
+		m.do(m.from, "cluster", "meet", "127.0.0.1", port, bus)
 		known := fmt.Sprint(m.do(m.from, "cluster", "info")) + fmt.Sprint(m.do(m.to, "cluster", "info"))
 		if strings.Count(known, "cluster_known_nodes:2") == 2 && strings.Count(known, "cluster_state:ok") == 2 {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the two nodes do not meet")
+			t.Fatalf("the two nodes do not meet:\n%s", known)
 		}
 	}
 	client := redis.NewClient(m.from.Client.Options())

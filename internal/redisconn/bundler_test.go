@@ -67,6 +67,10 @@ if ARGV[1] == 'nil' then return false end
 if ARGV[1] == 'demoted' and redis.call('INCR', KEYS[1]) % 2 == 1 then return redis.error_reply("READONLY You can't write against a read only replica.") end
 return {redis.call('INCR', KEYS[1]), ARGV[1]}`)
 
+// patient is for tests that count how often a script has run: a command whose time is up
+// is sent again.
+const patient = "?dial_timeout=1m&read_timeout=1m&write_timeout=1m&pool_timeout=1m"
+
 // urls are an embedded Redis, and a real one where there is one.
 func urls(t *testing.T, test func(t *testing.T, url string)) {
 	t.Run("embedded", func(t *testing.T) { test(t, "redis://"+miniredis.RunT(t).Addr()) })
@@ -80,7 +84,7 @@ func urls(t *testing.T, test func(t *testing.T, url string)) {
 func TestBundler_answers(t *testing.T) {
 	t.Parallel()
 	urls(t, func(t *testing.T, url string) {
-		rdb := openBundled(t, url)
+		rdb := openBundled(t, url+patient)
 		const callers, calls = 50, 40
 		var all sync.WaitGroup
 		for i := range callers {
@@ -169,7 +173,7 @@ func TestBundler_deadline(t *testing.T) {
 func TestBundler_demoted(t *testing.T) {
 	t.Parallel()
 	urls(t, func(t *testing.T, url string) {
-		rdb := openBundled(t, url)
+		rdb := openBundled(t, url+patient)
 		if err := echo.Load(t.Context(), rdb).Err(); err != nil {
 			t.Fatal(err)
 		}
