@@ -19,6 +19,8 @@ var actions = map[string]text{
 	ledger.ActRetryWebhooks:  {"webhooks retried", "重试 webhook"},
 	ledger.ActReplayWebhooks: {"webhooks replayed", "重放 webhook"},
 	ledger.ActDestroyReader:  {"reader removed", "删除读取方"},
+
+	ledger.ActAcknowledge: {"acknowledged", "确认"},
 }
 
 // action is an action in words; one that this release does not know stands for itself.

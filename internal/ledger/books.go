@@ -126,7 +126,7 @@ func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result []byte, co
 	if err != nil {
 		return time.Time{}, err
 	}
-	reply, err := run(ctx, l.rdb, closeBookScript, []string{l.keys.Book(date), l.keys.Books(), l.keys.Bookkeeping()}, struct {
+	reply, err := run(ctx, l.rdb, closeBookScript, []string{l.keys.Book(date), l.keys.Books(), l.keys.Bookkeeping(), l.keys.Acks()}, struct {
 		Date   BookDate `json:"date"`
 		Start  int64    `json:"start"`
 		Keep   int64    `json:"keep"`

@@ -56,6 +56,8 @@ const (
 	ActRetryWebhooks  = "retry-webhooks"
 	ActReplayWebhooks = "replay-webhooks"
 	ActDestroyReader  = "destroy-reader"
+
+	ActAcknowledge = "acknowledge"
 )
 
 // Action is what somebody has done to an order.

@@ -97,6 +97,10 @@ func (k Keys) Bulk(id string) string { return k.prefix + "bulk:" + id }
 // BulkTodo has the orders that a bulk action has still to act on (set).
 func (k Keys) BulkTodo(id string) string { return k.prefix + "bulk:" + id + ":todo" }
 
+// Acks is what people have acknowledged, by what an operator must look at (hash): a Matter
+// has the names of the fields, and acknowledge.lua the form of the values.
+func (k Keys) Acks() string { return k.prefix + "acks" }
+
 // Sweep is when the next sweep may be made, what the sweeps know of Redis's clock, and
 // how far they have kept finished orders compact (hash).
 func (k Keys) Sweep() string { return k.prefix + "sweep" }

@@ -30,7 +30,7 @@ func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration, su
 			if len(nos) == 0 {
 				break
 			}
-			keys := []string{l.keys.Ended(state), l.keys.Stats()}
+			keys := []string{l.keys.Ended(state), l.keys.Stats(), l.keys.Acks()}
 			for _, no := range nos {
 				keys = append(keys, l.keys.Order(no), l.keys.Log(no))
 			}

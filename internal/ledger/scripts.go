@@ -45,7 +45,8 @@ var (
 	resumeScript   = load("resume", "hold", "audit")
 	unpauseScript  = load("unpause", "hold")
 
-	collectNowScript = load("collectnow", "pace", "audit")
+	collectNowScript  = load("collectnow", "pace", "audit")
+	acknowledgeScript = load("acknowledge", "audit")
 
 	bulkOpenScript  = load("bulkopen", "audit")
 	bulkClaimScript = load("bulkclaim", "bulkjob")

@@ -2,6 +2,7 @@
 -- of the day replaces it.
 --
 -- KEYS[1] books:<date> (hash)   KEYS[2] books (zset)   KEYS[3] bookkeeping (hash)
+-- KEYS[4] acks (hash)
 -- ARGV[1] JSON {
 --   date    of the day
 --   start   ms, when the day began
@@ -17,7 +18,11 @@ local now = clock()
 redis.call('HSET', KEYS[1], 'result', ARGV[2], 'at', now)
 redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.max(now, a.start) + a.keep))
 redis.call('ZADD', KEYS[2], a.start, a.date)
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.0f', now - a.keep))
+local before = '(' .. string.format('%.0f', now - a.keep)
+for _, date in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', before, 'LIMIT', 0, 100)) do
+  redis.call('ZREM', KEYS[2], date)
+  redis.call('HDEL', KEYS[4], 'books ' .. date)
+end
 redis.call('HDEL', KEYS[3], 'again:' .. a.date)
 -- The newest day is what metrics show.
 local last = string.match(redis.call('HGET', KEYS[3], 'last') or '', '^(%S+)') or ''

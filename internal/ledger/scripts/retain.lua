@@ -1,10 +1,10 @@
--- retain: removes finished orders and their logs from the ledger, a page of one index
--- that aged has found. It keeps open orders, orders with a call under way, withdrawn
+-- retain: removes finished orders, their logs and their acknowledgements from the ledger, a
+-- page of one index that aged has found. It keeps open orders, orders with a call under way, withdrawn
 -- orders with a pending sync, and orders that were collected so recently that they could
 -- be collected too soon if they were reopened.
 --
--- KEYS[1] ended:<state> (zset)   KEYS[2] stats (hash)
--- KEYS[3], KEYS[4], … of each order the record (hash) and the log (list)
+-- KEYS[1] ended:<state> (zset)   KEYS[2] stats (hash)   KEYS[3] acks (hash)
+-- KEYS[4], KEYS[5], … of each order the record (hash) and the log (list)
 -- ARGV[1] JSON {
 --   state
 --   nos        out_order_no of each order
@@ -18,7 +18,7 @@ local a = cjson.decode(ARGV[1])
 local now = clock()
 local removed, passed = 0, 0
 for i, no in ipairs(a.nos) do
-  local key, log = KEYS[2 * i + 1], KEYS[2 * i + 2]
+  local key, log = KEYS[2 * i + 2], KEYS[2 * i + 3]
   local ended = redis.call('ZSCORE', KEYS[1], no)
   local r = FIELDS(key, state, lease, sync, collected, paid)
   if not ended or num(ended) > now - a.retention then
@@ -30,6 +30,7 @@ for i, no in ipairs(a.nos) do
     passed = passed + 1
   else
     redis.call('DEL', key, log)
+    redis.call('HDEL', KEYS[3], 'order ' .. no)
     redis.call('ZREM', KEYS[1], no)
     redis.call('HINCRBY', KEYS[2], a.state, -1)
     if a.state == 'paid' and r.paid then
