@@ -23,6 +23,7 @@ type booksBody struct {
 	Count       string
 	Exceptions  []exception
 	LeftOut     int64
+	Matter      []matter // of the exceptions, if there are any
 }
 
 type exception struct {
@@ -71,6 +72,12 @@ func (c *Console) books(v *view) error {
 	b.Facts = v.Tell.BookFacts(r.Bill.Rows, r.Bill.PayScoreRows, r.Bill.Amount, r.Ledger.Orders, r.Ledger.Amount, r.Matched.Orders, r.Matched.Amount, waiting.Orders, waiting.Amount)
 	information := r.Counts()[explain.Refunded]
 	b.Count = v.Tell.BookCount(int64(len(r.Exceptions))-information+r.LeftOut, information)
+	if d := bookDayOf(r.MchID, r); d.Exceptions > 0 {
+		b.Matter = []matter{v.bookMatter(d)}
+		if err := c.acknowledged(v.ctx(), b.Matter); err != nil {
+			return err
+		}
+	}
 	b.LeftOut = r.LeftOut
 	for i, e := range r.Exceptions {
 		if i == mostExceptions {

@@ -21,6 +21,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
 )
@@ -284,6 +285,18 @@ func TestBrowser_Tour(t *testing.T) {
 	one.sees("dd", "5 · all that match the filter")
 	one.do("confirm", click("button.danger"), ready("progress"))
 	one.sees("#live", "topped up")
+
+	// Acknowledge what needs attention; another tab shows by itself that it is done.
+	f.settle(mchA, "BIKE-LATE", ended(tasks.Exhausted, "x"))
+	if _, _, err := f.ledger(mchA).Notice(t.Context(), ledger.Notice{OutOrderNo: "BIKE-LATE", ID: "n1", Token: ledger.NewToken(), Paid: true, Facts: paid(4700).Facts, Entry: ledger.Entry{Call: "notification", Verdict: "paid"}}); err != nil {
+		t.Fatal(err)
+	}
+	one.visit("/orders/" + mchA + "/BIKE-LATE")
+	two.visit("/orders/" + mchA + "/BIKE-LATE")
+	two.do("wait until the page is live", ready("body.is-live"))
+	one.do("acknowledge", open("Acknowledge"), enter(`form[action="/acknowledge"] input[name=reason]`, "refunded"), click(`form[action="/acknowledge"] button`))
+	one.sees("#live", "Acknowledged by console:operator: “refunded”")
+	two.sees("#live", "Acknowledged by console:operator: “refunded”")
 
 	// Pause and resume.
 	one.visit("/merchants/" + mchA)

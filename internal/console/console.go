@@ -87,6 +87,7 @@ func (c *Console) Register(mux *http.ServeMux) {
 	get("/bulk/{id}", c.bulk)
 	get("/books", c.books)
 	get("/trail", c.trail)
+	post("/acknowledge", c.acknowledge)
 	get("/live", c.live)
 	own.HandleFunc("GET /signin", c.signInPage)
 	own.HandleFunc("POST /signin", c.signIn)
@@ -190,6 +191,9 @@ func (v *view) call(method, path string, body, into any) error {
 func problem(status int, detail string) error {
 	return &api.Problem{Title: http.StatusText(status), Status: status, Detail: detail}
 }
+
+// invalid is the problem of a field.
+func invalid(err error) error { return problem(http.StatusUnprocessableEntity, err.Error()) }
 
 // show writes a page.
 func (v *view) show(page string, body any) error { return v.write(http.StatusOK, page, body) }

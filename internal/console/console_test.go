@@ -17,7 +17,7 @@ import (
 // paths are all pages of the world.
 func paths() []string {
 	return []string{
-		"/", "/orders", "/orders?state=paid&state=closed", "/orders?q=BIKE-", "/merchants", "/merchants/" + mchA, "/merchants/" + mchB, "/webhooks", "/trail", "/books", "/books?mchid=" + mchA + "&date=2026-01-01",
+		"/", "/?acknowledged=yes", "/orders", "/orders?state=paid&state=closed", "/orders?q=BIKE-", "/merchants", "/merchants/" + mchA, "/merchants/" + mchB, "/webhooks", "/trail", "/books", "/books?mchid=" + mchA + "&date=2026-01-01",
 		"/orders/" + mchA + "/BIKE-QUEUED", "/orders/" + mchA + "/BIKE%7CPAID%2A3", "/orders/" + mchA + "/BIKE-LATE", "/orders/" + mchA + "/BIKE-DIFFERS", "/orders/" + mchA + "/BIKE-SYNC", "/orders/" + mchB + "/RAIN-1",
 		"/nowhere",
 	}

@@ -18,6 +18,7 @@ type orderBody struct {
 	Order     ledger.Order
 	Facts     []explain.Fact
 	Alarms    []string
+	Matter    []matter // of the alarms, if there are any
 	Heads     []string
 	Story     []explain.Moment
 	RequestID string // to copy for WeChat Pay's support
@@ -54,6 +55,12 @@ func (c *Console) order(v *view) error {
 		CanWithdraw: o.State.Open() || o.State == tasks.Withdrawn && (o.Sync == nil || o.Sync.State == ledger.SyncFailed),
 		CanReopen:   !o.State.Open() && o.State != tasks.Paid,
 		CanCollect:  o.State.Open(),
+	}
+	if o.Alarmed() {
+		b.Matter = []matter{v.orderMatter(o)}
+		if err := c.acknowledged(v.ctx(), b.Matter); err != nil {
+			return err
+		}
 	}
 	if text := v.Tell.ScheduleUnknown(o, s); text != "" {
 		b.Alarms = append(b.Alarms, text)

@@ -27,12 +27,6 @@ type cause struct {
 	Orders       int64
 }
 
-// alarm is an order of the attention list.
-type alarm struct {
-	Order ledger.Order
-	Words []string
-}
-
 // merchantRow is a merchant's state.
 type merchantRow struct {
 	api.MerchantView
@@ -43,20 +37,25 @@ type merchantRow struct {
 }
 
 type overviewBody struct {
-	Stats      map[tasks.State]int64
-	Open       int64
-	Ended      int64
-	PaidOrders int64
-	Paid       int64 // fen, of the paid orders
-	Bars       []bar
-	CameIn     [3]int64 // orders, by the index
-	Survey     survey
-	Ages       []bar
-	Causes     []cause
-	Attention  []alarm
-	Others     int // alarms that are not shown
-	Rows       []merchantRow
-	Waiting    []merchantRow // merchants whose webhooks wait
+	Stats       map[tasks.State]int64
+	Open        int64
+	Ended       int64
+	PaidOrders  int64
+	Paid        int64 // fen, of the paid orders
+	Bars        []bar
+	CameIn      [3]int64 // orders, by the index
+	Survey      survey
+	Ages        []bar
+	Causes      []cause
+	Attention   []matter
+	Count       int // of what needs attention, acknowledged matters apart
+	Others      int // matters that are not shown
+	Acked       int // acknowledged matters
+	ShowAcked   bool
+	Exceptions  int64           // of the books of the last days
+	NewestBook  ledger.BookDate // empty for none
+	NewestMchID string
+	Rows        []merchantRow
 }
 
 // bar is a line of a table with its share of the longest one, in percent.
@@ -112,23 +111,66 @@ func (c *Console) overview(v *view) error {
 	}
 	share(b.Ages)
 	b.Causes = causesOf(v.Tell, v.word("overview.unanswered"), b.Survey.Causes)
-	for i, o := range b.Survey.Attention {
-		if i == overviewMost {
-			b.Others = len(b.Survey.Attention) - i
-			break
-		}
-		b.Attention = append(b.Attention, alarm{o, v.Tell.Alarms(o)})
-	}
 	if b.Rows, err = v.merchantRows(ledgers); err != nil {
 		return err
 	}
-	for _, m := range b.Rows {
-		if m.Waits > 0 && v.Tell.Now.Sub(m.Since) > time.Minute {
-			b.Waiting = append(b.Waiting, m)
-		}
+	if err := v.attention(&b); err != nil {
+		return err
 	}
 	v.Live = everyMerchant
 	return v.show("overview", b)
+}
+
+// attention fills in what needs attention: the books and the webhooks first, since each
+// stands for many orders, then orders, the newest alarm first.
+func (v *view) attention(b *overviewBody) error {
+	var days, hooks, orders []matter
+	for _, d := range b.Survey.Books {
+		b.Exceptions += d.Exceptions
+		if d.Date > b.NewestBook {
+			b.NewestBook, b.NewestMchID = d.Date, d.MchID
+		}
+		if d.Exceptions > 0 {
+			days = append(days, v.bookMatter(d))
+		}
+	}
+	for _, row := range b.Rows {
+		if row.Waits > 0 && v.Tell.Now.Sub(row.Since) > time.Minute {
+			m, err := v.hookMatter(row)
+			if err != nil {
+				return err
+			}
+			if m.ID != "" {
+				hooks = append(hooks, m)
+			}
+		}
+	}
+	for _, o := range b.Survey.Attention {
+		orders = append(orders, v.orderMatter(o))
+	}
+	for _, list := range [][]matter{days, hooks, orders} {
+		newestFirst(list)
+	}
+	all := slices.Concat(days, hooks, orders)
+	if err := v.c.acknowledged(v.ctx(), all); err != nil {
+		return err
+	}
+	b.ShowAcked = v.r.URL.Query().Get("acknowledged") != ""
+	for _, m := range all {
+		if m.Ack == nil {
+			b.Count++
+		} else {
+			b.Acked++
+		}
+		switch {
+		case (m.Ack != nil) != b.ShowAcked:
+		case len(b.Attention) == overviewMost:
+			b.Others++
+		default:
+			b.Attention = append(b.Attention, m)
+		}
+	}
+	return nil
 }
 
 func share(bars []bar) {

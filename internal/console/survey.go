@@ -3,11 +3,11 @@ package console
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
-	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 	"payscore-collector/tasks"
@@ -54,6 +54,7 @@ type survey struct {
 	Causes    map[ledger.LastError]int64 // of the last failures of open orders; only codes are set
 	CameIn    [3]sum                     // today, in 7, in 30 days: by the time of the final state
 	Attention []ledger.Order
+	Books     []bookDay // whose books were closed, in the last days
 	// More: there are more open orders than were read; MorePaid, MoreEnded likewise.
 	More, MorePaid, MoreEnded bool
 	Missing                   int // merchants of which no survey is finished yet
@@ -74,6 +75,7 @@ func (s *survey) plus(o survey) {
 		s.Causes[cause] += n
 	}
 	s.Attention = append(s.Attention, o.Attention...)
+	s.Books = append(s.Books, o.Books...)
 	s.More, s.MorePaid, s.MoreEnded = s.More || o.More, s.MorePaid || o.MorePaid, s.MoreEnded || o.MoreEnded
 }
 
@@ -86,6 +88,7 @@ type surveys struct {
 // surveyed is the newest survey of a merchant.
 type surveyed struct {
 	last    survey
+	books   map[ledger.BookDate]bookDay // of last
 	running bool
 	done    chan struct{} // closed when the first one is finished
 }
@@ -111,7 +114,6 @@ func (c *Console) surveyOf(ctx context.Context, ledgers []*ledger.Ledger) survey
 		}
 		all.plus(last)
 	}
-	slices.SortFunc(all.Attention, func(a, b ledger.Order) int { return alarmedAt(b).Compare(alarmedAt(a)) })
 	return all
 }
 
@@ -142,7 +144,13 @@ func (c *Console) survey(l *ledger.Ledger, s *surveyed) {
 	defer c.surveys.gate.Unlock()
 	ctx, cancel := context.WithTimeout(c.stopping, surveyTime)
 	defer cancel()
-	found, err := surveyMerchant(ctx, l, time.Now())
+	now := time.Now()
+	found, err := surveyMerchant(ctx, l, now)
+	var days map[ledger.BookDate]bookDay
+	if err == nil {
+		days, err = surveyBooks(ctx, l, now, s.books) // only surveys of the merchant use it, one at a time
+		found.Books = slices.Collect(maps.Values(days))
+	}
 	c.surveys.mu.Lock()
 	defer c.surveys.mu.Unlock()
 	s.running = false
@@ -153,7 +161,7 @@ func (c *Console) survey(l *ledger.Ledger, s *surveyed) {
 		return
 	}
 	first := s.last.At.IsZero()
-	s.last = found
+	s.last, s.books = found, days
 	if first {
 		close(s.done)
 	}
@@ -162,7 +170,7 @@ func (c *Console) survey(l *ledger.Ledger, s *surveyed) {
 func surveyMerchant(ctx context.Context, l *ledger.Ledger, now time.Time) (survey, error) {
 	s := survey{At: now, Causes: map[ledger.LastError]int64{}}
 	attention := func(o ledger.Order) {
-		if alarmed(o) {
+		if o.Alarmed() {
 			s.Attention = append(s.Attention, o)
 		}
 	}
@@ -265,9 +273,6 @@ func classOf(age time.Duration) int {
 	}
 	return len(ages)
 }
-
-// alarmed reports whether an operator must look at an order; explain.Alarms says why.
-func alarmed(o ledger.Order) bool { return len(explain.Teller{Zone: tasks.China}.Alarms(o)) > 0 }
 
 // alarmedAt is about when the newest alarm of an order arose.
 func alarmedAt(o ledger.Order) time.Time {

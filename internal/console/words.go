@@ -45,6 +45,7 @@ func (c *Console) functions(lang explain.Language) template.FuncMap {
 		"states":   func() []tasks.State { return tasks.States },
 		"has":      func(list []string, s string) bool { return slices.Contains(list, s) },
 		"orderURL": orderURL,
+		"booksURL": booksURL,
 		"esc":      url.PathEscape,
 		"nav":      func() []string { return navigation },
 	}

@@ -153,6 +153,29 @@ func (l *Ledger) Book(ctx context.Context, date BookDate) (result []byte, at tim
 	return []byte(f["result"]), millis(f["at"]).UTC(), nil
 }
 
+// BooksAt returns when the books of some days were closed last, in the same order; zero for
+// a day whose books are not there.
+func (l *Ledger) BooksAt(ctx context.Context, dates []BookDate) ([]time.Time, error) {
+	at := make([]time.Time, len(dates))
+	if len(dates) == 0 {
+		return at, nil
+	}
+	pipe := l.rdb.Pipeline()
+	replies := make([]*redis.SliceCmd, len(dates))
+	for i, date := range dates {
+		replies[i] = pipe.HMGet(ctx, l.keys.Book(date), "at")
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	for i, reply := range replies {
+		if ms, ok := reply.Val()[0].(string); ok {
+			at[i] = millis(ms).UTC()
+		}
+	}
+	return at, nil
+}
+
 // BookDates returns the days whose books were closed, since a day, oldest first.
 func (l *Ledger) BookDates(ctx context.Context, since BookDate) ([]BookDate, error) {
 	start, err := since.Start()

@@ -25,6 +25,16 @@ func (l *Ledger) HooksWaiting(ctx context.Context) (orders int64, oldest time.Du
 	return orders, time.Duration(ms) * time.Millisecond, err
 }
 
+// OldestHook is when the oldest event was written that billing has not accepted yet; zero
+// if there is none.
+func (l *Ledger) OldestHook(ctx context.Context) (time.Time, error) {
+	list, err := l.rdb.ZRangeWithScores(ctx, l.keys.HookWaiting(), 0, 0).Result()
+	if err != nil || len(list) == 0 {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(int64(list[0].Score)).UTC(), nil
+}
+
 // HookWait are the events of one order that billing has not accepted yet. Its JSON is
 // part of the interface.
 type HookWait struct {
