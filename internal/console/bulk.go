@@ -9,7 +9,6 @@ import (
 
 	"payscore-collector/internal/api"
 	"payscore-collector/internal/control"
-	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
@@ -52,7 +51,7 @@ func (v *view) bulkForm() (bulkForm, error) {
 		return f, problem(http.StatusUnprocessableEntity, v.word("bulk.no_action"))
 	}
 	if err := tasks.ValidateReason(f.Reason); err != nil {
-		return f, problem(http.StatusUnprocessableEntity, err.Error())
+		return f, invalid(err)
 	}
 	if f.Tell && f.Action == ledger.ActWithdraw {
 		if _, err := v.momentOf(f.PaidAt); err != nil {
@@ -166,7 +165,7 @@ func (c *Console) startBulk(v *view) error {
 	for i, t := range f.Ticked {
 		err := v.call(http.MethodPost, "/v1"+orderURL(t.MchID, t.No)+"/"+f.Action, body, nil)
 		if p, ok := errors.AsType[*api.Problem](err); ok {
-			b.Form.Ticked[i].Problem = explain.Printable(p.Detail)
+			b.Form.Ticked[i].Problem = v.Detail(p)
 		} else if err != nil {
 			return err
 		} else {

@@ -192,9 +192,6 @@ func problem(status int, detail string) error {
 	return &api.Problem{Title: http.StatusText(status), Status: status, Detail: detail}
 }
 
-// invalid is the problem of a field.
-func invalid(err error) error { return problem(http.StatusUnprocessableEntity, err.Error()) }
-
 // show writes a page.
 func (v *view) show(page string, body any) error { return v.write(http.StatusOK, page, body) }
 
@@ -247,7 +244,7 @@ func (v *view) ledgers(mchid string) ([]*ledger.Ledger, error) {
 			return nil, err
 		}
 	} else if err := tasks.ValidateMchID(mchid); err != nil {
-		return nil, problem(http.StatusUnprocessableEntity, err.Error())
+		return nil, invalid(err)
 	} else if !v.Caller.MayRead(mchid) {
 		return nil, problem(http.StatusForbidden, v.word("problem.other_merchant", mchid))
 	}

@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"runtime/pprof"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -132,16 +133,7 @@ func TestOrders_Pages(t *testing.T) {
 			}
 			seen[no] = true
 		}
-		_, rest, ok := strings.Cut(p.Body, `<nav class="pages"`)
-		nav, _, _ := strings.Cut(rest, "</nav>")
-		path = ""
-		if ok {
-			for _, link := range strings.Split(nav, "<a ")[1:] {
-				if href, _, _ := strings.Cut(strings.TrimPrefix(link, `href="`), `"`); strings.Contains(link, `rel="next"`) {
-					path = strings.ReplaceAll(href, "&amp;", "&")
-				}
-			}
-		}
+		path = p.next()
 	}
 	if len(seen) != orders {
 		t.Errorf("%d orders were shown, want %d", len(seen), orders)
@@ -441,4 +433,93 @@ func TestBulk(t *testing.T) {
 	f.post("/bulk/preview", []string{"action", "reopen", "why", "", "which", "all"}).wants(t, 422, "reason")
 	f.post("/bulk/preview", []string{"action", "withdraw", "why", "x", "which", "all", "tell", "yes"}).wants(t, 422, "date and time")
 	f.get("/bulk/12").wants(t, 404, "no such bulk action")
+}
+
+// A page of orders can be sorted by what it shows; the page says that it is only the page.
+func TestOrders_Sort(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for i, fen := range []int64{300, 0, 5000, 42} {
+		o := tasks.Order{Payload: tasks.Payload{MchID: mchA, OutOrderNo: "S-" + string(rune('A'+i)), AppID: "wx1", ServiceID: "5"}, Amount: fen, At: time.Now().Add(time.Duration(40-i*7%5*10) * time.Minute)}
+		if res, err := tasks.NewProducer(f.redis.Client).Enqueue(t.Context(), o); err != nil || res.Status != tasks.Accepted {
+			t.Fatal(res, err)
+		}
+	}
+	f.settle(mchA, "S-PAID", paid(100))
+	shown := func(p page) string {
+		var nos []string
+		for _, part := range strings.Split(p.Body, `<th scope="row"><a href="/orders/`+mchA+`/S-`)[1:] {
+			no, _, _ := strings.Cut(part, `"`)
+			nos = append(nos, no)
+		}
+		return strings.Join(nos, " ")
+	}
+	for by, want := range map[string]string{"amount": "C A PAID D B", "age": "A B C D PAID"} {
+		p := f.get("/orders?q=S-&sort=" + by)
+		if p.wants(t, 200, `aria-sort="`, `href="/orders?q=S-"`, `<input type="hidden" name="sort" value="`+by+`">`); shown(p) != want {
+			t.Errorf("by %s: %s, want %s", by, shown(p), want)
+		}
+	}
+	var due []string
+	for _, no := range strings.Fields(shown(f.get("/orders?q=S-&sort=due"))) {
+		due = append(due, no)
+	}
+	last := time.Time{}
+	for i, no := range due {
+		o, err := f.ledger(mchA).Get(t.Context(), "S-"+no)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i < len(due)-1 && o.NextDueAt.Before(last) || (i == len(due)-1) != (no == "PAID") {
+			t.Errorf("by due time: %v", due)
+		}
+		last = o.NextDueAt
+	}
+	if p := f.get("/orders?q=S-&sort=nonsense"); strings.Contains(p.Body, "aria-sort") {
+		t.Error("there is an order that nobody knows")
+	}
+	for i := range 160 {
+		f.open(mchA, "MANY-"+string(rune('A'+i/26))+string(rune('A'+i%26)))
+	}
+	f.get("/orders?sort=amount").wants(t, 200, "Only the orders of this page are sorted", "sort=amount")
+}
+
+// More merchants than a page has are found by their numbers, page by page; the overview
+// shows those first that are stopped.
+func TestMerchants_Many(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const merchants = 2*mostMerchants + 20
+	mchids := make([]any, merchants)
+	for i := range mchids {
+		mchids[i] = strconv.Itoa(1900001000 + i)
+	}
+	if err := f.redis.Client.SAdd(t.Context(), ledger.MerchantsKey, mchids...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	last := mchids[merchants-1].(string)
+	if _, err := f.ledger(last).Pause(t.Context(), ledger.Deed{By: "cli:x", Reason: "wrong amounts", Token: ledger.NewToken()}, 0); err != nil {
+		t.Fatal(err)
+	}
+	seen, path, pages := map[string]bool{}, "/merchants", 0
+	for ; path != "" && pages < 10; pages++ {
+		p := f.get(path)
+		p.wants(t, 200, "120 merchants")
+		for _, part := range strings.Split(p.Body, `<th scope="row"><a href="/merchants/`)[1:] {
+			mchid, _, _ := strings.Cut(part, `"`)
+			if seen[mchid] {
+				t.Errorf("%s came twice", mchid)
+			}
+			seen[mchid] = true
+		}
+		path = p.next()
+	}
+	if len(seen) != merchants || pages != 3 {
+		t.Errorf("%d merchants on %d pages", len(seen), pages)
+	}
+	f.get("/merchants?q=1119").wants(t, 200, last, "1 merchants, 1 on this page")
+	p := f.get("/")
+	if p.wants(t, 200, "/merchants/"+last, "wrong amounts", "70 more merchants"); strings.Count(p.Body, `<th scope="row"><a href="/merchants/`) != mostMerchants {
+		t.Error("the overview has another number of merchants")
+	}
 }

@@ -3,27 +3,52 @@ package console
 import (
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
 
 type merchantsBody struct {
-	Rows []merchantRow
-	More int // merchants that are not shown
+	Q           string // a part of the mchid
+	All         int    // merchants that have it
+	Rows        []merchantRow
+	First, Next string
 }
 
+// merchants shows merchants by their numbers, page by page.
 func (c *Console) merchants(v *view) error {
 	ledgers, err := v.ledgers("")
 	if err != nil {
 		return err
 	}
-	rows, err := v.merchantRows(ledgers)
-	if err != nil {
+	q := v.r.URL.Query()
+	b := merchantsBody{Q: strings.TrimSpace(q.Get("q"))}
+	ledgers = slices.DeleteFunc(ledgers, func(l *ledger.Ledger) bool { return !strings.Contains(l.MchID(), b.Q) })
+	b.All = len(ledgers)
+	address := func(after string) string {
+		q := url.Values{}
+		for name, value := range map[string]string{"q": b.Q, "after": after} {
+			if value != "" {
+				q.Set(name, value)
+			}
+		}
+		return "/merchants?" + q.Encode()
+	}
+	if after := q.Get("after"); after != "" {
+		b.First = address("")
+		ledgers = slices.DeleteFunc(ledgers, func(l *ledger.Ledger) bool { return l.MchID() <= after })
+	}
+	if len(ledgers) > mostMerchants {
+		ledgers = ledgers[:mostMerchants]
+		b.Next = address(ledgers[mostMerchants-1].MchID())
+	}
+	if b.Rows, err = v.merchantRows(ledgers); err != nil {
 		return err
 	}
 	v.Live = everyMerchant
-	return v.show("merchants", merchantsBody{rows, len(ledgers) - len(rows)})
+	return v.show("merchants", b)
 }
 
 type merchantBody struct {

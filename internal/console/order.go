@@ -34,7 +34,7 @@ func (c *Console) order(v *view) error {
 		return err
 	}
 	if err := tasks.ValidateOutOrderNo(no); err != nil {
-		return problem(http.StatusUnprocessableEntity, err.Error())
+		return invalid(err)
 	}
 	l := ledgers[0]
 	var o ledger.Order

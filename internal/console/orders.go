@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -31,6 +32,31 @@ type filter struct {
 	MchID, Reason, Q, From, To  string
 	Service, Code, Least, Below string // amounts in yuan
 	States                      []string
+	Sort                        string // of the page that is shown; see sorts
+}
+
+// sorts are the orders in which a page can be put, and which comes first. The ledger has no
+// index by them over all orders: a page is sorted, not the list.
+var sorts = map[string]func(a, b ledger.Order) int{
+	"amount": func(a, b ledger.Order) int { return cmp.Compare(fenOr(b), fenOr(a)) },
+	"age":    func(a, b ledger.Order) int { return a.OpenedAt.Compare(b.OpenedAt) },
+	"due": func(a, b ledger.Order) int {
+		if a.NextDueAt.IsZero() != b.NextDueAt.IsZero() { // what has ended comes last
+			if a.NextDueAt.IsZero() {
+				return 1
+			}
+			return -1
+		}
+		return a.NextDueAt.Compare(b.NextDueAt)
+	},
+}
+
+// fenOr is what an order comes to; less than nothing where that is not known.
+func fenOr(o ledger.Order) int64 {
+	if total := cmp.Or(o.TotalAmount, o.BillingAmount); total != nil {
+		return *total
+	}
+	return -1
 }
 
 func filterOf(q url.Values) filter {
@@ -38,6 +64,9 @@ func filterOf(q url.Values) filter {
 	f := filter{
 		MchID: q.Get("mchid"), Reason: text("reason"), Q: text("q"), From: q.Get("from"), To: q.Get("to"),
 		Service: text("service"), Code: text("code"), Least: text("least"), Below: text("below"),
+	}
+	if sorts[q.Get("sort")] != nil {
+		f.Sort = q.Get("sort")
 	}
 	for _, s := range q["state"] {
 		for s := range strings.SplitSeq(s, ",") {
@@ -53,7 +82,7 @@ func filterOf(q url.Values) filter {
 func (f filter) values() url.Values {
 	q := url.Values{}
 	for name, value := range map[string]string{"mchid": f.MchID, "reason": f.Reason, "q": f.Q, "from": f.From, "to": f.To,
-		"service": f.Service, "code": f.Code, "least": f.Least, "below": f.Below} {
+		"service": f.Service, "code": f.Code, "least": f.Least, "below": f.Below, "sort": f.Sort} {
 		if value != "" {
 			q.Set(name, value)
 		}
@@ -136,6 +165,28 @@ type ordersBody struct {
 	First     string // the address of the first page; empty on it
 	Next      string // the address of the next page; empty on the last one
 	CSV       string
+	cursor    string
+}
+
+// SortURL is the address of the same page in another order; without any order if it is in
+// that one.
+func (b ordersBody) SortURL(by string) string {
+	f := b.Filter
+	if f.Sort == by {
+		by = ""
+	}
+	f.Sort = by
+	q := f.values()
+	if b.cursor != "" {
+		q.Set("cursor", b.cursor)
+	}
+	return "/orders?" + q.Encode()
+}
+
+// sorter is the head of a column by which a page can be sorted.
+type sorter struct {
+	By, Word, URL string
+	Now           bool
 }
 
 // Many reports whether there is more than one merchant to choose from.
@@ -152,6 +203,7 @@ func (c *Console) orders(v *view) error {
 		b.Merchants = append(b.Merchants, l.MchID())
 	}
 	cursor := q.Get("cursor")
+	b.cursor = cursor
 	if b.Filter.Q != "" && cursor == "" && tasks.ValidateOutOrderNo(b.Filter.Q) == nil {
 		ledgers, err := v.ledgers(b.Filter.MchID)
 		if err != nil {
@@ -176,7 +228,7 @@ func (c *Console) orders(v *view) error {
 		return err
 	}
 	size := pageSize
-	if b.Filter.Q != "" {
+	if b.Filter.Q != "" || b.Filter.Sort != "" {
 		size = searchSize
 	}
 	for until := time.Now().Add(searchTime); ; {
@@ -188,6 +240,9 @@ func (c *Console) orders(v *view) error {
 		if cursor = page.Next; cursor == "" || len(b.Orders) == size || time.Now().After(until) {
 			break
 		}
+	}
+	if by := sorts[b.Filter.Sort]; by != nil {
+		slices.SortStableFunc(b.Orders, by)
 	}
 	if cursor != "" {
 		b.Next = address(cursor)

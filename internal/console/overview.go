@@ -56,6 +56,7 @@ type overviewBody struct {
 	NewestBook  ledger.BookDate // empty for none
 	NewestMchID string
 	Rows        []merchantRow
+	More        int // merchants that are not shown
 }
 
 // bar is a line of a table with its share of the longest one, in percent.
@@ -111,7 +112,12 @@ func (c *Console) overview(v *view) error {
 	}
 	share(b.Ages)
 	b.Causes = causesOf(v.Tell, v.word("overview.unanswered"), b.Survey.Causes)
-	if b.Rows, err = v.merchantRows(ledgers); err != nil {
+	shown, err := v.pressing(ledgers)
+	if err != nil {
+		return err
+	}
+	b.More = len(ledgers) - len(shown)
+	if b.Rows, err = v.merchantRows(shown); err != nil {
 		return err
 	}
 	if err := v.attention(&b); err != nil {
@@ -233,11 +239,39 @@ func causesOf(t explain.Teller, unanswered string, counts map[ledger.LastError]i
 }
 
 // mostMerchants is how many merchants a page shows.
-const mostMerchants = 200
+const mostMerchants = 50
+
+// pressing returns the merchants that the overview shows: where there are too many, first
+// those that have a hold, a pause or failures, and those whose webhooks wait.
+func (v *view) pressing(ledgers []*ledger.Ledger) ([]*ledger.Ledger, error) {
+	if len(ledgers) <= mostMerchants {
+		return ledgers, nil
+	}
+	var first, rest []*ledger.Ledger
+	for part := range slices.Chunk(ledgers, 200) {
+		pipe := v.c.redis.Pipeline()
+		has := make([][2]*redis.IntCmd, len(part))
+		for i, l := range part {
+			k := ledger.KeysOf(l.MchID())
+			has[i] = [2]*redis.IntCmd{pipe.Exists(v.ctx(), k.Hold()), pipe.Exists(v.ctx(), k.HookWaiting())}
+		}
+		if _, err := pipe.Exec(v.ctx()); err != nil {
+			return nil, err
+		}
+		for i, l := range part {
+			if has[i][0].Val()+has[i][1].Val() > 0 {
+				first = append(first, l)
+			} else {
+				rest = append(rest, l)
+			}
+		}
+	}
+	return slices.Concat(first, rest)[:mostMerchants], nil
+}
 
 // merchantRows are the states of merchants, of those that are stopped first.
 func (v *view) merchantRows(ledgers []*ledger.Ledger) ([]merchantRow, error) {
-	list := make([]merchantRow, min(len(ledgers), mostMerchants))
+	list := make([]merchantRow, len(ledgers))
 	g, ctx := errgroup.WithContext(v.ctx())
 	g.SetLimit(8)
 	for i := range list {

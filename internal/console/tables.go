@@ -19,6 +19,7 @@ var english = map[string]string{
 	"problem.title": "This did not work", "problem.note": "HTTP status %d. Nothing else was changed; your browser's Back leads to the form.",
 	"problem.nothing_here": "There is no such page.", "problem.unavailable": "Redis does not serve, or did not answer in time. Try again in a few seconds.",
 	"problem.other_merchant": "Your token is not for merchant %s.", "problem.moment": "The date and time are missing or incomplete.",
+	"problem.status.absent": "There is no such thing: %s", "problem.status.conflict": "Its state does not allow it: %s", "problem.status.forbidden": "Your token does not allow it: %s", "problem.status.later": "It cannot be done at the moment: %s", "problem.status.wrong": "Something in it is wrong: %s",
 	"problem.too_many_live": "Too many pages are live on this worker.",
 
 	"state.queued": "queued", "state.awaiting": "awaiting", "state.paid": "paid", "state.closed": "closed", "state.rejected": "rejected", "state.withdrawn": "withdrawn", "state.exhausted": "exhausted",
@@ -49,6 +50,7 @@ var english = map[string]string{
 	"filter.q": "Number begins with", "filter.any": "any", "filter.reason": "Reason, exactly", "filter.code": "Code of the last error", "filter.service": "Service", "filter.least": "Total from (yuan)", "filter.below": "Total below (yuan)", "problem.yuan": "An amount of the filter is not one in yuan: write it such as 12.50.", "filter.from": "Opened from", "filter.to": "Opened to", "filter.do": "Show", "filter.clear": "Clear",
 	"orders.exact": "With exactly this number", "orders.caption": "%d orders on this page.", "orders.more": "There may be more.", "orders.none_yet": "None found so far: the next page continues the search.",
 	"orders.note": "Merchant by merchant: open orders first, in no order, then those of each final state, newest first.",
+	"orders.sort": "Sort this page by it", "orders.sorted": "Only the orders of this page are sorted: the ledger has no index of all orders by amount, age or due time. Narrow the filter until everything fits one page.",
 	"orders.next": "next", "orders.ended": "ended", "orders.csv": "All as CSV", "orders.excel": "All for Excel", "orders.csv_note": "Every order of the filter, not only this page.",
 
 	"order.absent": "There is no order %s in the ledger of merchant %s.", "order.facts": "What is known", "order.story": "What has happened", "order.actions": "What you can do",
@@ -70,7 +72,7 @@ var english = map[string]string{
 	"bulk.broken": "The form did not arrive whole.", "bulk.no_action": "Choose what to do.", "bulk.none_ticked": "No order is ticked: tick some, or choose all that match the filter.",
 	"bulk.matched": "Match", "bulk.acted": "Done", "bulk.duplicate": "Nothing left to do", "bulk.refused": "Refused", "bulk.left": "Left",
 
-	"merchant.title": "Merchant %s", "merchant.absent": "There is no merchant %s in the ledger.", "merchant.fine": "Nothing stops or slows it.", "merchant.none": "No merchant has a ledger yet: enqueue an order.", "merchant.more": "%d more merchants are not shown.",
+	"merchant.title": "Merchant %s", "merchant.absent": "There is no merchant %s in the ledger.", "merchant.fine": "Nothing stops or slows it.", "merchant.none": "No merchant has a ledger yet: enqueue an order.", "merchant.more": "%d more merchants", "merchant.q": "Part of the merchant number", "merchant.all": "%s merchants, %d on this page, those that are stopped first.",
 	"merchant.hold": "Hold", "merchant.probe": "Next probe", "merchant.service_held": "Service held", "merchant.paused": "Paused", "merchant.until_resumed": "until it is resumed", "merchant.until": "until",
 	"merchant.window": "Collection window", "merchant.window_open": "open", "merchant.window_closed": "closed", "merchant.changes": "changes", "merchant.hooks": "Orders with webhooks that wait",
 	"merchant.pause": "Pause collecting", "merchant.pause_again": "Replace the pause", "merchant.pause_note": "No collect call is made for the merchant. Queries, notifications, withdrawals and syncs continue, and orders keep their attempts.",
@@ -100,6 +102,7 @@ var chinese = map[string]string{
 	"problem.title": "操作未成功", "problem.note": "HTTP 状态码 %d。没有其他改动，可用浏览器的“后退”回到表单。",
 	"problem.nothing_here": "没有这个页面。", "problem.unavailable": "Redis 无法服务，或未及时应答。请几秒后再试。",
 	"problem.other_merchant": "您的 token 不适用于商户 %s。", "problem.moment": "日期和时间缺失或不完整。",
+	"problem.status.absent": "未找到。原文：%s", "problem.status.conflict": "当前状态不允许该操作，未作任何改动。原文：%s", "problem.status.forbidden": "当前 token 不允许该操作，请改用其他 token。原文：%s", "problem.status.later": "暂时无法完成，请稍后再试。原文：%s", "problem.status.wrong": "填写有误，请更正后重新提交。原文：%s",
 	"problem.too_many_live": "该 worker 上实时更新的页面过多。",
 
 	"state.queued": "queued 待催收", "state.awaiting": "awaiting 待付款", "state.paid": "paid 已支付", "state.closed": "closed 已关闭", "state.rejected": "rejected 无款可收", "state.withdrawn": "withdrawn 已撤回", "state.exhausted": "exhausted 已放弃",
@@ -130,6 +133,7 @@ var chinese = map[string]string{
 	"filter.q": "订单号开头", "filter.any": "不限", "filter.reason": "原因（完全一致）", "filter.code": "最近错误码", "filter.service": "服务ID", "filter.least": "总金额不低于（元）", "filter.below": "总金额低于（元）", "problem.yuan": "筛选条件中的金额不是以元为单位的金额，请写成 12.50 这样。", "filter.from": "入队起始日", "filter.to": "入队截止日", "filter.do": "查询", "filter.clear": "清除",
 	"orders.exact": "订单号完全一致", "orders.caption": "本页 %d 笔订单。", "orders.more": "可能还有更多。", "orders.none_yet": "尚未找到：下一页继续查找。",
 	"orders.note": "按商户排列：先是未结束的订单（无特定顺序），再是各终态的订单，最近的在前。",
+	"orders.sort": "按此排序本页", "orders.sorted": "仅对本页的订单排序：台账没有按金额、时间或下一步时间排列全部订单的索引。请缩小筛选范围，使结果在一页之内。",
 	"orders.next": "下一步", "orders.ended": "终态", "orders.csv": "全部导出 CSV", "orders.excel": "全部导出到 Excel", "orders.csv_note": "导出符合条件的全部订单，不限本页。",
 
 	"order.absent": "没有订单 %s，商户 %s 的台账中查不到。", "order.facts": "订单信息", "order.story": "经过", "order.actions": "可执行的操作",
@@ -151,7 +155,7 @@ var chinese = map[string]string{
 	"bulk.broken": "表单未完整送达。", "bulk.no_action": "请选择操作。", "bulk.none_ticked": "没有勾选订单：请勾选，或选择符合筛选条件的全部订单。",
 	"bulk.matched": "符合条件", "bulk.acted": "已执行", "bulk.duplicate": "无需执行", "bulk.refused": "被拒绝", "bulk.left": "剩余",
 
-	"merchant.title": "商户 %s", "merchant.absent": "台账中没有商户 %s。", "merchant.fine": "催收正常，没有停止或放慢。", "merchant.none": "还没有商户的台账：请先入队订单。", "merchant.more": "另有 %d 个商户未显示。",
+	"merchant.title": "商户 %s", "merchant.absent": "台账中没有商户 %s。", "merchant.fine": "催收正常，没有停止或放慢。", "merchant.none": "还没有商户的台账：请先入队订单。", "merchant.more": "另有 %d 个商户", "merchant.q": "商户号（部分即可）", "merchant.all": "共 %s 个商户，本页 %d 个，停止催收的在前。",
 	"merchant.hold": "停止请求", "merchant.probe": "下次探测", "merchant.service_held": "停止的服务", "merchant.paused": "暂停", "merchant.until_resumed": "直到恢复", "merchant.until": "直到",
 	"merchant.window": "催收时段", "merchant.window_open": "时段内", "merchant.window_closed": "时段外", "merchant.changes": "变化时间", "merchant.hooks": "webhook 等待中的订单数",
 	"merchant.pause": "暂停催收", "merchant.pause_again": "更改暂停", "merchant.pause_note": "不再为该商户发起催收扣款。查询、通知、撤回和同步照常，订单的催收次数不变。",

@@ -39,7 +39,7 @@ func TestWords(t *testing.T) {
 	}
 
 	used := map[string]bool{}
-	literal := regexp.MustCompile(`(?:\bt|\.word\()\s*"([a-z_.-]+)"`)
+	literal := regexp.MustCompile(`(?:\bt|\.word\(|\bsorted \$b "[a-z]+")\s*"([a-z_.-]+)"`)
 	read := func(name, text string) {
 		for _, m := range literal.FindAllStringSubmatch(text, -1) {
 			used[m[1]] = true
@@ -90,6 +90,9 @@ func TestWords(t *testing.T) {
 	}
 	for _, hold := range holdStates(t) {
 		used["hold."+hold] = true
+	}
+	for status := range 600 {
+		used["problem.status."+statusClass(status)] = true
 	}
 	for key := range used {
 		if _, ok := english[key]; !ok && !strings.HasSuffix(key, ".") {
