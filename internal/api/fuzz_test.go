@@ -12,30 +12,44 @@ import (
 
 	"payscore-collector/internal/api"
 	"payscore-collector/internal/config"
-	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
+	"payscore-collector/tasks"
 )
 
-// fuzzBody sends bodies to an operation. Whatever a body holds, the answer is JSON and is
-// no fault of the program.
+// fuzzBody sends bodies to an operation, which finds its orders. Whatever a body holds, the
+// answer is JSON and is no fault of the program, and neither it nor the log has the token.
 func fuzzBody(f *testing.F, id string, seeds ...string) {
 	r := requests[id]
 	for _, seed := range append(seeds, r.body, "", "null", "[]", "{", `{"reason":"x","mchid":1}`, "\xff\xfe", "\x00", `{"orders":[{"out_order_no":"A","out_order_no":"B"}]}`) {
 		f.Add([]byte(seed))
 	}
-	server := redistest.Start(f)
-	if err := ledger.Introduce(f.Context(), server.Client, mchA); err != nil {
-		f.Fatal(err)
-	}
+	const token = "a-token-that-nobody-guesses"
+	server, logs := redistest.Start(f), &testkit.LogBuffer{}
+	producer := tasks.NewProducer(server.Client)
+	order := tasks.Order{Payload: tasks.Payload{MchID: mchA, OutOrderNo: "OPEN", AppID: "wxd678efh567hg6787", ServiceID: "500001"}, Reopen: true}
+	ended := order
+	ended.OutOrderNo = "REJECTED"
 	a := api.New(api.Options{
-		Redis: server.Client, Loopback: true, Log: zerolog.Nop(),
+		Redis: server.Client, Loopback: true, Log: zerolog.New(logs), AdminToken: token,
 		Merchants: func() []config.Order {
 			return []config.Order{{MchID: mchA, AppID: "wxd678efh567hg6787", ServiceID: "500001"}}
 		},
 	})
 	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, o := range []tasks.Order{order, ended} {
+			if res, err := producer.Enqueue(t.Context(), o); err != nil || res.Err != nil {
+				t.Fatal(res, err)
+			}
+		}
+		if id == "reopen-order" {
+			if _, err := producer.Withdraw(t.Context(), tasks.Withdrawal{MchID: mchA, OutOrderNo: ended.OutOrderNo, Reason: "x"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		logs.Take()
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, r.path, bytes.NewReader(body))
-		req.Host = "localhost"
+		req.Header.Set("Authorization", "Bearer "+token)
 		req.Header.Set("Content-Type", "application/json")
 		if r.kind != "" {
 			req.Header.Set("Content-Type", r.kind)
@@ -44,6 +58,9 @@ func fuzzBody(f *testing.F, id string, seeds ...string) {
 		a.ServeHTTP(w, req)
 		if w.Code >= 500 || w.Code < 200 {
 			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		if text := w.Body.String() + logs.String(); strings.Contains(text, token) {
+			t.Fatalf("the token is in the answer or the log: %s", text)
 		}
 		for line := range strings.Lines(w.Body.String()) {
 			if !json.Valid([]byte(line)) {
