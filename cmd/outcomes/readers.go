@@ -79,10 +79,7 @@ func (d *readersDestroyCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	gone, err := eventstream.Destroy(ctx, s.rdb, l, d.Group)
-	if err == nil {
-		err = l.Record(ctx, ledger.Deed{By: config.By(), Reason: d.Reason}, ledger.ActDestroyReader, "", d.Group)
-	}
+	gone, err := eventstream.Destroy(ctx, s.rdb, l, d.Group, ledger.Deed{By: config.By(), Reason: d.Reason})
 	if err != nil {
 		return err
 	}

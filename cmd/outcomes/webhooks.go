@@ -102,10 +102,7 @@ func (r *webhooksRetryCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	done, err := l.RetryHooks(ctx, r.Numbers)
-	if err == nil {
-		err = l.Record(ctx, ledger.Deed{By: config.By()}, ledger.ActRetryWebhooks, "", ledger.RetryDetail(r.Numbers))
-	}
+	done, err := l.RetryHooks(ctx, ledger.Deed{By: config.By()}, r.Numbers)
 	if err != nil {
 		return fmt.Errorf("make the webhooks of merchant %s due: %w", l.MchID(), err)
 	}
@@ -150,12 +147,9 @@ func (r *webhooksReplayCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	done, err := l.ReplayHooks(ctx, r.since, r.Begin)
+	done, err := l.ReplayHooks(ctx, ledger.Deed{By: config.By()}, r.since, r.Begin)
 	if errors.Is(err, ledger.ErrNoHooks) {
 		return fmt.Errorf("%w; to let them begin at that time, add --begin", err)
-	}
-	if err == nil {
-		err = l.Record(ctx, ledger.Deed{By: config.By()}, ledger.ActReplayWebhooks, "", "since "+done.Since.Format(time.RFC3339))
 	}
 	if err != nil {
 		return fmt.Errorf("replay the webhooks of merchant %s: %w", l.MchID(), err)

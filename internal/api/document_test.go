@@ -79,7 +79,7 @@ func world(f *fixture) {
 	f.settle(mchA, "REJECTED", rejected("ORDER_NOT_EXIST"))
 	f.open(mchB, "OF-B")
 	l := ledger.New(f.redis.Client, mchA)
-	if _, err := l.ReplayHooks(f.Context(), time.Now(), true); err != nil { // they have begun
+	if _, err := l.ReplayHooks(f.Context(), ledger.Deed{By: "cli:x"}, time.Now(), true); err != nil { // they have begun
 		f.Fatal(err)
 	}
 	text := `{"mchid":"` + mchA + `","date":"2026-01-01","bill":{"rows":1,"payscore_rows":1,"amount":5,"sha1":"x"},"ledger":{"orders":0,"amount":0},"matched":{"orders":0,"amount":0},"exceptions":[{"kind":"unknown_order","bill_amount":5,"detail":"x"}]}`

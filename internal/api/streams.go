@@ -160,14 +160,6 @@ func merchantNamed(ctx context.Context, mchid string) error {
 	return callerOf(ctx).may(mchid)
 }
 
-// record writes a change that no script of the ledger records into the merchant's trail.
-func (a *API) record(ctx context.Context, l *ledger.Ledger, action, reason, detail string) error {
-	if err := l.Record(ctx, ledger.Deed{By: callerOf(ctx).By(), Reason: reason}, action, "", detail); err != nil {
-		return redisFailed(err)
-	}
-	return nil
-}
-
 type retryInput struct {
 	Body struct {
 		MchID       string   `json:"mchid" doc:"Merchant number." example:"1900000109"`
@@ -191,13 +183,9 @@ func (a *API) retryWebhooks(ctx context.Context, in *retryInput) (*retryReply, e
 			return nil, refuse(http.StatusUnprocessableEntity, "out_order_nos", "has a number that %s", strings.TrimPrefix(err.Error(), "out_order_no "))
 		}
 	}
-	l := ledger.New(a.Redis, in.Body.MchID)
-	done, err := l.RetryHooks(ctx, nos)
+	done, err := ledger.New(a.Redis, in.Body.MchID).RetryHooks(ctx, ledger.Deed{By: callerOf(ctx).By()}, nos)
 	if err != nil {
 		return nil, redisFailed(err)
-	}
-	if err := a.record(ctx, l, ledger.ActRetryWebhooks, "", ledger.RetryDetail(nos)); err != nil {
-		return nil, err
 	}
 	return &retryReply{done}, nil
 }
@@ -225,16 +213,12 @@ func (a *API) replayWebhooks(ctx context.Context, in *replayInput) (*replayReply
 	case since.After(time.Now().Add(time.Minute)):
 		return nil, refuse(http.StatusUnprocessableEntity, "since", "lies in the future: write the time of the first event that billing must get again")
 	}
-	l := ledger.New(a.Redis, in.Body.MchID)
-	done, err := l.ReplayHooks(ctx, since, false)
+	done, err := ledger.New(a.Redis, in.Body.MchID).ReplayHooks(ctx, ledger.Deed{By: callerOf(ctx).By()}, since, false)
 	switch {
 	case errors.Is(err, ledger.ErrNoHooks):
 		return nil, newProblem(http.StatusConflict, "mchid is "+in.Body.MchID+", for which webhooks have never run: start a worker with BILLING_WEBHOOK_URL first")
 	case err != nil:
 		return nil, redisFailed(err)
-	}
-	if err := a.record(ctx, l, ledger.ActReplayWebhooks, "", "since "+since.UTC().Format(time.RFC3339)); err != nil {
-		return nil, err
 	}
 	return &replayReply{done}, nil
 }
@@ -276,8 +260,7 @@ func (a *API) destroyReader(ctx context.Context, in *readerInput) (*readerReply,
 			return nil, invalid(err)
 		}
 	}
-	l := ledger.New(a.Redis, in.MchID)
-	gone, err := eventstream.Destroy(ctx, a.Redis, l, in.Group)
+	gone, err := eventstream.Destroy(ctx, a.Redis, ledger.New(a.Redis, in.MchID), in.Group, ledger.Deed{By: callerOf(ctx).By(), Reason: in.Reason})
 	switch {
 	case errors.Is(err, eventstream.ErrReading):
 		return nil, newProblem(http.StatusConflict, textsafe.Clip(err.Error(), 300))
@@ -285,9 +268,6 @@ func (a *API) destroyReader(ctx context.Context, in *readerInput) (*readerReply,
 		return nil, newProblem(http.StatusNotFound, "group is "+clip(in.Group)+", and merchant "+in.MchID+" has no such reader: GET /v1/readers lists them")
 	case err != nil:
 		return nil, redisFailed(err)
-	}
-	if err := a.record(ctx, l, ledger.ActDestroyReader, in.Reason, in.Group); err != nil {
-		return nil, err
 	}
 	return &readerReply{gone}, nil
 }

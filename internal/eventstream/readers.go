@@ -143,8 +143,9 @@ var (
 
 // Destroy forgets a reader's place in a merchant's stream, and with it what it has not
 // finished: events may leave Redis without it. A reader that runs is an ErrReading, since
-// it would begin with the oldest event again; one that does not exist an ErrNoReader.
-func Destroy(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, group string) (Standing, error) {
+// it would begin with the oldest event again; one that does not exist an ErrNoReader. The
+// trail has the deed before anything is forgotten, or in the same step.
+func Destroy(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, group string, d ledger.Deed) (Standing, error) {
 	list, now, err := readers(ctx, rdb, l)
 	if err != nil {
 		return Standing{}, err
@@ -160,11 +161,11 @@ func Destroy(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, g
 	case group != Webhooks && now.Sub(s.LastSeen) < activeWithin:
 		return s, fmt.Errorf("%w: reader %s of merchant %s asked for events less than %s ago; stop it first", ErrReading, group, l.MchID(), activeWithin)
 	case group == Webhooks:
-		_, err = l.DropHooks(ctx)
+		_, err = l.DropHooks(ctx, d, group)
 		return s, err
 	}
-	destroyed, err := rdb.XGroupDestroy(ctx, ledger.KeysOf(l.MchID()).Outcomes(), group).Result()
-	if err == nil && destroyed == 0 {
+	had, err := l.DestroyReader(ctx, d, group)
+	if err == nil && !had {
 		err = fmt.Errorf("merchant %s, reader %s: %w", l.MchID(), group, ErrNoReader) // another caller was quicker
 	}
 	return s, err

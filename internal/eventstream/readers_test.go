@@ -69,7 +69,7 @@ func TestReaders(t *testing.T) {
 
 func TestDestroy(t *testing.T) {
 	destroy := func(r *rig, group string) error {
-		_, err := eventstream.Destroy(r.Context(), r.rdb, ledger.New(r.rdb, mchA), group)
+		_, err := eventstream.Destroy(r.Context(), r.rdb, ledger.New(r.rdb, mchA), group, ledger.Deed{By: "cli:x"})
 		return err
 	}
 	t.Run("a reader that runs is left alone, and one that is gone is destroyed", func(t *testing.T) {

@@ -172,23 +172,32 @@ const hookPageSize = 500
 
 // RetryHooks makes the webhooks of the named orders due at once; without names, those of
 // all that wait for a later time. To repeat it does no harm: a delivery that is under way
-// is not begun again.
-func (l *Ledger) RetryHooks(ctx context.Context, nos []string) (HookRetry, error) {
+// is not begun again. The deed is recorded in the trail before any delivery is due.
+func (l *Ledger) RetryHooks(ctx context.Context, d Deed, nos []string) (HookRetry, error) {
 	r := HookRetry{MchID: l.mchid}
+	deed, detail := d.args(), retryDetail(nos)
+	retry := func(page []string) ([]string, error) {
+		reply, err := run(ctx, l.rdb, hookRetryScript, []string{l.keys.HookDue(), l.keys.Audit()},
+			map[string]any{"nos": page, "page": hookPageSize, "deed": deed, "detail": detail})
+		if err != nil {
+			return nil, err
+		}
+		deed = []string{}
+		return texts(reply)
+	}
 	if len(nos) == 0 {
 		// What fails again, and is due later again, does not make this endless.
 		waiting, err := l.rdb.ZCard(ctx, l.keys.HookDue()).Result()
-		for ; err == nil && waiting > 0; waiting -= hookPageSize {
+		for more := true; err == nil && more; waiting -= hookPageSize {
 			var due []string
-			due, err = l.retryHooks(ctx, []string{})
-			if r.Retried += len(due); len(due) < hookPageSize {
-				break
-			}
+			due, err = retry([]string{})
+			r.Retried += len(due)
+			more = len(due) == hookPageSize && waiting > hookPageSize
 		}
 		return r, err
 	}
 	for page := range slices.Chunk(nos, hookPageSize) {
-		due, err := l.retryHooks(ctx, page)
+		due, err := retry(page)
 		if err != nil {
 			return r, err
 		}
@@ -202,8 +211,8 @@ func (l *Ledger) RetryHooks(ctx context.Context, nos []string) (HookRetry, error
 	return r, nil
 }
 
-// RetryDetail says in the trail which orders RetryHooks was called for.
-func RetryDetail(nos []string) string {
+// retryDetail says in the trail which orders RetryHooks was called for.
+func retryDetail(nos []string) string {
 	const most = 6
 	switch {
 	case len(nos) == 0:
@@ -214,17 +223,13 @@ func RetryDetail(nos []string) string {
 	return strings.Join(nos, " ")
 }
 
-func (l *Ledger) retryHooks(ctx context.Context, nos []string) ([]string, error) {
-	reply, err := run(ctx, l.rdb, hookRetryScript, []string{l.keys.HookDue()}, map[string]any{"nos": nos, "page": hookPageSize})
-	if err != nil {
-		return nil, err
-	}
+// texts reads a reply of texts alone.
+func texts(reply []any) (list []string, err error) {
 	r := reader{vals: reply}
-	var due []string
 	for len(r.vals) > 0 && !r.bad {
-		due = append(due, r.str())
+		list = append(list, r.str())
 	}
-	return due, r.err()
+	return list, r.err()
 }
 
 // HookReplay is what ReplayHooks sends again. Its JSON is part of the interface.
@@ -247,10 +252,11 @@ var ErrNoHooks = errors.New("webhooks have never run for this merchant: no worke
 // repeat it while the first replay is under way begins that again.
 //
 // With begin, webhooks that have never run for the merchant begin at that time; otherwise
-// that is an ErrNoHooks.
-func (l *Ledger) ReplayHooks(ctx context.Context, since time.Time, begin bool) (HookReplay, error) {
-	reply, err := run(ctx, l.rdb, hookReplayScript, []string{l.keys.Outcomes(), l.keys.Hooks()},
-		map[string]any{"since": max(1, since.UnixMilli()), "begin": begin})
+// that is an ErrNoHooks. The step that sets the webhooks back records the deed in the trail.
+func (l *Ledger) ReplayHooks(ctx context.Context, d Deed, since time.Time, begin bool) (HookReplay, error) {
+	reply, err := run(ctx, l.rdb, hookReplayScript, []string{l.keys.Outcomes(), l.keys.Hooks(), l.keys.Audit()}, map[string]any{
+		"since": max(1, since.UnixMilli()), "begin": begin, "deed": d.args(), "detail": "since " + since.UTC().Format(time.RFC3339),
+	})
 	if err != nil {
 		return HookReplay{}, err
 	}
@@ -292,18 +298,21 @@ func entryTime(id string) time.Time {
 
 // DropHooks forgets every webhook that billing has not accepted, and the webhooks' place
 // in the stream, for webhooks that are switched off for good: a worker that still has them
-// begins with the oldest event again. It reports whether there was a place.
-func (l *Ledger) DropHooks(ctx context.Context) (had bool, err error) {
+// begins with the oldest event again. It reports whether there was a place. The deed is
+// recorded in the trail, as the destruction of a reader of that name, before anything is
+// forgotten.
+func (l *Ledger) DropHooks(ctx context.Context, d Deed, name string) (had bool, err error) {
+	deed := d.args()
 	for {
 		nos, err := l.rdb.ZRange(ctx, l.keys.HookWaiting(), 0, hookPageSize-1).Result()
 		if err != nil {
 			return had, err
 		}
-		keys := []string{l.keys.Hooks(), l.keys.HookDue(), l.keys.HookWaiting()}
+		keys := []string{l.keys.Hooks(), l.keys.HookDue(), l.keys.HookWaiting(), l.keys.Audit()}
 		for _, no := range nos {
 			keys = append(keys, l.keys.Hook(no))
 		}
-		body, err := json.Marshal(map[string]any{"nos": nos, "last": len(nos) < hookPageSize})
+		body, err := json.Marshal(map[string]any{"nos": nos, "last": len(nos) < hookPageSize, "deed": deed, "detail": name})
 		if err != nil {
 			return had, err
 		}
@@ -311,9 +320,23 @@ func (l *Ledger) DropHooks(ctx context.Context) (had bool, err error) {
 		if err != nil {
 			return had, fmt.Errorf("ledger: %w", err)
 		}
-		had = had || n == 1
+		deed, had = []string{}, had || n == 1
 		if len(nos) < hookPageSize {
 			return had, nil
 		}
 	}
+}
+
+// DestroyReader forgets a group that reads the stream of events, and records the deed in the
+// same step. It reports whether there was one.
+func (l *Ledger) DestroyReader(ctx context.Context, d Deed, group string) (had bool, err error) {
+	body, err := json.Marshal(map[string]any{"group": group, "deed": d.args()})
+	if err != nil {
+		return false, err
+	}
+	n, err := destroyReaderScript.Run(ctx, l.rdb, []string{l.keys.Outcomes(), l.keys.Audit()}, body).Int64()
+	if err != nil {
+		return false, fmt.Errorf("ledger: %w", err)
+	}
+	return n == 1, nil
 }

@@ -18,6 +18,9 @@ import (
 // everything relays all that is there.
 var everything = ledger.HookRelayArgs{Scan: 100, Take: 100, Most: 1000, Grace: time.Minute}
 
+// deed is who lets webhooks be delivered or forgotten, in these tests.
+var deed = ledger.Deed{By: "cli:anna"}
+
 func TestHookWaits(t *testing.T) {
 	s := newSetup(t)
 	var nos []string
@@ -94,7 +97,7 @@ func TestHookWaits(t *testing.T) {
 		if w.MchID != mchid || w.OutOrderNo != "A" || w.Failures != 1 {
 			t.Errorf("%+v", w)
 		}
-		if _, err := s.ledger.RetryHooks(t.Context(), nil); err != nil {
+		if _, err := s.ledger.RetryHooks(t.Context(), deed, nil); err != nil {
 			t.Fatal(err)
 		}
 		c = s.claimHook("A", "next", s.handedOut("A"))
@@ -104,7 +107,7 @@ func TestHookWaits(t *testing.T) {
 		if w, _ = s.ledger.HookWaitOf(t.Context(), "A"); w.Failures != 2 || w.Last.Status != 0 || w.Last.Why != "no answer in time" {
 			t.Errorf("%+v %+v", w, w.Last)
 		}
-		if _, err := s.ledger.RetryHooks(t.Context(), nil); err != nil {
+		if _, err := s.ledger.RetryHooks(t.Context(), deed, nil); err != nil {
 			t.Fatal(err)
 		}
 		s.settleHook(done("A", "last", s.claimHook("A", "last", s.handedOut("A"))))
@@ -138,7 +141,7 @@ func TestRetryHooks(t *testing.T) {
 		if got := due(s); len(got) != 0 {
 			t.Fatalf("due before: %v", got)
 		}
-		r, err := s.ledger.RetryHooks(t.Context(), []string{"A", "NONE", "C"})
+		r, err := s.ledger.RetryHooks(t.Context(), deed, []string{"A", "NONE", "C"})
 		if diff := cmp.Diff(ledger.HookRetry{MchID: mchid, Retried: 2, NotWaiting: []string{"NONE"}}, r); err != nil || diff != "" {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
@@ -151,7 +154,7 @@ func TestRetryHooks(t *testing.T) {
 		waiting(s, "A", "B")
 		s.end("BUSY")
 		c := s.claimHook("BUSY", "mine", s.handedOut("BUSY"))
-		if r, err := s.ledger.RetryHooks(t.Context(), nil); err != nil || r.Retried != 3 || r.NotWaiting != nil {
+		if r, err := s.ledger.RetryHooks(t.Context(), deed, nil); err != nil || r.Retried != 3 || r.NotWaiting != nil {
 			t.Errorf("%+v %v", r, err)
 		}
 		if diff := cmp.Diff([]string{"A", "B"}, due(s)); diff != "" {
@@ -159,7 +162,7 @@ func TestRetryHooks(t *testing.T) {
 		}
 		s.wantHook(s.claimHook("BUSY", "other", 1<<40), ledger.Leased, "")
 		s.wantHook(s.settleHook(done("BUSY", "mine", c)), ledger.Absent, "")
-		if r, err := s.ledger.RetryHooks(t.Context(), []string{"BUSY"}); err != nil || r.Retried != 0 || len(r.NotWaiting) != 1 {
+		if r, err := s.ledger.RetryHooks(t.Context(), deed, []string{"BUSY"}); err != nil || r.Retried != 0 || len(r.NotWaiting) != 1 {
 			t.Errorf("delivered: %+v %v", r, err)
 		}
 	})
@@ -172,13 +175,13 @@ func TestRetryHooks(t *testing.T) {
 			nos = append(nos, fmt.Sprintf("P%04d", i))
 			s.redis.Client.ZAdd(t.Context(), k.HookDue(), z(nos[i], time.Now().Add(time.Hour).UnixMilli()))
 		}
-		if r, err := s.ledger.RetryHooks(t.Context(), nil); err != nil || r.Retried != n {
+		if r, err := s.ledger.RetryHooks(t.Context(), deed, nil); err != nil || r.Retried != n {
 			t.Errorf("%+v %v", r, err)
 		}
 		if later := s.redis.Client.ZCount(t.Context(), k.HookDue(), fmt.Sprint(time.Now().Add(time.Minute).UnixMilli()), "+inf").Val(); later != 0 {
 			t.Errorf("%d are not due", later)
 		}
-		if r, err := s.ledger.RetryHooks(t.Context(), nos); err != nil || r.Retried != n {
+		if r, err := s.ledger.RetryHooks(t.Context(), deed, nos); err != nil || r.Retried != n {
 			t.Errorf("named: %+v %v", r, err)
 		}
 	})
@@ -204,7 +207,7 @@ func TestReplayHooks(t *testing.T) {
 	}
 	replay := func(s *setup, since time.Time) ledger.HookReplay {
 		s.Helper()
-		r, err := s.ledger.ReplayHooks(s.Context(), since, false)
+		r, err := s.ledger.ReplayHooks(s.Context(), deed, since, false)
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -256,7 +259,7 @@ func TestReplayHooks(t *testing.T) {
 		if err != nil || w.Ends != 4 || w.Since.UnixMilli() != msOf(first[0]) {
 			t.Errorf("%+v, %v; want 4 since %s", w, err, first[0])
 		}
-		if _, err := s.ledger.RetryHooks(t.Context(), nil); err != nil {
+		if _, err := s.ledger.RetryHooks(t.Context(), deed, nil); err != nil {
 			t.Fatal(err)
 		}
 		got := deliver(s)["A"]
@@ -331,13 +334,13 @@ func TestReplayHooks(t *testing.T) {
 		s.tick()
 		since := s.now()
 		s.end("NEW")
-		if _, err := s.ledger.ReplayHooks(t.Context(), since, false); !errors.Is(err, ledger.ErrNoHooks) {
+		if _, err := s.ledger.ReplayHooks(t.Context(), deed, since, false); !errors.Is(err, ledger.ErrNoHooks) {
 			t.Fatalf("%v", err)
 		}
 		if n := s.redis.Client.Exists(t.Context(), ledger.KeysOf(mchid).Hooks()).Val(); n != 0 {
 			t.Error("a refused replay keeps events in the stream")
 		}
-		if _, err := s.ledger.ReplayHooks(t.Context(), since, true); err != nil {
+		if _, err := s.ledger.ReplayHooks(t.Context(), deed, since, true); err != nil {
 			t.Fatal(err)
 		}
 		if got := deliver(s); len(got) != 1 || len(got["NEW"]) != 1 {
@@ -352,7 +355,7 @@ func TestReplayHooks(t *testing.T) {
 		go func() {
 			defer close(done)
 			for range 20 {
-				_, _ = s.ledger.ReplayHooks(s.Context(), time.UnixMilli(0), false)
+				_, _ = s.ledger.ReplayHooks(s.Context(), deed, time.UnixMilli(0), false)
 			}
 		}()
 		for range 20 {
@@ -375,7 +378,7 @@ func TestDropHooks(t *testing.T) {
 	s.end("A", "B")
 	c := s.claimHook("A", "mine", s.relay(everything).Orders[0].Round)
 	s.settleHook(failed("A", "mine", c, time.Hour))
-	if had, err := s.ledger.DropHooks(t.Context()); err != nil || !had {
+	if had, err := s.ledger.DropHooks(t.Context(), deed, "webhooks"); err != nil || !had {
 		t.Errorf("%t %v", had, err)
 	}
 	k := ledger.KeysOf(mchid)
@@ -388,7 +391,7 @@ func TestDropHooks(t *testing.T) {
 	if readers, _, err := s.ledger.Readers(t.Context()); err != nil || len(readers) != 0 {
 		t.Errorf("readers: %+v %v", readers, err)
 	}
-	if had, err := s.ledger.DropHooks(t.Context()); err != nil || had {
+	if had, err := s.ledger.DropHooks(t.Context(), deed, "webhooks"); err != nil || had {
 		t.Errorf("again: %t %v", had, err)
 	}
 }
@@ -405,13 +408,13 @@ func TestDropHooks_InterruptedMidway(t *testing.T) {
 	}
 	ctx, die := context.WithCancel(t.Context())
 	s.redis.Client.AddHook(afterScript(die))
-	if _, err := s.ledger.DropHooks(ctx); err == nil {
+	if _, err := s.ledger.DropHooks(ctx, deed, "webhooks"); err == nil {
 		t.Fatal("not interrupted")
 	}
 	if readers, _, err := s.ledger.Readers(t.Context()); err != nil || len(readers) != 1 {
 		t.Errorf("readers: %+v %v", readers, err)
 	}
-	if had, err := s.ledger.DropHooks(t.Context()); err != nil || !had {
+	if had, err := s.ledger.DropHooks(t.Context(), deed, "webhooks"); err != nil || !had {
 		t.Errorf("again: %t %v", had, err)
 	}
 	if n := s.redis.Client.Exists(t.Context(), k.HookWaiting()).Val(); n != 0 {
@@ -473,4 +476,70 @@ func openings(nos []string) (list []ledger.Opening) {
 		list = append(list, ledger.Opening{Owner: payload(no).Owner(), OutOrderNo: no})
 	}
 	return list
+}
+
+// The trail has what was done to webhooks and readers once, also when the caller dies right
+// after Redis has begun with it, and when it is repeated with its token.
+func TestDeedsToReadersAreRecorded(t *testing.T) {
+	for name, do := range map[string]func(*setup, context.Context, ledger.Deed) error{
+		"retry-webhooks every order that waits": func(s *setup, ctx context.Context, d ledger.Deed) error {
+			_, err := s.ledger.RetryHooks(ctx, d, nil)
+			return err
+		},
+		"retry-webhooks A": func(s *setup, ctx context.Context, d ledger.Deed) error {
+			_, err := s.ledger.RetryHooks(ctx, d, []string{"A"})
+			return err
+		},
+		"replay-webhooks since 1970-01-01T00:00:01Z": func(s *setup, ctx context.Context, d ledger.Deed) error {
+			_, err := s.ledger.ReplayHooks(ctx, d, time.Unix(1, 0), false)
+			return err
+		},
+		"destroy-reader webhooks": func(s *setup, ctx context.Context, d ledger.Deed) error {
+			_, err := s.ledger.DropHooks(ctx, d, "webhooks")
+			return err
+		},
+		"destroy-reader g": func(s *setup, ctx context.Context, d ledger.Deed) error {
+			had, err := s.ledger.DestroyReader(ctx, d, "g")
+			if err == nil && !had {
+				err = errors.New("there was none")
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSetup(t)
+			s.end("A")
+			s.relay(everything)
+			k := ledger.KeysOf(mchid)
+			if err := s.redis.Client.XGroupCreate(t.Context(), k.Outcomes(), "g", "0").Err(); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 600 { // more than one call is needed for all
+				for _, key := range []string{k.HookWaiting(), k.HookDue()} {
+					s.redis.Client.ZAdd(t.Context(), key, z(fmt.Sprintf("W%d", i), time.Now().Add(time.Hour).UnixMilli()))
+				}
+			}
+			d := ledger.Deed{By: "cli:anna", Token: ledger.NewToken()}
+			ctx, die := context.WithCancel(t.Context())
+			defer die()
+			s.redis.Client.AddHook(afterScript(die))
+			_ = do(s, ctx, d) // the caller dies; whether it has its answer is chance
+			wants := func(when string, n int) {
+				t.Helper()
+				list, _, err := ledger.Audit(t.Context(), []*ledger.Ledger{s.ledger}, 10, "")
+				list = slices.DeleteFunc(list, func(a ledger.Audited) bool { return a.By != d.By }) // what the fixture has done
+				if err != nil || len(list) != n {
+					t.Fatalf("%s: %+v %v", when, list, err)
+				}
+				if a := list[0]; a.Action.Action+" "+a.Detail != name || a.By != d.By {
+					t.Errorf("%s: %+v", when, a)
+				}
+			}
+			wants("after the caller's death", 1)
+			if err := do(s, t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+			wants("repeated", 1)
+		})
+	}
 }

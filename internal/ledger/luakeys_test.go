@@ -63,7 +63,7 @@ var (
 
 // keyless are commands whose first argument is no key, with the place of their
 // key; -1 for none.
-var keyless = map[string]int{"'TIME'": -1, "'XINFO'": 2}
+var keyless = map[string]int{"'TIME'": -1, "'XINFO'": 2, "'XGROUP'": 2}
 
 // undeclaredKeys returns what a script touches that is not in KEYS, as far as its
 // text says: a key is KEYS[…], a local of that, an element of a table of them, or

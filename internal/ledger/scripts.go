@@ -65,9 +65,11 @@ var (
 	hookClaimScript  = load("hookclaim", "pace")
 	hookMendScript   = load("hookmend")
 	hookSettleScript = load("hooksettle")
-	hookRetryScript  = load("hookretry")
-	hookReplayScript = load("hookreplay")
-	hookDropScript   = load("hookdrop")
+	hookRetryScript  = load("hookretry", "audit")
+	hookReplayScript = load("hookreplay", "audit")
+	hookDropScript   = load("hookdrop", "audit")
+
+	destroyReaderScript = load("destroyreader", "audit")
 )
 
 func load(name string, libraries ...string) *redis.Script {

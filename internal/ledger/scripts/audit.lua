@@ -26,6 +26,12 @@ local function audited(trail, token)
   return false
 end
 
+-- auditonce records a deed, unless the trail has it. d is empty in a call that belongs to a
+-- deed which an earlier call has recorded.
+local function auditonce(trail, now, action, d, detail)
+  if d[1] and not audited(trail, d[3]) then audit(trail, now, action, '', d, detail) end
+end
+
 -- acted records a deed to an order, with the order and in the trail. acts is the
 -- record's field of that name.
 local function acted(order, trail, now, action, no, d, acts)
