@@ -644,6 +644,10 @@ func TestCompact_AndThePreviousRelease(t *testing.T) {
 	if o.State != tasks.Queued || o.Reason != "" || !o.EndedAt.IsZero() || o.OrderID != was.OrderID || o.CollectCalls != was.CollectCalls {
 		t.Errorf("%+v", o)
 	}
+	// The step of its task would not see what k says, so that the sweep goes first.
+	if c := s.claim("A", ledger.Limits{Lease: time.Minute, Rate: 1000, Horizon: time.Second, Most: time.Second}); c.Code != ledger.Stale || !s.isCompact("A") {
+		t.Errorf("%+v", c)
+	}
 	swept, err := s.ledger.Sweep(ctx, ledger.SweepArgs{Limit: 10, Closed: 10, Grace: time.Hour})
 	if err != nil || len(swept.Orders) != 1 || swept.Orders[0].Round != 1 || swept.Orders[0].AppID != "wx1" {
 		t.Fatalf("%+v %v", swept, err)

@@ -27,7 +27,7 @@
 --   'ended'     it is in a final state, which follows
 --   'leased'    another worker has it, for wait at most
 --   'early'     not due before wait
---   'stale'     a task of an earlier round
+--   'stale'     a task of an earlier round, or of a record that the sweep must make whole
 --   'postponed' no collect call is allowed before wait; the due time says so
 --   'paused'    the merchant's collect calls are paused; the order is put off
 --   'held'      the merchant is held; the next probe is in wait
@@ -59,6 +59,9 @@ if r.lease then
   end
 end
 if a.round >= 0 and a.round ~= num(r.round) then return { 'stale', now, 0 } end
+-- A previous release has reopened a compact order, and the step would not see what k says:
+-- its schedule, its amounts. The sweep makes it whole and enqueues it again; see take.
+if r.k then return { 'stale', now, 0 } end
 if num(r.due) > now then return { 'early', now, (num(r.due) - now) * 1000 } end
 
 -- r says from here on what the claim returns and writes. Times are texts in it.
