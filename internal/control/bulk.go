@@ -68,7 +68,7 @@ func PreviewBulk(ctx context.Context, rdb redis.UniversalClient, mchids []string
 }
 
 // StartBulk begins a bulk action and returns its id. Workers do it, any of them, and it
-// survives them. After an error it may have begun for some merchants. Asked for again, it
+// survives them. After an error it may have begun for some merchants, and is done for those. Asked for again, it
 // is another one, which leaves alone what the first one has done.
 func StartBulk(ctx context.Context, rdb redis.UniversalClient, r BulkRequest) (id string, err error) {
 	if err := r.Validate(); err != nil {
@@ -77,10 +77,18 @@ func StartBulk(ctx context.Context, rdb redis.UniversalClient, r BulkRequest) (i
 	b := ledger.Bulk{ID: ledger.NewToken(), Action: r.Action, Query: r.Query, By: textsafe.Clip(r.By, tasks.MaxBy), Reason: r.Reason, PaidAt: r.PaidAt}
 	parts := make([]ledger.BulkPart, len(r.MchIDs))
 	for i, mchid := range r.MchIDs {
+		parts[i] = ledger.BulkPart{MchID: mchid, ID: b.ID}
+	}
+	// Listed before they are written, so that a caller that dies leaves no part that the
+	// trail has and no worker finds; and after, because a worker may have taken what was not
+	// there yet out of the list.
+	if err := ledger.ListBulk(ctx, rdb, parts...); err != nil {
+		return "", err
+	}
+	for _, mchid := range r.MchIDs {
 		if err := ledger.New(rdb, mchid).OpenBulk(ctx, b); err != nil {
 			return "", err
 		}
-		parts[i] = ledger.BulkPart{MchID: mchid, ID: b.ID}
 	}
 	if err := ledger.ListBulk(ctx, rdb, parts...); err != nil {
 		return "", err

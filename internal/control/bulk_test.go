@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -424,6 +425,52 @@ func TestBulkRequest_Validate(t *testing.T) {
 		var field *tasks.FieldError
 		if err := c.r.Validate(); errors.As(err, &field) != (c.field != "") || c.field != "" && field.Field != c.field {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A process that dies while it begins a bulk action leaves no part that workers do not find:
+// what the trail has is done.
+func TestStartBulk_SurvivesADeathAtEachCommand(t *testing.T) {
+	t.Parallel()
+	for _, effect := range []bool{false, true} {
+		server := redistest.Start(t)
+		for n := 1; ; n++ {
+			shops := []shop{newShop(t, server, strconv.Itoa(1900000000+2*n)), newShop(t, server, strconv.Itoa(1900000001+2*n))}
+			for _, s := range shops {
+				s.open("O-1", 1)
+			}
+			mortal := redis.NewClient(&redis.Options{Addr: server.Client.Options().Addr, MaxRetries: -1})
+			mortal.AddHook(&dying{left: n, effect: effect})
+			_, err := control.StartBulk(t.Context(), mortal, control.BulkRequest{
+				Action: ledger.ActWithdraw, MchIDs: []string{shops[0].mchid, shops[1].mchid}, By: "api:ops", Reason: "a storm",
+			})
+			_ = mortal.Close()
+			listed, listErr := ledger.ListedBulks(t.Context(), server.Client)
+			if listErr != nil {
+				t.Fatal(listErr)
+			}
+			for _, part := range listed {
+				if _, _, err := control.WorkOnBulk(t.Context(), server.Client, part, never, time.Minute); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, s := range shops {
+				trail, _, auditErr := ledger.Audit(t.Context(), []*ledger.Ledger{s.l}, 10, "")
+				if auditErr != nil {
+					t.Fatal(auditErr)
+				}
+				begun := slices.ContainsFunc(trail, func(a ledger.Audited) bool { return a.Action.Action == ledger.ActBulk })
+				if done := s.get("O-1").State == tasks.Withdrawn; done != begun || err == nil && !done {
+					t.Errorf("effect %t, death at command %d: merchant %s has begun %t, done %t", effect, n, s.mchid, begun, done)
+				}
+			}
+			if err == nil {
+				if n < 4 {
+					t.Errorf("only %d deaths", n-1)
+				}
+				break
+			}
 		}
 	}
 }

@@ -107,8 +107,7 @@ type BulkPart struct{ MchID, ID string }
 
 func (p BulkPart) member() string { return p.MchID + " " + p.ID }
 
-// ListBulk enters parts of a bulk action, which are written, in the directory of those
-// that are not done.
+// ListBulk enters parts of a bulk action in the directory of those that are not done.
 func ListBulk(ctx context.Context, rdb redis.UniversalClient, parts ...BulkPart) error {
 	members := make([]any, len(parts))
 	for i, p := range parts {

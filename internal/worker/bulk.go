@@ -41,8 +41,9 @@ type bulks struct {
 
 	complaints *asynqx.Complaints
 
-	server *asynq.Server // of the loop
-	used   time.Time     // when there was something to do last
+	server *asynq.Server                 // of the loop
+	used   time.Time                     // when there was something to do last
+	absent map[ledger.BulkPart]time.Time // when a part in the directory was missed first
 }
 
 const (
@@ -53,11 +54,14 @@ const (
 	bulkConcurrency = 4
 	// bulkIdle is how long the asynq server outlives the last bulk action.
 	bulkIdle = time.Minute
+	// bulkAbsent is how long a part may be in the directory before it is written. One that
+	// is still missing then was begun by a process that has died, or has been removed.
+	bulkAbsent = 5 * time.Minute
 )
 
 func newBulks(every time.Duration, conns connections, serves func() bool, log zerolog.Logger, reg prometheus.Registerer) *bulks {
 	b := &bulks{
-		every: every, conns: conns, serves: serves, queue: queue.New(conns.Queue), log: log, kicked: make(chan struct{}, 1),
+		every: every, conns: conns, serves: serves, queue: queue.New(conns.Queue), log: log, kicked: make(chan struct{}, 1), absent: map[ledger.BulkPart]time.Time{},
 		listed: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "payscore_bulk_actions", Help: "Bulk actions that are not done, counted for each merchant that they are about.",
 		}),
@@ -127,6 +131,12 @@ func (b *bulks) keep(ctx context.Context) {
 		b.server.Shutdown()
 		b.server = nil
 	}
+	b.enqueue(ctx, parts)
+}
+
+// enqueue is keep for the parts in the directory.
+func (b *bulks) enqueue(ctx context.Context, parts []ledger.BulkPart) {
+	missed := map[ledger.BulkPart]time.Time{}
 	for _, part := range parts {
 		l := ledger.New(b.conns.Ledger, part.MchID)
 		switch round, code, err := l.ReserveBulk(ctx, part.ID, b.grace()); {
@@ -135,10 +145,22 @@ func (b *bulks) keep(ctx context.Context) {
 		case code == ledger.Granted:
 			// The sweep enqueues after the grace what this push does not.
 			_ = b.queue.PushBulk(ctx, queue.BulkPayload{MchID: part.MchID, ID: part.ID}, round)
+		case code == ledger.Absent && !b.gone(part):
+			missed[part] = b.absent[part]
 		case code != ledger.Leased:
 			_ = ledger.UnlistBulk(ctx, b.conns.Ledger, part)
 		}
 	}
+	b.absent = missed
+}
+
+// gone reports whether a part of the directory that is not there will not come either.
+func (b *bulks) gone(part ledger.BulkPart) bool {
+	first, again := b.absent[part]
+	if !again {
+		b.absent[part] = time.Now()
+	}
+	return again && time.Since(first) > bulkAbsent
 }
 
 // process is the handler of TypeBulk tasks.
