@@ -77,8 +77,8 @@ func (m Merchant) settings() []Setting {
 	return []Setting{
 		{"WECHATPAY_MCHID", shown(m.MchID)},
 		{"WECHATPAY_SERIAL_NO", shown(m.SerialNo)},
-		{"WECHATPAY_PRIVATE_KEY_FILE", private},
-		{"WECHATPAY_PUBLIC_KEY_FILE", verify},
+		{m.PrivateKeySetting(), private},
+		{m.PublicKeySetting(), verify},
 		{"WECHATPAY_API_V3_KEY", inForce(m.APIV3Key)},
 		{"PAYSCORE_APPID", orNone(shown(m.AppID))},
 		{"PAYSCORE_SERVICE_ID", orNone(shown(m.ServiceID))},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/rsa"
 	"reflect"
 	"strings"
@@ -24,6 +25,19 @@ type Merchant struct {
 
 	BaseURL   string // scheme and host
 	BackupURL string // scheme and host, or empty: none
+
+	privateKeyFrom, publicKeyFrom string
+}
+
+// PrivateKeySetting is the setting that the private key came from: the file or the text;
+// PublicKeySetting likewise. They have the names of a single merchant's.
+func (m Merchant) PrivateKeySetting() string {
+	return cmp.Or(m.privateKeyFrom, "WECHATPAY_PRIVATE_KEY_FILE")
+}
+
+// PublicKeySetting is described at PrivateKeySetting.
+func (m Merchant) PublicKeySetting() string {
+	return cmp.Or(m.publicKeyFrom, "WECHATPAY_PUBLIC_KEY_FILE")
 }
 
 // Equal reports whether two merchants are the same in everything.
@@ -101,6 +115,11 @@ func (r reporter) merchant(f merchantFields) Merchant {
 		}
 		if warning != "" {
 			r.warn("serial_no", "%s", warning)
+		}
+	}
+	for from, text := range map[*string]Text{&m.privateKeyFrom: f.PrivateKey, &m.publicKeyFrom: f.PublicKey} {
+		if text.IsSet() {
+			*from = settingOf[text.blame]
 		}
 	}
 	m.PrivateKey = r.privateKey(f)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -89,7 +90,13 @@ func TestSettingsInFiles(t *testing.T) {
 			"\n  public_key_id: "+testPubKeyID+"\n  public_key: \""+strings.ReplaceAll(public, "\n", `\n`)+"\"\n"))
 		w, err := loadWorker(t, map[string]string{"REDIS_URL": "redis://cache", "MERCHANTS_FILE": path})
 		if err != nil || !w.Merchants[0].PrivateKey.Equal(merchantKey()) || !w.Merchants[0].PublicKey.Equal(platformKey().Public()) {
-			t.Errorf("error %v", err)
+			t.Fatalf("error %v", err)
+		}
+		settings := w.Settings()
+		for _, want := range []Setting{{"WECHATPAY_PRIVATE_KEY", "RSA 2048"}, {"WECHATPAY_PUBLIC_KEY", testPubKeyID + " (RSA 1024)"}} {
+			if !slices.Contains(settings, want) {
+				t.Errorf("%v is not among the settings: %v", want, settings)
+			}
 		}
 	})
 }

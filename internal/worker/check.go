@@ -168,14 +168,14 @@ func checkMerchant(ctx context.Context, work config.Work, m config.Merchant, c *
 		case r.NeedsAPIV3Key:
 			c.problem(what, "its reply was signed with a platform certificate, although a public key is set (WeChat Pay does so where the change to the public key was stopped): set WECHATPAY_API_V3_KEY, with which the certificate is downloaded")
 		case r.Forged:
-			c.problem(what, "its reply carried a signature that our key does not verify: check WECHATPAY_PUBLIC_KEY_ID and WECHATPAY_PUBLIC_KEY_FILE, and the clock (now and then WeChat Pay sends a wrong signature on purpose: run the check again)")
+			c.problem(what, "its reply carried a signature that our key does not verify: check WECHATPAY_PUBLIC_KEY_ID and %s, and the clock (now and then WeChat Pay sends a wrong signature on purpose: run the check again)", m.PublicKeySetting())
 		case r.Verified:
 			c.ok(what, "its reply carried WeChat Pay's signature, and our key verifies it")
 		default:
-			c.warn(what, "its reply was an error without a signature that could be verified, so WECHATPAY_PUBLIC_KEY_FILE is not proven; the first order will")
+			c.warn(what, "its reply was an error without a signature that could be verified, so %s is not proven; the first order will", m.PublicKeySetting())
 		}
 	case payscore.MerchantFault:
-		c.problem(what, "%s%s", holdHint(r), id)
+		c.problem(what, "%s%s", holdHint(m, r), id)
 	case payscore.Throttled:
 		c.warn(what, "WeChat Pay throttles this merchant just now%s; try again", id)
 	default:
@@ -211,9 +211,9 @@ func checkNotifications(ctx context.Context, work config.Work, m config.Merchant
 }
 
 // holdHint explains a verdict that would hold the merchant's calls.
-func holdHint(r payscore.Reply) string {
+func holdHint(m config.Merchant, r payscore.Reply) string {
 	if r.Scope == payscore.ScopeService {
 		return fmt.Sprintf("WeChat Pay refuses the call: mchid, appid and service_id are not bound together, or PayScore is not open (%s %s)", r.Code, r.Message)
 	}
-	return fmt.Sprintf("WeChat Pay refuses our signature: check WECHATPAY_PRIVATE_KEY_FILE, WECHATPAY_SERIAL_NO, WECHATPAY_MCHID and the clock (%s %s)", r.Code, r.Message)
+	return fmt.Sprintf("WeChat Pay refuses our signature: check %s, WECHATPAY_SERIAL_NO, WECHATPAY_MCHID and the clock (%s %s)", m.PrivateKeySetting(), r.Code, r.Message)
 }
