@@ -183,6 +183,21 @@ func (a *access) local(r *http.Request) (Caller, error) {
 	return Caller{Name: config.LocalName, Role: config.Operator}, nil
 }
 
+// CheckHost answers requests that a page in a browser has led here under a name of its own,
+// as operations do, for what needs no token: the metrics and the document.
+func (a *API) CheckHost(next http.Handler) http.Handler {
+	if !a.access.open() || !a.Loopback {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := a.access.local(r); err != nil {
+			writeProblem(w, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func unauthorized(detail string) error {
 	return withHeader(newProblem(http.StatusUnauthorized, detail), "WWW-Authenticate", `Bearer realm="payscore-collector"`)
 }

@@ -192,3 +192,28 @@ func TestAccess_OneMerchantAlone(t *testing.T) {
 		}
 	}
 }
+
+// While the worker has not found Redis fit, no operation does anything, whoever asks.
+func TestNotTrusted(t *testing.T) {
+	t.Parallel()
+	trusted := false
+	f := newFixture(t, func(o *api.Options) { o.Trusted = func() bool { return trusted } })
+	world(f)
+	before := f.redis.Client.DBSize(t.Context()).Val()
+	for _, o := range operations(t, f.api.Document()) {
+		a := f.do(o)
+		a.wants(t, http.StatusServiceUnavailable, "is starting", "can be sent again")
+		if a.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: no Retry-After", o.OperationID)
+		}
+	}
+	if after := f.redis.Client.DBSize(t.Context()).Val(); after != before {
+		t.Errorf("%d keys, and %d before", after, before)
+	}
+	trusted = true
+	for _, o := range operations(t, f.api.Document()) {
+		if a := f.do(o); a.Status >= 300 && a.Status != http.StatusConflict {
+			t.Errorf("%s: %d %s", o.OperationID, a.Status, a.Body)
+		}
+	}
+}

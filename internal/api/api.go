@@ -46,6 +46,9 @@ type Options struct {
 	BodyTime time.Duration
 	// Loopback reports whether the address that is served is one of this machine alone.
 	Loopback bool
+	// Trusted reports whether Redis was found fit for the ledger; before that, operations
+	// are answered 503. nil: it was.
+	Trusted func() bool
 	// Registry gets the metrics; nil: they are not shown.
 	Registry prometheus.Registerer
 	Log      zerolog.Logger
@@ -238,6 +241,9 @@ func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) int {
 	caller, err := a.admit(ctx, r, o)
 	if err != nil {
 		return writeProblem(w, err)
+	}
+	if a.Trusted != nil && !a.Trusted() {
+		return writeProblem(w, later(http.StatusServiceUnavailable, retryAfter, "the worker is starting, and has not found Redis fit for the ledger yet: GET /readyz says why; nothing was done, and the request can be sent again"))
 	}
 	slots := a.requests
 	if o.stream {

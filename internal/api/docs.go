@@ -20,12 +20,14 @@ var docsSource string
 // many networks of operators reach no other host.
 func (a *API) addDocs() {
 	page := a.docsPage()
-	a.mux.HandleFunc("GET /docs", func(w http.ResponseWriter, _ *http.Request) {
-		h := w.Header()
-		h.Set("Content-Type", "text/html; charset=utf-8")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-		_, _ = w.Write(page)
-	})
+	for _, path := range []string{"GET /docs", "GET /docs/{$}"} {
+		a.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			h := w.Header()
+			h.Set("Content-Type", "text/html; charset=utf-8")
+			h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+			_, _ = w.Write(page)
+		})
+	}
 }
 
 type docsOperation struct {

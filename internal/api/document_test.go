@@ -404,6 +404,9 @@ func TestDocs(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(o *api.Options) { o.Loopback = false }) // it is no secret
 	page := f.get("/docs")
+	if other := f.get("/docs/"); other.Status != http.StatusOK || other.Body != page.Body {
+		t.Errorf("/docs/ is %d", other.Status)
+	}
 	if page.Status != http.StatusOK || !strings.HasPrefix(page.Header.Get("Content-Type"), "text/html") {
 		t.Fatalf("status %d, %s", page.Status, page.Header.Get("Content-Type"))
 	}

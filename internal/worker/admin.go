@@ -66,10 +66,11 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 		// While Redis is away, the metrics that need no Redis are served.
 		ErrorHandling: promhttp.ContinueOnError,
 	}))
+	var served http.Handler = mux
 	s := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer connlimit.AtWork(r.Context())()
-			mux.ServeHTTP(w, r)
+			served.ServeHTTP(w, r)
 		}),
 		ConnContext:       connlimit.Context,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
@@ -84,6 +85,14 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 		pages := console.New(a)
 		pages.Register(api)
 		mux.Handle("/", export.Handler(api, "payscore api"))
+		checked := a.CheckHost(mux)
+		served = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/healthz" { // it says nothing, and probes send any Host
+				mux.ServeHTTP(w, r)
+				return
+			}
+			checked.ServeHTTP(w, r)
+		})
 		s.RegisterOnShutdown(a.Stop)
 		s.RegisterOnShutdown(pages.Stop)
 		if a.NeedsToken() {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,6 +79,7 @@ func Run(ctx context.Context, cfg config.Worker, log zerolog.Logger) error {
 		}
 		return err
 	}
+	w.trusted.Store(true)
 	if err := w.start(); err != nil {
 		return err
 	}
@@ -106,7 +108,8 @@ type worker struct {
 	admin    *httpServer // health, metrics and the API
 	public   *public
 
-	stop     func() // ends all work, once
+	trusted  atomic.Bool // Redis was found fit at the start
+	stop     func()      // ends all work, once
 	watching sync.WaitGroup
 }
 
@@ -141,8 +144,8 @@ func poolSize(cfg config.Worker) int {
 	return min(merchants*each, 4096) + 16
 }
 
-// listen serves health, metrics, the API and notifications. Until start has succeeded,
-// health and notifications are answered 503.
+// listen serves health, metrics, the API and notifications. Until Redis was found fit, the
+// API is answered 503; until start has succeeded, readiness and notifications are.
 func (w *worker) listen() (err error) {
 	if w.admin, err = serveAdmin(w.cfg, w.registry, w.watch, w.presence, w.newAPI, w.log); err != nil {
 		return err
@@ -155,7 +158,7 @@ func (w *worker) listen() (err error) {
 func (w *worker) newAPI(loopback bool) *api.API {
 	return api.New(api.Options{
 		Redis: w.conns.API, Order: w.cfg.Order, Schedules: w.cfg.Schedules, AdminToken: w.cfg.AdminToken.Reveal(), TokensFile: w.cfg.APITokensFile,
-		Loopback: loopback, Registry: w.registry, Log: w.log,
+		Loopback: loopback, Trusted: w.trusted.Load, Registry: w.registry, Log: w.log,
 		Merchants: func() []config.Order {
 			merchants := w.roster.configured()
 			all := make([]config.Order, len(merchants))

@@ -226,6 +226,55 @@ func runWorker(t *testing.T, cfg config.Worker) *testkit.LogBuffer {
 	return logs
 }
 
+// adminGet sends a request to ADMIN_ADDR, with a Host of its own if host is set.
+func adminGet(t *testing.T, cfg config.Worker, path, host string) (status int, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+cfg.AdminAddr+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = host
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// A page of another site, whose name resolves to this machine, reads nothing on a loopback
+// address without tokens: no metrics either, which need none. Health probes send any Host.
+func TestAdminHost(t *testing.T) {
+	t.Parallel()
+	r := workertest.New(t, onAdminAddr(t))
+	r.Work()
+	becomes(t, r.Cfg, 20*time.Second, http.StatusOK)
+	for _, path := range []string{"/metrics", "/readyz", "/docs", "/docs/", "/openapi.json", "/v1/stats", "/"} {
+		if status, body := adminGet(t, r.Cfg, path, "evil.example:9090"); status != http.StatusForbidden || !strings.Contains(body, "evil.example") {
+			t.Errorf("%s for another host: %d %.200s", path, status, body)
+		}
+		for _, host := range []string{"", "localhost", "localhost:9090", "[::1]:9090"} {
+			if status, body := adminGet(t, r.Cfg, path, host); status != http.StatusOK {
+				t.Errorf("%s for %q: %d %.200s", path, host, status, body)
+			}
+		}
+	}
+	if status, body := adminGet(t, r.Cfg, "/healthz", "evil.example:9090"); status != http.StatusOK {
+		t.Errorf("health for another host: %d %s", status, body)
+	}
+	token := r.Cfg
+	token.AdminAddr, token.AdminToken = testkit.FreeAddr(t), config.Text{Secret: config.NewSecret("a-token-that-nobody-guesses")}
+	runWorker(t, token)
+	becomes(t, token, 20*time.Second, http.StatusOK)
+	if status, body := adminGet(t, token, "/metrics", "payscore.example:9090"); status != http.StatusOK {
+		t.Errorf("metrics with a token set: %d %.200s", status, body)
+	}
+}
+
 // readyz asks a worker whether it collects; 0 while nothing listens yet.
 func readyz(cfg config.Worker) (status int, body string) {
 	resp, err := http.Get("http://" + cfg.AdminAddr + "/readyz")
@@ -305,6 +354,12 @@ func TestUnservingRedis_start(t *testing.T) {
 				_, body = readyz(cfg)
 				return strings.Contains(body, u.problem)
 			})
+			// The API does nothing with a Redis that nobody has found fit.
+			if status, answer := adminGet(t, cfg, "/v1/stats", ""); status != http.StatusServiceUnavailable {
+				becomes(t, cfg, 20*time.Second, http.StatusOK) // it has mended itself
+			} else if !strings.Contains(answer, "is starting") {
+				t.Errorf("the API answers %d %s", status, answer)
+			}
 			if u.proxy != nil {
 				before := u.proxy.Count("")
 				<-time.After(3 * time.Second) // a measure, not a wait
@@ -320,6 +375,9 @@ func TestUnservingRedis_start(t *testing.T) {
 			}
 			u.mend()
 			becomes(t, cfg, 20*time.Second, http.StatusOK)
+			if status, answer := adminGet(t, cfg, "/v1/stats", ""); status != http.StatusOK {
+				t.Errorf("the API answers %d %s", status, answer)
+			}
 			if !strings.Contains(logs.String(), `"event":"redis_up"`) {
 				t.Error("the log does not say that Redis serves again")
 			}
