@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -129,6 +130,17 @@ func TestQueries(t *testing.T) {
 	h.add(day, "COUNTER-2", tasks.Withdrawn, all(total(450), why("paid at the counter"), func(e *ledger.Event) { e.Sync = ledger.SyncPending }))
 	h.add(0, "LATE", tasks.Withdrawn, all(pay(800, h.now, 800), why("goodwill"), late))
 
+	closed := func(ago int, exceptions string) {
+		day := h.now.AddDate(0, 0, -ago).Format(time.DateOnly)
+		at := h.now.Add(time.Duration(-ago) * 24 * time.Hour)
+		h.events = append(h.events, ledger.Event{ID: fmt.Sprintf("%s-%d-0", mchA, at.UnixMilli()), Type: ledger.BooksClosed, At: at, MchID: mchA,
+			Books: json.RawMessage(`{"date":"` + day + `","exceptions":` + exceptions + `}`)})
+	}
+	const twice = `{"kind":"paid_twice","out_order_no":"TWICE","transaction_id":"T2","bill_amount":1250,"ledger_amount":1250,"detail":"twice"}`
+	closed(2, `[`+twice+`,{"kind":"refunded","bill_amount":1,"detail":"refunded"}]`)
+	closed(3, `[]`)
+	closed(40, `[`+twice+`]`) // long ago
+
 	conn := filled(t, h.events)
 	for name, want := range map[string][]string{
 		"owed-by-age.sql": {
@@ -140,6 +152,9 @@ func TestQueries(t *testing.T) {
 		"collected-by-day.sql": {
 			mchA + " | " + today + " | 6 | 7 | 27.36 | 0 | 9.00",
 			mchA + " | " + yesterday + " | 6 | 8 | 116.00 | 14.00 | 8.00",
+		},
+		"books-exceptions.sql": {
+			mchA + " | " + h.now.AddDate(0, 0, -2).Format(time.DateOnly) + " | paid_twice | TWICE | T2 | 12.50 | 12.50 | twice",
 		},
 		"waived-by-day.sql": {
 			mchA + " | " + today + " | goodwill | 3 | 8.50 | 0 | 1",

@@ -46,7 +46,7 @@ func (pc *postgresCommand) run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer sink.Close()
-	sink.Once = pc.Once
+	sink.Once, sink.Books = pc.Once, pgsink.BooksIn(s.rdb)
 	fresh, err := sink.Prepare(ctx)
 	var refused *pgsink.Refused
 	switch {

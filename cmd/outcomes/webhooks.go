@@ -91,6 +91,9 @@ type webhooksRetryCommand struct {
 func (r *webhooksRetryCommand) judge(c *config.Collector) {
 	for _, no := range r.Numbers {
 		var field *tasks.FieldError
+		if ledger.ValidHook(no) {
+			continue
+		}
 		if errors.As(tasks.ValidateOutOrderNo(no), &field) {
 			c.Problem(field.Field, "%s", field.Problem)
 		}

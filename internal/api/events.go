@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"payscore-collector/internal/books"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/eventstream"
 	"payscore-collector/internal/ledger"
@@ -31,7 +32,9 @@ const (
 )
 
 func (a *API) addEvents() {
-	schema := schemaOf[ledger.Event](a.huma.OpenAPI().Components.Schemas)
+	schemas := a.huma.OpenAPI().Components.Schemas
+	schema := schemaOf[ledger.Event](schemas)
+	schemas.Map()[strings.TrimPrefix(schema.Ref, "#/components/schemas/")].Properties["books"] = schemaOf[books.Result](schemas) // to the ledger it is any JSON
 	add(a, op{
 		id: "read-events", method: http.MethodGet, path: "/v1/events", tag: tagEvents, role: config.Viewer, stream: true,
 		summary: "Read what happens to orders",
@@ -39,7 +42,7 @@ func (a *API) addEvents() {
 			ndjsonType: {Schema: schema, Example: exampleEvent + "\n"},
 			sseType:    {Schema: &huma.Schema{Type: huma.TypeString}, Example: "id: 1900000109-1767319200000-0\nevent: order.paid\ndata: " + exampleEvent + "\n\n"},
 		},
-		doc: "The events of one merchant, oldest first, one JSON object a line, as `outcomes follow` prints them. Keep the `id` of the last one that you have handled and send it as `after`: the API keeps no reader's place. Events are delivered at least once, in order for each order. With `wait`, a request for which there is no event waits for one. With `Accept: text/event-stream` the events come as server-sent events until the client leaves; it continues by `Last-Event-ID`. A reader that does not keep up is cut off.",
+		doc: "The events of one merchant, oldest first, one JSON object a line, as `outcomes follow` prints them. `type` is `order.opened`, `order.attempted`, a final state such as `order.paid`, or `order.reopened`; `books.closed` is of no order, its `out_order_no` and `state` are empty, and `books` has what came of the day. More types may come: pass over those that you do not know. Keep the `id` of the last one that you have handled and send it as `after`: the API keeps no reader's place. Events are delivered at least once, in order for each order. With `wait`, a request for which there is no event waits for one. With `Accept: text/event-stream` the events come as server-sent events until the client leaves; it continues by `Last-Event-ID`. A reader that does not keep up is cut off.",
 	}, a.events)
 }
 

@@ -111,6 +111,9 @@ func (a *API) describe(name string, s *huma.Schema) {
 			for _, state := range tasks.States {
 				p.Enum = append(p.Enum, string(state))
 			}
+			if name == "Event" { // closed books are of no order
+				p.Enum = append(p.Enum, "")
+			}
 			p.PrecomputeMessages()
 		}
 	}
@@ -135,6 +138,7 @@ var meanings = map[string]string{
 	"out_order_no":       "The order's number.",
 	"state":              "Where the order stands. queued and awaiting are open, the others final.",
 	"reason":             "Why it stands there: WeChat Pay's word, the policy's or billing's.",
+	"books":              "Of books.closed: what came of comparing the day with WeChat Pay's bill.",
 	"appid":              "The application of the order.",
 	"service_id":         "The PayScore service of the order.",
 	"opened_at":          "When billing enqueued it first.",

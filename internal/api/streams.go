@@ -179,7 +179,7 @@ func (a *API) retryWebhooks(ctx context.Context, in *retryInput) (*retryReply, e
 		return nil, refuse(http.StatusUnprocessableEntity, "out_order_nos", "has %d numbers: name 1 to 1000, or leave it out for every order that waits", len(nos))
 	}
 	for _, no := range nos {
-		if err := tasks.ValidateOutOrderNo(no); err != nil {
+		if err := tasks.ValidateOutOrderNo(no); err != nil && !ledger.ValidHook(no) {
 			return nil, refuse(http.StatusUnprocessableEntity, "out_order_nos", "has a number that %s", strings.TrimPrefix(err.Error(), "out_order_no "))
 		}
 	}

@@ -25,11 +25,15 @@ func Close(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, day
 	if err != nil {
 		return Result{}, err
 	}
+	news, err := json.Marshal(r.short())
+	if err != nil {
+		return Result{}, err
+	}
 	counts := map[string]int64{}
 	for kind, n := range r.Counts() {
 		counts[string(kind)] = n
 	}
-	if r.ClosedAt, err = l.CloseBook(ctx, ledger.BookDate(r.Date), text, counts, r.Ask); err != nil {
+	if r.ClosedAt, err = l.CloseBook(ctx, ledger.BookDate(r.Date), text, news, counts, r.Ask); err != nil {
 		return Result{}, fmt.Errorf("store the books of %s: %w", r.Date, err)
 	}
 	if len(r.Ask) == 0 {
@@ -43,6 +47,14 @@ func Close(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, day
 	}
 	_ = q.Wake(ctx, l.MchID())
 	return r, nil
+}
+
+// short is the result with as many exceptions as an event lists.
+func (r Result) short() Result {
+	if n := len(r.Exceptions) - ledger.BooksListed; n > 0 {
+		r.Exceptions, r.LeftOut = r.Exceptions[:ledger.BooksListed], r.LeftOut+int64(n)
+	}
+	return r
 }
 
 // AskOpen has an open order queried at once. One in a final state stays for the workers.

@@ -63,10 +63,12 @@ func (f *Feed) Read(ctx context.Context, limit int64, wait time.Duration) ([]led
 		var events []ledger.Event
 		for _, m := range streams[0].Messages {
 			f.last = m.ID
-			if e, err := ledger.DecodeEvent(f.mchid, m.ID, m.Values); err != nil {
-				f.Unreadable(err)
-			} else {
+			e, err := ledger.DecodeEvent(f.mchid, m.ID, m.Values)
+			switch {
+			case err == nil:
 				events = append(events, e)
+			case !errors.Is(err, ledger.ErrNewer):
+				f.Unreadable(err)
 			}
 		}
 		if len(events) > 0 {

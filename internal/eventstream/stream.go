@@ -212,6 +212,10 @@ func (s *stream) decode(msgs []redis.XMessage) batch {
 			continue
 		}
 		e, err := ledger.DecodeEvent(s.mchid, m.ID, m.Values)
+		if errors.Is(err, ledger.ErrNewer) {
+			s.log.Info().Str(logging.FieldEvent, "event_of_newer_release").Str(logging.FieldMchID, s.mchid).Err(err).Msg("event of a newer release passed over")
+			continue
+		}
 		if err != nil {
 			s.log.Error().Str(logging.FieldEvent, "event_unreadable").Str(logging.FieldMchID, s.mchid).Err(err).Msg("unreadable event skipped")
 			continue

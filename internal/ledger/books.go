@@ -112,9 +112,10 @@ func (d BookDate) Start() (time.Time, error) {
 }
 
 // CloseBook stores what came of comparing a day with WeChat Pay's bill, as JSON, how many
-// exceptions of each kind there are, and which orders must be queried because of it. It replaces what an earlier comparison said, and
-// can be repeated.
-func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result []byte, counts map[string]int64, ask []string) (at time.Time, err error) {
+// exceptions of each kind there are, and which orders must be queried because of it. It
+// replaces what an earlier comparison said, and can be repeated. If the result is another
+// one than before, it writes an event with news, the same in short.
+func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result, news []byte, counts map[string]int64, ask []string) (at time.Time, err error) {
 	start, err := date.Start()
 	if err != nil {
 		return time.Time{}, err
@@ -126,13 +127,13 @@ func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result []byte, co
 	if err != nil {
 		return time.Time{}, err
 	}
-	reply, err := run(ctx, l.rdb, closeBookScript, []string{l.keys.Book(date), l.keys.Books(), l.keys.Bookkeeping(), l.keys.Acks()}, struct {
+	reply, err := run(ctx, l.rdb, closeBookScript, []string{l.keys.Book(date), l.keys.Books(), l.keys.Bookkeeping(), l.keys.Acks(), l.keys.Outcomes()}, struct {
 		Date   BookDate `json:"date"`
 		Start  int64    `json:"start"`
 		Keep   int64    `json:"keep"`
 		Asks   []string `json:"asks"`
 		Counts string   `json:"counts"`
-	}{date, start.UnixMilli(), KeepBooks.Milliseconds(), ask, string(kinds)}, result)
+	}{date, start.UnixMilli(), KeepBooks.Milliseconds(), ask, string(kinds)}, result, news)
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -15,8 +16,15 @@ import (
 // State is another one reports a payment after that final state.
 var EventTypes = []string{
 	"order.opened", "order.attempted", "order.paid", "order.closed", "order.rejected",
-	"order.withdrawn", "order.exhausted", "order.reopened",
+	"order.withdrawn", "order.exhausted", "order.reopened", BooksClosed,
 }
+
+// BooksClosed is the type of the event that the books of a day were closed, or closed again
+// with another result.
+const BooksClosed = "books.closed"
+
+// BooksListed is how many exceptions a BooksClosed lists at most.
+const BooksListed = 100
 
 // End reports whether the event is an order's final state, or a payment after one.
 func (e Event) End() bool {
@@ -44,9 +52,17 @@ var (
 // ErrEvent reports an entry of the stream that is not an event.
 var ErrEvent = errors.New("the entry is not an event that this program wrote")
 
-// DecodeEvent reads an entry of a merchant's stream, as the scripts write it. For any
-// other entry it returns an ErrEvent, whose text quotes only the entry's ID. It ignores
-// unknown fields, so that an older program can read a newer one's stream.
+// ErrNewer reports an event of a type that this release does not know. A newer release
+// wrote it, and readers pass over it.
+var ErrNewer = errors.New("the event is of a type that this release does not know")
+
+// typeForm is the form of the types of events.
+var typeForm = regexp.MustCompile(`^[a-z]{1,32}\.[a-z_]{1,32}$`)
+
+// DecodeEvent reads an entry of a merchant's stream, as the scripts write it. For an event
+// of a type that it does not know it returns an ErrNewer, for any other entry an ErrEvent;
+// their texts quote only the entry's ID. It ignores unknown fields, so that an older
+// program can read a newer one's stream.
 func DecodeEvent(mchid, entryID string, fields map[string]any) (Event, error) {
 	bad := func(what string) (Event, error) {
 		return Event{}, fmt.Errorf("event %s of merchant %s: %s: %w", clipID(entryID), clipID(mchid), what, ErrEvent)
@@ -59,6 +75,19 @@ func DecodeEvent(mchid, entryID string, fields map[string]any) (Event, error) {
 	for name, value := range fields {
 		text, _ := value.(string)
 		f[name] = readable(text)
+	}
+	switch known := slices.Contains(EventTypes, f["type"]); {
+	case !mchidForm.MatchString(mchid):
+		return bad("its mchid is invalid")
+	case !known && typeForm.MatchString(f["type"]):
+		return Event{}, fmt.Errorf("event %s of merchant %s: %w", clipID(entryID), mchid, ErrNewer)
+	case f["type"] == BooksClosed:
+		// Marshal compacts it, so that it is written the same each time it is read.
+		result, err := json.Marshal(json.RawMessage(f["books"]))
+		if err != nil || result[0] != '{' {
+			return bad("its books are not a JSON object")
+		}
+		return Event{ID: mchid + "-" + entryID, Type: BooksClosed, At: time.UnixMilli(ms).UTC(), MchID: mchid, Books: result}, nil
 	}
 	seq, numbers := int64(0), true
 	if f["seq"] != "" {
@@ -77,8 +106,6 @@ func DecodeEvent(mchid, entryID string, fields map[string]any) (Event, error) {
 	switch {
 	case !numbers:
 		return bad("a numeric field is not a number")
-	case !mchidForm.MatchString(mchid):
-		return bad("its mchid is invalid")
 	case !orderNoForm.MatchString(e.OutOrderNo):
 		return bad("its out_order_no is invalid")
 	case !e.State.Valid():

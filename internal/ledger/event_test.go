@@ -143,6 +143,29 @@ func TestDecodeEvent(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a type of a newer release is passed over, whatever the event has", func(t *testing.T) {
+		e, err := ledger.DecodeEvent(mchid, "1-0", map[string]any{"type": "refund.made", "no": "secret A", "state": "secret"})
+		if !errors.Is(err, ledger.ErrNewer) || errors.Is(err, ledger.ErrEvent) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%+v, %v", e, err)
+		}
+	})
+	t.Run("closed books are of no order", func(t *testing.T) {
+		e, err := ledger.DecodeEvent(mchid, "1700000000123-0", map[string]any{"type": "books.closed", "date": "2026-11-26", "books": `{"date": "2026-11-26", "x": "<"}`})
+		if err != nil || e.End() {
+			t.Fatal(err)
+		}
+		// out_order_no and state are there: receivers read them.
+		want := `{"id":"` + mchid + `-1700000000123-0","type":"books.closed","at":"2023-11-14T22:13:20.123Z","mchid":"` + mchid +
+			`","out_order_no":"","state":"","books":{"date":"2026-11-26","x":"\u003c"}}`
+		if text, err := json.Marshal(e); err != nil || string(text) != want {
+			t.Errorf("%s, %v\nwant %s", text, err, want)
+		}
+		for _, books := range []any{"", "null", "[1]", "{", nil} {
+			if e, err := ledger.DecodeEvent(mchid, "1-0", map[string]any{"type": "books.closed", "books": books}); !errors.Is(err, ledger.ErrEvent) {
+				t.Errorf("%v: %+v, %v", books, e, err)
+			}
+		}
+	})
 	t.Run("text that no reader could write is made such that all can", func(t *testing.T) {
 		e, err := ledger.DecodeEvent(mchid, "1-0", map[string]any{
 			"type": "order.rejected", "no": "A", "state": "rejected", "reason": "a\x00b\xffc 订单",
@@ -160,6 +183,7 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Add(mchid, "1700000000123-4", "type=order.opened\nno=A\nstate=queued\nseq=1\nappid=wx1\nopened=1700000000123")
 	f.Add(mchid, "1700000000123-0", "type=order.paid\nno=A|1*\nstate=withdrawn\nreason=现金\ntotal=1\npaid=9223372036854775807\nended=1\nlate=2\nsync=done")
 	f.Add("0", "0-0", "type=order.rejected\nno=_\nstate=rejected\nreason=\x00\xff\ncode=\xc3")
+	f.Add(mchid, "1-1", "type=books.closed\ndate=2026-11-26\nbooks={\"date\": \"2026-11-26\", \"x\": [\"<\xff\"]}")
 	f.Add(mchid, "-1-0", "type=order.opened")
 	f.Add(mchid, "1-9223372036854775808", "no=A\nstate=paid\ntype=order.paid\nopened=253402300799999")
 	f.Fuzz(func(t *testing.T, mchid, id, text string) {
@@ -170,7 +194,7 @@ func FuzzDecodeEvent(f *testing.F) {
 		}
 		e, err := ledger.DecodeEvent(mchid, id, fields)
 		if err != nil {
-			if !errors.Is(err, ledger.ErrEvent) {
+			if !errors.Is(err, ledger.ErrEvent) && !errors.Is(err, ledger.ErrNewer) {
 				t.Fatalf("%v is not an ErrEvent", err)
 			}
 			if diff := cmp.Diff(ledger.Event{}, e); diff != "" {

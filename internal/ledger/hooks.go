@@ -13,9 +13,10 @@ import (
 // Webhooks report the final states of orders to billing. The ledger keeps what is not
 // delivered yet, in a list an order; the queue only carries the work, and may lose it.
 
-// endTypes are the types of the events that webhooks report.
+// endTypes are the types of the events that webhooks report: final states, and closed
+// books.
 var endTypes = func() []string {
-	var types []string
+	types := []string{BooksClosed}
 	for _, t := range EventTypes {
 		if (Event{Type: t}).End() {
 			types = append(types, t)
@@ -23,6 +24,18 @@ var endTypes = func() []string {
 	}
 	return types
 }()
+
+// bookHook is what stands before a day in the name of the list in which its closed books
+// wait for billing. No out_order_no has a colon; a worker of a release before the books
+// refuses the task, and the list waits for one of this release.
+const bookHook = "books:"
+
+// ValidHook reports whether webhooks wait under a name other than an order's.
+func ValidHook(name string) bool {
+	date, ok := strings.CutPrefix(name, bookHook)
+	_, err := BookDate(date).Start()
+	return ok && err == nil
+}
 
 // DueHook is an order whose webhooks are due.
 type DueHook struct {

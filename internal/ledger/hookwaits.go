@@ -74,7 +74,7 @@ func (l *Ledger) HookWaits(ctx context.Context, cursor string, limit int) (list 
 	if cursor != "" {
 		var ok bool
 		from, after, ok = strings.Cut(cursor, "-")
-		if n, err := strconv.ParseInt(from, 10, 64); !ok || err != nil || n < 0 || !orderNoForm.MatchString(after) {
+		if n, err := strconv.ParseInt(from, 10, 64); !ok || err != nil || n < 0 || !orderNoForm.MatchString(after) && !ValidHook(after) {
 			return nil, "", ErrCursor
 		}
 	}

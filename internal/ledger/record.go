@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -388,6 +389,11 @@ type Event struct {
 	Payments      []Payment `json:"payments,omitempty"`       // every one that is known, see Order
 	BillingAmount *int64    `json:"billing_amount,omitempty"` // see Order
 	OwedSince     time.Time `json:"owed_since,omitzero"`      // see Order
+
+	// Books is what came of comparing a day with WeChat Pay's bill, of an event
+	// BooksClosed: what outcomes books --json prints, with at most BooksListed exceptions.
+	// Such an event is of no order: OutOrderNo and State are empty.
+	Books json.RawMessage `json:"books,omitempty"`
 
 	By string `json:"by,omitempty"` // of withdrawn and reopened: who did it; Reason says why
 

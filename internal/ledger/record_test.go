@@ -29,7 +29,7 @@ func TestRecord_StructsFollowIt(t *testing.T) {
 	}
 	for _, c := range []check{
 		{"Order", jsonNames[Order](), func(f Field) bool { return true }, []string{"mchid", "out_order_no", "last_attempt_at", "last_error", "log"}},
-		{"Event", jsonNames[Event](), func(f Field) bool { return f.Event != "" }, []string{"id", "type", "at", "mchid", "out_order_no", "seq", "by", "call", "verdict", "code", "detail_code"}},
+		{"Event", jsonNames[Event](), func(f Field) bool { return f.Event != "" }, []string{"id", "type", "at", "mchid", "out_order_no", "seq", "by", "call", "verdict", "code", "detail_code", "books"}},
 		{"Facts", jsonNames[Facts](), func(f Field) bool { return f.Text }, []string{"order_id"}},
 	} {
 		var want []string

@@ -73,7 +73,7 @@ func columns(wanted func(name string) bool) []column {
 	var list []column
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[row]()) {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if !f.Anonymous && wanted(name) {
+		if !f.Anonymous && name != "books" && wanted(name) { // closed books have tables of their own
 			list = append(list, column{name, kindOf(f.Type), f.Index, options != ""})
 		}
 	}

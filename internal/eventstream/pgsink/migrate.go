@@ -103,7 +103,7 @@ func schemaOf(ctx context.Context, tx pgx.Tx) (string, error) {
 // of those names that belong to another program.
 func versionOf(ctx context.Context, tx pgx.Tx, schema string) (int, error) {
 	rows, err := tx.Query(ctx, `select relname::text from pg_class
-		where relnamespace = to_regnamespace($1) and relname in ('payscore_schema', 'payments', 'orders', 'events', 'actions') order by relname`,
+		where relnamespace = to_regnamespace($1) and relname in ('payscore_schema', 'payments', 'orders', 'events', 'actions', 'books', 'book_exceptions') order by relname`,
 		pgx.Identifier{schema}.Sanitize())
 	if err != nil {
 		return 0, err
@@ -121,7 +121,7 @@ func versionOf(ctx context.Context, tx pgx.Tx, schema string) (int, error) {
 		return 0, refused("schema %s has a table %s that is not this program's: %s", schema, strings.Join(names, " and a table "), ownSchema)
 	}
 	_, err = tx.Exec(ctx, `create table payscore_schema (version int not null primary key, applied_at timestamptz not null default now());
-		comment on table payscore_schema is 'Which migrations of payscore-collector (outcomes sink postgres) the tables orders, events, payments and actions have had.'`)
+		comment on table payscore_schema is 'Which migrations of payscore-collector (outcomes sink postgres) the tables orders, events, payments, actions, books and book_exceptions have had.'`)
 	return 0, err
 }
 

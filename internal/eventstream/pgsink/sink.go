@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/rs/zerolog"
 
+	"payscore-collector/internal/books"
 	"payscore-collector/internal/eventstream"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
@@ -47,11 +48,14 @@ type Sink struct {
 	log    zerolog.Logger
 	outage *logging.Outage
 	// trailOutage is its own: the events may go in while the trail does not.
-	trailOutage *logging.Outage
+	trailOutage, booksOutage *logging.Outage
 
 	// Once makes Prepare and Write return the error of an outage instead of waiting
 	// for its end.
 	Once bool
+	// Books returns what came of a day whose books were closed, or ledger.ErrNotFound: an
+	// event lists only some of the exceptions. Nil: those of the event must do.
+	Books func(ctx context.Context, mchid string, date ledger.BookDate) (books.Result, error)
 
 	events, orders, known, leftOut atomic.Int64
 	anyKnown                       atomic.Bool // the last batch had events that were in the tables
@@ -74,6 +78,7 @@ func New(ctx context.Context, db Database, log zerolog.Logger) (*Sink, error) {
 	return &Sink{
 		pool: pool, db: db, log: log, outage: logging.NewOutage(log, "PostgreSQL", sayEvery),
 		trailOutage: logging.NewOutage(log, "PostgreSQL or Redis, for the trail,", sayEvery),
+		booksOutage: logging.NewOutage(log, "Redis, for the books,", sayEvery),
 	}, nil
 }
 
@@ -118,10 +123,19 @@ func (s *Sink) Prepare(ctx context.Context) (fresh bool, err error) {
 // to the end of ctx and a moment longer. Where a table or a column is missing, it
 // returns a *Refused that names it.
 func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
+	closed, err := s.closed(ctx, events)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, events, closed)
+}
+
+// write writes events, and the books that those of them that are BooksClosed have closed.
+func (s *Sink) write(ctx context.Context, events []ledger.Event, closed map[string]books.Result) error {
 	conflicts := 0
 	for wait := firstPause; ; {
 		try, cancel := untilDone(ctx)
-		done, err := s.store(try, events)
+		done, err := s.store(try, events, closed)
 		cancel()
 		if err == nil {
 			s.outage.Over()
@@ -138,10 +152,10 @@ func (s *Sink) Write(ctx context.Context, events []ledger.Event) error {
 		kind := failureOf(err)
 		if kind == badEvent {
 			if half := len(events) / 2; half > 0 {
-				if err := s.Write(ctx, events[:half]); err != nil {
+				if err := s.write(ctx, events[:half], closed); err != nil {
 					return err
 				}
-				return s.Write(ctx, events[half:])
+				return s.write(ctx, events[half:], closed)
 			}
 			if s.takesOthers(ctx) {
 				s.leaveOut(events[0], err)

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"payscore-collector/internal/books"
 	"payscore-collector/internal/ledger"
 )
 
@@ -21,10 +22,15 @@ type stored struct{ events, orders, shared int64 }
 
 // store writes events in one transaction, and brings their orders up to date.
 // Doing it again changes nothing.
-func (s *Sink) store(ctx context.Context, events []ledger.Event) (done stored, err error) {
+func (s *Sink) store(ctx context.Context, events []ledger.Event, closed map[string]books.Result) (done stored, err error) {
 	store := func(known bool) error {
 		return s.inTx(ctx, func(tx pgx.Tx) (err error) {
-			done, err = write(ctx, tx, events, known)
+			orders := slices.DeleteFunc(slices.Clone(events), func(e ledger.Event) bool { return e.Type == ledger.BooksClosed })
+			if done, err = write(ctx, tx, orders, known); err != nil || len(orders) == len(events) {
+				return err
+			}
+			days, err := writeBooks(ctx, tx, events, closed)
+			done.events += days
 			return err
 		})
 	}
@@ -81,6 +87,9 @@ func (l *listed) add(e ledger.Event) {
 // write writes events into the tables. Without known, it fails with a duplicate if an event
 // is there already.
 func write(ctx context.Context, tx pgx.Tx, events []ledger.Event, known bool) (done stored, err error) {
+	if len(events) == 0 {
+		return stored{}, nil
+	}
 	rows := make([]row, len(events))
 	payments := listed{keys: map[[3]string]bool{}}
 	var older listed // orders of events of a release that listed no payments

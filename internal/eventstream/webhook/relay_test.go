@@ -268,6 +268,29 @@ func TestRelay(t *testing.T) {
 		}
 	})
 
+	t.Run("closed books are delivered, those of a day one after another, and no order waits for them", func(t *testing.T) {
+		f := newFixture(t, srv)
+		first, later := `{"date":"2026-11-26","n":1}`, `{"date":"2026-11-26","n":2}`
+		f.end("A")
+		for _, text := range []string{first, first, later} {
+			if _, err := f.ledger.CloseBook(t.Context(), "2026-11-26", []byte(text), []byte(text), nil, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.work()
+		var books []string
+		f.until("three deliveries", func() bool { return len(f.receiver.Taken()) == 3 })
+		for _, e := range f.receiver.Taken() {
+			if e.Type == ledger.BooksClosed {
+				books = append(books, e.OutOrderNo+string(e.State)+string(e.Books))
+			}
+		}
+		if !slices.Equal(books, []string{first, later}) {
+			t.Errorf("%q", books)
+		}
+		f.until("nothing to wait", func() bool { return f.waiting() == 0 })
+	})
+
 	t.Run("malformed events are skipped and logged", func(t *testing.T) {
 		f := newFixture(t, srv)
 		if err := f.rdb.Do(t.Context(), "XADD", f.keys.Outcomes(), "*", "type", "order.paid").Err(); err != nil {

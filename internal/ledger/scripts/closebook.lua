@@ -2,7 +2,7 @@
 -- of the day replaces it.
 --
 -- KEYS[1] books:<date> (hash)   KEYS[2] books (zset)   KEYS[3] bookkeeping (hash)
--- KEYS[4] acks (hash)
+-- KEYS[4] acks (hash)   KEYS[5] outcomes (stream)
 -- ARGV[1] JSON {
 --   date    of the day
 --   start   ms, when the day began
@@ -10,12 +10,19 @@
 --   asks    orders to query, an array of out_order_no
 --   counts  exceptions by kind, JSON text
 -- }
--- ARGV[2] the result, JSON
+-- ARGV[2] the result, JSON   ARGV[3] the same for the event, with fewer exceptions
 --
 -- Returns {now}.
 local a = cjson.decode(ARGV[1])
 local now = clock()
-redis.call('HSET', KEYS[1], 'result', ARGV[2], 'at', now)
+-- The event says what has changed: a repetition, and a comparison with the same result,
+-- writes none.
+local was = redis.call('HMGET', KEYS[1], 'result', 'event')
+local event = was[2]
+if not event or was[1] ~= ARGV[2] then
+  event = redis.call('XADD', KEYS[5], '*', 'type', 'books.closed', 'date', a.date, 'books', ARGV[3])
+end
+redis.call('HSET', KEYS[1], 'result', ARGV[2], 'at', now, 'event', event)
 redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.max(now, a.start) + a.keep))
 redis.call('ZADD', KEYS[2], a.start, a.date)
 local before = '(' .. string.format('%.0f', now - a.keep)

@@ -15,6 +15,7 @@
 --
 -- Returns {code, more, foreign, ...}. more is 1 if the stream may have more; foreign is
 -- how many entries were skipped that have the type of a final state and name no order.
+-- Closed books wait under books:<date> instead of an out_order_no.
 --   'ends'  the cursor, '' for none, and the cursor after these events; then entry ID,
 --           out_order_no and fields as a JSON array of each
 --   'due'   out_order_no and round of each order
@@ -35,7 +36,13 @@ for _, entry in ipairs(entries) do
   cursor = id
   if ends[f.type or ''] then
     local no = f.no or ''
-    if #no > 32 or not string.find(no, '^[%w_|*-]+$') then
+    local book = f.type == 'books.closed' and string.match(f.date or '', '^%d%d%d%d%-%d%d%-%d%d$')
+    if book then
+      no = 'books:' .. book
+    elseif #no > 32 or not string.find(no, '^[%w_|*-]+$') then
+      no = nil
+    end
+    if not no then
       foreign = foreign + 1
     else
       found[#found + 1] = id
