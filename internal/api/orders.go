@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"golang.org/x/sync/errgroup"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/explain"
@@ -87,14 +86,8 @@ type orderReply struct{ Body OrderView }
 
 func (a *API) getOrder(ctx context.Context, in *OrderPath) (*orderReply, error) {
 	l := ledger.New(a.Redis, in.MchID)
-	var o ledger.Order
-	var s explain.Situation
-	var hooks ledger.HookWait
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { o, err = l.Get(gctx, in.OutOrderNo); return err })
-	g.Go(func() (err error) { s, err = status.Read(gctx, a.Redis, l, explain.Memory{}); return err })
-	g.Go(func() (err error) { hooks, err = l.HookWaitOf(gctx, in.OutOrderNo); return err })
-	switch err := g.Wait(); {
+	o, s, hooks, err := status.ReadOrder(ctx, a.Redis, l, in.OutOrderNo)
+	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, absentOrder(in.MchID, in.OutOrderNo)
 	case err != nil:

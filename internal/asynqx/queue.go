@@ -4,6 +4,7 @@
 package asynqx
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -101,25 +102,35 @@ type State struct {
 
 // Read returns the state of a queue, in one round trip.
 func Read(ctx context.Context, rdb redis.UniversalClient, queue string) (State, error) {
-	k := KeysOf(queue)
 	pipe := rdb.Pipeline()
+	read := Ask(pipe, queue)
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	return read()
+}
+
+// Ask asks what Read returns as part of a pipeline, and returns what reads the answer when
+// that has run.
+func Ask(pipe redis.Pipeliner, queue string) func() (State, error) {
+	k, ctx := KeysOf(queue), context.Background()
 	paused := pipe.MGet(ctx, k.Paused) // and not GET, to which a missing key is an error
 	pending, active := pipe.LLen(ctx, k.Pending), pipe.LLen(ctx, k.Active)
 	waiting := []*redis.ZSliceCmd{pipe.ZRangeWithScores(ctx, k.Scheduled, 0, 0), pipe.ZRangeWithScores(ctx, k.Retry, 0, 0)}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return State{}, err
-	}
-	s := State{Busy: pending.Val()+active.Val() > 0}
-	if since, ok := paused.Val()[0].(string); ok {
-		n, _ := strconv.ParseInt(since, 10, 64)
-		s.PausedSince = time.Unix(n, 0)
-	}
-	for _, first := range waiting {
-		for _, z := range first.Val() {
-			if at := time.Unix(int64(z.Score), 0); s.Next.IsZero() || at.Before(s.Next) {
-				s.Next = at
+	return func() (State, error) {
+		if err := cmp.Or(paused.Err(), pending.Err(), active.Err(), waiting[0].Err(), waiting[1].Err()); err != nil {
+			return State{}, err
+		}
+		s := State{Busy: pending.Val()+active.Val() > 0}
+		if since, ok := paused.Val()[0].(string); ok {
+			n, _ := strconv.ParseInt(since, 10, 64)
+			s.PausedSince = time.Unix(n, 0)
+		}
+		for _, first := range waiting {
+			for _, z := range first.Val() {
+				if at := time.Unix(int64(z.Score), 0); s.Next.IsZero() || at.Before(s.Next) {
+					s.Next = at
+				}
 			}
 		}
+		return s, nil
 	}
-	return s, nil
 }

@@ -6,8 +6,6 @@ import (
 	"net/url"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/status"
@@ -37,14 +35,8 @@ func (c *Console) order(v *view) error {
 		return invalid(err)
 	}
 	l := ledgers[0]
-	var o ledger.Order
-	var s explain.Situation
-	var hooks ledger.HookWait
-	g, ctx := errgroup.WithContext(v.ctx())
-	g.Go(func() (err error) { o, err = l.Get(ctx, no); return err })
-	g.Go(func() (err error) { s, err = status.Read(ctx, c.redis, l, explain.Memory{}); return err })
-	g.Go(func() (err error) { hooks, err = l.HookWaitOf(ctx, no); return err })
-	switch err := g.Wait(); {
+	o, s, hooks, err := status.ReadOrder(v.ctx(), c.redis, l, no)
+	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return problem(http.StatusNotFound, v.word("order.absent", no, mchid))
 	case err != nil:

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"payscore-collector/internal/owner"
 )
 
@@ -66,7 +68,21 @@ func (h Holds) Service(scope string) Hold {
 // Holds returns the merchant's holds, its present rate and the last jump of
 // Redis's clock, in one round trip.
 func (l *Ledger) Holds(ctx context.Context) (Holds, error) {
-	reply, err := holdsScript.Run(ctx, l.rdb, []string{l.keys.Hold(), l.keys.Gate(), l.keys.Sweep()}).Slice()
+	return l.readHolds(holdsScript.Run(ctx, l.rdb, l.holdsKeys()))
+}
+
+// AskHolds asks what Holds returns.
+func (l *Ledger) AskHolds(q *Questions) func() (Holds, error) {
+	cmd := q.script(holdsScript, l.holdsKeys()...)
+	return func() (Holds, error) { return l.readHolds(cmd) }
+}
+
+func (l *Ledger) holdsKeys() []string {
+	return []string{l.keys.Hold(), l.keys.Gate(), l.keys.Sweep()}
+}
+
+func (l *Ledger) readHolds(cmd *redis.Cmd) (Holds, error) {
+	reply, err := cmd.Slice()
 	if err != nil {
 		return Holds{}, err
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,13 +17,23 @@ import (
 // HooksWaiting returns how many orders have events that billing has not accepted, and the
 // age of the oldest of them, or 0.
 func (l *Ledger) HooksWaiting(ctx context.Context) (orders int64, oldest time.Duration, err error) {
-	orders, err = l.rdb.ZCard(ctx, l.keys.HookWaiting()).Result()
-	if err != nil {
-		return 0, 0, err
+	var read func() (int64, time.Duration, error)
+	Ask(ctx, l.rdb, func(q *Questions) { read = l.AskHooksWaiting(q) })
+	return read()
+}
+
+// AskHooksWaiting asks what HooksWaiting returns.
+func (l *Ledger) AskHooksWaiting(q *Questions) func() (orders int64, oldest time.Duration, err error) {
+	size := q.ZCard(context.Background(), l.keys.HookWaiting())
+	lag := q.script(lagScript, l.keys.HookWaiting()) // the index has times like the due index
+	return func() (int64, time.Duration, error) {
+		orders, err := size.Result()
+		if err != nil {
+			return 0, 0, err
+		}
+		ms, err := lag.Int64()
+		return orders, time.Duration(ms) * time.Millisecond, err
 	}
-	// The index has times like the due index, so the same script reads it.
-	ms, err := lagScript.Run(ctx, l.rdb, []string{l.keys.HookWaiting()}).Int64()
-	return orders, time.Duration(ms) * time.Millisecond, err
 }
 
 // OldestHook is when the oldest event was written that billing has not accepted yet; zero
@@ -58,11 +69,21 @@ type HookFailure struct {
 // HookWaitOf returns the events of an order that billing has not accepted yet, in one
 // round trip.
 func (l *Ledger) HookWaitOf(ctx context.Context, no string) (HookWait, error) {
-	list, err := l.hookWaits(ctx, []string{no})
-	if err != nil || len(list) == 0 {
-		return HookWait{}, err
+	var read func() (HookWait, error)
+	Ask(ctx, l.rdb, func(q *Questions) { read = l.AskHookWaitOf(q, no) })
+	return read()
+}
+
+// AskHookWaitOf asks what HookWaitOf returns.
+func (l *Ledger) AskHookWaitOf(q *Questions, no string) func() (HookWait, error) {
+	read := l.askHookWaits(q, []string{no})
+	return func() (HookWait, error) {
+		list, err := read()
+		if err != nil || len(list) == 0 {
+			return HookWait{}, err
+		}
+		return list[0], nil
 	}
-	return list[0], nil
 }
 
 // HookWaits returns orders with events that billing has not accepted yet, by the time of
@@ -117,38 +138,48 @@ func (l *Ledger) hookWaits(ctx context.Context, nos []string) ([]HookWait, error
 	if len(nos) == 0 {
 		return nil, nil
 	}
+	var read func() ([]HookWait, error)
+	Ask(ctx, l.rdb, func(q *Questions) { read = l.askHookWaits(q, nos) })
+	return read()
+}
+
+func (l *Ledger) askHookWaits(q *Questions, nos []string) func() ([]HookWait, error) {
 	var fields []string
 	for _, no := range nos {
 		fields = append(fields, "try:"+no, "failure:"+no)
 	}
-	pipe := l.rdb.Pipeline()
-	known := pipe.HMGet(ctx, l.keys.Hooks(), fields...)
-	since, due := pipe.ZMScore(ctx, l.keys.HookWaiting(), nos...), pipe.ZMScore(ctx, l.keys.HookDue(), nos...)
+	ctx := context.Background()
+	known := q.HMGet(ctx, l.keys.Hooks(), fields...)
+	since, due := q.ZMScore(ctx, l.keys.HookWaiting(), nos...), q.ZMScore(ctx, l.keys.HookDue(), nos...)
 	ends := make([]*redis.IntCmd, len(nos))
 	for i, no := range nos {
-		ends[i] = pipe.LLen(ctx, l.keys.Hook(no))
+		ends[i] = q.LLen(ctx, l.keys.Hook(no))
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, err
+	return func() (list []HookWait, err error) {
+		if err := cmp.Or(known.Err(), since.Err(), due.Err()); err != nil {
+			return nil, err
+		}
+		for i, no := range nos {
+			if err := ends[i].Err(); err != nil {
+				return nil, err
+			}
+			if ends[i].Val() == 0 {
+				continue // delivered in the meantime
+			}
+			w := HookWait{MchID: l.mchid, OutOrderNo: no, Ends: ends[i].Val(), Since: scored(since.Val()[i]), Next: scored(due.Val()[i])}
+			if try, ok := known.Val()[2*i].(string); ok {
+				failures, _, _ := strings.Cut(try, " ")
+				w.Failures = atoi(failures)
+			}
+			if failure, ok := known.Val()[2*i+1].(string); ok && w.Failures > 0 {
+				at, rest, _ := strings.Cut(failure, " ")
+				status, why, _ := strings.Cut(rest, " ")
+				w.Last = &HookFailure{At: millis(at).UTC(), Status: int(atoi(status)), Why: why}
+			}
+			list = append(list, w)
+		}
+		return list, nil
 	}
-	var list []HookWait
-	for i, no := range nos {
-		if ends[i].Val() == 0 {
-			continue // delivered in the meantime
-		}
-		w := HookWait{MchID: l.mchid, OutOrderNo: no, Ends: ends[i].Val(), Since: scored(since.Val()[i]), Next: scored(due.Val()[i])}
-		if try, ok := known.Val()[2*i].(string); ok {
-			failures, _, _ := strings.Cut(try, " ")
-			w.Failures = atoi(failures)
-		}
-		if failure, ok := known.Val()[2*i+1].(string); ok && w.Failures > 0 {
-			at, rest, _ := strings.Cut(failure, " ")
-			status, why, _ := strings.Cut(rest, " ")
-			w.Last = &HookFailure{At: millis(at).UTC(), Status: int(atoi(status)), Why: why}
-		}
-		list = append(list, w)
-	}
-	return list, nil
 }
 
 // scored is a time from an index; zero where it has none.

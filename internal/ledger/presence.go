@@ -123,7 +123,17 @@ func BeatAll(ctx context.Context, rdb redis.UniversalClient, mchids []string, id
 // first, and Redis's time. Workers of releases before the first that reports are not
 // among them.
 func (l *Ledger) Workers(ctx context.Context) (workers []Worker, now time.Time, err error) {
-	reply, err := workersScript.Run(ctx, l.rdb, []string{l.keys.Workers()}).Slice()
+	return readWorkers(workersScript.Run(ctx, l.rdb, []string{l.keys.Workers()}))
+}
+
+// AskWorkers asks what Workers returns.
+func (l *Ledger) AskWorkers(q *Questions) func() (workers []Worker, now time.Time, err error) {
+	cmd := q.script(workersScript, l.keys.Workers())
+	return func() ([]Worker, time.Time, error) { return readWorkers(cmd) }
+}
+
+func readWorkers(cmd *redis.Cmd) (workers []Worker, now time.Time, err error) {
+	reply, err := cmd.Slice()
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("ledger: %w", err)
 	}
@@ -159,12 +169,15 @@ func (l *Ledger) Workers(ctx context.Context) (workers []Worker, now time.Time, 
 	return workers, now, r.err()
 }
 
-// FirstDue returns the time at which the sweep takes the first order of the due
+// AskFirstDue asks for the time at which the sweep takes the first order of the due
 // index; zero where there is nothing to do for any order.
-func (l *Ledger) FirstDue(ctx context.Context) (time.Time, error) {
-	first, err := l.rdb.ZRangeWithScores(ctx, l.keys.Due(), 0, 0).Result()
-	if err != nil || len(first) == 0 {
-		return time.Time{}, err
+func (l *Ledger) AskFirstDue(q *Questions) func() (time.Time, error) {
+	cmd := q.ZRangeWithScores(context.Background(), l.keys.Due(), 0, 0)
+	return func() (time.Time, error) {
+		first, err := cmd.Result()
+		if err != nil || len(first) == 0 {
+			return time.Time{}, err
+		}
+		return time.UnixMilli(int64(first[0].Score)), nil
 	}
-	return time.UnixMilli(int64(first[0].Score)), nil
 }

@@ -67,7 +67,21 @@ type LastError struct {
 
 // Get returns one order with its log, or ErrNotFound.
 func (l *Ledger) Get(ctx context.Context, no string) (Order, error) {
-	reply, err := getScript.Run(ctx, l.rdb, []string{l.keys.Order(no), l.keys.Log(no), l.keys.Words()}).Slice()
+	return l.readGet(no, getScript.Run(ctx, l.rdb, l.getKeys(no)))
+}
+
+// AskGet asks what Get returns.
+func (l *Ledger) AskGet(q *Questions, no string) func() (Order, error) {
+	cmd := q.script(getScript, l.getKeys(no)...)
+	return func() (Order, error) { return l.readGet(no, cmd) }
+}
+
+func (l *Ledger) getKeys(no string) []string {
+	return []string{l.keys.Order(no), l.keys.Log(no), l.keys.Words()}
+}
+
+func (l *Ledger) readGet(no string, cmd *redis.Cmd) (Order, error) {
+	reply, err := cmd.Slice()
 	if err != nil {
 		return Order{}, err
 	}

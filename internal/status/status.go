@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
 
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/collect"
@@ -21,45 +20,76 @@ import (
 	"payscore-collector/tasks"
 )
 
-// Read returns a merchant's situation. full is what FullMemory returns, which is the
+// Read returns a merchant's situation, in one round trip. full is what FullMemory returns, which is the
 // same for every merchant.
 func Read(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, full explain.Memory) (explain.Situation, error) {
-	s := explain.Situation{MchID: l.MchID(), Full: full}
-	var (
-		workers  []ledger.Worker
-		now, due time.Time
-		queue    asynqx.State
-		age      time.Duration
-	)
-	// At once: where the processors are busy, each round trip waits for them.
-	g, ctx := errgroup.WithContext(ctx)
-	read := func(what string, do func() error) {
-		g.Go(func() error {
-			if err := do(); err != nil {
-				return fmt.Errorf("read %s of merchant %s: %w", what, l.MchID(), err)
-			}
-			return nil
-		})
-	}
-	read("the holds", func() (err error) { s.Holds, err = l.Holds(ctx); return err })
-	read("the workers", func() (err error) { workers, now, err = l.Workers(ctx); return err })
-	read("the queue", func() (err error) { queue, err = asynqx.Read(ctx, rdb, tasks.QueueName(l.MchID())); return err })
-	read("the due index", func() (err error) { due, err = l.FirstDue(ctx); return err })
-	read("the webhooks", func() (err error) { s.HooksWaiting, age, err = l.HooksWaiting(ctx); return err })
-	if err := g.Wait(); err != nil {
-		return explain.Situation{}, err
-	}
-	inForce(&s, workers, now)
-	s.PausedSince = queue.PausedSince
-	s.Work = !due.IsZero()
-	if s.Work && !queue.Busy {
-		s.NextWork = due
-		if !queue.Next.IsZero() && queue.Next.Before(due) {
-			s.NextWork = queue.Next
+	var read func() (explain.Situation, error)
+	ledger.Ask(ctx, rdb, func(q *ledger.Questions) { read = Ask(q, l, full) })
+	return read()
+}
+
+// Ask asks what Read returns.
+func Ask(q *ledger.Questions, l *ledger.Ledger, full explain.Memory) func() (explain.Situation, error) {
+	holds, workers, queue := l.AskHolds(q), l.AskWorkers(q), asynqx.Ask(q, tasks.QueueName(l.MchID()))
+	firstDue, hooks := l.AskFirstDue(q), l.AskHooksWaiting(q)
+	return func() (explain.Situation, error) {
+		s := explain.Situation{MchID: l.MchID(), Full: full}
+		fail := func(what string, err error) (explain.Situation, error) {
+			return explain.Situation{}, fmt.Errorf("read %s of merchant %s: %w", what, l.MchID(), err)
 		}
+		var err error
+		if s.Holds, err = holds(); err != nil {
+			return fail("the holds", err)
+		}
+		all, now, err := workers()
+		if err != nil {
+			return fail("the workers", err)
+		}
+		inForce(&s, all, now)
+		state, err := queue()
+		if err != nil {
+			return fail("the queue", err)
+		}
+		s.PausedSince = state.PausedSince
+		due, err := firstDue()
+		if err != nil {
+			return fail("the due index", err)
+		}
+		s.Work = !due.IsZero()
+		if s.Work && !state.Busy {
+			s.NextWork = due
+			if !state.Next.IsZero() && state.Next.Before(due) {
+				s.NextWork = state.Next
+			}
+		}
+		waiting, age, err := hooks()
+		if err != nil {
+			return fail("the webhooks", err)
+		}
+		s.HooksWaiting, s.HooksSince = waiting, now.Add(-age)
+		return s, nil
 	}
-	s.HooksSince = now.Add(-age)
-	return s, nil
+}
+
+// ReadOrder returns an order, its merchant's situation and what of it waits for billing's
+// receiver, in one round trip. The error is ledger.ErrNotFound if there is no such order.
+func ReadOrder(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, no string) (o ledger.Order, s explain.Situation, w ledger.HookWait, err error) {
+	var (
+		order     func() (ledger.Order, error)
+		situation func() (explain.Situation, error)
+		hooks     func() (ledger.HookWait, error)
+	)
+	ledger.Ask(ctx, rdb, func(q *ledger.Questions) {
+		order, situation, hooks = l.AskGet(q, no), Ask(q, l, explain.Memory{}), l.AskHookWaitOf(q, no)
+	})
+	if o, err = order(); err != nil {
+		return o, s, w, err
+	}
+	if s, err = situation(); err != nil {
+		return o, s, w, err
+	}
+	w, err = hooks()
+	return o, s, w, err
 }
 
 // inForce counts the workers that live and takes over the settings of the one that

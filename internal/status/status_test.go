@@ -2,6 +2,7 @@ package status_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -175,15 +176,57 @@ func TestRead_CostsAFixedNumberOfCommands(t *testing.T) {
 	}
 }
 
-// counter counts commands, of which several are sent at once.
-type counter struct{ n atomic.Int64 }
+// A request to the API waits for each round trip as long as the processors are busy with
+// signatures.
+func TestReadOrder(t *testing.T) {
+	s := newSetup(t)
+	s.enqueue("A", time.Now().Add(time.Hour))
+	s.beat("a", "always", false)
+	s.rdb.RPush(t.Context(), s.keys.Hook("A"), "event")
+	counted := &counter{}
+	s.rdb.AddHook(counted)
+	s.read() // connects
+	for _, tc := range []struct {
+		name  string
+		trips int64
+	}{
+		{"Redis knows no script", 2},
+		{"Redis knows the scripts", 1},
+	} {
+		if tc.trips == 2 {
+			s.rdb.ScriptFlush(t.Context())
+		}
+		counted.trips.Store(0)
+		o, situation, hooks, err := status.ReadOrder(t.Context(), s.rdb, s.ledger, "A")
+		if err != nil || o.OutOrderNo != "A" || o.State != tasks.Queued || situation.Workers != 1 || !situation.Work || hooks.Ends != 1 {
+			t.Errorf("%s: %+v, %+v, %+v, %v", tc.name, o, situation, hooks, err)
+		}
+		if n := counted.trips.Load(); n != tc.trips {
+			t.Errorf("%s: %d round trips, want %d", tc.name, n, tc.trips)
+		}
+	}
+	if _, _, _, err := status.ReadOrder(t.Context(), s.rdb, s.ledger, "B"); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("of an order that the ledger has not: %v", err)
+	}
+	s.rdb.Set(t.Context(), s.keys.HookWaiting(), "no index", 0)
+	if _, _, _, err := status.ReadOrder(t.Context(), s.rdb, s.ledger, "A"); err == nil || !strings.Contains(err.Error(), "read the webhooks of merchant "+mchid) {
+		t.Errorf("with one answer that is an error: %v", err)
+	}
+}
+
+// counter counts commands, of which several are sent at once, and how often some are sent.
+type counter struct{ n, trips atomic.Int64 }
 
 func (c *counter) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error { c.n.Add(1); return next(ctx, cmd) }
+	return func(ctx context.Context, cmd redis.Cmder) error { c.n.Add(1); c.trips.Add(1); return next(ctx, cmd) }
 }
 func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error { c.n.Add(int64(len(cmds))); return next(ctx, cmds) }
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		c.n.Add(int64(len(cmds)))
+		c.trips.Add(1)
+		return next(ctx, cmds)
+	}
 }
 
 func TestFullMemory(t *testing.T) {
