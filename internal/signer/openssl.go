@@ -88,11 +88,6 @@ func newOpenSSL(key *rsa.PrivateKey) (crypto.Signer, error) {
 	return s, nil
 }
 
-// turns lets no more signatures be made at a time than there are processors. Go sees each
-// as a system call that lasts, and starts another thread for what waits: those would only
-// take the processors from each other.
-var turns = make(chan struct{}, runtime.GOMAXPROCS(0))
-
 // Public implements crypto.Signer.
 func (s *openSSL) Public() crypto.PublicKey { return s.public }
 
@@ -101,8 +96,6 @@ func (s *openSSL) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]by
 	if _, pss := opts.(*rsa.PSSOptions); pss || opts.HashFunc() != crypto.SHA256 || len(digest) != sha256.Size {
 		return nil, errors.New("this signer signs SHA-256 by PKCS #1 v1.5 and nothing else")
 	}
-	turns <- struct{}{}
-	defer func() { <-turns }()
 	signature := make([]byte, s.public.Size())
 	size := C.size_t(len(signature))
 	err := failure(C.signer_sign(s.ctx, (*C.uchar)(&digest[0]), C.size_t(len(digest)), (*C.uchar)(&signature[0]), &size))

@@ -31,7 +31,7 @@ func TestOpenSSLIsChosen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, is := s.(*openSSL); !is {
+		if _, is := s.(inTurn).Signer.(*openSSL); !is {
 			t.Errorf("%s is %T", want, s)
 		}
 	}
@@ -91,7 +91,7 @@ func TestOpenSSLErrors(t *testing.T) {
 		}
 	}
 	t.Run("a signature that does not fit", func(t *testing.T) {
-		small := *s.(*openSSL)
+		small := *s.(inTurn).Signer.(*openSSL)
 		small.public = &rsa.PublicKey{N: big.NewInt(1 << 40), E: 65537} // so Sign has room for 6 bytes
 		var all sync.WaitGroup
 		for range 50 {

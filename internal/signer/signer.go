@@ -10,6 +10,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"runtime"
 )
 
 // The values of WECHATPAY_SIGNER.
@@ -28,7 +30,7 @@ var ErrNotBuilt = errors.New("this build has no OpenSSL (it was built without th
 // OpenSSL does not sign with so is signed with by Go; with OpenSSL, that is an error.
 func New(want string, key *rsa.PrivateKey) (crypto.Signer, error) {
 	if want == Go {
-		return key, nil
+		return inTurn{key}, nil
 	}
 	s, err := fast(key)
 	if err == nil {
@@ -36,11 +38,27 @@ func New(want string, key *rsa.PrivateKey) (crypto.Signer, error) {
 	}
 	switch {
 	case err == nil:
-		return s, nil
+		return inTurn{s}, nil
 	case want == OpenSSL:
 		return nil, err
 	}
-	return key, nil
+	return inTurn{key}, nil
+}
+
+// turns lets no more signatures be made at a time than there are processors. More would
+// only take the processors from each other, and from everything else: with as many steps
+// as a worker has, a reply of Redis or a request to the API would wait behind dozens of
+// signatures.
+var turns = make(chan struct{}, runtime.GOMAXPROCS(0))
+
+// inTurn makes each signature when it is its turn.
+type inTurn struct{ crypto.Signer }
+
+// Sign implements crypto.Signer.
+func (s inTurn) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	turns <- struct{}{}
+	defer func() { <-turns }()
+	return s.Signer.Sign(rand, digest, opts)
 }
 
 // Choose returns which implementation signs with the keys, Go or OpenSSL, and with Auto,

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 )
 
 func newKey(t testing.TB, bits int) *rsa.PrivateKey {
@@ -58,7 +60,7 @@ func TestOnlyAProvenSignerSigns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			replaceFast(t, func(*rsa.PrivateKey) (crypto.Signer, error) { return tc.made, tc.err })
-			if s, err := New(Auto, key); s != crypto.Signer(key) || err != nil {
+			if s, err := New(Auto, key); s != crypto.Signer(inTurn{key}) || err != nil {
 				t.Errorf("auto is %T, %v", s, err)
 			}
 			if s, err := New(OpenSSL, key); s != nil || err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -86,12 +88,49 @@ func TestGoIsGo(t *testing.T) {
 		t.Error("the other implementation was asked")
 		return nil, ErrNotBuilt
 	})
-	if s, err := New(Go, key); s != crypto.Signer(key) || err != nil {
+	if s, err := New(Go, key); s != crypto.Signer(inTurn{key}) || err != nil {
 		t.Errorf("go is %T, %v", s, err)
 	}
 	if name, why := Choose(Go, key); name != Go || why != nil {
 		t.Errorf("chosen is %s, %v", name, why)
 	}
+}
+
+// Whatever signs, no more signatures are under way than turns has room for, and the next
+// one begins when one has ended.
+func TestSignaturesTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		was := turns
+		turns = make(chan struct{}, 2)
+		defer func() { turns = was }()
+		const all = 10
+		s := slow{end: make(chan struct{})}
+		for range all {
+			go func() { _, _ = inTurn{&s}.Sign(rand.Reader, nil, crypto.SHA256) }()
+		}
+		for ended := range all {
+			synctest.Wait()
+			if want := min(2, all-ended); s.underWay.Load() != int64(want) {
+				t.Errorf("after %d signatures, %d are under way, want %d", ended, s.underWay.Load(), want)
+			}
+			s.end <- struct{}{}
+		}
+		synctest.Wait()
+	})
+}
+
+// slow is a signer each of whose signatures ends when end is sent to.
+type slow struct {
+	crypto.Signer
+	end      chan struct{}
+	underWay atomic.Int64
+}
+
+func (s *slow) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	s.underWay.Add(1)
+	defer s.underWay.Add(-1)
+	<-s.end
+	return nil, nil
 }
 
 // BenchmarkSign is the time of a signature by each implementation of this build.

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -28,10 +29,16 @@ const (
 	smallSteps = 256
 )
 
-// TuneRuntime sets the process's garbage collector up for a worker, unless GOGC or
-// GOMEMLIMIT is set. Only the command calls it: the demo and the tests share their process
+// TuneRuntime sets the process's scheduler and garbage collector up for a worker, as far
+// as GOMAXPROCS, GOGC and GOMEMLIMIT do not. Only the command calls it: the demo and the tests share their process
 // with others.
 func TuneRuntime(cfg config.Worker) {
+	// Signatures keep every processor busy (see signer), and Go's scheduler looks for what
+	// has arrived from the network only when a processor has nothing to run, or every ten
+	// milliseconds: a reply of Redis, or a request to the API, would wait that long.
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(mostGCPercent)
 		go followHeap()
