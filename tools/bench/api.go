@@ -193,6 +193,13 @@ func (e *env) overHTTPOut(ctx context.Context, p platform) error {
 		return err
 	}
 	defer w.kill()
+	// A worker that starts has nothing to do for some hundred milliseconds.
+	if err := until(ctx, 20*time.Second, "the worker to be at full load", func() (bool, error) {
+		n, err := p.countCalls()
+		return n >= 1000, err
+	}); err != nil {
+		return err
+	}
 	var took []float64
 	for i := range apiReads {
 		start := time.Now()
