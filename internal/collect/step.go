@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime/debug"
@@ -24,9 +25,10 @@ type step struct {
 
 	policy   Policy // of an open order or of a withdrawn one
 	entries  []ledger.Entry
-	calledAt time.Time // Redis's clock
-	lease    time.Time // local; the lease lasts longer than this
-	yielded  bool      // the order had ended during the step
+	found    payscore.Reply // by the query of this step, after which it collects or syncs
+	calledAt time.Time      // Redis's clock
+	lease    time.Time      // local; the lease lasts longer than this
+	yielded  bool           // the order had ended during the step
 }
 
 // step makes the call that the claim's plan says, or a query and a call.
@@ -64,7 +66,16 @@ func (s *step) act(ctx context.Context) error {
 
 // decide settles as the policy says after the step's last reply.
 func (s *step) decide(ctx context.Context, last payscore.Reply) error {
-	return s.settle(ctx, s.policy.Next(s.claim.Order, s.claim.Plan, last, s.now()), last)
+	set := s.policy.Next(s.claim.Order, s.claim.Plan, last, s.now())
+	if last.Order == nil && s.found.Order != nil {
+		// A refusal says nothing of the amounts. Those that the query has shown would be
+		// unknown as long as every collect is declined.
+		said := set.Facts
+		set.Facts = facts(s.found)
+		set.Facts.Known = set.Facts.Known || said.Known
+		set.Facts.OrderID = cmp.Or(said.OrderID, set.Facts.OrderID)
+	}
+	return s.settle(ctx, set, last)
 }
 
 // recollect continues after a query that found the order owed: it collects (or, for
@@ -92,7 +103,7 @@ func (s *step) recollect(ctx context.Context, query payscore.Reply) error {
 		faultpoint.Reach(faultpoint.Permitted, o.OutOrderNo)
 		if s.untilSlot(ctx, asked, permit.Wait) {
 			// The query showed it under WeChat Pay's signature.
-			s.claim.Order.Missing, s.claim.Order.Known = 0, true
+			s.claim.Order.Missing, s.claim.Order.Known, s.found = 0, true, query
 			return s.act(ctx)
 		}
 		set := s.policy.Postpone(o, query, s.now(), s.now())

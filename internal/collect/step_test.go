@@ -51,6 +51,26 @@ func TestStep(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 	})
+	t.Run("what the query shows is kept, although the collect is declined", func(t *testing.T) {
+		t.Parallel()
+		b := declinedOnce(t)
+		owed := queryReply(payscore.Owed)
+		owed.Order = &payscore.Order{State: "DONE", OrderID: "7", TotalAmount: 150, Collection: &payscore.Collection{
+			State: "USER_PAYING", TotalAmount: 150, PaidAmount: 50, Details: []payscore.Detail{{Seq: 1, Amount: 50, TransactionID: "42", PaidType: "NEWTON"}},
+		}}
+		b.platform.query = says(owed)
+		if err := b.run("A"); err != nil {
+			t.Fatal(err)
+		}
+		b.wants("A", tasks.Awaiting, ledger.Recheck, "query collect")
+		o := b.get("A")
+		if o.TotalAmount == nil || *o.TotalAmount != 150 || o.PaidAmount == nil || *o.PaidAmount != 50 || o.OrderID != "7" || len(o.Payments) != 1 {
+			t.Errorf("%+v", o)
+		}
+		if o.LastError == nil || o.LastError.Code != declined.Code || o.Attempts != 2 {
+			t.Errorf("the declined collect is not recorded: %+v", o)
+		}
+	})
 	t.Run("a query that finds it paid does not collect", func(t *testing.T) {
 		t.Parallel()
 		b := declinedOnce(t)

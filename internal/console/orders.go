@@ -24,7 +24,7 @@ const (
 	// A page looks through more numbers at a time the more orders it may show.
 	searchSize = 150
 	// searchTime is for how long a page continues to search where few orders match.
-	searchTime = 50 * time.Millisecond
+	searchTime = 30 * time.Millisecond
 )
 
 // filter is what a list of orders is limited to, as it stands in the address.

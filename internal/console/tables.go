@@ -48,7 +48,7 @@ var english = map[string]string{
 	"overview.causes":    "Causes of the last failures", "overview.unanswered": "no answer to rely on", "overview.no_causes": "No open order has a failed call among its last ones.",
 
 	"filter.q": "Number begins with", "filter.any": "any", "filter.reason": "Reason, exactly", "filter.code": "Code of the last error", "filter.service": "Service", "filter.least": "Total from (yuan)", "filter.below": "Total below (yuan)", "problem.yuan": "An amount of the filter is not one in yuan: write it such as 12.50.", "filter.from": "Opened from", "filter.to": "Opened to", "filter.do": "Show", "filter.clear": "Clear",
-	"orders.exact": "With exactly this number", "orders.caption": "%d orders on this page.", "orders.more": "There may be more.", "orders.none_yet": "None found so far: the next page continues the search.",
+	"orders.exact": "With exactly this number", "orders.caption": "%d orders on this page.", "orders.more": "There may be more.", "orders.none_yet": "None found so far: the search continues by itself, as long as this page is open. A narrower filter, such as by state or merchant, is quicker.",
 	"orders.note": "Merchant by merchant: open orders first, in no order, then those of each final state, newest first.",
 	"orders.sort": "Sort this page by it", "orders.sorted": "Only the orders of this page are sorted: the ledger has no index of all orders by amount, age or due time. Narrow the filter until everything fits one page.",
 	"orders.next": "next", "orders.ended": "ended", "orders.csv": "All as CSV", "orders.excel": "All for Excel", "orders.csv_note": "Every order of the filter, not only this page.",
@@ -131,7 +131,7 @@ var chinese = map[string]string{
 	"overview.causes":    "最近失败的原因", "overview.unanswered": "没有可靠的应答", "overview.no_causes": "未结束的订单最近没有失败的请求。",
 
 	"filter.q": "订单号开头", "filter.any": "不限", "filter.reason": "原因（完全一致）", "filter.code": "最近错误码", "filter.service": "服务ID", "filter.least": "总金额不低于（元）", "filter.below": "总金额低于（元）", "problem.yuan": "筛选条件中的金额不是以元为单位的金额，请写成 12.50 这样。", "filter.from": "入队起始日", "filter.to": "入队截止日", "filter.do": "查询", "filter.clear": "清除",
-	"orders.exact": "订单号完全一致", "orders.caption": "本页 %d 笔订单。", "orders.more": "可能还有更多。", "orders.none_yet": "尚未找到：下一页继续查找。",
+	"orders.exact": "订单号完全一致", "orders.caption": "本页 %d 笔订单。", "orders.more": "可能还有更多。", "orders.none_yet": "尚未找到：只要本页打开，就会自动继续查找。缩小范围（例如指定状态或商户）会更快。",
 	"orders.note": "按商户排列：先是未结束的订单（无特定顺序），再是各终态的订单，最近的在前。",
 	"orders.sort": "按此排序本页", "orders.sorted": "仅对本页的订单排序：台账没有按金额、时间或下一步时间排列全部订单的索引。请缩小筛选范围，使结果在一页之内。",
 	"orders.next": "下一步", "orders.ended": "终态", "orders.csv": "全部导出 CSV", "orders.excel": "全部导出到 Excel", "orders.csv_note": "导出符合条件的全部订单，不限本页。",
