@@ -129,7 +129,24 @@ func (b *booksCommand) source(ctx context.Context, s *session) (l *ledger.Ledger
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return ledger.New(s.rdb, found[0].MchID), func(day time.Time) books.Source { return books.Fetch(client, day, b.now) }, client.Close, nil
+	l = ledger.New(s.rdb, found[0].MchID)
+	paced := books.Paced{Client: client, Await: func(ctx context.Context) error { return awaitSlot(ctx, l) }}
+	return l, func(day time.Time) books.Source { return books.Fetch(paced, day, b.now) }, client.Close, nil
+}
+
+// awaitSlot waits for a slot of the rate that the merchant's workers keep to. Without a
+// worker there is no other call.
+func awaitSlot(ctx context.Context, l *ledger.Ledger) error {
+	workers, now, err := l.Workers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range workers {
+		if w.Alive(now) && w.Settings.Rate > 0 {
+			return l.AwaitSlot(ctx, w.Settings.Rate)
+		}
+	}
+	return nil
 }
 
 // newBillClient returns a client that only asks for bills.

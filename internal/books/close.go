@@ -59,7 +59,7 @@ func (r Result) short() Result {
 
 // AskOpen has an open order queried at once. One in a final state stays for the workers.
 func AskOpen(ctx context.Context, l *ledger.Ledger, q *queue.Client, no string) error {
-	a, err := l.Ask(ctx, no, "", 0, tasks.EnqueueGrace, time.Time{})
+	a, err := l.Ask(ctx, no, "", 0, tasks.EnqueueGrace, 1, time.Time{}) // without a query of its own it takes no slot
 	if err == nil && a.Code == ledger.AskOpen {
 		PushAsked(ctx, q, no, a)
 	}

@@ -15,12 +15,35 @@ type Client interface {
 	DownloadBill(context.Context, payscore.Bill) (io.ReadCloser, error)
 }
 
+// Paced is a client each of whose requests takes a slot of the merchant's rate.
+type Paced struct {
+	Client
+	Await func(context.Context) error // waits for the slot
+}
+
+// AskBill asks for the bill of a day.
+func (p Paced) AskBill(ctx context.Context, day time.Time) (payscore.Bill, error) {
+	if err := p.Await(ctx); err != nil {
+		return payscore.Bill{}, err
+	}
+	return p.Client.AskBill(ctx, day)
+}
+
+// DownloadBill opens a bill.
+func (p Paced) DownloadBill(ctx context.Context, b payscore.Bill) (io.ReadCloser, error) {
+	if err := p.Await(ctx); err != nil {
+		return nil, err
+	}
+	return p.Client.DownloadBill(ctx, b)
+}
+
 // again are the waits before trouble is tried again. Whoever asks for a day's bill tries
 // again later.
 var again = []time.Duration{time.Second, 3 * time.Second, 10 * time.Second}
 
 // Fetch is the source of WeChat Pay's bill of a day, and of the neighbouring days that are
-// over by now. An error of the day's own bill is a *payscore.BillError.
+// over by now. An error of the day's own bill is a
+// *payscore.BillError, or the client's Await's.
 func Fetch(c Client, of, now time.Time) Source {
 	of = Day(of)
 	return func(ctx context.Context, day time.Time) (*Bill, error) {

@@ -222,3 +222,27 @@ func TestFetch_Retries(t *testing.T) {
 		t.Errorf("of a day that is not over: %v, %v", b, err)
 	}
 }
+
+// Every request for a bill waits for a slot of the rate, retries and downloads too, and
+// there is none without a slot.
+func TestFetch_Paced(t *testing.T) {
+	p := newPlatform(t)
+	p.pay(2)
+	awaited := 0
+	paced := books.Paced{Client: p.client, Await: func(context.Context) error { awaited++; return nil }}
+	if _, err := books.Compare(t.Context(), p.ledger(), p.day, books.Fetch(paced, p.day, time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	if awaited != 2 {
+		t.Errorf("%d slots for a request and a download", awaited)
+	}
+	c := &scripted{errs: []error{&payscore.BillError{State: payscore.TryAgain}}}
+	awaited = 0
+	if _, err := books.Fetch(books.Paced{Client: c, Await: paced.Await}, day, day.Add(34*time.Hour))(t.Context(), day); err != nil || awaited != c.asked || awaited != 2 {
+		t.Errorf("%d slots for %d requests, %v", awaited, c.asked, err)
+	}
+	c, none := &scripted{}, errors.New("no slot")
+	if _, err := books.Fetch(books.Paced{Client: c, Await: func(context.Context) error { return none }}, day, day.Add(34*time.Hour))(t.Context(), day); !errors.Is(err, none) || c.asked != 0 {
+		t.Errorf("%d requests without a slot, %v", c.asked, err)
+	}
+}

@@ -282,26 +282,68 @@ const (
 	AskOpen  Code = "open"  // the order is due now, and its next step is a query
 	AskEnded Code = "ended" // the caller has its lease, and queries; then Told
 	AskLater Code = "later" // a worker has it now; ask again
+	AskPaced Code = "paced" // too many calls wait for a slot; ask again after Wait
 	AskDone  Code = "done"  // it is paid, or there is no such order; or a sweep takes it next
 )
 
-// Asked is the answer to Ask. All but Code is of AskOpen and AskEnded alone.
+// Asked is the answer to Ask. Owner and Round are of AskOpen and AskEnded alone.
 type Asked struct {
 	Code  Code
 	Owner owner.Owner
 	Round int64
+	Wait  time.Duration // AskEnded: until the slot of the query; AskPaced: see there
+}
+
+// slotHorizon is how far ahead the books' calls take a slot, as claims do.
+const slotHorizon = time.Second
+
+// AwaitSlot takes a slot of the merchant's rate, in calls a second, for a call that is of no
+// order, and waits for it. After an error there must be no call.
+func (l *Ledger) AwaitSlot(ctx context.Context, rate float64) error {
+	for {
+		granted, wait, err := l.slot(ctx, rate)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+		if granted {
+			return nil
+		}
+	}
+}
+
+func (l *Ledger) slot(ctx context.Context, rate float64) (granted bool, wait time.Duration, err error) {
+	reply, err := run(ctx, l.rdb, callSlotScript, []string{l.keys.Gate()}, struct {
+		Interval int64 `json:"interval"`
+		Horizon  int64 `json:"horizon"`
+	}{interval(rate), slotHorizon.Microseconds()})
+	if err != nil {
+		return false, 0, err
+	}
+	r := reader{vals: reply}
+	granted = r.str() == string(Granted)
+	_ = r.int()
+	wait = time.Duration(r.int()) * time.Microsecond
+	return granted, wait, r.err()
 }
 
 // Ask has an order queried of which a bill has a payment that the ledger has not. A caller
-// that does not query itself has no token, and gets no lease. sure is as in Limits.
-func (l *Ledger) Ask(ctx context.Context, no, token string, lease, grace time.Duration, sure time.Time) (Asked, error) {
-	reply, err := run(ctx, l.rdb, askScript, []string{l.keys.Order(no), l.keys.Due(), l.keys.Words(), l.keys.Bookkeeping(), l.keys.Sweep()}, struct {
-		No    string `json:"no"`
-		Token string `json:"token"`
-		Lease int64  `json:"lease"`
-		Grace int64  `json:"grace"`
-		Sure  int64  `json:"sure"`
-	}{no, token, lease.Milliseconds(), grace.Milliseconds(), sureMS(sure)})
+// that does not query itself has no token, and gets no lease. rate and sure are as in
+// Limits; lease is without the wait for the slot.
+func (l *Ledger) Ask(ctx context.Context, no, token string, lease, grace time.Duration, rate float64, sure time.Time) (Asked, error) {
+	reply, err := run(ctx, l.rdb, askScript, []string{l.keys.Order(no), l.keys.Due(), l.keys.Words(), l.keys.Bookkeeping(), l.keys.Sweep(), l.keys.Gate()}, struct {
+		No       string `json:"no"`
+		Token    string `json:"token"`
+		Lease    int64  `json:"lease"`
+		Grace    int64  `json:"grace"`
+		Sure     int64  `json:"sure"`
+		Interval int64  `json:"interval"`
+		Horizon  int64  `json:"horizon"`
+	}{no, token, lease.Milliseconds(), grace.Milliseconds(), sureMS(sure), interval(rate), slotHorizon.Microseconds()})
 	if err != nil {
 		return Asked{}, err
 	}
@@ -310,6 +352,7 @@ func (l *Ledger) Ask(ctx context.Context, no, token string, lease, grace time.Du
 	_ = r.int()
 	a.Owner = owner.Owner{MchID: l.mchid, AppID: r.str(), ServiceID: r.str()}
 	a.Round = r.int()
+	a.Wait = time.Duration(r.int()) * time.Microsecond
 	return a, r.err()
 }
 

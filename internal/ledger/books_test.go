@@ -1,12 +1,18 @@
 package ledger_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 
@@ -169,7 +175,7 @@ func TestLedger_Ask(t *testing.T) {
 	p := newPager(t)
 	ask := func(no, token string, want ledger.Code) ledger.Asked {
 		t.Helper()
-		a, err := p.l.Ask(t.Context(), no, token, time.Minute, time.Minute, time.Time{})
+		a, err := p.l.Ask(t.Context(), no, token, time.Minute, time.Minute, 1e6, time.Time{})
 		if err != nil || a.Code != want {
 			t.Fatalf("ask of %s: %+v, %v; want %s", no, a, err, want)
 		}
@@ -243,7 +249,7 @@ func TestLedger_Ask_ClockAhead(t *testing.T) {
 	s.pass(time.Hour)
 	ask := func(sure time.Time, want ledger.Code) {
 		t.Helper()
-		if a, err := s.ledger.Ask(t.Context(), "A", "t1", time.Minute, time.Minute, sure); err != nil || a.Code != want {
+		if a, err := s.ledger.Ask(t.Context(), "A", "t1", time.Minute, time.Minute, 1e6, sure); err != nil || a.Code != want {
 			t.Errorf("%+v, %v; want %s", a, err, want)
 		}
 	}
@@ -260,7 +266,7 @@ func TestLedger_Ask_PendingSync(t *testing.T) {
 	if _, err := s.ledger.Withdraw(t.Context(), "A", ledger.Deed{By: "cli:anna", Reason: "paid in cash"}, s.now.Add(-time.Hour), time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if a, err := s.ledger.Ask(t.Context(), "A", "t1", time.Minute, time.Minute, time.Time{}); err != nil || a.Code != ledger.AskDone {
+	if a, err := s.ledger.Ask(t.Context(), "A", "t1", time.Minute, time.Minute, 1e6, time.Time{}); err != nil || a.Code != ledger.AskDone {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	if swept := s.swept(); !slices.Equal(swept, []string{"A"}) {
@@ -268,5 +274,129 @@ func TestLedger_Ask_PendingSync(t *testing.T) {
 	}
 	if c := s.granted("A"); c.Plan != ledger.Inspect || !c.Order.Sync {
 		t.Errorf("plan %s, sync %t", c.Plan, c.Order.Sync)
+	}
+}
+
+// The books' calls share the merchant's rate with those of steps: no two slots are nearer
+// than the rate says, whatever takes them, and what finds no slot asks again.
+func TestLedger_BooksTakeSlots(t *testing.T) {
+	s := newTimed(t)
+	const rate = 2
+	apart := time.Second * 105 / 100 / rate
+	for i := range 6 {
+		s.open(fmt.Sprint("STEP-", i))
+		s.open(fmt.Sprint("DONE-", i))
+		s.settle(s.granted(fmt.Sprint("DONE-", i)), ledger.Settlement{State: tasks.Exhausted, Reason: "gave_up"})
+	}
+	if err := s.redis.Client.Del(t.Context(), ledger.KeysOf(mchid).Gate()).Err(); err != nil { // what the opening took
+		t.Fatal(err)
+	}
+	var slots []time.Duration // since the beginning
+	begin, paced := s.now, 0
+	take := func(granted bool, wait time.Duration) bool {
+		if granted {
+			slots = append(slots, s.now.Add(wait).Sub(begin))
+			return true
+		}
+		paced++
+		s.pass(wait)
+		return false
+	}
+	for i := range 6 {
+		for done := false; !done; {
+			granted, wait, err := s.ledger.Slot(t.Context(), rate)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = take(granted, wait)
+		}
+		for done := false; !done; {
+			a, err := s.ledger.Ask(t.Context(), fmt.Sprint("DONE-", i), "t1", time.Minute, time.Minute, rate, time.Time{})
+			if err != nil || a.Code != ledger.AskEnded && a.Code != ledger.AskPaced {
+				t.Fatalf("%+v, %v", a, err)
+			}
+			done = take(a.Code == ledger.AskEnded, a.Wait)
+			if lease := s.redis.Client.HGet(t.Context(), ledger.KeysOf(mchid).Order(fmt.Sprint("DONE-", i)), "lease").Val(); done && lease != fmt.Sprint(s.now.Add(a.Wait+time.Minute).UnixMilli()) {
+				t.Errorf("the lease ends at %s, and the query begins %s after %d", lease, a.Wait, s.now.UnixMilli())
+			}
+		}
+		for done := false; !done; {
+			c, err := s.ledger.Claim(t.Context(), fmt.Sprint("STEP-", i), "t2", ledger.NoRound, ledger.Limits{Lease: time.Minute, Rate: rate, Horizon: time.Second, Most: time.Second})
+			if err != nil || c.Code != ledger.Granted && c.Code != ledger.Paced {
+				t.Fatalf("%+v, %v", c, err)
+			}
+			done = take(c.Code == ledger.Granted, c.Wait)
+		}
+	}
+	for i := 1; i < len(slots); i++ {
+		if d := slots[i] - slots[i-1]; d < apart-2*time.Millisecond {
+			t.Errorf("slot %d is %s after the one before, want %s at least", i, d, apart)
+		}
+	}
+	if paced == 0 || slots[len(slots)-1] < 17*(apart-2*time.Millisecond) {
+		t.Errorf("%d calls had to ask again; the slots are %v", paced, slots)
+	}
+}
+
+// Orders that ended in one millisecond are each found once, and the indexes are read a few
+// times for each batch, not once more for every batch before it.
+func TestLedger_PaidSince_OneMillisecond(t *testing.T) {
+	p := newPager(t)
+	rds := redistest.Start(t)
+	p.l = ledger.New(rds.Client, mchid)
+	keys, now := ledger.KeysOf(mchid), time.Now().Truncate(time.Second)
+	const n = 6000
+	want := map[string]bool{}
+	pipe := rds.Client.Pipeline()
+	add := func(no string, ended time.Time) {
+		pipe.HSet(t.Context(), keys.Order(no), "state", "paid", "paid", 100, "pays", fmt.Sprintf("1|100|NEWTON|%d|%s", now.Unix(), no), "ended", ended.UnixMilli())
+		pipe.ZAdd(t.Context(), keys.Ended("paid"), redis.Z{Score: float64(ended.UnixMilli()), Member: no})
+		if ended.Before(now) {
+			return
+		}
+		want[no] = true
+	}
+	for i := range n {
+		add(fmt.Sprintf("SAME-%d", i), now)
+	}
+	for i := range 700 {
+		add(fmt.Sprintf("LATER-%d", i), now.Add(time.Duration(i+1)*time.Millisecond))
+		add(fmt.Sprintf("BEFORE-%d", i), now.Add(-time.Duration(i+1)*time.Millisecond))
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var reads counted
+	rds.Client.AddHook(&reads)
+	for o, err := range p.l.PaidSince(t.Context(), now) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !want[o.OutOrderNo] {
+			t.Fatalf("%s is found again, or too old", o.OutOrderNo)
+		}
+		delete(want, o.OutOrderNo)
+	}
+	if len(want) != 0 {
+		t.Errorf("%d orders are missing", len(want))
+	}
+	if most := int64(3 * ((n+700)/500 + 2)); int64(reads) > most {
+		t.Errorf("the index was read %d times, want %d at most", reads, most)
+	}
+}
+
+// counted counts the commands that read an index of final states.
+type counted int64
+
+func (*counted) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (*counted) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (c *counted) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if strings.HasPrefix(cmd.Name(), "zrev") {
+			*c++
+		}
+		return next(ctx, cmd)
 	}
 }

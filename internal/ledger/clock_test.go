@@ -536,7 +536,7 @@ func TestTimesOfAClockThatNoSweepHasReadAreMended(t *testing.T) {
 			before: func(s *timed) { s.open("A") },
 			ahead: func(s *timed) {
 				s.redis.Client.HSet(s.Context(), ledger.KeysOf(mchid).Order("A"), "due", s.now.Add(24*time.Hour).UnixMilli())
-				if a, err := s.ledger.Ask(s.Context(), "A", "", 0, time.Second, time.Time{}); err != nil || a.Code != ledger.AskOpen {
+				if a, err := s.ledger.Ask(s.Context(), "A", "", 0, time.Second, 1, time.Time{}); err != nil || a.Code != ledger.AskOpen {
 					s.Fatal(a.Code, err)
 				}
 			},

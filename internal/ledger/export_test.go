@@ -1,6 +1,9 @@
 package ledger
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // EncodeEntry returns an entry of a log as the scripts write it.
 func EncodeEntry(e Entry, ms int64) string {
@@ -8,4 +11,9 @@ func EncodeEntry(e Entry, ms int64) string {
 	t := uint64(time.UnixMilli(ms).UnixMilli() - entryEpoch)
 	stamp := []byte{byte(t >> 32), byte(t >> 24), byte(t >> 16), byte(t >> 8), byte(t)}
 	return string(b[:1]) + string(stamp) + string(b[1:])
+}
+
+// Slot is one try of AwaitSlot.
+func (l *Ledger) Slot(ctx context.Context, rate float64) (granted bool, wait time.Duration, err error) {
+	return l.slot(ctx, rate)
 }

@@ -169,11 +169,14 @@ func sureMS(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
+// interval is the distance of two slots in us.
+func interval(rate float64) int64 { return int64(1e6 / rate * (1 + headroom)) }
+
 func (lim Limits) args(no, token string) limitArgs {
 	a := limitArgs{
 		No: no, Token: token,
 		Lease:    lim.Lease.Milliseconds(),
-		Interval: int64(1e6 / lim.Rate * (1 + headroom)),
+		Interval: interval(lim.Rate),
 		Horizon:  lim.Horizon.Microseconds(),
 		Gap:      lim.MinGap.Milliseconds(),
 		Windows:  make([]int64, 0, len(lim.Windows)),

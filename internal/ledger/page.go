@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,6 +213,28 @@ func (l *Ledger) openBatch(ctx context.Context, at Place, size int) (batch, erro
 	return b, nil
 }
 
+// endedBehind reads an index of a final state from a place on, by the rank of its order. It
+// returns nothing if that order has left the index, or others have meanwhile.
+func (l *Ledger) endedBehind(ctx context.Context, at Place, from time.Time, size int) (list []redis.Z, last bool, err error) {
+	rank, err := l.rdb.ZRevRank(ctx, l.keys.Ended(at.Part), at.No).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	list, err = l.rdb.ZRevRangeWithScores(ctx, l.keys.Ended(at.Part), rank, rank+int64(size)).Result()
+	if err != nil || len(list) == 0 || list[0].Member != at.No || int64(list[0].Score) != at.Ended {
+		return nil, false, err
+	}
+	last = len(list) <= size
+	list = list[1:]
+	if i := slices.IndexFunc(list, func(z redis.Z) bool { return !from.IsZero() && int64(z.Score) < from.UnixMilli() }); i >= 0 {
+		return list[:i], true, nil
+	}
+	return list, last, nil
+}
+
 // endedBatch reads the index of a final state, newest first. The time of an end does not
 // change while the order is in that state.
 func (l *Ledger) endedBatch(ctx context.Context, q Query, at Place, size int) (batch, error) {
@@ -240,6 +263,13 @@ func (l *Ledger) endedBatch(ctx context.Context, q Query, at Place, size int) (b
 		for _, z := range page {
 			if no := z.Member.(string); at.No == "" || int64(z.Score) < at.Ended || no < at.No {
 				list = append(list, z)
+			}
+		}
+		if len(list) == 0 && !last && by.Offset == 0 {
+			// Many ends in one millisecond: reading those that were read again and again would
+			// cost the square of their number.
+			if list, last, err = l.endedBehind(ctx, at, from, size); err != nil {
+				return batch{}, err
 			}
 		}
 	}

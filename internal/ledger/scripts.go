@@ -56,6 +56,7 @@ var (
 	bookTurnScript  = load("bookturn")
 	askScript       = load("ask", "pace", "kept")
 	toldScript      = load("told")
+	callSlotScript  = load("callslot", "pace")
 
 	beatScript    = load("beat")
 	workersScript = load("workers")

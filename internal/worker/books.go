@@ -119,12 +119,14 @@ func (k *bookkeeper) keepFor(m *merchant, b ledger.Bookkeeping, now time.Time) {
 	holds, err := m.ledger.Holds(ctx)
 	held := err != nil || holds.Merchant.Kind != ledger.HoldNone // neither call would succeed, and neither is a probe
 	date, again := ledger.BookDate(""), time.Duration(0)
+	within, cancel := context.WithTimeout(ctx, bookWithin)
+	defer cancel()
 	if !held && len(days) > 0 {
 		date = days[0] // the others at the next looks
-		again = k.close(ctx, m, date, now)
+		again = k.close(within, m, date, now)
 	}
 	if !held {
-		k.answer(ctx, m, token, b.Asks)
+		k.answer(within, m, token, b.Asks)
 	}
 	if again == 0 {
 		date = ""
@@ -196,14 +198,13 @@ func (k *bookkeeper) close(ctx context.Context, m *merchant, date ledger.BookDat
 	}
 	_, _, err = m.ledger.Book(ctx, date)
 	first := errors.Is(err, ledger.ErrNotFound)
-	within, cancel := context.WithTimeout(ctx, bookWithin)
-	defer cancel()
+	client := books.Paced{Client: m.client, Await: func(ctx context.Context) error { return m.ledger.AwaitSlot(ctx, k.rate) }}
 	log := m.log.With().Str(logging.FieldDate, string(date)).Logger()
-	r, err := books.Close(within, k.r.conns.Ledger, m.ledger, day, books.Fetch(m.client, day, now))
+	r, err := books.Close(ctx, k.r.conns.Ledger, m.ledger, day, books.Fetch(client, day, now))
 	var bad *books.Error
 	var refused *payscore.BillError
 	switch {
-	case ctx.Err() != nil:
+	case k.r.ctx.Err() != nil:
 		return 0
 	case errors.As(err, &refused) && refused.State == payscore.NotReady:
 		log.Info().Str(logging.FieldEvent, "books_not_ready").Msg("WeChat Pay has not made the day's bill yet; it is asked again in half an hour")
@@ -248,13 +249,15 @@ func (k *bookkeeper) tell(log zerolog.Logger, r books.Result) {
 
 // answer has orders queried. One in a final state has no steps: it is queried here, under a
 // lease that keeps steps away, and what WeChat Pay signs is recorded as a notification's
-// word is. These queries take no slots of the rate; they keep a distance of 40 slots, which
-// is less than the room that the slots leave (see headroom in package ledger).
+// word is. These queries take slots of the rate, one after another.
 func (k *bookkeeper) answer(ctx context.Context, m *merchant, token string, nos []string) {
 	q := queue.New(k.r.conns.Queue)
-	apart := max(time.Second, time.Duration(40/k.rate*float64(time.Second)))
-	for _, no := range nos {
-		a, err := m.ledger.Ask(ctx, no, token, k.lease, tasks.EnqueueGrace, m.collector.Sure())
+	for len(nos) > 0 {
+		no := nos[0]
+		a, err := m.ledger.Ask(ctx, no, token, k.lease, tasks.EnqueueGrace, k.rate, m.collector.Sure())
+		if a.Code != ledger.AskPaced {
+			nos = nos[1:]
+		}
 		switch {
 		case err != nil || ctx.Err() != nil:
 			return
@@ -262,16 +265,16 @@ func (k *bookkeeper) answer(ctx context.Context, m *merchant, token string, nos 
 			books.PushAsked(ctx, q, no, a)
 			_ = q.Wake(ctx, m.config.MchID)
 			continue
-		case a.Code != ledger.AskEnded:
+		case a.Code != ledger.AskEnded && a.Code != ledger.AskPaced:
 			continue
-		}
-		if !k.query(ctx, m, no, token, a) {
-			return // trouble that is not the order's; its lease ends by itself
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(apart):
+		case <-time.After(a.Wait):
+		}
+		if a.Code == ledger.AskEnded && !k.query(ctx, m, no, token, a) {
+			return // trouble that is not the order's; its lease ends by itself
 		}
 	}
 }
