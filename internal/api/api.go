@@ -38,8 +38,8 @@ type Options struct {
 	Merchants func() []config.Order
 	// Order completes orders otherwise.
 	Order config.Order
-	// Schedules are those that orders may name.
-	Schedules config.Schedules
+	// Schedules returns those that orders may name; nil: every name is taken.
+	Schedules func() config.Schedules
 	// AdminToken and TokensFile are ADMIN_TOKEN and API_TOKENS_FILE; either may be empty.
 	AdminToken, TokensFile string
 	// BodyTime is how long the body of a request may take; 0: 10 s.
@@ -85,6 +85,9 @@ type API struct {
 // New returns an API. Stop ends it.
 func New(o Options) *API {
 	o.BodyTime = cmp.Or(o.BodyTime, 10*time.Second)
+	if o.Schedules == nil {
+		o.Schedules = func() config.Schedules { return config.Schedules{} }
+	}
 	a := &API{
 		Options: o, access: newAccess(o.AdminToken, o.TokensFile, o.Loopback, o.Log), metrics: newMetrics(o.Registry), producer: tasks.NewProducer(o.Redis), mux: http.NewServeMux(),
 		requests: make(chan struct{}, mostRequests), streams: make(chan struct{}, mostStreams), bodies: semaphore.NewWeighted(mostBodies),

@@ -140,7 +140,7 @@ func inBatches(n int, work func(from, to int) error) error {
 // submit enqueues a batch. The error is that of Redis, where it has failed an order.
 func (a *API) submit(ctx context.Context, items []intake.Item, results []RowResult) (down error) {
 	n := 0
-	for it, res := range (intake.Submitter{Producer: a.producer, Schedule: a.Schedules.Check}).Submit(ctx, slices.Values(items)) {
+	for it, res := range (intake.Submitter{Producer: a.producer, Schedule: a.Schedules().Check}).Submit(ctx, slices.Values(items)) {
 		results[n] = resultOf(it, res)
 		n++
 		if res.Status == tasks.Failed {

@@ -140,7 +140,7 @@ func (a *API) importRows(ctx context.Context, caller Caller, rows *intake.Reader
 		}
 	}
 	summary := map[tasks.Status]int{tasks.Accepted: 0, tasks.Duplicate: 0, tasks.Ended: 0, tasks.Conflict: 0, tasks.Invalid: 0, tasks.Failed: 0}
-	submitter := intake.Submitter{Producer: a.producer, Schedule: a.Schedules.Check, Retry: workTime, Grace: workTime, Say: func(string, ...any) {}}
+	submitter := intake.Submitter{Producer: a.producer, Schedule: a.Schedules().Check, Retry: workTime, Grace: workTime, Say: func(string, ...any) {}}
 	failed := false
 	for it, res := range submitter.Submit(ctx, items) {
 		summary[res.Status]++

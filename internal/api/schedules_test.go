@@ -25,7 +25,7 @@ func TestSchedules(t *testing.T) {
 	if err := c.Err(); err != nil {
 		t.Fatal(err)
 	}
-	f := newFixture(t, func(o *api.Options) { o.Schedules = schedules })
+	f := newFixture(t, func(o *api.Options) { o.Schedules = func() config.Schedules { return schedules } })
 	row := func(no, schedule string) string {
 		return `{"mchid":"` + mchA + `","out_order_no":"` + no + `","appid":"wx1","service_id":"500001","schedule":"` + schedule + `"}`
 	}

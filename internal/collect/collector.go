@@ -63,7 +63,7 @@ type Settings struct {
 	AppID, ServiceID string
 	BaseURL          string // WeChat Pay's, for the log when it cannot be reached
 	Policy           Policy
-	Schedules        Schedules     // of orders that are not collected by Policy
+	Schedules        Schedules     // of orders that are not collected by Policy; see SetSchedules
 	Rate             float64       // calls a second, over all workers
 	CallTimeout      time.Duration // of one call
 	SweepEvery       time.Duration
@@ -90,7 +90,8 @@ type merchant struct {
 	metrics  *Metrics
 	hold     *localHold
 	clock    *clockWatch
-	answers  answerTimes   // to claims and permits
+	answers  answerTimes // to claims and permits
+	named    atomic.Pointer[Schedules]
 	working  atomic.Int64  // tasks in this process
 	dry      chan struct{} // receives one when there is none any more
 
@@ -102,13 +103,19 @@ type merchant struct {
 func New(s Settings, l *ledger.Ledger, caller Caller, producer *tasks.Producer, log zerolog.Logger, m *Metrics) *Collector {
 	log = log.With().Str(logging.FieldMchID, l.MchID()).Logger()
 	m.set.Introduce(l.MchID())
-	return &Collector{stop: make(chan struct{}), merchant: &merchant{
+	c := &Collector{stop: make(chan struct{}), merchant: &merchant{
 		settings: s, mchid: l.MchID(), ledger: l, caller: caller, producer: producer,
 		log:     log,
 		trouble: log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
 		metrics: m, hold: newLocalHold(), clock: newClockWatch(s.CallTimeout + settleMargin + permitHorizon), dry: make(chan struct{}, 1),
 	}}
+	c.SetSchedules(s.Schedules)
+	return c
 }
+
+// SetSchedules changes the schedules of the merchant's orders: those that are set hold for
+// every claim from now on, and a step under way keeps to those of its claim.
+func (c *Collector) SetSchedules(s Schedules) { c.named.Store(&s) }
 
 // MchID returns the merchant's number.
 func (c *Collector) MchID() string { return c.mchid }
@@ -210,12 +217,9 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 	until := time.Now().Add(longestWait)
 	token := ledger.NewToken()
 	opened := false
-	// Most orders name no schedule. The claim of one that does costs a second question,
-	// if it would be followed by a collect.
-	order, terms := ledger.Snapshot{Owner: p.Owner()}, ""
-	if byOrder := len(c.settings.Schedules.Named) > 0; byOrder {
-		terms = ledger.Unnamed(p.ServiceID, c.settings.Schedules.ByAmount())
-	}
+	var order ledger.Snapshot
+	var terms string
+	var schedules *Schedules
 	for {
 		c.hold.wait(ctx, c.stop)
 		switch {
@@ -226,10 +230,21 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 		case time.Now().After(until):
 			return &asynqx.Later{After: recheckEvery, Why: "the merchant's calls are held"}
 		}
+		if now := c.named.Load(); now != schedules {
+			// Most orders name no schedule. The claim of one that does costs a second
+			// question, if it would be followed by a collect.
+			schedules, order, terms = now, ledger.Snapshot{Owner: p.Owner()}, ""
+			if byOrder := len(schedules.Named) > 0; byOrder {
+				terms = ledger.Unnamed(p.ServiceID, schedules.ByAmount())
+			}
+		}
 		asked := time.Now()
+		policy, _ := c.policyOf(schedules, order)
 		var claim ledger.Claim
 		if err := insist(ctx, func() (err error) {
-			claim, err = c.ledger.Claim(ctx, p.OutOrderNo, token, round, c.limits(order, terms))
+			limits := c.limits(policy)
+			limits.Terms, limits.ByAmount = terms, schedules.ByAmount()
+			claim, err = c.ledger.Claim(ctx, p.OutOrderNo, token, round, limits)
 			return err
 		}); err != nil {
 			return fmt.Errorf("claim: %w", err)
@@ -239,7 +254,7 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 		case ledger.Granted:
 			faultpoint.Grant(asked, claim.Now, claim.Wait, p.OutOrderNo)
 			faultpoint.Reach(faultpoint.Claimed, p.OutOrderNo)
-			return c.traced(ctx, t, claim, asked)
+			return c.traced(ctx, t, schedules, claim, asked)
 		case ledger.Unlike:
 			order, terms = claim.Order, claim.Terms
 		case ledger.Absent:
@@ -276,13 +291,13 @@ func (c *Collector) process(ctx context.Context, t *asynq.Task, p tasks.Payload,
 }
 
 // traced is step with a span.
-func (c *Collector) traced(ctx context.Context, t *asynq.Task, claim ledger.Claim, asked time.Time) error {
+func (c *Collector) traced(ctx context.Context, t *asynq.Task, schedules *Schedules, claim ledger.Claim, asked time.Time) error {
 	ctx, span := tracing.Step(ctx, "payscore step", t.Headers()[tracing.Header])
 	defer span.End()
 	if span.On() {
 		span.Set(tracing.MchID.String(c.mchid), tracing.OutOrderNo.String(claim.Order.OutOrderNo), tracing.Plan.String(string(claim.Plan)))
 	}
-	return c.step(ctx, claim, asked)
+	return c.step(ctx, schedules, claim, asked)
 }
 
 // lost reports whether the missing record of a task must not be opened again: the
@@ -337,19 +352,17 @@ const (
 // Sure is the earliest that Redis's clock can be without a jump ahead; see ledger.Limits.
 func (c *Collector) Sure() time.Time { return c.clock.sure() }
 
-// limits are what a claim of the order must keep to, as far as it is known; see
-// ledger.Limits for the terms.
-func (c *Collector) limits(o ledger.Snapshot, terms string) ledger.Limits {
-	policy, _ := c.policyOf(o)
+// limits are what a claim or a permit of an order with the policy must keep to; see
+// ledger.Limits, also for the terms, which a claim adds.
+func (c *Collector) limits(policy Policy) ledger.Limits {
 	return ledger.Limits{
 		Lease:   c.settings.CallTimeout + settleMargin,
 		Rate:    c.settings.Rate,
 		Horizon: claimHorizon,
 		MinGap:  policy.MinGap,
 		Windows: closingEarly(policy.Window.Ahead(c.clock.now())),
-		Terms:   terms, ByAmount: c.settings.Schedules.ByAmount(),
-		Sure: c.clock.sure(),
-		Most: mostProbe,
+		Sure:    c.clock.sure(),
+		Most:    mostProbe,
 	}
 }
 

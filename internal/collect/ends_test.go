@@ -71,7 +71,7 @@ func TestSettingsAtTheirEnds(t *testing.T) {
 			}
 			// And the slots are as far apart as the rate says.
 			b.open("B")
-			c, err := b.ledger.Claim(t.Context(), "B", ledger.NewToken(), ledger.NoRound, b.limits(ledger.Snapshot{}, ""))
+			c, err := b.ledger.Claim(t.Context(), "B", ledger.NewToken(), ledger.NoRound, b.limits(b.settings.Policy))
 			interval := time.Duration(float64(second) / b.settings.Rate)
 			if err != nil || c.Code == ledger.Granted && c.Wait < interval-time.Since(before) || c.Code != ledger.Granted && (c.Code != ledger.Paced || b.settings.Rate > 1) {
 				t.Errorf("the next call: %s, in %s (%v)", c.Code, c.Wait, err)

@@ -29,7 +29,7 @@ const (
 func (s *Sweeper) retain(ctx context.Context) {
 	mchid := s.c.mchid
 	if s.c.settings.Retention > 0 {
-		removed, err := s.c.ledger.Retain(ctx, s.c.settings.Retention, s.c.settings.longestGap(), s.c.clock.sure())
+		removed, err := s.c.ledger.Retain(ctx, s.c.settings.Retention, s.c.longestGap(), s.c.clock.sure())
 		s.c.metrics.Removed.WithLabelValues(mchid).Add(float64(removed))
 		s.tidied.Add(removed)
 		if removed > 0 {
@@ -42,7 +42,7 @@ func (s *Sweeper) retain(ctx context.Context) {
 			return // the sweep itself fails and logs it
 		}
 	}
-	compacted, err := s.c.ledger.Compact(ctx, ledger.CompactArgs{After: compactAfter, Patient: compactPatient, Gap: s.c.settings.longestGap(), Sure: s.c.clock.sure()})
+	compacted, err := s.c.ledger.Compact(ctx, ledger.CompactArgs{After: compactAfter, Patient: compactPatient, Gap: s.c.longestGap(), Sure: s.c.clock.sure()})
 	s.c.metrics.Compacted.WithLabelValues(mchid).Add(float64(compacted))
 	s.tidied.Add(compacted)
 	if err != nil {

@@ -77,11 +77,11 @@ func (s Schedules) ByAmount() bool {
 	return false
 }
 
-// policyOf returns the policy of an order. known is false where its schedule does not
+// policyOf returns the policy of an order by s. known is false where its schedule does not
 // exist: then it is the merchant's.
-func (c *Collector) policyOf(o ledger.Snapshot) (p Policy, known bool) {
-	name, known := c.settings.Schedules.Name(Terms{o.Schedule, o.ServiceID, o.Amount()})
-	if p, ok := c.settings.Schedules.Named[name]; ok {
+func (c *Collector) policyOf(s *Schedules, o ledger.Snapshot) (p Policy, known bool) {
+	name, known := s.Name(Terms{o.Schedule, o.ServiceID, o.Amount()})
+	if p, ok := s.Named[name]; ok {
 		return p, true
 	}
 	return c.settings.Policy, known
@@ -93,8 +93,8 @@ const unknownEvery = 10 * time.Minute
 // policyFor returns the policy of an order that a step works on. A schedule that does not
 // exist must not keep the order from being collected: it is by the merchant's settings,
 // and that is said loudly.
-func (c *Collector) policyFor(o ledger.Snapshot) Policy {
-	p, known := c.policyOf(o)
+func (c *Collector) policyFor(s *Schedules, o ledger.Snapshot) Policy {
+	p, known := c.policyOf(s, o)
 	if known || o.Sync {
 		return p
 	}
@@ -114,9 +114,9 @@ func (c *Collector) policyFor(o ledger.Snapshot) Policy {
 }
 
 // longestGap is the longest time between two collect calls that any order must keep.
-func (s Settings) longestGap() time.Duration {
-	gap := s.Policy.MinGap
-	for _, p := range s.Schedules.Named {
+func (c *Collector) longestGap() time.Duration {
+	gap := c.settings.Policy.MinGap
+	for _, p := range c.named.Load().Named {
 		gap = max(gap, p.MinGap)
 	}
 	return gap

@@ -169,7 +169,7 @@ func TestStep_BySchedule(t *testing.T) {
 		other := testPolicy()
 		other.Schedule = []time.Duration{96 * hour}
 		b := declines(parallel(t, srv, with(gentle(), Default{ServiceID: "500", AtLeast: 1000, Schedule: "gentle"})))
-		b.settings.Schedules.Named["other"] = other
+		b.named.Load().Named["other"] = other
 		openAs(b, "LARGE", "", 1000)
 		openAs(b, "SMALL", "", 999)
 		openAs(b, "NOT-SAID", "", 0)
@@ -190,7 +190,7 @@ func TestStep_BySchedule(t *testing.T) {
 		}
 		changed := gentle()
 		changed.Schedule = []time.Duration{200 * hour}
-		b.settings.Schedules = Schedules{Named: map[string]Policy{"gentle": changed}}
+		b.SetSchedules(Schedules{Named: map[string]Policy{"gentle": changed}})
 		b.makeDue("G")
 		if err := b.run("G"); err != nil {
 			t.Fatal(err)
@@ -243,14 +243,101 @@ func TestStep_BySchedule(t *testing.T) {
 func TestLongestGap(t *testing.T) {
 	t.Parallel()
 	for range 100 {
-		s := Settings{Policy: Policy{MinGap: rand.N(hour)}, Schedules: Schedules{Named: map[string]Policy{}}}
-		longest := s.Policy.MinGap
+		c := &Collector{merchant: &merchant{settings: Settings{Policy: Policy{MinGap: rand.N(hour)}}}}
+		longest, named := c.settings.Policy.MinGap, map[string]Policy{}
 		for i := range rand.IntN(5) {
 			p := Policy{MinGap: rand.N(hour)}
-			s.Schedules.Named[fmt.Sprint(i)], longest = p, max(longest, p.MinGap)
+			named[fmt.Sprint(i)], longest = p, max(longest, p.MinGap)
 		}
-		if got := s.longestGap(); got != longest {
+		c.SetSchedules(Schedules{Named: named})
+		if got := c.longestGap(); got != longest {
 			t.Fatalf("%s, want %s", got, longest)
 		}
 	}
+}
+
+// Whatever the schedules, and however they change between the steps of orders that name
+// them: each step keeps to what stands behind its order's name then. It collects only in
+// that window and after that gap, and the next attempt comes after that wait.
+func TestStep_ByScheduleProperty(t *testing.T) {
+	r := seeded(t)
+	srv := redistest.Start(t)
+	b := parallel(t, srv)
+	b.platform.collect = says(collectReply(payscore.Declined))
+	windows := []Window{{Always: true}, windowAround(-hour, hour), windowAround(2*hour, 3*hour)}
+	draw := func() Policy {
+		p := testPolicy()
+		p.Schedule = []time.Duration{time.Duration(1+r.IntN(90)) * 24 * hour}
+		p.GiveUp = 5000 * hour
+		p.Window, p.MinGap = windows[r.IntN(len(windows))], time.Duration(r.IntN(4))*hour
+		return p
+	}
+	names := []string{"", "a", "b", "c"} // c comes and goes
+	var schedules Schedules
+	change := func() {
+		schedules = Schedules{Named: map[string]Policy{"a": draw(), "b": draw()}}
+		if r.IntN(2) == 0 {
+			schedules.Named["c"] = draw()
+		}
+		if r.IntN(2) == 0 {
+			schedules.Defaults = []Default{{AtLeast: 500, Schedule: "b"}}
+		}
+		b.SetSchedules(schedules)
+	}
+	of := map[string]Terms{}
+	for i := range 12 {
+		no, terms := fmt.Sprintf("P-%d", i), Terms{Schedule: names[i%len(names)], ServiceID: "500", Amount: int64(i%3) * 400}
+		if _, err := b.ledger.Open(t.Context(), ledger.Opening{Owner: b.payload(no).Owner(), OutOrderNo: no, Schedule: terms.Schedule, Amount: terms.Amount}); err != nil {
+			t.Fatal(err)
+		}
+		of[no] = terms
+	}
+	changes, outside, tooSoon, collects := 0, 0, 0, 0
+	for i := range 120 {
+		if i%4 == 0 {
+			change()
+			changes++
+		}
+		no := fmt.Sprintf("P-%d", r.IntN(len(of)))
+		p, name := b.settings.Policy, of[no].Schedule
+		if name == "" && len(schedules.Defaults) > 0 && of[no].Amount >= 500 {
+			name = "b"
+		}
+		if named, ok := schedules.Named[name]; ok {
+			p = named
+		}
+		b.makeDue(no)
+		last := time.Now().Add(-time.Duration(1+2*r.IntN(4)) * hour / 2) // half an hour from every gap
+		b.set(no, "collected", last.UnixMilli())
+		before := b.get(no)
+		b.platform.made()
+		if err := b.run(no); err != nil {
+			t.Fatal(err)
+		}
+		after := b.get(no)
+		open, gap := p.Window.Contains(time.Now()), time.Since(last) >= p.MinGap
+		collected := after.CollectCalls > before.CollectCalls
+		if collected != (open && gap) {
+			t.Fatalf("step %d of %s by %q: collected %t, with its window open %t and its gap kept %t", i, no, name, collected, open, gap)
+		}
+		switch {
+		case collected:
+			collects++
+			if wait := time.Until(after.NextDueAt); wait < p.Schedule[0]*85/100-24*hour || wait > p.Schedule[0]*115/100+24*hour {
+				t.Fatalf("step %d of %s by %q: due in %s, want %s", i, no, name, wait, p.Schedule[0])
+			}
+		case !open:
+			outside++
+		default:
+			tooSoon++
+			earliest := last.Add(p.MinGap).Truncate(time.Millisecond)
+			if due := after.NextDueAt; due.Before(earliest) || due.After(earliest) && p.Window.Contains(earliest) || !p.Window.Contains(due) {
+				t.Fatalf("step %d of %s by %q: due at %s, want %s, or when its window opens", i, no, name, due, earliest)
+			}
+		}
+	}
+	if collects < 3 || outside < 3 || tooSoon < 3 {
+		t.Errorf("%d changes of the schedules, %d collects, %d steps outside the window, %d too soon: the test has tried too little", changes, collects, outside, tooSoon)
+	}
+	t.Logf("%d changes of the schedules, %d collects, %d steps outside the window, %d too soon", changes, collects, outside, tooSoon)
 }

@@ -32,8 +32,8 @@ type step struct {
 }
 
 // step makes the call that the claim's plan says, or a query and a call.
-func (c *Collector) step(ctx context.Context, claim ledger.Claim, asked time.Time) (err error) {
-	s := &step{c: c, claim: claim, asked: asked, policy: c.policyFor(claim.Order)}
+func (c *Collector) step(ctx context.Context, schedules *Schedules, claim ledger.Claim, asked time.Time) (err error) {
+	s := &step{c: c, claim: claim, asked: asked, policy: c.policyFor(schedules, claim.Order)}
 	if claim.Order.Sync {
 		s.policy = s.policy.forSync()
 	}
@@ -86,7 +86,7 @@ func (s *step) recollect(ctx context.Context, query payscore.Reply) error {
 		return s.postpone(ctx, query, s.now())
 	}
 	asked := time.Now()
-	lim := s.c.limits(s.claim.Order, "")
+	lim := s.c.limits(s.policy)
 	lim.Horizon = permitHorizon
 	var permit ledger.Permit
 	if err := insist(ctx, func() (err error) {

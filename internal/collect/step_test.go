@@ -199,12 +199,12 @@ func TestStep(t *testing.T) {
 	t.Run("a hold began before the slot: nothing was called, nothing is counted", func(t *testing.T) {
 		b := parallelWithA(t, srv)
 		asked := time.Now()
-		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits(ledger.Snapshot{}, ""))
+		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits(b.settings.Policy))
 		if err != nil || claim.Code != ledger.Granted {
 			t.Fatal(claim, err)
 		}
 		b.hold.hold(second, time.Now())
-		if _, ok := again(b.step(t.Context(), claim, asked)); !ok {
+		if _, ok := again(b.step(t.Context(), b.named.Load(), claim, asked)); !ok {
 			t.Error("not put back")
 		}
 		b.wants("A", tasks.Queued, ledger.Collect, "")
@@ -217,21 +217,21 @@ func TestStep(t *testing.T) {
 	})
 	t.Run("a slot missed by a second is given back, unless it is a probe's", func(t *testing.T) {
 		b := parallelWithA(t, srv)
-		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits(ledger.Snapshot{}, ""))
+		claim, err := b.ledger.Claim(t.Context(), "A", "token", 1, b.limits(b.settings.Policy))
 		if err != nil || claim.Code != ledger.Granted {
 			t.Fatal(claim, err)
 		}
 		claim.Wait = -missedBy // as if the process had been frozen for so long
-		if _, ok := again(b.step(t.Context(), claim, time.Now())); !ok {
+		if _, ok := again(b.step(t.Context(), b.named.Load(), claim, time.Now())); !ok {
 			t.Error("not put back")
 		}
 		b.wants("A", tasks.Queued, ledger.Collect, "")
-		claim, err = b.ledger.Claim(t.Context(), "A", "token2", 1, b.limits(ledger.Snapshot{}, ""))
+		claim, err = b.ledger.Claim(t.Context(), "A", "token2", 1, b.limits(b.settings.Policy))
 		if err != nil || claim.Code != ledger.Granted {
 			t.Fatal(claim, err)
 		}
 		claim.Wait, claim.Probe = -missedBy, true
-		_ = b.step(t.Context(), claim, time.Now())
+		_ = b.step(t.Context(), b.named.Load(), claim, time.Now())
 		b.wants("A", tasks.Awaiting, ledger.Confirm, "collect")
 	})
 	t.Run("a call has its deadline well inside the lease", func(t *testing.T) {

@@ -255,7 +255,7 @@ func TestSweepAfterTheQueueWasLost(t *testing.T) {
 		if after, ok := again(b.run(called)); !ok || after < 5*second {
 			t.Fatalf("the query comes in %s", after)
 		}
-		if _, err := b.ledger.Claim(t.Context(), leased, "token", 1, b.limits(ledger.Snapshot{}, "")); err != nil {
+		if _, err := b.ledger.Claim(t.Context(), leased, "token", 1, b.limits(b.settings.Policy)); err != nil {
 			t.Fatal(err)
 		}
 		held := b.score(leased)

@@ -8,6 +8,29 @@ import (
 	"slices"
 )
 
+// SchedulesFile reads SCHEDULES_FILE again while the worker runs.
+type SchedulesFile struct{ flags SchedulesFlags }
+
+// Load reads the file. The error is a Problems.
+func (f *SchedulesFile) Load() (Schedules, error) {
+	c := &Collector{}
+	s := f.flags.Resolve(c)
+	return s, c.Err()
+}
+
+// State changes when the content of the file changes.
+func (f *SchedulesFile) State() string { return contentState(f.flags.SchedulesFile) }
+
+// contentState is a sum of the content of a file.
+func contentState(path string) string {
+	sum := sha256.New()
+	if file, err := os.Open(path); err == nil {
+		_, _ = io.Copy(sum, io.LimitReader(file, maxFile+1))
+		_ = file.Close()
+	}
+	return string(sum.Sum(nil))
+}
+
 // MerchantsFile reads MERCHANTS_FILE again while the worker runs. It is not safe for
 // concurrent use.
 type MerchantsFile struct {
@@ -37,10 +60,7 @@ func (f *MerchantsFile) Load() (merchants []Merchant, warnings []string, err err
 // volume of Kubernetes do after a change.
 func (f *MerchantsFile) State() string {
 	sum := sha256.New()
-	if file, err := os.Open(f.Path()); err == nil {
-		_, _ = io.Copy(sum, io.LimitReader(file, maxFile+1))
-		_ = file.Close()
-	}
+	fmt.Fprintln(sum, contentState(f.Path()))
 	for _, path := range slices.Compact(slices.Sorted(slices.Values(f.files))) {
 		info, err := os.Stat(path)
 		if err != nil {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -176,5 +177,30 @@ func wantIn(t *testing.T, err error, want string) {
 	t.Helper()
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("the problems lack %q:\n%v", want, err)
+	}
+}
+
+func TestSchedulesFile_ReadAgain(t *testing.T) {
+	path := writeFile(t, t.TempDir(), "schedules.yaml", []byte(goodSchedules))
+	w, err := loadWorker(t, merged(goodEnv(t), map[string]string{"SCHEDULES_FILE": path}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := w.SchedulesFile.State()
+	if w.SchedulesFile.State() != state {
+		t.Error("the state changes by itself")
+	}
+	writeFile(t, filepath.Dir(path), "schedules.yaml", []byte("other: {min_gap: 1h}\n"))
+	if w.SchedulesFile.State() == state {
+		t.Error("the state does not show the change")
+	}
+	if s, err := w.SchedulesFile.Load(); err != nil || !slices.Equal(s.Names(), []string{"other"}) || s.Check("gentle") == nil {
+		t.Errorf("%v %v", s.Names(), err)
+	}
+	writeFile(t, filepath.Dir(path), "schedules.yaml", []byte("other: {min_gap: never}\n"))
+	_, err = w.SchedulesFile.Load()
+	wantIn(t, err, "line 1: min_gap of schedule other")
+	if w, err := loadWorker(t, goodEnv(t)); err != nil || w.SchedulesFile != nil {
+		t.Errorf("without a file: %v %v", w.SchedulesFile, err)
 	}
 }

@@ -58,6 +58,8 @@ type Worker struct {
 	Merchants []Merchant // at least one; mchids are unique
 	// MerchantsFile reads them again; nil without MERCHANTS_FILE.
 	MerchantsFile *MerchantsFile
+	// SchedulesFile likewise.
+	SchedulesFile *SchedulesFile
 	Order         Order // defaults of orders, as enqueue uses them
 	Schedules     Schedules
 	Log           Log
@@ -87,6 +89,9 @@ func (s WorkerSettings) Load(c *Collector) (Worker, error) {
 	}
 	if s.MerchantsFile != "" {
 		cfg.MerchantsFile = &MerchantsFile{flags: s.MerchantFlags, order: s.Order, notified: cfg.PublicAddr != "", files: c.files}
+	}
+	if s.SchedulesFile != "" {
+		cfg.SchedulesFile = &SchedulesFile{s.SchedulesFlags}
 	}
 	if cfg.APITokensFile != "" {
 		if _, _, err := ReadAPITokens(cfg.APITokensFile); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,7 +28,7 @@ import (
 type presence struct {
 	id       string
 	every    time.Duration
-	settings ledger.Settings
+	settings atomic.Pointer[ledger.Settings]
 	rdb      redis.UniversalClient
 	serves   func() bool // whether Redis does; while it does not, other lines say so
 	teller   explain.Teller
@@ -59,8 +60,8 @@ func newPresence(cfg config.Worker, rdb redis.UniversalClient, serves func() boo
 	zeros, shown := metrics.New(reg), metrics.New(reg)
 	p := &presence{
 		id:    fmt.Sprintf("%s/%d/%s", host, os.Getpid(), ledger.NewToken()),
-		every: min(max(cfg.SweepEvery, reportAtLeast), reportAtMost), settings: published(cfg),
-		rdb: rdb, serves: serves, teller: explain.Teller{Zone: cfg.Location}, log: log,
+		every: min(max(cfg.SweepEvery, reportAtLeast), reportAtMost),
+		rdb:   rdb, serves: serves, teller: explain.Teller{Zone: cfg.Location}, log: log,
 		causes: map[string][]explain.Cause{}, seen: map[string]seen{}, zeros: zeros, shown: shown,
 		stopped: zeros.Gauge("payscore_collecting_stopped", "1 while the cause keeps the merchant's orders, or some of them, from being collected as they should.",
 			metrics.Known("cause", explain.Codes...)),
@@ -68,8 +69,12 @@ func newPresence(cfg config.Worker, rdb redis.UniversalClient, serves func() boo
 		rate:   shown.Gauge("payscore_rate_now", "Calls a second that the merchant has now; less than payscore_rate_limit while WeChat Pay throttles."),
 		window: shown.Gauge("payscore_window_open", "1 while collect calls are allowed by COLLECT_WINDOW."),
 	}
+	p.setSettings(published(cfg))
 	return p
 }
+
+// setSettings changes what the next reports say of the settings.
+func (p *presence) setSettings(s ledger.Settings) { p.settings.Store(&s) }
 
 // introduce gives a merchant's metrics their zeros.
 func (p *presence) introduce(mchid string) { p.zeros.Introduce(mchid) }
@@ -109,7 +114,7 @@ func (p *presence) report(ctx context.Context, l *ledger.Ledger, every time.Dura
 	if !p.serves() {
 		return
 	}
-	if err := l.Beat(ctx, p.id, every, p.settings, false); err != nil {
+	if err := l.Beat(ctx, p.id, every, *p.settings.Load(), false); err != nil {
 		return
 	}
 	s, err := status.Read(ctx, p.rdb, l, explain.Memory{})

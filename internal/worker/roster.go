@@ -38,6 +38,7 @@ type roster struct {
 	mu       sync.Mutex
 	all      map[string]*merchant
 	configs  []config.Merchant // of all, also before start
+	named    config.Schedules  // as SCHEDULES_FILE was read last
 
 	deaf    atomic.Bool   // Redis refuses the wake-ups, so no merchant may sleep
 	kicked  chan struct{} // asks for a look at once
@@ -69,7 +70,7 @@ const (
 func newRoster(cfg config.Worker, conns connections, serves func() bool, log zerolog.Logger, reg prometheus.Registerer) *roster {
 	r := &roster{
 		cfg: cfg, conns: conns, serves: serves, log: log, look: newLooker(conns.Ledger, cfg.Webhook.On()),
-		all: map[string]*merchant{}, configs: cfg.Merchants, kicked: make(chan struct{}, 1),
+		all: map[string]*merchant{}, configs: cfg.Merchants, named: cfg.Schedules, kicked: make(chan struct{}, 1),
 		wakeups: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "payscore_wakeups_total", Help: "Sleeping merchants that were woken, by what woke them.",
 		}, []string{"by"}),
@@ -116,6 +117,30 @@ func (r *roster) configured() []config.Merchant {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.configs
+}
+
+// schedules returns the schedules that orders may name, also before start.
+func (r *roster) schedules() config.Schedules {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.named
+}
+
+// setSchedules changes the schedules of all merchants' orders, and what other commands are
+// told of them. Merchants that sleep report it soon.
+func (r *roster) setSchedules(s config.Schedules) {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	r.mu.Lock()
+	r.named = s
+	r.mu.Unlock()
+	worker := r.cfg
+	worker.Schedules = s
+	r.deps.presence.setSettings(published(worker))
+	for i, m := range r.merchants() {
+		m.collector.SetSchedules(schedules(worker, m.config.MchID))
+		m.keepBy(time.Now().Add(time.Duration(i) * keepApart))
+	}
 }
 
 // mchids returns the numbers of all merchants, also before start.
@@ -190,7 +215,9 @@ func (r *roster) put(list []config.Merchant) (c change, err error) {
 			next[cfg.MchID] = before
 			continue
 		}
-		m, err := newMerchant(r.cfg, cfg, r.deps)
+		worker := r.cfg
+		worker.Schedules = r.schedules()
+		m, err := newMerchant(worker, cfg, r.deps)
 		if err != nil {
 			for _, m := range slices.Concat(c.added, c.changed) {
 				m.shutdown()

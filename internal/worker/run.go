@@ -157,7 +157,7 @@ func (w *worker) listen() (err error) {
 // newAPI returns the HTTP API. It needs no merchant of this process: the ledger has all.
 func (w *worker) newAPI(loopback bool) *api.API {
 	return api.New(api.Options{
-		Redis: w.conns.API, Order: w.cfg.Order, Schedules: w.cfg.Schedules, AdminToken: w.cfg.AdminToken.Reveal(), TokensFile: w.cfg.APITokensFile,
+		Redis: w.conns.API, Order: w.cfg.Order, Schedules: w.roster.schedules, AdminToken: w.cfg.AdminToken.Reveal(), TokensFile: w.cfg.APITokensFile,
 		Loopback: loopback, Trusted: w.trusted.Load, Registry: w.registry, Log: w.log,
 		Merchants: func() []config.Order {
 			merchants := w.roster.configured()
@@ -191,6 +191,9 @@ func (w *worker) start() error {
 	}
 	if w.cfg.MerchantsFile != nil {
 		w.roster.running.Go(newReloader(w).run)
+	}
+	if w.cfg.SchedulesFile != nil {
+		w.roster.running.Go(newSchedulesReloader(w).run)
 	}
 	w.watch.ready.Store(true)
 	return nil
