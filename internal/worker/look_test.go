@@ -28,7 +28,7 @@ func TestBefore(t *testing.T) {
 }
 
 func TestGCPercent(t *testing.T) {
-	for live, want := range map[uint64]int{0: 300, 8 << 20: 300, 20 << 20: 200, 40 << 20: 100, 1 << 30: 50} {
+	for live, want := range map[uint64]int{0: 300, 8 << 20: 300, 20 << 20: 150, 30 << 20: 100, 1 << 30: 50} {
 		if got := gcPercent(live); got != want {
 			t.Errorf("with %d bytes in use: %d, want %d", live, got, want)
 		}

@@ -16,7 +16,7 @@ import (
 const (
 	mostGCPercent  = 300
 	leastGCPercent = 50
-	garbage        = 40 << 20 // bytes that may come together
+	garbage        = 30 << 20 // bytes that may come together
 )
 
 // softLimit is the memory, without the program's text, from which a small worker collects
