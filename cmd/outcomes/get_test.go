@@ -37,7 +37,7 @@ func TestGet(t *testing.T) {
 		delete(got, "log")
 		want := map[string]any{
 			"mchid": mchA, "out_order_no": "A|1*", "appid": "wxd678efh567hg6787", "service_id": "500001",
-			"state": "paid", "order_id": "1000", "transaction_id": "4200001", "paid_type": "NEWTON",
+			"state": "paid", "order_id": "1000", "transaction_id": "4200001", "paid_type": "NEWTON", "paid_by": "user",
 			"total_amount": 1230.0, "paid_amount": 1230.0, "attempts": 1.0, "collect_calls": 1.0, "query_calls": 0.0,
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

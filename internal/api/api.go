@@ -106,6 +106,7 @@ func New(o Options) *API {
 	a.addStreams()
 	a.addControl()
 	a.addBooks()
+	a.addAnalytics()
 	a.addBulk()
 	a.finishDocument()
 	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {

@@ -40,6 +40,7 @@ var requests = map[string]request{
 	"reopen-order":      {path: "/v1/orders/" + mchA + "/REJECTED/reopen", body: `{"reason":"a mistake"}`},
 	"get-stats":         {path: "/v1/stats"},
 	"get-books":         {path: "/v1/books?mchid=" + mchA + "&date=2026-01-01"},
+	"get-analytics":     {path: "/v1/analytics?from=2026-11-23&to=2099-01-01"},
 	"list-merchants":    {path: "/v1/merchants"},
 	"collect-order-now": {path: "/v1/orders/" + mchA + "/OPEN/collect-now", body: `{"reason":"topped up"}`},
 	"pause-merchant":    {path: "/v1/merchants/" + mchA + "/pause", body: `{"reason":"wrong amounts","for":"2h"}`},

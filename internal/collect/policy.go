@@ -118,6 +118,9 @@ func (p Policy) Next(o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now 
 		}
 		s.Confirms = 0
 		s.Next, s.Due = ledger.Confirm, now.Add(p.Confirm[0])
+		if r.Verdict != payscore.Unknown {
+			s.Accepted = p.Confirm[0]
+		}
 	case payscore.Declined:
 		p.schedule(&s, o, now)
 	case payscore.Owed:

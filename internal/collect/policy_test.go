@@ -523,3 +523,21 @@ func TestFactsOf_HasEverySignedText(t *testing.T) {
 		t.Errorf("payscore.Order.Texts gives %v, want those of ledger.Record and ledger.Facts: %v", given, kept)
 	}
 }
+
+// A payment soon after an accepted collect call is that call's doing; no other reply makes
+// it so.
+func TestPolicyNext_Accepted(t *testing.T) {
+	for _, v := range payscore.Verdicts {
+		got := testPolicy().Next(fresh(), ledger.Collect, collectReply(v), noon).Accepted
+		want := time.Duration(0)
+		if v == payscore.Accepted || v == payscore.InProgress {
+			want = 10 * time.Second
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", v, got, want)
+		}
+	}
+	if got := testPolicy().Next(tried(), ledger.Recheck, queryReply(payscore.InProgress), noon).Accepted; got != 0 {
+		t.Errorf("a query: %s", got)
+	}
+}

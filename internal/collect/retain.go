@@ -23,8 +23,9 @@ const (
 	compactPatient = 30 * 24 * time.Hour
 )
 
-// retain removes ended orders and old events, keeps the other ended orders compact, and
-// checks the readers of the stream.
+// retain removes ended orders and old events, keeps the other ended orders compact, counts
+// those that ended before the counters of the recovery existed, and checks the readers of
+// the stream.
 // What fails is left for the next sweep.
 func (s *Sweeper) retain(ctx context.Context) {
 	mchid := s.c.mchid
@@ -46,6 +47,14 @@ func (s *Sweeper) retain(ctx context.Context) {
 	s.c.metrics.Compacted.WithLabelValues(mchid).Add(float64(compacted))
 	s.tidied.Add(compacted)
 	if err != nil {
+		return
+	}
+	now, err := s.rdb.Time(ctx).Result()
+	if err != nil {
+		return
+	}
+	// The next housekeeping continues: the worker collects meanwhile.
+	if _, err := s.c.ledger.FillRecovery(ctx, now); err != nil {
 		return
 	}
 	readers, err := s.c.ledger.Trim(ctx, s.c.settings.Retention)

@@ -51,7 +51,7 @@ func TestDecodeEvent(t *testing.T) {
 			ID: last.ID, Type: "order.paid", At: last.At, MchID: mchid, OutOrderNo: "A", Seq: 2, State: tasks.Paid,
 			AppID: "wx1", ServiceID: "s1", OrderID: "1", TransactionID: "42", PaidType: "NEWTON",
 			TotalAmount: &total, PaidAmount: &paid, Attempts: 1, OpenedAt: o.OpenedAt, EndedAt: o.EndedAt,
-			Call: "query", Verdict: "paid", Code: "OK", DetailCode: "0",
+			PaidBy: ledger.PaidByUser, Call: "query", Verdict: "paid", Code: "OK", DetailCode: "0",
 		}
 		if diff := cmp.Diff(want, last); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)

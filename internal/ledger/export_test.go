@@ -17,3 +17,13 @@ func EncodeEntry(e Entry, ms int64) string {
 func (l *Ledger) Slot(ctx context.Context, rate float64) (granted bool, wait time.Duration, err error) {
 	return l.slot(ctx, rate)
 }
+
+// Cause returns the field cause of a record, also of a compact one.
+func (l *Ledger) Cause(ctx context.Context, no string) (string, error) {
+	reply, err := getScript.Run(ctx, l.rdb, []string{l.keys.Order(no), l.keys.Log(no), l.keys.Words()}).Slice()
+	if err != nil {
+		return "", err
+	}
+	fields, _ := reply[0].([]any)
+	return pairs(fields)["cause"], nil
+}

@@ -105,6 +105,11 @@ func (k Keys) Acks() string { return k.prefix + "acks" }
 // how far they have kept finished orders compact (hash).
 func (k Keys) Sweep() string { return k.prefix + "sweep" }
 
+// Recovery counts what came in of finished orders, by the day on which billing enqueued them
+// first (hash): see recovery.lua. fill is how far the orders that ended before an upgrade are
+// counted, and trim the day on which old days were removed last.
+func (k Keys) Recovery() string { return k.prefix + "recovery" }
+
 // Books is the index of the days whose books were closed, by the time at which the day
 // began in Unix milliseconds (zset).
 func (k Keys) Books() string { return k.prefix + "books" }

@@ -60,6 +60,7 @@ type model struct {
 	ended    map[string]string
 	events   map[string][]string
 	paidLeft int64
+	removed  map[ledger.RecoveryKey]ledger.RecoveryCount // of orders that Retain removed
 	trail    []string
 	paused   bool
 	claims   []modelClaim // that were granted, live or not
@@ -296,6 +297,11 @@ func (m *model) Settle(t *rapid.T) {
 		Collected: c.Now, Log: []ledger.Entry{rapid.SampledFrom([]ledger.Entry{entry("query", "owed"), declinedBy("扣款失败"), declinedBy("")}).Draw(t, "entry")},
 		Facts: modelFacts(t),
 	}
+	set.Call = "collect"
+	if set.Verdict = rapid.SampledFrom([]string{"declined", "accepted", "owed"}).Draw(t, "verdict"); set.Verdict == "accepted" {
+		set.Accepted = 10 * time.Second
+	}
+	set.Code, set.DetailCode = "TRADE_ERROR", rapid.SampledFrom([]string{"271316574", "", "2713-,;7"}).Draw(t, "detail code")
 	paid := set.Facts.Paid != nil
 	end := rapid.SampledFrom([]tasks.State{"", "", tasks.Paid, tasks.Closed, tasks.Rejected, tasks.Exhausted}).Draw(t, "end")
 	switch {
@@ -529,6 +535,15 @@ func (m *model) Rewind(t *rapid.T) {
 
 func (m *model) Retain(t *rapid.T) {
 	m.t = t
+	gone := map[string]ledger.Order{}
+	causes := map[string]string{}
+	for no := range m.orders {
+		o, err := m.l.Get(context.Background(), no)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone[no], causes[no] = o, m.cause(no)
+	}
 	removed, err := m.l.Retain(context.Background(), 0, 0, time.Time{})
 	if err != nil {
 		t.Fatal(err)
@@ -540,6 +555,7 @@ func (m *model) Retain(t *rapid.T) {
 			if o.state == "paid" {
 				m.paidLeft += o.paid
 			}
+			recount(m.removed, gone[no], causes[no])
 			delete(m.orders, no)
 			delete(m.ended, no)
 		}

@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -129,6 +130,19 @@ func (m *model) Check(t *rapid.T) {
 			delete(s.Orders, state)
 		}
 	}
+	counts := maps.Clone(m.removed)
+	for no := range m.orders {
+		o, err := m.l.Get(ctx, no)
+		if err != nil {
+			t.Fatal(err)
+		}
+		recount(counts, o, m.cause(no))
+	}
+	recovery, err := m.l.Recovery(ctx, "2000-01-01", "2999-01-01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.want("counters of the recovery", recovery.Counts, nonzero(counts))
 	m.want("counters", s, ledger.Stats{Orders: stats, PaidAmount: paid, PaidLeft: m.paidLeft})
 	events := map[string][]string{}
 	for _, x := range m.redis.Client.XRange(ctx, k.Outcomes(), "-", "+").Val() {
@@ -150,6 +164,14 @@ func (m *model) Check(t *rapid.T) {
 	m.want("stream", events, m.events)
 }
 
+func (m *model) cause(no string) string {
+	cause, err := m.l.Cause(context.Background(), no)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return cause
+}
+
 func TestScriptsAgainstAModel(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
@@ -159,7 +181,7 @@ func TestScriptsAgainstAModel(t *testing.T) {
 		mchid := fmt.Sprintf("19%08d", run)
 		m := &model{
 			l: ledger.New(srv.Client, mchid), producer: tasks.NewProducer(srv.Client), redis: srv, mchid: mchid,
-			orders: map[string]*modelOrder{}, was: map[string]tasks.State{}, due: map[string]bool{}, ended: map[string]string{}, events: map[string][]string{}, answers: map[string]ledger.SettleResult{},
+			orders: map[string]*modelOrder{}, was: map[string]tasks.State{}, due: map[string]bool{}, removed: map[ledger.RecoveryKey]ledger.RecoveryCount{}, ended: map[string]string{}, events: map[string][]string{}, answers: map[string]ledger.SettleResult{},
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"": m.Check, "open": m.Open, "withdraw": m.Withdraw, "claim": m.Claim, "claim again": m.Claim, "permit": m.Permit,

@@ -48,7 +48,7 @@ func (l *Ledger) Notice(ctx context.Context, n Notice) (NoticeCode, []News, erro
 	money.Done = money.Done || n.Paid
 	reply, err := run(ctx, l.rdb, noticeScript, []string{
 		l.keys.Order(n.OutOrderNo), l.keys.Log(n.OutOrderNo), l.keys.Due(), l.keys.Outcomes(),
-		l.keys.Stats(), l.keys.Ended(Paid), l.keys.Words(),
+		l.keys.Stats(), l.keys.Ended(Paid), l.keys.Words(), l.keys.Recovery(),
 	}, struct {
 		moneyArgs
 		No      string `json:"no"`

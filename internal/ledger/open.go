@@ -86,14 +86,14 @@ func Open(ctx context.Context, rdb redis.UniversalClient, orders []Opening) []Op
 	}
 	args := func(c *call) ([]string, []any) {
 		keys := KeysOf(c.mchid)
-		names := append(make([]string, 0, 6+len(reopened)+len(c.at)), keys.Due(), keys.Outcomes(), keys.Stats(), keys.Sweep())
+		names := append(make([]string, 0, 7+len(reopened)+len(c.at)), keys.Due(), keys.Outcomes(), keys.Stats(), keys.Sweep())
 		args := append(make([]any, 0, 2+7*len(c.at)), c.grace.Milliseconds(), "")
 		if c.reopen {
 			args[1] = c.deed.text()
 			for _, state := range reopened {
 				names = append(names, keys.Ended(state))
 			}
-			names = append(names, keys.Audit(), keys.Words())
+			names = append(names, keys.Audit(), keys.Words(), keys.Recovery())
 		}
 		for _, i := range c.at {
 			names, args = append(names, keys.Order(orders[i].OutOrderNo)), append(args, orders[i].args()...)
@@ -200,7 +200,7 @@ func (l *Ledger) Withdraw(ctx context.Context, no string, d Deed, paidAt time.Ti
 		at = paidAt.In(China).Format(PaidTime)
 	}
 	reply, err := withdrawScript.Run(ctx, l.rdb,
-		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Outcomes(), l.keys.Stats(), l.keys.Ended(Withdrawn), l.keys.Audit(), l.keys.Words(), l.keys.Sweep()},
+		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Outcomes(), l.keys.Stats(), l.keys.Ended(Withdrawn), l.keys.Audit(), l.keys.Words(), l.keys.Sweep(), l.keys.Recovery()},
 		no, d.Reason, at, grace.Milliseconds(), deed[0], deed[2]).Slice()
 	if err != nil {
 		return Withdrawing{}, fmt.Errorf("ledger: %w", err)

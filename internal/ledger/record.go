@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,6 +63,8 @@ var Record = []Field{
 	{Name: "bill", JSON: "billing_amount", Event: "billing", Step: true, By: "open", Doc: "what is owed by billing's word, in fen"},
 	{Name: "owed", JSON: "owed_since", Event: "owed", By: "open", Doc: "ms, since when it is owed by billing's word"},
 
+	{Name: "pby", JSON: "paid_by", Event: "paid_by", By: "settle notice", Doc: "whose doing the last payment through PayScore was: collect or user; see recovery.lua"},
+
 	{Name: "known", Signed: true, Step: true, By: "settle notice", Doc: "1: WeChat Pay has spoken of the order, without its order_id"},
 	{Name: "differs", Signed: true, JSON: "amount_differs", By: "settle notice", Doc: "the last alarms about signed amounts: \"<ms> <field> <known> <said>\", joined by ;"},
 	{Name: "lowered", JSON: "total_lowered", By: "settle notice", Doc: "the last time the merchant lowered the total: \"<ms> <from> <to>\""},
@@ -90,6 +93,9 @@ var Record = []Field{
 	{Name: "confirms", Step: true, By: "settle", Doc: "its place in CONFIRM_SCHEDULE"},
 	{Name: "fails", Step: true, By: "settle", Doc: "calls in a row without a proper answer"},
 	{Name: "missing", Step: true, By: "settle", Doc: "replies in a row that there is no such order"},
+	{Name: "cause", By: "settle", Doc: "the code of the first collect call that was declined"},
+	{Name: "accepted", By: "settle", Doc: "\"<ms> <ms>\": when a collect call was accepted last, and how long a payment counts as ours before and after"},
+	{Name: "tally", By: "settle notice withdraw fill", Doc: "what the counters of the recovery count of it; see recovery.lua"},
 	{Name: "last", By: "compact", Doc: "ms, the last attempt, if the log does not say it"},
 	{Name: "err", By: "compact", Doc: "the entry of the last failed call in the log, if the log does not have it"},
 	{Name: "k", By: "compact", Doc: "of a compact record: what its other fields said; kept.lua has the form"},
@@ -113,15 +119,19 @@ var (
 	eventFields = fields(func(f Field) bool { return f.Event != "" })
 	stepFields  = fields(func(f Field) bool { return f.Step })
 	signed      = fields(func(f Field) bool { return f.Signed })
+	tallyFields = fields(func(f Field) bool {
+		return slices.Contains(strings.Fields("state opened ended attempts total bill paid pays pt tx pby cause tally"), f.Name)
+	})
 	signedTexts = fields(func(f Field) bool { return f.Signed && f.Text })
 )
 
 // The scripts call these as if they were functions of Lua, and generated code takes
 // their places. Loops over the fields would cost a tenth of a step's time in Redis.
 //
-//	FIELDS(key, a, b, …)  a table of the record's fields a, b, … by name. SIGNED, STEP
-//	                      and EVENT stand for all that are signed, that a claim
-//	                      returns, that events have; x=y is the field named by y, as x
+//	FIELDS(key, a, b, …)  a table of the record's fields a, b, … by name. SIGNED, STEP,
+//	                      EVENT and TALLY stand for all that are signed, that a claim
+//	                      returns, that events have, that are counted; x=y is the field
+//	                      named by y, as x
 //	STEP(r)               the values of the fields that a claim returns
 //	EVENT(r)              names and values of the fields that events have
 //	TEXTS(set, f)         set(name, value) of each signed text of the message f
@@ -156,7 +166,7 @@ func generate(script, source string) string {
 }
 
 func generateRead(script, key string, names []string) string {
-	groups := map[string][]Field{"SIGNED": signed, "STEP": stepFields, "EVENT": eventFields}
+	groups := map[string][]Field{"SIGNED": signed, "STEP": stepFields, "EVENT": eventFields, "TALLY": tallyFields}
 	var table, read []string
 	seen := map[string]bool{}
 	add := func(name, expr string) {
@@ -328,6 +338,9 @@ type Order struct {
 	// OwedSince is since when it is owed. WeChat Pay has signed neither.
 	BillingAmount *int64    `json:"billing_amount,omitempty"`
 	OwedSince     time.Time `json:"owed_since,omitzero"`
+	// PaidBy says whose doing the last payment through PayScore was: PaidByCollect or
+	// PaidByUser; empty where none is known.
+	PaidBy string `json:"paid_by,omitempty"`
 	// Schedule is the schedule of SCHEDULES_FILE that billing has named for it.
 	Schedule string `json:"schedule,omitempty"`
 
@@ -389,6 +402,7 @@ type Event struct {
 	Payments      []Payment `json:"payments,omitempty"`       // every one that is known, see Order
 	BillingAmount *int64    `json:"billing_amount,omitempty"` // see Order
 	OwedSince     time.Time `json:"owed_since,omitzero"`      // see Order
+	PaidBy        string    `json:"paid_by,omitempty"`        // see Order
 
 	// Books is what came of comparing a day with WeChat Pay's bill, of an event
 	// BooksClosed: what outcomes books --json prints, with at most BooksListed exceptions.

@@ -92,6 +92,9 @@ type Settlement struct {
 	VerifiedPaid bool
 	// Of the step's last call, for the event.
 	Call, Verdict, Code, DetailCode string
+	// Accepted is set if the last call was a collect that was accepted: a payment at most so
+	// long before or after it is its doing.
+	Accepted time.Duration
 
 	Gate     GateSignal
 	CalledAt time.Time
@@ -201,6 +204,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Code      string     `json:"code,omitempty"`
 		Gate      GateSignal `json:"gate,omitempty"`
 		At        int64      `json:"at,omitempty"`
+		Accepted  int64      `json:"accepted,omitempty,string"`
 		CalledAt  int64      `json:"called_at,omitempty"`
 		First     int64      `json:"first"`
 		Most      int64      `json:"most"`
@@ -214,7 +218,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 		Attempts: s.AddAttempts, Declines: s.Declines, Confirms: s.Confirms, Fails: s.Fails, Missing: s.Missing,
 		Life: c.Order.Life, TotalWas: c.Order.Total, Sync: s.Sync, SyncWhy: s.SyncReason, VerPaid: s.VerifiedPaid,
 		Call: s.Call, Verdict: s.Verdict, Code: s.Code, Detail: s.DetailCode,
-		Gate:  s.Gate,
+		Gate: s.Gate, Accepted: s.Accepted.Milliseconds(),
 		First: s.First.Milliseconds(), Most: s.Most.Milliseconds(), Limit: s.Failures,
 		Probe: c.Probe,
 		Keep:  LogEntries, NotMade: counters[s.NotMade],
@@ -246,7 +250,7 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	}
 	reply, err := run(ctx, l.rdb, settleScript, []string{
 		l.keys.Order(no), l.keys.Log(no), l.keys.Due(), l.keys.Outcomes(),
-		l.keys.Stats(), l.keys.Gate(), l.keys.Ended(s.State), l.keys.Hold(), l.keys.Words(), l.keys.Paused(), l.keys.Sweep(),
+		l.keys.Stats(), l.keys.Gate(), l.keys.Ended(s.State), l.keys.Hold(), l.keys.Words(), l.keys.Paused(), l.keys.Sweep(), l.keys.Recovery(),
 	}, args, entries...)
 	if err != nil {
 		return SettleResult{}, err

@@ -177,7 +177,7 @@ func TestBooksAreAddedToAnExistingDatabase(t *testing.T) {
 	if err := s.Write(t.Context(), []ledger.Event{opened}); err != nil {
 		t.Fatal(err)
 	}
-	server.Exec(t, url, "drop table books, book_exceptions; delete from payscore_schema where version >= 5")
+	server.Exec(t, url, "drop table books, book_exceptions; alter table events drop column paid_by; alter table orders drop column paid_by; delete from payscore_schema where version >= 5")
 	if fresh, err := s.Prepare(t.Context()); err != nil || fresh {
 		t.Fatal(fresh, err)
 	}

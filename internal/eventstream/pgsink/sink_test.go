@@ -56,6 +56,7 @@ func TestSinkWrite(t *testing.T) {
 		e.Reason, e.OrderID, e.TransactionID, e.PaidType = `现金 "paid" \ 'elsewhere'`, "1", "42", "NEWTON"
 		e.Payments = []ledger.Payment{{TransactionID: "41", Amount: 5, PaidType: "NEWTON", PaidAt: e.At.Truncate(time.Second)}, {Amount: 7, PaidType: "MCH", Seq: 2}}
 		e.BillingAmount, e.OwedSince = &paid, e.At.Add(-time.Hour)
+		e.PaidBy = ledger.PaidByUser
 		e.Sync, e.Call, e.Verdict, e.Code, e.DetailCode = ledger.SyncFailed, "notification", "paid", "OK", "0"
 		e.By = "cli:anna"
 		for _, f := range reflect.VisibleFields(reflect.TypeFor[ledger.Event]()) {

@@ -22,7 +22,7 @@ local now = clock()
 
 -- DROPPED are fields that say nothing of a finished order without a call under way.
 local DROPPED = {}
-for _, name in ipairs({ 'next', 'due', 'off', 'since', 'token', 'lease', 'doing', 'done', 'collected', 'declines', 'confirms', 'fails', 'missing' }) do
+for _, name in ipairs({ 'next', 'due', 'off', 'since', 'token', 'lease', 'doing', 'done', 'collected', 'declines', 'confirms', 'fails', 'missing', 'accepted' }) do
   DROPPED[name] = true
 end
 
@@ -77,8 +77,10 @@ for i, no in ipairs(a.nos) do
     if last then
       r.last, r.err = last > 0 and f.text(last) or nil, failed or r.err
       local k, stands = f.packed(r, word)
+      k = k .. f.behind(r, word, stands)
       -- A record of which k would say anything else stays as it is.
-      local same, said = #k <= CHUNK * CHUNKS, f.unpacked(k, KEYS[2])
+      local same = #k <= CHUNK * CHUNKS
+      local said, counted = f.unpacked(k, KEYS[2])
       -- Of these a previous release could begin to notify WeChat Pay; see NOTOLD.
       if r.sync == 'failed' or r.sync == NOTOLD then same = false end
       if r.state == 'withdrawn' and not r.sync then r.sync = NOTOLD end
@@ -90,7 +92,7 @@ for i, no in ipairs(a.nos) do
           write[#write + 1] = value
         end
         for name, value in pairs(r) do
-          if not stands[name] and not DROPPED[name] then put(name, value) end
+          if not stands[name] and not DROPPED[name] and not (name == 'tally' and counted) then put(name, value) end
         end
         for c = 1, math.ceil(#k / CHUNK) do put(c == 1 and 'k' or 'k' .. c, string.sub(k, CHUNK * (c - 1) + 1, CHUNK * c)) end
         -- Deleted first, because a hash that was large once never becomes small again.

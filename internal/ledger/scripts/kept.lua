@@ -27,6 +27,10 @@
 --      acts     their number; of each 5 bytes of ms as opened, the numbers in words of by,
 --               action and reason, and the digits of the token behind their number
 --
+-- Behind them is, if the record had a tally that follows from its other fields (see
+-- recovery.lua), 1, more by 1 if pby is collect and by 2 if it is user, and by 3 times 1 +
+-- the number in words of its cause, if it has one. Earlier releases do not read it.
+--
 -- Numbers are uvarints. Values of more than 64 bytes make a hash several times as large
 -- (hash-max-listpack-value), so that k continues in k2, k3 and k4.
 --
@@ -266,36 +270,54 @@ local function form()
       end
       f.acts = cjson.encode(acts)
     end
-    return f
+    local counted = r.at <= #k
+    if counted then
+      local n = r.uvarint() - 1
+      f.pby = ({ 'collect', 'user' })[n % 3]
+      if n >= 3 then f.cause = word(math.floor(n / 3) - 1) end
+    end
+    return f, counted
   end
 
-  return { packed = packed, unpacked = unpacked, reading = reading, bit = bit, text = text }
+  -- behind returns what k has behind its parts for a record with a tally, and adds what
+  -- that stands for to stands; or '' if the tally must stay.
+  local function behind(r, word, stands)
+    local cause = r.cause and word(r.cause)
+    if not r.tally or r.tally ~= tallytext(r) or r.cause and not cause then return '' end
+    stands.pby, stands.cause = true, true
+    return uvarint(1 + (r.pby == 'collect' and 1 or r.pby == 'user' and 2 or 0) + (cause and 3 * (1 + cause) or 0))
+  end
+
+  return { behind = behind, packed = packed, unpacked = unpacked, reading = reading, bit = bit, text = text }
 end
 
 -- kept returns the fields that a compact record lacks, by name, and whether its sync is
--- NOTOLD. key is the order's.
+-- NOTOLD, and whether it had a tally. key is the order's.
 local function kept(key, words)
   local c = redis.call('HMGET', key, 'k', 'k2', 'k3', 'k4', 'state', 'ended', 'sync')
-  local f = form().unpacked(c[1] .. (c[2] or '') .. (c[3] or '') .. (c[4] or ''), words)
+  local f, counted = form().unpacked(c[1] .. (c[2] or '') .. (c[3] or '') .. (c[4] or ''), words)
   -- A previous release has reopened it, and maybe finished it again.
-  if OPEN[c[5]] or c[6] and f.ended then f.reason, f.ended = nil, nil end
-  return f, c[7] == NOTOLD
+  if OPEN[c[5]] or c[6] and f.ended then f.reason, f.ended, counted = nil, nil, false end
+  return f, c[7] == NOTOLD, counted
 end
 
 -- expand makes a compact record a whole one, so that it can be changed.
 local function expand(key, words)
-  local fields, nottold = kept(key, words)
+  local fields, nottold, counted = kept(key, words)
   for name, value in pairs(fields) do redis.call('HSETNX', key, name, value) end
   redis.call('HDEL', key, 'k', 'k2', 'k3', 'k4')
   if nottold then redis.call('HDEL', key, 'sync') end
+  if counted then redis.call('HSETNX', key, 'tally', tallytext(FIELDS(key, TALLY))) end
 end
 
--- filled adds to the fields r of a record, of which k was read, those that k stands for.
+-- filled adds to the fields r of a record, of which k was read, those that k stands for;
+-- tally only if r has all that is counted.
 local function filled(key, r, words)
   if not r.k then return end
-  local fields, nottold = kept(key, words)
+  local fields, nottold, counted = kept(key, words)
   for name, value in pairs(fields) do r[name] = r[name] or value end
   if nottold then r.sync = nil end
+  if counted and not r.tally then r.tally = tallytext(r) end
 end
 
 -- record returns a record as HGETALL does, with the fields that k stands for, and k.

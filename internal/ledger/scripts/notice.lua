@@ -4,7 +4,7 @@
 --
 -- KEYS[1] order (hash)   KEYS[2] log (list)   KEYS[3] due (zset)
 -- KEYS[4] outcomes (stream)   KEYS[5] stats (hash)   KEYS[6] ended:paid (zset)
--- KEYS[7] words (hash)
+-- KEYS[7] words (hash)   KEYS[8] recovery (hash)
 -- ARGV[1] JSON {
 --   no
 --   id         of the notification, the same each time that WeChat Pay sends it; ''
@@ -33,7 +33,7 @@ local ANSWERED = 10 * 1000 -- ms; a receiver gives up a delivery sooner
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local mark = 'n:' .. a.id
-local r = FIELDS(KEYS[1], SIGNED, state, late, k, told=mark)
+local r = FIELDS(KEYS[1], SIGNED, TALLY, late, k, lease, doing, accepted, told=mark)
 if not r.state then return { 'absent', now, '' } end
 if a.id ~= '' and r.told then
   local token, at, code, news = string.match(r.told, '^(%S*) (%d+) (%a+) ?(.*)$')
@@ -47,6 +47,7 @@ end
 
 filled(KEYS[1], r, KEYS[7])
 local m = heard(r, a, now)
+attributed(r, m, now, (r.doing == 'collect' or r.doing == 'recollect') and num(r.lease) > now)
 local call = { 'notification', a.verdict }
 local code, kind = 'repeat', nil
 if not OPEN[r.state] then
@@ -59,6 +60,12 @@ else
   kind = m.new and 'order.attempted'
 end
 local news = newsof(m)
+if code == 'paid' or m.new and not OPEN[r.state] then
+  local state = r.state
+  if code == 'paid' then r.state, r.ended = 'paid', now end
+  recounted(KEYS[8], r, now, m.write)
+  r.state = state
+end
 if r.k and (kind or #m.write > 0) then expand(KEYS[1], KEYS[7]) end
 
 if a.id ~= '' and (code == 'paid' or code == 'ended' or news ~= '') then

@@ -4,8 +4,8 @@
 -- KEYS[2] outcomes (stream) what happened to orders
 -- KEYS[3] stats   (hash)    orders by state
 -- KEYS[4] sweep   (hash)
--- KEYS[5], … ended:<state>  (zset) of REOPENED, audit (stream) and words (hash): only to
---                           reopen finished orders
+-- KEYS[5], … ended:<state>  (zset) of REOPENED, audit (stream), words (hash) and recovery
+--                           (hash): only to reopen finished orders
 -- KEYS[…]    orders (hash)  the orders' records
 -- ARGV[1] ms to leave an order to the task that the producer enqueues next,
 --         before the sweep takes care of it
@@ -26,12 +26,12 @@ local PAST = 10 -- so many ends are remembered of an order that is reopened
 
 -- REOPENED are the states whose orders can be reopened, in the order of their keys.
 local REOPENED = { 'closed', 'rejected', 'withdrawn', 'exhausted' }
-local AUDIT, WORDS = KEYS[5 + #REOPENED], KEYS[6 + #REOPENED] -- only to reopen
+local AUDIT, WORDS, RECOVERY = KEYS[5 + #REOPENED], KEYS[6 + #REOPENED], KEYS[7 + #REOPENED] -- only to reopen
 local ENDED, FIRST = {}, 5 -- the keys by state; the first order's key
 local deed
 if ARGV[2] ~= '' then
   deed = cjson.decode(ARGV[2])
-  FIRST = 7 + #REOPENED
+  FIRST = 8 + #REOPENED
   for i, state in ipairs(REOPENED) do ENDED[state] = KEYS[4 + i] end
 end
 
@@ -95,13 +95,14 @@ local function reopen(key, no, appid, svc, due, rec, bill, owed, schedule)
   end
   local state, round = rec.state, num(rec.round) + 1
   -- For the order's history.
-  local was = FIELDS(key, past, ended, reason, acts)
+  local was = FIELDS(key, past, ended, reason, acts, tally)
+  tallied(RECOVERY, was.tally)
   local past = was.past and cjson.decode(was.past) or {}
   past[#past + 1] = {state = state, reason = was.reason or nil, ended = num(was.ended), reopened = now}
   if #past > PAST then table.remove(past, 1) end
   redis.call('HSET', key, 'past', cjson.encode(past))
   redis.call('HDEL', key, 'reason', 'ended', 'declines', 'confirms', 'fails', 'missing',
-    'sync', 'syncwhy', 'paidat', 'late', 'off')
+    'sync', 'syncwhy', 'paidat', 'late', 'off', 'tally')
   redis.call('HINCRBY', key, 'life', 1)
   redis.call('ZREM', ENDED[state], no)
   redis.call('HINCRBY', KEYS[3], state, -1)

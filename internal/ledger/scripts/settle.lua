@@ -6,7 +6,7 @@
 -- KEYS[4] outcomes (stream)   KEYS[5] stats (hash)   KEYS[6] gate (hash)
 -- KEYS[7] ended:<state> (zset); not touched if the order stays open
 -- KEYS[8] hold (hash)   KEYS[9] words (hash)   KEYS[10] paused (zset)
--- KEYS[11] sweep (hash)
+-- KEYS[11] sweep (hash)   KEYS[12] recovery (hash)
 -- ARGV[1] JSON, in which what is 0, false or '' is left out, and numbers that are only
 -- stored are texts: Lua would read them, and write them out for each command {
 --   no, token
@@ -31,6 +31,8 @@
 --                       reason; else absent. state is then 'withdrawn'
 --   verified_paid       true if the last reply was a verified payment
 --   call, verdict, code, detail   for the event
+--   accepted            of a collect call that was accepted: ms of CONFIRM_SCHEDULE's first
+--                       look, within which a payment is this call's; else absent
 --   gate                the last reply's signal for the merchant and the service: 'ok',
 --                       'fault', 'service', 'down', 'throttled' or ''
 --   at                  now, by the worker; 0 if it does not know
@@ -82,6 +84,8 @@ local function aside(call)
   else
     kind = beside(r, m, now)
   end
+  attributed(r, m, now)
+  if m.new and not OPEN[r.state] then recounted(KEYS[12], r, now, m.write) end
   if #m.write > 0 then redis.call('HSET', KEYS[1], unpack(m.write)) end
   counted(KEYS[5], r, m)
   if kind then emit(KEYS[1], KEYS[4], kind, s.no, call) end
@@ -213,9 +217,19 @@ if syncing then
   if found == 'order.paid' then kind = found end
   state = r.state
 end
+attributed(r, m, now)
+if s.accepted then put('accepted', string.format('%.0f ', now) .. s.accepted) end
+if s.verdict == 'declined' and not r.cause then
+  r.cause = causeof((s.detail or '') ~= '' and s.detail or (s.code or '') ~= '' and s.code or 'declined')
+  put('cause', r.cause)
+end
+local before = r.state
+if not OPEN[state] then
+  r.state, r.ended, r.attempts = state, ended or r.ended, attempts
+  recounted(KEYS[12], r, now, m.write)
+end
 for i = 1, #m.write, 2 do put(m.write[i], m.write[i + 1]) end
 -- A step that made no call (its slot came too late) emits no event.
-local before = r.state
 local tell = #ARGV > 1 or state ~= before
 local events = num(r.events) + 1
 if tell then put('events', events) end

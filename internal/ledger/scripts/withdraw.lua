@@ -5,7 +5,7 @@
 --
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] outcomes (stream)
 -- KEYS[4] stats (hash)   KEYS[5] ended:withdrawn (zset)   KEYS[6] audit (stream)
--- KEYS[7] words (hash)   KEYS[8] sweep (hash)
+-- KEYS[7] words (hash)   KEYS[8] sweep (hash)   KEYS[9] recovery (hash)
 -- ARGV[1] out_order_no
 -- ARGV[2] reason, billing's own words
 -- ARGV[3] when the user paid elsewhere, yyyyMMddHHmmss in Asia/Shanghai; '' for
@@ -21,7 +21,7 @@
 --   'ended'      it is in another final state; nothing changed
 --   'absent'     there is no such order
 local now = clock()
-local rec = FIELDS(KEYS[1], state, round, sync, appid, svc, acts, k)
+local rec = FIELDS(KEYS[1], TALLY, round, sync, appid, svc, acts, k)
 filled(KEYS[1], rec, KEYS[7])
 local deed = { ARGV[5], ARGV[2], ARGV[6] }
 local state, round = rec.state, num(rec.round)
@@ -40,7 +40,10 @@ if rec.k then expand(KEYS[1], KEYS[7]) end
 redis.call('HDEL', KEYS[1], 'next', 'due', 'declines', 'confirms', 'fails', 'missing', 'sync', 'syncwhy', 'paidat')
 redis.call('ZREM', KEYS[2], ARGV[1])
 if open then
-  redis.call('HSET', KEYS[1], 'state', 'withdrawn', 'reason', ARGV[2], 'ended', now)
+  local write = { 'state', 'withdrawn', 'reason', ARGV[2], 'ended', now }
+  rec.state, rec.ended = 'withdrawn', now
+  recounted(KEYS[9], rec, now, write)
+  redis.call('HSET', KEYS[1], unpack(write))
   redis.call('HINCRBY', KEYS[4], state, -1)
   redis.call('HINCRBY', KEYS[4], 'withdrawn', 1)
   redis.call('ZADD', KEYS[5], now, ARGV[1])

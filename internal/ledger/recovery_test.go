@@ -1,0 +1,441 @@
+package ledger_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/ledger"
+	"payscore-collector/tasks"
+)
+
+// recount is what the counters must be by the records: the rule of recovery.lua in Go.
+// cause is the record's field, which orders do not show.
+func recount(into map[ledger.RecoveryKey]ledger.RecoveryCount, o ledger.Order, cause string) {
+	if o.State.Open() {
+		return
+	}
+	opened := cmp.Or(o.OpenedAt, o.EndedAt)
+	date := ledger.BookDateOf(opened)
+	var owed int64
+	if fen := cmp.Or(o.TotalAmount, o.BillingAmount); fen != nil {
+		owed = *fen
+	}
+	type incoming struct {
+		at        time.Time
+		fen, seq  int64
+		elsewhere bool
+	}
+	ended := o.EndedAt.Truncate(time.Second)
+	var list []incoming
+	var sum int64
+	for _, p := range o.Payments {
+		list = append(list, incoming{cmp.Or(p.PaidAt, ended), p.Amount, p.Seq, p.PaidType == "MCH" || p.PaidType == "" && p.TransactionID == ""})
+		sum += p.Amount
+	}
+	if rest := value(o.PaidAmount) - sum; rest > 0 {
+		list = append(list, incoming{ended, rest, 0, o.PaidType == "MCH" && o.TransactionID == ""})
+		sum += rest
+	}
+	slices.SortStableFunc(list, func(a, b incoming) int { return cmp.Or(b.at.Compare(a.at), cmp.Compare(b.seq, a.seq)) })
+	var paid int64
+	if o.State == tasks.Paid {
+		paid = 1
+	}
+	add := func(kind ledger.RecoveryKind, value string, c ledger.RecoveryCount) {
+		key := ledger.RecoveryKey{Day: date, Kind: kind, Value: value}
+		c.Plus(into[key])
+		into[key] = c
+	}
+	whole := ledger.RecoveryCount{Orders: 1, Owed: owed, Paid: paid, Fen: sum}
+	add(ledger.RecoveryState, string(o.State[0]), whole)
+	add(ledger.RecoveryAttempts, strconv.FormatInt(min(o.Attempts, ledger.MostAttempts), 10), whole)
+	add(ledger.RecoveryCause, cause, whole)
+	for i, p := range list {
+		c := ledger.RecoveryCount{Fen: p.fen}
+		if i == 0 {
+			c.Paid = paid
+		}
+		lag := 0
+		for _, days := range slices.Backward(ledger.RecoveryLags) {
+			if p.at.Sub(opened) <= time.Duration(days)*day {
+				lag = days
+			}
+		}
+		whose := ledger.ByUnknown
+		switch {
+		case p.elsewhere:
+			whose = ledger.ByElsewhere
+		case o.PaidBy == ledger.PaidByCollect:
+			whose = ledger.ByCollect
+		case o.PaidBy == ledger.PaidByUser:
+			whose = ledger.ByUser
+		}
+		add(ledger.RecoveryLag, strconv.Itoa(lag), c)
+		add(ledger.RecoveryWhose, whose, c)
+		add(ledger.RecoveryHour, strconv.Itoa(p.at.In(ledger.China).Hour()), c)
+	}
+}
+
+// nonzero drops what has become zero.
+func nonzero(m map[ledger.RecoveryKey]ledger.RecoveryCount) map[ledger.RecoveryKey]ledger.RecoveryCount {
+	for key, c := range m {
+		if c == (ledger.RecoveryCount{}) {
+			delete(m, key)
+		}
+	}
+	return m
+}
+
+func (s *setup) recovery() map[ledger.RecoveryKey]ledger.RecoveryCount {
+	s.Helper()
+	r, err := s.ledger.Recovery(s.Context(), "2000-01-01", "2999-01-01")
+	if err != nil {
+		s.Fatal(err)
+	}
+	return r.Counts
+}
+
+// recounts compares the counters with the records of some orders.
+func (s *setup) recounts(nos ...string) {
+	s.Helper()
+	want := map[ledger.RecoveryKey]ledger.RecoveryCount{}
+	for _, no := range nos {
+		cause, err := s.ledger.Cause(s.Context(), no)
+		if err != nil {
+			s.Fatal(err)
+		}
+		recount(want, s.get(no), cause)
+	}
+	if diff := gocmp.Diff(nonzero(want), s.recovery()); diff != "" {
+		s.Errorf("the counters are not a recount of the records (-recount +counters):\n%s", diff)
+	}
+}
+
+// of is the sum of the counters of a kind, by their value.
+func of(kind ledger.RecoveryKind, counts map[ledger.RecoveryKey]ledger.RecoveryCount) map[string]ledger.RecoveryCount {
+	sums := map[string]ledger.RecoveryCount{}
+	for key, c := range counts {
+		if key.Kind == kind {
+			c.Plus(sums[key.Value])
+			sums[key.Value] = c
+		}
+	}
+	return sums
+}
+
+func (s *setup) wantCounts(kind ledger.RecoveryKind, want map[string]ledger.RecoveryCount) {
+	s.Helper()
+	if diff := gocmp.Diff(want, of(kind, s.recovery())); diff != "" {
+		s.Errorf("counters %c (-want +got):\n%s", kind, diff)
+	}
+}
+
+// newRecovery begins at 08:30 of a Monday in Shanghai.
+func newRecovery(t *testing.T) *timed {
+	s := newTimed(t)
+	s.now = time.Date(2026, 11, 23, 8, 30, 0, 0, ledger.China)
+	s.pass(0)
+	return s
+}
+
+// called is a collect call that was answered.
+func (s *timed) called(no, verdict, code string) {
+	s.Helper()
+	set := ledger.Settlement{State: tasks.Awaiting, Next: ledger.Recheck, Due: s.now, AddAttempts: 1,
+		Call: "collect", Verdict: verdict, Code: code, Log: []ledger.Entry{entry("collect", verdict)}}
+	if verdict == "accepted" {
+		set.Accepted = 10 * time.Second
+	}
+	s.settle(s.granted(no), set)
+}
+
+// found is a query that finds payments of a total.
+func (s *timed) found(no string, state tasks.State, total int64, list ...ledger.Payment) {
+	s.Helper()
+	s.settle(s.granted(no), ledger.Settlement{State: state, Next: ledger.Recheck, Due: s.now, VerifiedPaid: state == tasks.Paid,
+		Call: "query", Verdict: "paid", Log: []ledger.Entry{entry("query", "paid")}, Facts: said(total, list...)})
+}
+
+func (s *timed) payment(seq, fen int64, tx string) ledger.Payment {
+	p := through(seq, fen, tx)
+	p.PaidAt = s.now.Truncate(time.Second)
+	return p
+}
+
+func TestRecovery_ByWhoseDoing(t *testing.T) {
+	s := newRecovery(t)
+	var nos []string
+	open := func(no string) string {
+		nos = append(nos, no)
+		s.open(no)
+		return no
+	}
+	for _, after := range []time.Duration{0, 10 * time.Second, 11 * time.Second} {
+		no := open(fmt.Sprint("AFTER-", after))
+		s.called(no, "accepted", "")
+		s.pass(after)
+		paid := s.payment(1, 100, no)
+		s.pass(time.Hour) // it is learnt later
+		s.found(no, tasks.Paid, 100, paid)
+	}
+	no := open("NOTIFIED") // while the collect call is under way
+	c := s.granted(no)
+	n := paidNotice(no)
+	n.Facts = said(100, s.payment(1, 100, no))
+	s.notice(n)
+	s.settle(c, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: s.now, Call: "collect", Verdict: "accepted", Accepted: 10 * time.Second, Log: []ledger.Entry{entry("collect", "accepted")}})
+	no = open("DECLINED")
+	s.called(no, "declined", "TRADE_ERROR")
+	s.called(no, "declined", "OTHER") // not the first one
+	s.found(no, tasks.Paid, 100, s.payment(1, 100, no))
+	no = open("CASH")
+	cash := elsewhere(1, 100)
+	cash.PaidAt = s.now.Add(40 * day).Truncate(time.Second)
+	s.pass(41 * day)
+	s.found(no, tasks.Paid, 100, cash)
+	no = open("PARTS")
+	cash.PaidAt = s.now.Truncate(time.Second)
+	cash.Amount, cash.Seq = 60, 2
+	s.found(no, tasks.Exhausted, 100, s.payment(1, 30, no), cash)
+
+	s.wantCounts(ledger.RecoveryWhose, map[string]ledger.RecoveryCount{
+		ledger.ByCollect: {Paid: 3, Fen: 300}, ledger.ByUser: {Paid: 2, Fen: 230}, ledger.ByElsewhere: {Paid: 1, Fen: 160},
+	})
+	s.wantCounts(ledger.RecoveryLag, map[string]ledger.RecoveryCount{"1": {Paid: 5, Fen: 590}, "0": {Paid: 1, Fen: 100}})
+	s.wantCounts(ledger.RecoveryCause, map[string]ledger.RecoveryCount{
+		"": {Orders: 6, Owed: 600, Paid: 5, Fen: 590}, "TRADE_ERROR": {Orders: 1, Owed: 100, Paid: 1, Fen: 100},
+	})
+	s.wantCounts(ledger.RecoveryAttempts, map[string]ledger.RecoveryCount{
+		"0": {Orders: 3, Owed: 300, Paid: 2, Fen: 290}, "1": {Orders: 3, Owed: 300, Paid: 3, Fen: 300}, "2": {Orders: 1, Owed: 100, Paid: 1, Fen: 100},
+	})
+	s.recounts(nos...)
+	s.pass(26 * time.Hour)
+	s.compact(compactNow)
+	if !s.isCompact("DECLINED") {
+		t.Error("nothing is compact")
+	}
+	s.recounts(nos...)
+}
+
+// A reopening takes an end back; the next end counts, and a payment after an end too.
+func TestRecovery_Reopening(t *testing.T) {
+	for _, compact := range []bool{false, true} {
+		t.Run(fmt.Sprint("compact=", compact), func(t *testing.T) {
+			s := newRecovery(t)
+			s.open("A")
+			s.called("A", "declined", "TRADE_ERROR")
+			s.found("A", tasks.Exhausted, 100)
+			s.wantCounts(ledger.RecoveryState, map[string]ledger.RecoveryCount{"e": {Orders: 1, Owed: 100}})
+			if s.pass(30 * time.Hour); compact {
+				s.compact(compactNow)
+			}
+			s.reopenLater("A")
+			s.wantCounts(ledger.RecoveryState, map[string]ledger.RecoveryCount{})
+			s.pass(time.Hour)
+			s.withdraw("A")
+			s.wantCounts(ledger.RecoveryCause, map[string]ledger.RecoveryCount{"TRADE_ERROR": {Orders: 1, Owed: 100}})
+			if s.pass(30 * time.Hour); compact {
+				s.compact(compactNow)
+			}
+			n := paidNotice("A")
+			n.Facts = said(100, s.payment(1, 40, "A"))
+			n.Paid = false
+			s.notice(n)
+			s.wantCounts(ledger.RecoveryState, map[string]ledger.RecoveryCount{"w": {Orders: 1, Owed: 100, Fen: 40}})
+			s.wantCounts(ledger.RecoveryLag, map[string]ledger.RecoveryCount{"3": {Fen: 40}})
+			s.recounts("A")
+		})
+	}
+}
+
+// Orders that ended before are counted once, whatever happens meanwhile, and those that a
+// previous release ends during an upgrade a day later.
+func TestRecovery_Fill(t *testing.T) {
+	s := newRecovery(t)
+	k := ledger.KeysOf(mchid)
+	var nos []string
+	old := func(no string) { // as a previous release leaves it
+		s.redis.Client.HDel(s.Context(), k.Order(no), "tally", "pby", "cause", "accepted")
+		nos = append(nos, no)
+	}
+	for i := range 130 { // with the same time, more than a page
+		no := fmt.Sprint("A-", i)
+		s.open(no)
+		s.withdraw(no)
+		old(no)
+	}
+	for i := range 60 {
+		no := fmt.Sprint("B-", i)
+		s.open(no)
+		s.called(no, "declined", "TRADE_ERROR")
+		s.pass(time.Second)
+		s.found(no, tasks.Paid, 100, s.payment(1, 100, "1"+strconv.Itoa(i)))
+		old(no)
+	}
+	s.pass(26 * time.Hour)
+	s.compact(ledger.CompactArgs{Patient: 365 * day, After: 26*time.Hour - 30*time.Second})
+	s.redis.Client.Del(s.Context(), k.Recovery())
+	s.open("NEW")
+
+	if r, err := s.ledger.Recovery(s.Context(), "2000-01-01", "2999-01-01"); err != nil || r.Filled {
+		t.Errorf("before: %v %v", r.Filled, err)
+	}
+	fill := func() bool {
+		more, err := s.ledger.FillRecovery(s.Context(), s.now)
+		if err != nil && !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
+		return more || err != nil
+	}
+	kill := &killing{at: 3}
+	s.redis.Client.AddHook(kill)
+	for fill() { // each time the worker dies after three more pages
+		if s.get("NEW").State.Open() {
+			s.withdraw("NEW")
+			s.open("NEWER")
+			s.withdraw("NEWER")
+		}
+		kill.n = 0
+	}
+	s.recountsFilled(append(nos, "NEW", "NEWER")...)
+	if kill.killed < 2 {
+		t.Errorf("killed %d times", kill.killed)
+	}
+	s.open("LATER")
+	s.withdraw("LATER")
+	old("LATER")
+	tally := s.recovery()
+	kill.at = 0
+	if fill() || gocmp.Diff(tally, s.recovery()) != "" {
+		t.Error("it was filled again at once")
+	}
+	s.pass(25 * time.Hour)
+	for fill() {
+	}
+	if r, err := s.ledger.Recovery(s.Context(), "2000-01-01", "2999-01-01"); err != nil || !r.Filled {
+		t.Errorf("%v %v", r.Filled, err)
+	}
+	if fields := s.stored("LATER"); fields["tally"] == "" {
+		t.Errorf("an order that a previous release ended is not counted: %q", fields)
+	}
+	if got := s.redis.Client.HGet(s.Context(), k.Recovery(), "fill").Val(); got != "done" {
+		t.Errorf("fill is %q", got)
+	}
+}
+
+// recountsFilled is recounts for orders whose cause may be unknown.
+func (s *setup) recountsFilled(nos ...string) {
+	s.Helper()
+	want := map[ledger.RecoveryKey]ledger.RecoveryCount{}
+	for _, no := range nos {
+		cause := ""
+		if o := s.get(no); o.Attempts > 0 {
+			cause = ledger.CauseUnknown
+		}
+		recount(want, s.get(no), cause)
+	}
+	if diff := gocmp.Diff(nonzero(want), s.recovery()); diff != "" {
+		s.Errorf("(-recount +counters):\n%s", diff)
+	}
+}
+
+var errKilled = errors.New("killed")
+
+// killing lets every at-th run of fill.lua be the last thing that a worker does.
+type killing struct{ n, at, killed int }
+
+func (k *killing) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (k *killing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (k *killing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if args := cmd.Args(); k.at > 0 && len(args) > 3 && args[0] == "evalsha" && args[3] == ledger.KeysOf(mchid).Recovery() {
+			if k.n++; k.n == k.at {
+				k.killed++
+				cmd.SetErr(errKilled)
+				return errKilled
+			}
+		}
+		return err
+	}
+}
+
+// Old days go, and orders of theirs change no counter any more.
+func TestRecovery_OldDays(t *testing.T) {
+	s := newRecovery(t)
+	s.open("A")
+	s.open("B")
+	s.withdraw("A")
+	s.pass(399 * day)
+	fill := func() {
+		if _, err := s.ledger.FillRecovery(s.Context(), s.now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill()
+	s.wantCounts(ledger.RecoveryState, map[string]ledger.RecoveryCount{"w": {Orders: 1}})
+	s.pass(day)
+	fill()
+	s.withdraw("B")
+	s.reopenLater("A")
+	s.wantCounts(ledger.RecoveryState, map[string]ledger.RecoveryCount{})
+}
+
+// An end takes two more commands, and another step none.
+func TestRecovery_Commands(t *testing.T) {
+	s := newSetup(t)
+	if !s.redis.Real {
+		t.Skip("the embedded Redis does not count the commands of scripts")
+	}
+	calls := func() (n int64) {
+		info, err := s.redis.Client.InfoMap(s.Context(), "commandstats").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"cmdstat_hmget", "cmdstat_hset", "cmdstat_hdel", "cmdstat_hincrby"} {
+			var c int64
+			_, _ = fmt.Sscanf(info["Commandstats"][name], "calls=%d,", &c)
+			n += c
+		}
+		return n
+	}
+	spent := func(set ledger.Settlement) int64 {
+		c := s.granted("A")
+		set.Due, set.Call = c.Now, "collect"
+		before := calls()
+		s.settle(c, set)
+		return calls() - before
+	}
+	s.open("A")
+	step := ledger.Settlement{State: tasks.Awaiting, Next: ledger.Recheck, AddAttempts: 1, Log: []ledger.Entry{entry("collect", "x")}}
+	plain := step
+	plain.Verdict = "owed"
+	was := spent(plain) // the first one also moves the order to awaiting
+	was = spent(plain)
+	for _, verdict := range []string{"declined", "accepted"} {
+		set := step
+		if set.Verdict = verdict; verdict == "accepted" {
+			set.Accepted = time.Second
+		}
+		if got := spent(set); got != was {
+			t.Errorf("%s: %d commands, %d without what is counted", verdict, got, was)
+		}
+	}
+	end := step
+	end.State = tasks.Closed
+	// Beside the record, the two counters by state and the two of the recovery.
+	if got := spent(end); got != was+4 {
+		t.Errorf("an end: %d commands, another step %d", got, was)
+	}
+}

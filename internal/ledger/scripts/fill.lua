@@ -1,0 +1,30 @@
+-- fill: counts finished orders that ended before the counters of the recovery existed, or
+-- that a previous release has ended. One that is counted already is left out. What those
+-- orders do not tell counts as not known: the first cause, and whose doing a payment
+-- through PayScore was.
+--
+-- KEYS[1] recovery (hash)   KEYS[2] words (hash)
+-- KEYS[3], KEYS[4], … of each order the record (hash)
+-- ARGV[1] JSON {
+--   place   the field fill when the page was read, '' for none
+--   next    its new value
+-- }
+--
+-- Returns the field fill as it is now. If it differed from place, another worker has done
+-- the page.
+local a = cjson.decode(ARGV[1])
+local now = clock()
+local place = redis.call('HGET', KEYS[1], 'fill') or ''
+if place ~= a.place then return place end
+for i = 3, #KEYS do
+  local r = FIELDS(KEYS[i], TALLY, k)
+  if r.state and not OPEN[r.state] then filled(KEYS[i], r, KEYS[2]) end
+  if r.state and not OPEN[r.state] and not r.tally then
+    if num(r.attempts) > 0 and not r.cause then r.cause = '_' end
+    local write = {}
+    recounted(KEYS[1], r, now, write)
+    if #write > 0 then redis.call('HSET', KEYS[i], unpack(write)) end
+  end
+end
+redis.call('HSET', KEYS[1], 'fill', a.next)
+return a.next
