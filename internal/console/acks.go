@@ -28,6 +28,7 @@ type matter struct {
 	ID         ledger.Matter
 	Occurrence string
 	Title      string
+	Merchant   string // of an order; the title of another matter has it
 	URL        string
 	Words      []string
 	At         time.Time   // when it arose, about
@@ -35,7 +36,7 @@ type matter struct {
 }
 
 func (v *view) orderMatter(o ledger.Order) matter {
-	return matter{MchID: o.MchID, ID: ledger.OrderMatter(o.OutOrderNo), Occurrence: o.Occurrence(), Title: o.OutOrderNo,
+	return matter{MchID: o.MchID, ID: ledger.OrderMatter(o.OutOrderNo), Occurrence: o.Occurrence(), Title: o.OutOrderNo, Merchant: o.MchID,
 		URL: orderURL(o.MchID, o.OutOrderNo), Words: v.Tell.Alarms(o), At: alarmedAt(o)}
 }
 

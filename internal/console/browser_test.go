@@ -365,6 +365,7 @@ func TestBrowser_Pictures(t *testing.T) {
 	f := newFixture(t)
 	b := newBrowser(t, f)
 	f.world()
+	f.bookOf(mchA, "1260")
 	f.surveyed()
 	tab := b.tab()
 	tab.do("a desk's width", chromedp.EmulateViewport(1200, 720))

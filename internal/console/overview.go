@@ -37,6 +37,7 @@ type merchantRow struct {
 }
 
 type overviewBody struct {
+	Many        bool // merchants
 	Stats       map[tasks.State]int64
 	Open        int64
 	Ended       int64
@@ -73,7 +74,7 @@ func (c *Console) overview(v *view) error {
 	if err != nil {
 		return err
 	}
-	b := overviewBody{Stats: map[tasks.State]int64{}}
+	b := overviewBody{Stats: map[tasks.State]int64{}, Many: len(ledgers) > 1}
 	var stats map[string]map[string]int64
 	if err := v.call(http.MethodGet, "/v1/stats", nil, &stats); err != nil {
 		return err

@@ -101,6 +101,8 @@ func (t Teller) State(o ledger.Order) string {
 		words = t.say("not tried since it was reopened", "重新打开后尚未催收")
 	case StillOwed(o) != "":
 		words = t.say("a part of the money is in", "已部分到账")
+	case o.State == tasks.Exhausted && !o.LatePaymentAt.IsZero():
+		words = t.say("given up, before the money came in", "放弃催收之后款已到账")
 	}
 	return t.explained(string(o.State), words)
 }
