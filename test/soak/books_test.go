@@ -19,9 +19,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/audit"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/pgtest"
@@ -29,7 +31,10 @@ import (
 	"payscore-collector/tasks"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+func TestMain(m *testing.M) {
+	redisconn.RedirectLog(zerolog.Nop())
+	os.Exit(pgtest.Main(m))
+}
 
 const (
 	workers    = 3
@@ -42,6 +47,7 @@ const (
 // withdraws some orders midway. At the end PostgreSQL has what the platform has,
 // every event of every order once, and none is missing.
 func TestBooksEqualThePlatformsTruth(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t)
 	for i := range workers {
 		e.run(fmt.Sprint("worker-", i), "worker", nil, "PUBLIC_ADDR="+e.public[i])
