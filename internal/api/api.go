@@ -44,6 +44,8 @@ type Options struct {
 	AdminToken, TokensFile string
 	// BodyTime is how long the body of a request may take; 0: 10 s.
 	BodyTime time.Duration
+	// WriteTime is how long a caller may leave unread what is sent; 0: 10 s.
+	WriteTime time.Duration
 	// Loopback reports whether the address that is served is one of this machine alone.
 	Loopback bool
 	// Trusted reports whether Redis was found fit for the ledger; before that, operations
@@ -84,7 +86,7 @@ type API struct {
 
 // New returns an API. Stop ends it.
 func New(o Options) *API {
-	o.BodyTime = cmp.Or(o.BodyTime, 10*time.Second)
+	o.BodyTime, o.WriteTime = cmp.Or(o.BodyTime, 10*time.Second), cmp.Or(o.WriteTime, 10*time.Second)
 	if o.Schedules == nil {
 		o.Schedules = func() config.Schedules { return config.Schedules{} }
 	}
@@ -208,7 +210,6 @@ type op struct {
 const (
 	smallBody = 64 << 10
 	workTime  = 10 * time.Second
-	writeTime = 10 * time.Second // for the reply
 )
 
 func (o op) changes() bool { return o.method != http.MethodGet }
@@ -281,7 +282,7 @@ func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) int {
 			}
 			defer a.bodies.Release(held)
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(a.BodyTime + o.within + writeTime))
+		_ = control.SetWriteDeadline(time.Now().Add(a.BodyTime + o.within + a.WriteTime))
 		limit := a.BodyTime + o.within
 		if o.changes() { // what is begun is finished, whether or not the caller waits for it
 			work = context.WithoutCancel(work)

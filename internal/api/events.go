@@ -92,14 +92,14 @@ func (a *API) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse
 		defer stop()
 		defer context.AfterFunc(a.stopping, stop)()
 		if sse {
-			serveSSE(work, w, feed, page, func() bool {
+			a.serveSSE(work, w, feed, page, func() bool {
 				// A token that was taken out of the file, or changed there, reads no further.
 				caller, err := a.access.caller(r)
 				return err == nil && caller.allowed(config.Viewer) == nil && caller.may(mchid) == nil
 			})
 			return
 		}
-		out := newLines(w, ndjsonType)
+		out := a.newLines(w, ndjsonType)
 		for until := time.Now().Add(wait); len(page) == 0 && err == nil && work.Err() == nil && time.Now().Before(until); {
 			page, err = feed.Read(work, int64(in.Limit), time.Until(until))
 		}
@@ -139,8 +139,8 @@ func (a *API) mchidOfEvents(ctx context.Context, named, after string) (string, e
 }
 
 // serveSSE sends server-sent events until the client leaves, or may not read them any more.
-func serveSSE(ctx context.Context, w http.ResponseWriter, feed *eventstream.Feed, page []ledger.Event, may func() bool) {
-	out := newLines(w, sseType)
+func (a *API) serveSSE(ctx context.Context, w http.ResponseWriter, feed *eventstream.Feed, page []ledger.Event, may func() bool) {
+	out := a.newLines(w, sseType)
 	w.Header().Set("X-Accel-Buffering", "no")            // nginx would hold events back
 	end, beat := time.Now().Add(sseLongest), time.Time{} // the header is sent at once
 	for ctx.Err() == nil && out.err == nil && time.Now().Before(end) && may() {
@@ -166,7 +166,7 @@ func serveSSE(ctx context.Context, w http.ResponseWriter, feed *eventstream.Feed
 // print writes a part of a server-sent event.
 func (l *lines) print(text string) {
 	if l.err == nil {
-		_ = l.control.SetWriteDeadline(time.Now().Add(writeTime))
+		_ = l.control.SetWriteDeadline(time.Now().Add(l.within))
 		_, l.err = l.w.Write([]byte(text))
 	}
 }

@@ -88,7 +88,7 @@ func (a *API) importOrders(ctx context.Context, in *importInput) (*huma.StreamRe
 	}
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		r, w := humago.Unwrap(hctx)
-		out := newLines(w, ndjsonType)
+		out := a.newLines(w, ndjsonType)
 		format := intake.Format(in.Format)
 		if format == "" {
 			format = intake.JSONL
@@ -195,23 +195,24 @@ func (p *patient) Read(b []byte) (int, error) {
 type lines struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	within  time.Duration // for each write
 	enc     *json.Encoder
 	dirty   bool // something is not flushed
 	err     error
 }
 
-func newLines(w http.ResponseWriter, contentType string) *lines {
+func (a *API) newLines(w http.ResponseWriter, contentType string) *lines {
 	w.Header().Set("Content-Type", contentType)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	return &lines{w: w, control: http.NewResponseController(w), enc: enc}
+	return &lines{w: w, control: http.NewResponseController(w), within: a.WriteTime, enc: enc}
 }
 
 func (l *lines) write(v any) {
 	if l.err != nil {
 		return
 	}
-	_ = l.control.SetWriteDeadline(time.Now().Add(writeTime))
+	_ = l.control.SetWriteDeadline(time.Now().Add(l.within))
 	l.err = l.enc.Encode(v)
 	l.dirty = true
 }
@@ -219,7 +220,7 @@ func (l *lines) write(v any) {
 func (l *lines) flush() {
 	if l.err == nil {
 		l.dirty = false
-		_ = l.control.SetWriteDeadline(time.Now().Add(writeTime))
+		_ = l.control.SetWriteDeadline(time.Now().Add(l.within))
 		l.err = l.control.Flush()
 	}
 }
