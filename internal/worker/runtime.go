@@ -25,7 +25,7 @@ const (
 // in earnest, and would then do nothing but collect garbage; so may one whose merchants can
 // become more.
 const (
-	softLimit  = 32 << 20
+	softLimit  = 28 << 20
 	smallSteps = 256
 )
 
