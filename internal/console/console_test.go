@@ -460,10 +460,7 @@ func TestOrders_Sort(t *testing.T) {
 			t.Errorf("by %s: %s, want %s", by, shown(p), want)
 		}
 	}
-	var due []string
-	for _, no := range strings.Fields(shown(f.get("/orders?q=S-&sort=due"))) {
-		due = append(due, no)
-	}
+	due := strings.Fields(shown(f.get("/orders?q=S-&sort=due")))
 	last := time.Time{}
 	for i, no := range due {
 		o, err := f.ledger(mchA).Get(t.Context(), "S-"+no)

@@ -421,8 +421,8 @@ func TestRecovery_Commands(t *testing.T) {
 	step := ledger.Settlement{State: tasks.Awaiting, Next: ledger.Recheck, AddAttempts: 1, Log: []ledger.Entry{entry("collect", "x")}}
 	plain := step
 	plain.Verdict = "owed"
-	was := spent(plain) // the first one also moves the order to awaiting
-	was = spent(plain)
+	spent(plain) // which also moves the order to awaiting
+	was := spent(plain)
 	for _, verdict := range []string{"declined", "accepted"} {
 		set := step
 		if set.Verdict = verdict; verdict == "accepted" {
