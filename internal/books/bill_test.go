@@ -84,7 +84,7 @@ func TestRead(t *testing.T) {
 	old[1].Amount, old[1].Coupon = 800, 200
 	old[7].Amount, old[7].Coupon = 0, 100
 	for name, want := range map[string][]books.Row{
-		"all.csv": all, "all.csv.gz": all, "success.csv": success, "old.csv": old, "oldest.csv": old, "none.csv": nil,
+		"all.csv": all, "all.csv.gz": all, "success.csv": success, "success.csv.gz": success, "old.csv": old, "oldest.csv": old, "none.csv": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := file(t, name)
@@ -215,6 +215,7 @@ func TestRead_Refused(t *testing.T) {
 		{"a fraction of a fen", replace("`10.00", "`10.001"), 3, "at most two decimals"},
 		{"a negative amount", replace("`10.00", "`-10.00"), 3, "at most two decimals"},
 		{"an amount in words", replace("`0.07404", "`seven"), 2, `手续费 is "seven"`},
+		{"a fee off in its fifth decimal", replace("`0.07404", "`0.07405"), 12, "手续费总金额 is 1.33164, and the rows come to 1.33165"},
 		{"a row missing", without(5), 11, "总交易单数 is \"9\", and the bill has 8 rows"},
 		{"an amount off", strings.Replace(all, "`5.60,`0.00,`\n", "`5.50,`0.00,`\n", 1), 12, "订单总金额 is 227.95, and the rows come to 227.85"},
 		{"no summary", strings.Join(lines[:10], "\n"), 10, "without its summary"},
@@ -245,7 +246,7 @@ func TestRead_Refused(t *testing.T) {
 
 // Each total of the summary is compared with its column.
 func TestRead_SummaryDisagrees(t *testing.T) {
-	for _, name := range []string{"all.csv", "success.csv", "old.csv", "oldest.csv"} {
+	for _, name := range []string{"all.csv", "success.csv", "old.csv", "oldest.csv", "provider.csv", "refunds.csv"} {
 		lines := strings.Split(strings.TrimRight(string(file(t, name)), "\r\n"), "\n")
 		last := len(lines) - 1
 		totals := strings.Split(lines[last-1], ",")

@@ -380,6 +380,61 @@ func TestCompare_Signed(t *testing.T) {
 	}
 }
 
+// learning is a ledger that learns of its orders' payments after their rows were looked up.
+type learning struct {
+	orders
+	asked int
+}
+
+func (*learning) PaidSince(context.Context, time.Time) iter.Seq2[ledger.Order, error] {
+	return func(func(ledger.Order, error) bool) {}
+}
+
+func (l *learning) Records(ctx context.Context, nos []string) ([]ledger.Order, error) {
+	found, err := l.orders.Records(ctx, nos)
+	if l.asked++; l.asked == 1 {
+		for i := range found {
+			found[i].State, found[i].Payments = tasks.Awaiting, nil
+		}
+	}
+	return found, err
+}
+
+// What is signed while the bill is compared is no exception: only what differs is.
+func TestCompare_SignedMeanwhile(t *testing.T) {
+	l := &learning{orders: orders{
+		order("A1", tasks.Paid, 100, pay("T1", 100, "09:00:00")),
+		order("A2", tasks.Paid, 100, pay("T2", 100, "09:00:00")),
+		order("A3", tasks.Paid, 100, pay("T3", 100, "09:00:00"), pay("T4", 100, "09:00:01")),
+		order("A4", tasks.Awaiting, 100),
+	}}
+	r, err := books.Compare(t.Context(), l, day, of(billOf(
+		line{tx: "T1", no: "A1", amount: 100}, line{tx: "T2", no: "A2", amount: 101},
+		line{tx: "T3", no: "A3", amount: 100}, line{tx: "T4", no: "A3", amount: 100, user: true}, line{tx: "T5", no: "A4", amount: 100},
+	)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range r.Exceptions {
+		got = append(got, told(e))
+	}
+	want := []string{
+		"paid_twice A3 T4 bill 0 ledger 200 paid others [T3] refund T4 100 of 100",
+		"amount_differs A2 T2 bill 101 ledger 100 paid",
+		"paid_in_bill_only A4 T5 bill 100 ledger 0 awaiting",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"A4"}, r.Ask); diff != "" {
+		t.Error(diff)
+	}
+	if r.Bill.PayScoreRows != 5 || r.Bill.Amount != 501 || r.Matched.Amount != 300 || r.Ledger.Amount != 400 {
+		t.Errorf("the bill is %+v, matched %+v of %+v", r.Bill, r.Matched, r.Ledger)
+	}
+}
+
 // A bill that is not this merchant's or not this day's is refused: every payment of the
 // ledger would be missing in it.
 func TestCompare_WrongBill(t *testing.T) {
@@ -401,15 +456,66 @@ func TestCompare_WrongBill(t *testing.T) {
 // A layout without 订单金额 says what is settled and what a coupon paid: both amounts can be
 // the order's.
 func TestCompare_Coupons(t *testing.T) {
-	l := orders{order("RENT|00*2_x", tasks.Paid, 1000, pay("4200001234202611260000000002", 1000, "09:12:44"))}
+	l := orders{
+		order("RENT|00*2_x", tasks.Paid, 1000, pay("4200001234202611260000000002", 1000, "09:12:44")),
+		order("RENT-0007", tasks.Paid, 100, pay("4200001234202611260000000007", 100, "15:30:00")), // 0.00 is settled
+	}
 	for _, name := range []string{"all.csv", "old.csv", "oldest.csv"} {
 		r, err := books.Compare(t.Context(), l, day, of(bytes.NewReader(file(t, name))))
 		if err != nil {
 			t.Fatal(name, err)
 		}
-		if tally(r.Matched) != "1 orders 1000 fen" {
+		if tally(r.Matched) != "2 orders 1100 fen" {
 			t.Errorf("%s: matched %+v of %+v", name, r.Matched, r.Ledger)
 		}
+	}
+}
+
+// Refunds are those that were asked for, a coupon's part too: of the day's payments, of an
+// earlier one, of numbers with |. Those of other business are left alone.
+func TestCompare_Refunds(t *testing.T) {
+	l := orders{
+		order("RENT-1001", tasks.Paid, 2000, pay("4200001234202611260000000101", 2000, "08:00:00")),
+		order("RENT|1002|*", tasks.Paid, 330, pay("4200001234202611260000000102", 330, "09:00:00")),
+	}
+	r, err := books.Compare(t.Context(), l, day, of(bytes.NewReader(file(t, "refunds.csv"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range r.Exceptions {
+		got = append(got, told(e))
+	}
+	want := []string{
+		"refunded RENT-1001 4200001234202611260000000101 bill 800 ledger 0 paid",
+		"refunded RENT|1002|* 4200001234202611260000000102 bill 330 ledger 0 paid",
+		"refunded RENT|0990 4200001234202611250000000990 bill 45 ledger 0 ",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if !r.Agrees() || tally(r.Matched) != "2 orders 2330 fen" || r.Bill.Rows != 7 || r.Bill.PayScoreRows != 5 || r.Bill.Amount != 2330 {
+		t.Errorf("matched %+v of %+v", r.Matched, r.Bill)
+	}
+}
+
+// subMerchant is the ledger of a merchant of a service provider.
+type subMerchant struct{ orders }
+
+func (subMerchant) MchID() string { return "1900000109" }
+
+// The bill of a service provider has all its merchants; a ledger's is one of them.
+func TestCompare_ServiceProvider(t *testing.T) {
+	l := subMerchant{orders{
+		order("RENT-0001", tasks.Paid, 1234, pay("4200001234202611260000000001", 1234, "00:00:07")),
+		order("RENT-0003", tasks.Paid, 560, pay("4200001234202611260000000003", 560, "10:33:12")),
+	}}
+	r, err := books.Compare(t.Context(), l, day, of(bytes.NewReader(file(t, "provider.csv"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Exceptions) > 0 || tally(r.Matched) != "2 orders 1794 fen" || r.Bill.Rows != 3 || r.Bill.PayScoreRows != 2 || r.Bill.Amount != 1794 {
+		t.Errorf("%+v of %+v: %+v", r.Matched, r.Bill, r.Exceptions)
 	}
 }
 

@@ -52,12 +52,17 @@ func (c *comparison) judgeBill() error {
 	return nil
 }
 
-// judgeUnsigned judges the payments of an order that are in the bill alone.
+// judgeUnsigned judges the payments of an order that are in the bill alone, or were when
+// their rows were read: a query may have been answered since.
 func (c *comparison) judgeUnsigned(o ledger.Order, rows []Row) {
+	if len(rows) == 0 {
+		return
+	}
+	rows = slices.DeleteFunc(rows, func(r Row) bool { return c.signed(r, o) })
 	if len(rows) > 0 && o.State.Valid() && o.State != ledger.Paid {
 		c.r.Ask = append(c.r.Ask, o.OutOrderNo)
 	}
-	if len(rows) == 0 || c.twice(o, rows) {
+	if c.twice(o, rows) {
 		return
 	}
 	for _, r := range rows {

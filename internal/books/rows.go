@@ -124,7 +124,7 @@ func (c *comparison) lookUp() error {
 			c.except(Exception{Kind: explain.UnknownOrder, OutOrderNo: r.no(), OrderID: orderID, TransactionID: r.TransactionID, BillAmount: r.Amount}, explain.BookException{})
 		case !c.signed(r, o):
 			if n := len(c.unsigned); n < MaxExceptions || c.unsigned[r.no()] != nil {
-				r.Line, r.Attach = 0, "" // what is kept of a row is little
+				r.Line, r.Attach, r.OutTradeNo = 0, "", o.OutOrderNo // what is kept of a row is little
 				c.unsigned[o.OutOrderNo] = append(c.unsigned[o.OutOrderNo], r)
 			} else {
 				c.r.LeftOut++
