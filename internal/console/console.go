@@ -71,6 +71,7 @@ func (c *Console) Register(mux *http.ServeMux) {
 	get := func(path string, page func(*view) error) { own.HandleFunc("GET "+path, c.serve(page)) }
 	post := func(path string, action func(*view) error) { own.HandleFunc("POST "+path, c.serve(action)) }
 	get("/{$}", c.overview)
+	get("/recovery", c.recovery)
 	get("/orders", c.orders)
 	get("/orders.csv", c.ordersCSV)
 	get("/find", c.find)

@@ -18,7 +18,7 @@ import (
 // paths are all pages of the world.
 func paths() []string {
 	return []string{
-		"/", "/?acknowledged=yes", "/orders", "/orders?state=paid&state=closed", "/orders?q=BIKE-", "/merchants", "/merchants/" + mchA, "/merchants/" + mchB, "/webhooks", "/trail", "/books", "/books?mchid=" + mchA + "&date=2026-01-01",
+		"/", "/?acknowledged=yes", "/recovery", "/recovery?from=2026-01-01&to=2026-01-31", "/orders", "/orders?state=paid&state=closed", "/orders?q=BIKE-", "/merchants", "/merchants/" + mchA, "/merchants/" + mchB, "/webhooks", "/trail", "/books", "/books?mchid=" + mchA + "&date=2026-01-01",
 		"/orders/" + mchA + "/BIKE-QUEUED", "/orders/" + mchA + "/BIKE%7CPAID%2A3", "/orders/" + mchA + "/BIKE-LATE", "/orders/" + mchA + "/BIKE-DIFFERS", "/orders/" + mchA + "/BIKE-SYNC", "/orders/" + mchB + "/RAIN-1",
 		"/nowhere",
 	}
@@ -250,12 +250,12 @@ func TestSessions(t *testing.T) {
 	t.Run("merchants", func(t *testing.T) {
 		f.client = browserOf(t)
 		f.post("/signin", []string{"token", "only-b"}).wants(t, 200)
-		for _, path := range []string{"/", "/orders", "/merchants", "/webhooks", "/trail", "/orders.csv"} {
+		for _, path := range []string{"/", "/recovery", "/orders", "/merchants", "/webhooks", "/trail", "/orders.csv"} {
 			if p := f.get(path); p.Status != 200 || strings.Contains(p.Body, mchA) || strings.Contains(p.Body, "A-1") {
 				t.Errorf("%s shows another merchant, or nothing: %d", path, p.Status)
 			}
 		}
-		for _, path := range []string{"/orders/" + mchA + "/A-1", "/merchants/" + mchA, "/orders?mchid=" + mchA, "/orders?q=A-1&mchid=" + mchA, "/live?mchid=" + mchA, "/orders.csv?mchid=" + mchA} {
+		for _, path := range []string{"/orders/" + mchA + "/A-1", "/merchants/" + mchA, "/recovery?mchid=" + mchA, "/orders?mchid=" + mchA, "/orders?q=A-1&mchid=" + mchA, "/live?mchid=" + mchA, "/orders.csv?mchid=" + mchA} {
 			if p := f.get(path); p.Status != 403 {
 				t.Errorf("%s is answered with %d", path, p.Status)
 			}
@@ -301,7 +301,7 @@ func TestRedisAway(t *testing.T) {
 	f := newFixture(t)
 	f.open(mchA, "A-1")
 	f.redis.Client.Close()
-	for _, path := range []string{"/", "/orders", "/orders/" + mchA + "/A-1", "/trail"} {
+	for _, path := range []string{"/", "/recovery", "/orders", "/orders/" + mchA + "/A-1", "/trail"} {
 		f.get(path).wants(t, 503)
 	}
 }

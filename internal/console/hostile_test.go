@@ -68,7 +68,7 @@ func (f *fixture) besieged() []string {
 	}
 	query := url.QueryEscape(hostile[:500])
 	paths := []string{
-		"/", "/orders", "/orders?reason=" + query, "/orders?from=" + query, "/find?q=" + query, "/merchants", "/merchants/" + mchA, "/webhooks", "/trail",
+		"/", "/recovery", "/recovery?from=" + query + "&to=" + query + "&mchid=" + query, "/orders", "/orders?reason=" + query, "/orders?from=" + query, "/find?q=" + query, "/merchants", "/merchants/" + mchA, "/webhooks", "/trail",
 		"/orders/" + mchA + "/OPEN?done=" + query, "/nowhere/" + url.PathEscape(hostile[:500]), "/signin?next=" + query, "/orders?q=" + query, "/orders?mchid=" + query,
 	}
 	for _, state := range tasks.States {

@@ -5,7 +5,7 @@ package console
 
 var english = map[string]string{
 	"brand": "PayScore collector", "nav": "Pages", "skip": "Skip to the content", "foot": "Times are of Asia/Shanghai; this page is of %s.",
-	"nav.overview": "Overview", "nav.orders": "Orders", "nav.merchants": "Merchants", "nav.webhooks": "Webhooks and readers", "nav.books": "Books", "nav.trail": "Trail",
+	"nav.overview": "Overview", "nav.recovery": "Recovery", "nav.orders": "Orders", "nav.merchants": "Merchants", "nav.webhooks": "Webhooks and readers", "nav.books": "Books", "nav.trail": "Trail",
 	"books.date": "Day (Asia/Shanghai)", "books.not_closed": "The books of %s are not closed: workers close each day at BOOKS_AT, and outcomes books closes any.", "books.closed": "closed", "books.kind": "What does not agree", "books.bill": "Bill", "books.ledger": "Ledger", "books.transaction": "Transaction", "books.what": "In words, and what to do",
 	"find.label": "Order number", "find.do": "Find",
 	"role.viewer": "(viewer)", "role.billing": "(billing)", "role.operator": "(operator)", "role.needs": "This needs a token with a higher role: %s.",
@@ -46,6 +46,19 @@ var english = map[string]string{
 	"overview.ages": "Still owed, by age", "overview.to_day": "up to 1 day", "overview.to_days": "up to %d days", "overview.older": "more than %d days",
 	"overview.ages_note": "Open orders, since billing's owed_since or else since they were enqueued. The amount is WeChat Pay's total, or billing's, less what was paid.",
 	"overview.causes":    "Causes of the last failures", "overview.unanswered": "no answer to rely on", "overview.no_causes": "No open order has a failed call among its last ones.",
+
+	"recovery.note": "Orders that billing enqueued first from %s to %s and that have ended, each counted once, as it stands.", "recovery.open": "Open orders are in no number, so recent weeks look better than they will in the end.",
+	"recovery.incomplete": "Workers have not counted all orders yet that had ended before the upgrade: the numbers are too low.", "recovery.none": "None of the orders that billing enqueued in these days has ended.",
+	"recovery.amount": "Amount", "recovery.amount_note": "of %s orders that have ended: WeChat Pay’s total, else billing’s", "recovery.came_in": "Came in", "recovery.came_in_note": "also in part, and after another end", "recovery.share_fen": "Share of ¥", "recovery.share_fen_note": "of the amount came in", "recovery.share_orders": "Share of orders",
+	"recovery.weeks_fen": "By week of enqueueing: share of ¥ paid by day", "recovery.weeks_orders": "By week of enqueueing: share of orders paid by day", "recovery.week": "Week from", "recovery.ended": "Ended", "recovery.by_day": "day %d", "recovery.in_all": "In all",
+	"recovery.weeks_note": "A week begins on Monday; of the first and the last week only the days of the range count. Day 3 is within 3 times 24 hours of enqueueing; a paid order counts with its last payment, an amount with each. *: not every order of the week has had that time yet.",
+	"recovery.attempts":   "By number of attempts", "recovery.tries": "Attempts", "recovery.or_more": "%d or more", "recovery.attempts_note": "Collect calls that WeChat Pay answered about the order.",
+	"recovery.hours": "By hour of the day", "recovery.hour": "Payments from, to", "recovery.paid_orders": "Paid orders", "recovery.hours_note": "Hours in Shanghai, of the payments; a paid order counts with its last payment.", "recovery.no_payments": "No payment came in.",
+	"recovery.declines": "By cause of the first decline", "recovery.no_code": "WeChat Pay named no code", "recovery.no_decline": "no collect call was declined", "recovery.unknown_decline": "not recorded: the order ended before the upgrade",
+	"recovery.whose": "By whose doing", "recovery.who": "Paid", "recovery.of_it": "Share of what came in",
+	"recovery.by.collect": "after our collect", "recovery.by.user": "by the user or the platform itself", "recovery.by.elsewhere": "elsewhere", "recovery.by.unknown": "not recorded",
+	"recovery.rule.collect": "within CONFIRM_SCHEDULE’s first interval of an accepted collect call", "recovery.rule.user": "through PayScore, without such a call", "recovery.rule.elsewhere": "the merchant told WeChat Pay so (MCH)", "recovery.rule.unknown": "through PayScore, before the upgrade",
+	"recovery.rule": "The rule: a payment is after our collect if it came within CONFIRM_SCHEDULE’s first interval of a collect call that WeChat Pay accepted, or while a collect call was under way. All that an order paid through PayScore counts as its last such payment.",
 
 	"filter.q": "Number begins with", "filter.any": "any", "filter.reason": "Reason, exactly", "filter.code": "Code of the last error", "filter.service": "Service", "filter.least": "Total from (yuan)", "filter.below": "Total below (yuan)", "problem.yuan": "An amount of the filter is not one in yuan: write it such as 12.50.", "filter.from": "Opened from", "filter.to": "Opened to", "filter.do": "Show", "filter.clear": "Clear",
 	"orders.exact": "With exactly this number", "orders.caption": "%d orders on this page.", "orders.more": "There may be more.", "orders.none_yet": "None found so far: the search continues by itself, as long as this page is open. A narrower filter, such as by state or merchant, is quicker.",
@@ -88,7 +101,7 @@ var english = map[string]string{
 
 var chinese = map[string]string{
 	"brand": "支付分催收", "nav": "页面", "skip": "跳到正文", "foot": "时间均为 Asia/Shanghai，本页生成于 %s。",
-	"nav.overview": "概览", "nav.orders": "订单", "nav.merchants": "商户", "nav.webhooks": "webhook 与消费组", "nav.books": "对账", "nav.trail": "操作记录",
+	"nav.overview": "概览", "nav.recovery": "回收分析", "nav.orders": "订单", "nav.merchants": "商户", "nav.webhooks": "webhook 与消费组", "nav.books": "对账", "nav.trail": "操作记录",
 	"books.date": "日期（Asia/Shanghai）", "books.not_closed": "%s 尚未对账：worker 每天在 BOOKS_AT 对账，也可用 outcomes books 对任意一天对账。", "books.closed": "对账时间", "books.kind": "差异", "books.bill": "账单", "books.ledger": "台账", "books.transaction": "交易单号", "books.what": "说明和处理方法",
 	"find.label": "商户服务订单号", "find.do": "查找",
 	"role.viewer": "（viewer）", "role.billing": "（billing）", "role.operator": "（operator）", "role.needs": "需要更高角色的 token：%s。",
@@ -129,6 +142,19 @@ var chinese = map[string]string{
 	"overview.ages": "未付金额（按账龄）", "overview.to_day": "1 天以内", "overview.to_days": "%d 天以内", "overview.older": "超过 %d 天",
 	"overview.ages_note": "未结束的订单；账龄从计费系统填写的 owed_since 起算，未填写则从入队起算。金额为微信支付的总金额（没有则取计费系统的金额）减去已付。",
 	"overview.causes":    "最近失败的原因", "overview.unanswered": "没有可靠的应答", "overview.no_causes": "未结束的订单最近没有失败的请求。",
+
+	"recovery.note": "统计计费系统首次入队日期在 %s 至 %s 之间且已结束的订单，每笔只计一次，以当前终态为准。", "recovery.open": "未结束的订单不计入任何数字，因此近几周的数字会好于最终结果。",
+	"recovery.incomplete": "升级前已结束的订单尚未全部计入，目前的数字偏低。", "recovery.none": "这些日期入队的订单均未结束。",
+	"recovery.amount": "金额", "recovery.amount_note": "%s 笔已结束订单的金额：微信支付的总金额，没有则取计费系统的金额", "recovery.came_in": "到账", "recovery.came_in_note": "含部分支付，以及以其他终态结束后的到账", "recovery.share_fen": "金额占比", "recovery.share_fen_note": "到账金额占总金额的比例", "recovery.share_orders": "订单占比",
+	"recovery.weeks_fen": "按入队周：各天数内到账的金额占比", "recovery.weeks_orders": "按入队周：各天数内已支付的订单占比", "recovery.week": "周（起始日）", "recovery.ended": "已结束", "recovery.by_day": "%d 天", "recovery.in_all": "合计",
+	"recovery.weeks_note": "每周从周一开始，首周和末周只计所选范围内的日期。“3 天”指入队后 3 个 24 小时之内；已支付的订单按最后一笔支付计，金额按每笔支付计。*：该周的订单尚未全部满此天数。",
+	"recovery.attempts":   "按催收次数", "recovery.tries": "催收次数", "recovery.or_more": "%d 次及以上", "recovery.attempts_note": "得到该订单自身结果的催收扣款请求。",
+	"recovery.hours": "按支付时段", "recovery.hour": "支付时段", "recovery.paid_orders": "已支付订单", "recovery.hours_note": "按支付时间，上海时间；已支付的订单按最后一笔支付计。", "recovery.no_payments": "没有到账。",
+	"recovery.declines": "按首次扣款失败的原因", "recovery.no_code": "微信支付未返回错误码", "recovery.no_decline": "催收扣款未曾失败", "recovery.unknown_decline": "未记录：订单在升级前已结束",
+	"recovery.whose": "按付款来源", "recovery.who": "来源", "recovery.of_it": "占到账金额",
+	"recovery.by.collect": "本系统催收后", "recovery.by.user": "用户或平台自行", "recovery.by.elsewhere": "其他方式", "recovery.by.unknown": "未记录",
+	"recovery.rule.collect": "催收扣款受理后，CONFIRM_SCHEDULE 的第一个间隔之内到账", "recovery.rule.user": "通过支付分到账，且不在上述间隔之内", "recovery.rule.elsewhere": "商户告知微信支付用户已付款（MCH）", "recovery.rule.unknown": "升级前通过支付分到账",
+	"recovery.rule": "规则：微信支付受理催收扣款后，在 CONFIRM_SCHEDULE 的第一个间隔之内到账，或催收扣款请求进行期间到账的，计为“本系统催收后”。一笔订单通过支付分支付的全部金额，均按其最后一笔此类支付归类。",
 
 	"filter.q": "订单号开头", "filter.any": "不限", "filter.reason": "原因（完全一致）", "filter.code": "最近错误码", "filter.service": "服务ID", "filter.least": "总金额不低于（元）", "filter.below": "总金额低于（元）", "problem.yuan": "筛选条件中的金额不是以元为单位的金额，请写成 12.50 这样。", "filter.from": "入队起始日", "filter.to": "入队截止日", "filter.do": "查询", "filter.clear": "清除",
 	"orders.exact": "订单号完全一致", "orders.caption": "本页 %d 笔订单。", "orders.more": "可能还有更多。", "orders.none_yet": "尚未找到：只要本页打开，就会自动继续查找。缩小范围（例如指定状态或商户）会更快。",

@@ -55,7 +55,7 @@ func (c *Console) functions(lang explain.Language) template.FuncMap {
 }
 
 // navigation has the pages of the menu, in its order.
-var navigation = []string{"overview", "orders", "merchants", "webhooks", "books", "trail"}
+var navigation = []string{"overview", "recovery", "orders", "merchants", "webhooks", "books", "trail"}
 
 func orderURL(mchid, no string) string { return "/orders/" + mchid + "/" + url.PathEscape(no) }
 

@@ -91,6 +91,13 @@ func TestWords(t *testing.T) {
 	for _, hold := range holdStates(t) {
 		used["hold."+hold] = true
 	}
+	source, ok := reflect.TypeFor[api.SourceCount]().FieldByName("By")
+	if !ok {
+		t.Fatal("api.SourceCount has no By")
+	}
+	for by := range strings.SplitSeq(source.Tag.Get("enum"), ",") {
+		used["recovery.by."+by], used["recovery.rule."+by] = true, true
+	}
 	for status := range 600 {
 		used["problem.status."+statusClass(status)] = true
 	}
