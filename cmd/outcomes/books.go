@@ -173,7 +173,7 @@ func (b *booksCommand) run(ctx context.Context, s *session) error {
 	defer end()
 	var lines *bookLines
 	if b.CSV {
-		lines = newBookLines(s.out, b.Excel)
+		lines = newBookLines(s.out, b.Excel, s.people)
 	}
 	exceptions := int64(0)
 	var failed error
@@ -315,17 +315,18 @@ func yuanOrDash(fen int64) string {
 
 // bookLines writes exceptions as CSV: for programs, or for a spreadsheet.
 type bookLines struct {
-	w     *csv.Writer
-	excel bool
+	w      *csv.Writer
+	excel  bool
+	people explain.Teller
 }
 
-func newBookLines(w io.Writer, excel bool) *bookLines {
+func newBookLines(w io.Writer, excel bool, people explain.Teller) *bookLines {
 	bill, signed := "bill_amount", "ledger_amount"
 	if excel {
 		_, _ = io.WriteString(w, ordercsv.BOM) // else Excel takes it for an old encoding
 		bill, signed = bill+" (yuan)", signed+" (yuan)"
 	}
-	b := &bookLines{csv.NewWriter(w), excel}
+	b := &bookLines{csv.NewWriter(w), excel, people}
 	_ = b.w.Write([]string{"mchid", "date", "kind", "out_order_no", "order_id", "transaction_id", bill, signed, "state", "detail", "other_transaction_ids", "refund"}) // close reports it
 	return b
 }
@@ -345,9 +346,13 @@ func (b *bookLines) write(r books.Result) error {
 		if !b.excel {
 			number = func(s string) string { return s } // an out_order_no may begin with a dash, as in outcomes list
 		}
+		detail := e.Detail
+		if b.excel { // which people read, in their language
+			detail = b.people.BookDetail(e.Facts)
+		}
 		err := b.w.Write([]string{
 			text(r.MchID), r.Date, string(e.Kind), number(e.OutOrderNo), text(e.OrderID), text(e.TransactionID), money(e.BillAmount), money(e.LedgerAmount),
-			string(e.State), ordercsv.Unformula(e.Detail), text(strings.Join(e.Others, " ")), refund,
+			string(e.State), ordercsv.Unformula(detail), text(strings.Join(e.Others, " ")), refund,
 		})
 		if err != nil {
 			return err

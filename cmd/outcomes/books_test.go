@@ -170,6 +170,11 @@ func TestBooks(t *testing.T) {
 		o = b.books("--date", b.date, "--csv", "--excel")
 		o.wantStatus(t, exitExceptions)
 		wantContains(t, "stdout", o.stdout, "\ufeff", "bill_amount (yuan)", `"=""A|1"""`, `12.50`)
+		if plain, err := csv.NewReader(strings.NewReader(o.stdout)).ReadAll(); err != nil || plain[1][9] != rows[1][9] {
+			t.Errorf("the detail is %q, and without --excel %q (%v)", plain[1][9], rows[1][9], err)
+		}
+		o = b.books("--date", b.date, "--csv", "--excel", "--lang", "zh")
+		wantContains(t, "stdout", o.stdout, "bill_amount (yuan)", "paid_twice", "订单金额为 ¥12.50")
 		if strings.Contains(strings.ReplaceAll(o.stdout, `\"`, ""), "=HYPERLINK") {
 			t.Error("a formula")
 		}

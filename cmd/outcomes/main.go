@@ -57,7 +57,7 @@ type commandLine struct {
 	config.RedisFlags
 	MchID string `name:"wechatpay-mchid" aliases:"mchid" env:"WECHATPAY_MCHID" is:"mchid" group:"Merchant" placeholder:"NUMBER" help:"Only this merchant, also written --mchid. Without it, every merchant that has a ledger in this Redis"`
 	config.Log
-	Lang explain.Language `name:"lang" enum:"en,zh" default:"en" help:"The language of what people read: en or zh. JSON, CSV and errors stay as they are."`
+	Lang explain.Language `name:"lang" enum:"en,zh" default:"en" help:"The language of what people read: en or zh. JSON, CSV and errors stay as they are, but for the detail of books --csv --excel."`
 
 	Get    getCommand    `cmd:"" help:"One order and its story. Exit status 4 where there is no such order."`
 	List   listCommand   `cmd:"" help:"The orders in one state: ended ones newest first, open ones by when they are due."`
