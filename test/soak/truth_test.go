@@ -43,7 +43,7 @@ func TestBillAgreesUnderKilledWorkers(t *testing.T) {
 	// orders are enqueued. Both days are over by now.
 	midnight := books.Day(time.Now()).AddDate(0, 0, -1)
 	var ahead atomic.Int64
-	ahead.Store(int64(midnight.Add(-5 * time.Minute).Sub(time.Now())))
+	ahead.Store(int64(time.Until(midnight.Add(-5 * time.Minute))))
 	sim, err := simulator.New(simulator.Options{KeyBits: 1024, Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestBillAgreesUnderKilledWorkers(t *testing.T) {
 	var elsewhere []string // billing withdraws these, paid elsewhere, once they were tried
 	for b := range batches {
 		if b == batches/2 {
-			ahead.Store(int64(midnight.Sub(time.Now())))
+			ahead.Store(int64(time.Until(midnight)))
 		}
 		for i := b * orders / batches; i < (b+1)*orders/batches; i++ {
 			o := simulator.Order{OutOrderNo: fmt.Sprintf("TRUTH-%05d", i), TotalAmount: int64(100 + i), Fate: fates[i%len(fates)]}
