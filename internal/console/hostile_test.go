@@ -30,6 +30,10 @@ func (f *fixture) besieged() []string {
 	for _, state := range []tasks.State{tasks.Closed, tasks.Rejected, tasks.Exhausted} {
 		f.settle(mchA, "END-"+string(state), ended(state, hostile))
 	}
+	declined := set
+	declined.Call, declined.Verdict, declined.Code, declined.DetailCode, declined.Due = "collect", "declined", hostile, hostile, time.Now()
+	f.settle(mchA, "DECLINED", declined)
+	f.step(mchA, "DECLINED", ended(tasks.Exhausted, hostile))
 	p := paid(100)
 	p.Facts.TransactionID, p.Facts.PaidType, p.Facts.OrderID = hostile, hostile, hostile
 	p.Facts.Payments[0].TransactionID, p.Facts.Payments[0].PaidType = hostile, hostile
