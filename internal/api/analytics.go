@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -136,12 +137,20 @@ type analyticsInput struct {
 
 type analyticsReply struct{ Body AnalyticsView }
 
-// analyticsTogether is how many merchants' counters are read at once.
-const analyticsTogether = 8
+// A merchant's counters of a year are some hundred kilobytes, so that few are read at once:
+// those of analyticsTogether merchants, for each of mostAnalyses requests. The others wait.
+const (
+	analyticsTogether = 8
+	mostAnalyses      = 2
+)
 
 func (a *API) analytics(ctx context.Context, in *analyticsInput) (*analyticsReply, error) {
 	from, to := ledger.BookDate(in.From), cmp.Or(ledger.BookDate(in.To), ledger.BookDateOf(time.Now()))
-	for name, date := range map[string]ledger.BookDate{"from": from, "to": to} {
+	for _, given := range []struct {
+		name string
+		date ledger.BookDate
+	}{{"from", from}, {"to", to}} {
+		name, date := given.name, given.date
 		if start, err := date.Start(); date != "" && (err != nil || ledger.BookDateOf(start) != date) {
 			return nil, refuse(http.StatusUnprocessableEntity, name, "is no day: write it as 2026-01-01")
 		}
@@ -157,56 +166,62 @@ func (a *API) analytics(ctx context.Context, in *analyticsInput) (*analyticsRepl
 	if err != nil {
 		return nil, err
 	}
-	read := make([]ledger.Recovery, len(ledgers))
+	select {
+	case a.analyses <- struct{}{}:
+		defer func() { <-a.analyses }()
+	case <-ctx.Done():
+		return nil, redisFailed(ctx.Err())
+	}
+	all, adding := ledger.Recovery{Counts: map[ledger.RecoveryKey]ledger.RecoveryCount{}, Filled: true}, sync.Mutex{}
 	reading, ctx := errgroup.WithContext(ctx)
 	reading.SetLimit(analyticsTogether)
-	for i, l := range ledgers {
-		reading.Go(func() (err error) {
-			read[i], err = l.Recovery(ctx, from, to)
+	for _, l := range ledgers {
+		reading.Go(func() error {
+			r, err := l.Recovery(ctx, from, to)
+			adding.Lock()
+			defer adding.Unlock()
+			all.Plus(r)
 			return err
 		})
 	}
 	if err := reading.Wait(); err != nil {
 		return nil, redisFailed(err)
 	}
-	return &analyticsReply{analyticsOf(from, to, read)}, nil
+	return &analyticsReply{analyticsOf(from, to, all)}, nil
 }
 
-// analyticsOf adds up the counters of some merchants.
-func analyticsOf(from, to ledger.BookDate, read []ledger.Recovery) AnalyticsView {
-	v := AnalyticsView{From: from, To: to, Complete: true}
+// analyticsOf adds up counters.
+func analyticsOf(from, to ledger.BookDate, r ledger.Recovery) AnalyticsView {
+	v := AnalyticsView{From: from, To: to, Complete: r.Filled}
 	states, attempts, declines := map[string]*StateCount{}, map[int]*TryCount{}, map[string]*CauseCount{}
 	weeks, hours, whose := map[ledger.BookDate]*WeekCount{}, map[int]*HourCount{}, map[string]*SourceCount{}
-	for _, r := range read {
-		v.Complete = v.Complete && r.Filled
-		for key, c := range r.Counts {
-			switch key.Kind {
-			case ledger.RecoveryState:
-				v.Total.plus(c)
-				of(states, key.Value).plus(c)
-				of(weeks, monday(key.Day)).EndedCount.plus(c)
-			case ledger.RecoveryAttempts:
-				n, _ := strconv.Atoi(key.Value)
-				of(attempts, n).plus(c)
-			case ledger.RecoveryCause:
-				of(declines, key.Value).plus(c)
-			case ledger.RecoveryLag:
-				w := of(weeks, monday(key.Day))
-				if w.ByDay == nil {
-					w.ByDay = noDays()
-				}
-				lag, _ := strconv.Atoi(key.Value)
-				for i, days := range ledger.RecoveryLags {
-					if lag > 0 && lag <= days {
-						w.ByDay[i].plus(c)
-					}
-				}
-			case ledger.RecoveryHour:
-				n, _ := strconv.Atoi(key.Value)
-				of(hours, n).plus(c)
-			case ledger.RecoveryWhose:
-				of(whose, key.Value).plus(c)
+	for key, c := range r.Counts {
+		switch key.Kind {
+		case ledger.RecoveryState:
+			v.Total.plus(c)
+			of(states, key.Value).plus(c)
+			of(weeks, monday(key.Day)).EndedCount.plus(c)
+		case ledger.RecoveryAttempts:
+			n, _ := strconv.Atoi(key.Value)
+			of(attempts, n).plus(c)
+		case ledger.RecoveryCause:
+			of(declines, key.Value).plus(c)
+		case ledger.RecoveryLag:
+			w := of(weeks, monday(key.Day))
+			if w.ByDay == nil {
+				w.ByDay = noDays()
 			}
+			lag, _ := strconv.Atoi(key.Value)
+			for i, days := range ledger.RecoveryLags {
+				if lag > 0 && lag <= days {
+					w.ByDay[i].plus(c)
+				}
+			}
+		case ledger.RecoveryHour:
+			n, _ := strconv.Atoi(key.Value)
+			of(hours, n).plus(c)
+		case ledger.RecoveryWhose:
+			of(whose, key.Value).plus(c)
 		}
 	}
 	for _, state := range tasks.States {

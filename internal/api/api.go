@@ -77,8 +77,8 @@ type API struct {
 	huma     huma.API
 	document []byte // openapi.json
 
-	requests, streams chan struct{}
-	bodies            *semaphore.Weighted
+	requests, streams, analyses chan struct{}
+	bodies                      *semaphore.Weighted
 
 	stopping context.Context // ends the streams
 	stop     context.CancelFunc
@@ -92,7 +92,7 @@ func New(o Options) *API {
 	}
 	a := &API{
 		Options: o, access: newAccess(o.AdminToken, o.TokensFile, o.Loopback, o.Log), metrics: newMetrics(o.Registry), producer: tasks.NewProducer(o.Redis), mux: http.NewServeMux(),
-		requests: make(chan struct{}, mostRequests), streams: make(chan struct{}, mostStreams), bodies: semaphore.NewWeighted(mostBodies),
+		requests: make(chan struct{}, mostRequests), streams: make(chan struct{}, mostStreams), analyses: make(chan struct{}, mostAnalyses), bodies: semaphore.NewWeighted(mostBodies),
 	}
 	a.stopping, a.stop = context.WithCancel(context.Background())
 	form := huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: decode}

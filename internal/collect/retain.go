@@ -49,14 +49,6 @@ func (s *Sweeper) retain(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	now, err := s.rdb.Time(ctx).Result()
-	if err != nil {
-		return
-	}
-	// The next housekeeping continues: the worker collects meanwhile.
-	if _, err := s.c.ledger.FillRecovery(ctx, now); err != nil {
-		return
-	}
 	readers, err := s.c.ledger.Trim(ctx, s.c.settings.Retention)
 	if err != nil {
 		return
@@ -69,6 +61,15 @@ func (s *Sweeper) retain(ctx context.Context) {
 		s.c.log.Warn().Str(logging.FieldEvent, "reader_far_behind").Str(logging.FieldGroup, r.Group).
 			Int64("pending", r.Pending).Dur("behind", r.Behind.Round(time.Second)).
 			Msg("a reader of the stream is far behind, and its unread events cannot be trimmed: " + remedy(mchid, r.Group))
+	}
+	// The last, since nothing else waits for it. The next housekeeping continues: the
+	// worker collects meanwhile.
+	if now, err := s.rdb.Time(ctx).Result(); err == nil {
+		// A clock that is ahead must not make the counters old, which are then removed.
+		if sure := s.c.clock.sure(); !sure.IsZero() && sure.Before(now) {
+			now = sure
+		}
+		_, _ = s.c.ledger.FillRecovery(ctx, now)
 	}
 }
 

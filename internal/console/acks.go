@@ -65,6 +65,14 @@ func booksURL(mchid string, date ledger.BookDate) string {
 	return "/books?" + url.Values{"mchid": {mchid}, "date": {string(date)}}.Encode()
 }
 
+// hookURL is the page of what a webhook that waits is about: an order, or the books of a day.
+func hookURL(mchid, name string) string {
+	if date, ok := ledger.HookBook(name); ok {
+		return booksURL(mchid, date)
+	}
+	return orderURL(mchid, name)
+}
+
 // bookDay is a day whose books have exceptions.
 type bookDay struct {
 	MchID      string

@@ -153,8 +153,8 @@ var chinese = map[string]string{
 	"recovery.declines": "按首次扣款失败的原因", "recovery.no_code": "微信支付未返回错误码", "recovery.no_decline": "催收扣款未曾失败", "recovery.unknown_decline": "未记录：订单在升级前已结束",
 	"recovery.whose": "按付款来源", "recovery.who": "来源", "recovery.of_it": "占到账金额",
 	"recovery.by.collect": "本系统催收后", "recovery.by.user": "用户或平台自行", "recovery.by.elsewhere": "其他方式", "recovery.by.unknown": "未记录",
-	"recovery.rule.collect": "催收扣款受理后，CONFIRM_SCHEDULE 的第一个间隔之内到账", "recovery.rule.user": "通过支付分到账，且不在上述间隔之内", "recovery.rule.elsewhere": "商户告知微信支付用户已付款（MCH）", "recovery.rule.unknown": "升级前通过支付分到账",
-	"recovery.rule": "规则：微信支付受理催收扣款后，在 CONFIRM_SCHEDULE 的第一个间隔之内到账，或催收扣款请求进行期间到账的，计为“本系统催收后”。一笔订单通过支付分支付的全部金额，均按其最后一笔此类支付归类。",
+	"recovery.rule.collect": "催收扣款受理前后，CONFIRM_SCHEDULE 的第一个间隔之内到账", "recovery.rule.user": "通过支付分到账，且不在上述间隔之内", "recovery.rule.elsewhere": "商户告知微信支付用户已付款（MCH）", "recovery.rule.unknown": "升级前通过支付分到账",
+	"recovery.rule": "规则：在微信支付受理催收扣款前后 CONFIRM_SCHEDULE 的第一个间隔之内到账，或催收扣款请求进行期间到账的，计为“本系统催收后”。一笔订单通过支付分支付的全部金额，均按其最后一笔此类支付归类。",
 
 	"filter.q": "订单号开头", "filter.any": "不限", "filter.reason": "原因（完全一致）", "filter.code": "最近错误码", "filter.service": "服务ID", "filter.least": "总金额不低于（元）", "filter.below": "总金额低于（元）", "problem.yuan": "筛选条件中的金额不是以元为单位的金额，请写成 12.50 这样。", "filter.from": "入队起始日", "filter.to": "入队截止日", "filter.do": "查询", "filter.clear": "清除",
 	"orders.exact": "订单号完全一致", "orders.caption": "本页 %d 笔订单。", "orders.more": "可能还有更多。", "orders.none_yet": "尚未找到：只要本页打开，就会自动继续查找。缩小范围（例如指定状态或商户）会更快。",

@@ -46,6 +46,7 @@ func (c *Console) functions(lang explain.Language) template.FuncMap {
 		"has":      func(list []string, s string) bool { return slices.Contains(list, s) },
 		"orderURL": orderURL,
 		"booksURL": booksURL,
+		"hookURL":  hookURL,
 		"sorted": func(b ordersBody, by, word string) sorter {
 			return sorter{by, word, b.SortURL(by), b.Filter.Sort == by}
 		},

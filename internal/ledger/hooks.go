@@ -32,9 +32,15 @@ const bookHook = "books:"
 
 // ValidHook reports whether webhooks wait under a name other than an order's.
 func ValidHook(name string) bool {
-	date, ok := strings.CutPrefix(name, bookHook)
-	_, err := BookDate(date).Start()
-	return ok && err == nil
+	_, ok := HookBook(name)
+	return ok
+}
+
+// HookBook is the day whose closed books wait under a name; ok is false for an order's.
+func HookBook(name string) (date BookDate, ok bool) {
+	text, ok := strings.CutPrefix(name, bookHook)
+	_, err := BookDate(text).Start()
+	return BookDate(text), ok && err == nil
 }
 
 // DueHook is an order whose webhooks are due.

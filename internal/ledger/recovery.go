@@ -82,6 +82,16 @@ type Recovery struct {
 	Filled bool
 }
 
+// Plus adds another merchant's counters to r, whose Counts are not nil.
+func (r *Recovery) Plus(o Recovery) {
+	r.Filled = r.Filled && o.Filled
+	for key, c := range o.Counts {
+		sum := r.Counts[key]
+		sum.Plus(c)
+		r.Counts[key] = sum
+	}
+}
+
 const recoveryPage = 1000
 
 // Recovery returns the counters of the days from one to another, both included. It reads
@@ -197,8 +207,9 @@ func (l *Ledger) fillPage(ctx context.Context, place string, now time.Time) (nex
 		}
 		pass, score = 2, secondPass(begun)
 	case place != "":
-		if n, _ := fmt.Sscan(place, &pass, &begun, &state, &score, &passed); n != 5 || state >= len(ended) {
-			return "", nil, errReply
+		if n, _ := fmt.Sscan(place, &pass, &begun, &state, &score, &passed); n != 5 || state < 0 || state >= len(ended) {
+			// It begins again: to count an order once more changes nothing.
+			pass, begun, state, score, passed = 1, now.UnixMilli(), 0, 0, 0
 		}
 	}
 	page, err := l.rdb.ZRangeByScoreWithScores(ctx, l.keys.Ended(ended[state]), &redis.ZRangeBy{

@@ -330,6 +330,45 @@ func TestRecovery_Fill(t *testing.T) {
 	if got := s.redis.Client.HGet(s.Context(), k.Recovery(), "fill").Val(); got != "done" {
 		t.Errorf("fill is %q", got)
 	}
+
+	// A place that cannot be read begins again, and counts nothing twice.
+	before := s.recovery()
+	s.redis.Client.HSet(s.Context(), k.Recovery(), "fill", "7 x")
+	for fill() {
+	}
+	if diff := gocmp.Diff(before, s.recovery()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A payment of an order whose first decline was not recorded does not make it one that was
+// not declined, also if the order is compact meanwhile.
+func TestRecovery_FilledAndPaidLater(t *testing.T) {
+	for _, compact := range []bool{false, true} {
+		t.Run(fmt.Sprint("compact=", compact), func(t *testing.T) {
+			s := newRecovery(t)
+			s.open("A")
+			s.called("A", "declined", "TRADE_ERROR")
+			s.found("A", tasks.Exhausted, 100)
+			s.redis.Client.HDel(t.Context(), ledger.KeysOf(mchid).Order("A"), "tally", "pby", "cause")
+			s.redis.Client.Del(t.Context(), ledger.KeysOf(mchid).Recovery())
+			if _, err := s.ledger.FillRecovery(t.Context(), s.now); err != nil {
+				t.Fatal(err)
+			}
+			s.wantCounts(ledger.RecoveryCause, map[string]ledger.RecoveryCount{ledger.CauseUnknown: {Orders: 1, Owed: 100}})
+			if s.pass(30 * time.Hour); compact {
+				s.compact(compactNow)
+				if fields := s.stored("A"); fields["tally"] != "" {
+					t.Errorf("the tally stands beside the compact record: %q", fields)
+				}
+			}
+			n := paidNotice("A")
+			n.Facts = said(100, s.payment(1, 40, "A"))
+			n.Paid = false
+			s.notice(n)
+			s.wantCounts(ledger.RecoveryCause, map[string]ledger.RecoveryCount{ledger.CauseUnknown: {Orders: 1, Owed: 100, Fen: 40}})
+		})
+	}
 }
 
 // recountsFilled is recounts for orders whose cause may be unknown.

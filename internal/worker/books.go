@@ -221,16 +221,13 @@ func (k *bookkeeper) close(ctx context.Context, m *merchant, date ledger.BookDat
 	}
 	k.closed[m.config.MchID][date] = true
 	k.tell(log, r)
-	if !first {
-		return 0
-	}
 	if r.Waiting != nil { // what is around midnight may be in the next day's bill
-		again = day.AddDate(0, 0, 2).Add(k.at.Clock).Sub(now)
+		again = max(0, day.AddDate(0, 0, 2).Add(k.at.Clock).Sub(now))
 	}
-	if len(r.Ask) > 0 {
+	if first && len(r.Ask) > 0 {
 		again = bookAsked
 	}
-	return max(0, again)
+	return again
 }
 
 func (k *bookkeeper) tell(log zerolog.Logger, r books.Result) {

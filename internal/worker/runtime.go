@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync"
 	"time"
 
 	"payscore-collector/internal/config"
@@ -30,9 +31,13 @@ const (
 )
 
 // TuneRuntime sets the process's scheduler and garbage collector up for a worker, as far
-// as GOMAXPROCS, GOGC and GOMEMLIMIT do not. Only the command calls it: the demo and the tests share their process
-// with others.
-func TuneRuntime(cfg config.Worker) {
+// as GOMAXPROCS, GOGC and GOMEMLIMIT do not: once, whatever is called again. Only the
+// command calls it: the demo and the tests share their process with others.
+func TuneRuntime(cfg config.Worker) { tuned.Do(func() { tuneRuntime(cfg) }) }
+
+var tuned sync.Once
+
+func tuneRuntime(cfg config.Worker) {
 	// Signatures keep every processor busy (see signer), and Go's scheduler looks for what
 	// has arrived from the network only when a processor has nothing to run, or every ten
 	// milliseconds: a reply of Redis, or a request to the API, would wait that long.

@@ -20,9 +20,15 @@ for i = 3, #KEYS do
   local r = FIELDS(KEYS[i], TALLY, k)
   if r.state and not OPEN[r.state] then filled(KEYS[i], r, KEYS[2]) end
   if r.state and not OPEN[r.state] and not r.tally then
-    if num(r.attempts) > 0 and not r.cause then r.cause = '_' end
+    local unknown = num(r.attempts) > 0 and not r.cause
+    if unknown then r.cause = '_' end
     local write = {}
     recounted(KEYS[1], r, now, write)
+    -- For a payment that comes later.
+    if unknown and #write > 0 then
+      write[#write + 1] = 'cause'
+      write[#write + 1] = r.cause
+    end
     if #write > 0 then redis.call('HSET', KEYS[i], unpack(write)) end
   end
 end
