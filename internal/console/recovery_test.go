@@ -128,7 +128,7 @@ func TestRecovery(t *testing.T) {
 	t.Run("in Chinese", func(t *testing.T) {
 		p := f.get("/recovery?mchid="+mchA, "Accept-Language: zh")
 		p.wants(t, 200, "<h1>回收分析</h1>", "<dt>金额占比</dt><dd>87.5 %</dd>", "未结束的订单不计入任何数字，因此近几周的数字会好于最终结果。",
-			"扣款失败：余额、银行卡或风控", "规则：微信支付受理催收扣款后，在 CONFIRM_SCHEDULE 的第一个间隔之内到账", "商户告知微信支付用户已付款（MCH）")
+			"扣款失败：余额、银行卡或风控", "规则：在微信支付受理催收扣款前后 CONFIRM_SCHEDULE 的第一个间隔之内到账", "商户告知微信支付用户已付款（MCH）")
 		if strings.Contains(p.section(t, "h-whose"), "elsewhere") {
 			t.Error("English words on a page in Chinese")
 		}
