@@ -252,6 +252,13 @@ func leaseOutlivedJump(ev evidence, s *suspicion) string {
 			held[m.process] = claims[:len(claims)-1]
 		}
 	}
+	// A claim whose answer no worker lived to read leaves no mark, but a trace: the first
+	// claim to collect leaves a query to the next one.
+	if len(s.calls) > 0 && s.calls[0].Call == simulator.CallQuery && s.reopened.IsZero() {
+		if opened := ev.journal.real(s.order.OpenedAt); !ev.journal.lastBack(opened, s.calls[0].Began).IsZero() {
+			held[""] = append(held[""], opened)
+		}
+	}
 	for _, claims := range held {
 		for _, since := range claims {
 			if back := ev.journal.lastBack(since, s.order.EndedAt); !back.IsZero() && s.order.EndedAt.Sub(back) < longestLease+ev.profile.settle {
