@@ -193,7 +193,7 @@ func TestAccess_OneMerchantAlone(t *testing.T) {
 	}
 }
 
-// While the worker has not found Redis fit, no operation does anything, whoever asks.
+// Until the worker has found Redis fit, every operation answers 503.
 func TestNotTrusted(t *testing.T) {
 	t.Parallel()
 	trusted := false

@@ -256,7 +256,7 @@ func analyticsOf(from, to ledger.BookDate, r ledger.Recovery) AnalyticsView {
 	return v
 }
 
-// of returns the entry of a map, a new one if there is none.
+// of returns the map's entry for key, and adds a zero one if the key is missing.
 func of[K comparable, V any](m map[K]*V, key K) *V {
 	if m[key] == nil {
 		m[key] = new(V)

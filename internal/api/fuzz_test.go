@@ -24,7 +24,7 @@ func fuzzBody(f *testing.F, id string, seeds ...string) {
 	for _, seed := range append(seeds, r.body, "", "null", "[]", "{", `{"reason":"x","mchid":1}`, "\xff\xfe", "\x00", `{"orders":[{"out_order_no":"A","out_order_no":"B"}]}`) {
 		f.Add([]byte(seed))
 	}
-	const token = "a-token-that-nobody-guesses"
+	const token = "an-unguessable-token"
 	server, logs := redistest.Start(f), &testkit.LogBuffer{}
 	producer := tasks.NewProducer(server.Client)
 	order := tasks.Order{Payload: tasks.Payload{MchID: mchA, OutOrderNo: "OPEN", AppID: "wxd678efh567hg6787", ServiceID: "500001"}, Reopen: true}

@@ -223,8 +223,8 @@ func TestFetch_Retries(t *testing.T) {
 	}
 }
 
-// Every request for a bill waits for a slot of the rate, retries and downloads too, and
-// there is none without a slot.
+// Every request for a bill waits for a slot of the rate, retries and downloads too; no
+// request is sent without one.
 func TestFetch_Paced(t *testing.T) {
 	p := newPlatform(t)
 	p.pay(2)

@@ -88,7 +88,7 @@ func TestAcknowledge(t *testing.T) {
 	} else {
 		f.post("/acknowledge", append(got, "reason", "a known fault")).wants(t, 200, "Acknowledged by console:local: “a known fault”")
 	}
-	f.post("/acknowledge", append(forms["webhooks"], "reason", "billing is told")).wants(t, 200, "Needs attention: 1")
+	f.post("/acknowledge", append(forms["webhooks"], "reason", "the billing team knows")).wants(t, 200, "Needs attention: 1")
 
 	// The same books once more are nothing new; another amount is.
 	f.bookOf(mchA, "1260")

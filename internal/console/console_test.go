@@ -473,7 +473,7 @@ func TestOrders_Sort(t *testing.T) {
 		last = o.NextDueAt
 	}
 	if p := f.get("/orders?q=S-&sort=nonsense"); strings.Contains(p.Body, "aria-sort") {
-		t.Error("there is an order that nobody knows")
+		t.Error("the page says that it is sorted, by a key that does not exist")
 	}
 	for i := range 160 {
 		f.open(mchA, "MANY-"+string(rune('A'+i/26))+string(rune('A'+i%26)))

@@ -14,7 +14,7 @@ import (
 	"payscore-collector/internal/ledger"
 )
 
-// recoveryWeeks is how many weeks the page covers where nobody names days, this one
+// recoveryWeeks is how many weeks the page covers by default, this one
 // included.
 const recoveryWeeks = 12
 

@@ -277,8 +277,8 @@ func TestLedger_Ask_PendingSync(t *testing.T) {
 	}
 }
 
-// The books' calls share the merchant's rate with those of steps: no two slots are nearer
-// than the rate says, whatever takes them, and what finds no slot asks again.
+// The books' calls share the merchant's rate with those of steps: no two slots are closer
+// than the rate allows, and a call without a slot asks for one again.
 func TestLedger_BooksTakeSlots(t *testing.T) {
 	s := newTimed(t)
 	const rate = 2

@@ -143,7 +143,7 @@ func TestDecodeEvent(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a type of a newer release is passed over, whatever the event has", func(t *testing.T) {
+	t.Run("an event of a type of a newer release is skipped, even if its fields are invalid", func(t *testing.T) {
 		e, err := ledger.DecodeEvent(mchid, "1-0", map[string]any{"type": "refund.made", "no": "secret A", "state": "secret"})
 		if !errors.Is(err, ledger.ErrNewer) || errors.Is(err, ledger.ErrEvent) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%+v, %v", e, err)

@@ -36,8 +36,8 @@ func (l *Ledger) AskHooksWaiting(q *Questions) func() (orders int64, oldest time
 	}
 }
 
-// OldestHook is when the oldest event was written that billing has not accepted yet; zero
-// if there is none.
+// OldestHook returns the time of the oldest event that billing has not accepted; zero
+// without such an event.
 func (l *Ledger) OldestHook(ctx context.Context) (time.Time, error) {
 	list, err := l.rdb.ZRangeWithScores(ctx, l.keys.HookWaiting(), 0, 0).Result()
 	if err != nil || len(list) == 0 {

@@ -257,7 +257,7 @@ func TestRecovery_Reopening(t *testing.T) {
 	}
 }
 
-// Orders that ended before are counted once, whatever happens meanwhile, and those that a
+// Orders that ended before are counted exactly once, and those that a
 // previous release ends during an upgrade a day later.
 func TestRecovery_Fill(t *testing.T) {
 	s := newRecovery(t)

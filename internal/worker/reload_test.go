@@ -193,7 +193,7 @@ func TestMerchantsFileIsReadAgain(t *testing.T) {
 		t.Error("the notifications of the new merchant are those of an unknown one")
 	}
 
-	// A fault changes nothing, whatever else the file changes.
+	// A file with a fault changes nothing, even if other entries are right.
 	f.write(strings.Replace(added, "1900000778.pem", "nowhere.pem", 1))
 	fault := fmt.Sprint(next("merchants_file_refused")["message"])
 	for _, want := range []string{"line 1", "private_key_file", "nowhere.pem", "does not exist: check the path"} {

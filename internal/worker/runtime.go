@@ -31,7 +31,7 @@ const (
 )
 
 // TuneRuntime sets the process's scheduler and garbage collector up for a worker, as far
-// as GOMAXPROCS, GOGC and GOMEMLIMIT do not: once, whatever is called again. Only the
+// as GOMAXPROCS, GOGC and GOMEMLIMIT do not. Only the first call has an effect. Only the
 // command calls it: the demo and the tests share their process with others.
 func TuneRuntime(cfg config.Worker) { tuned.Do(func() { tuneRuntime(cfg) }) }
 

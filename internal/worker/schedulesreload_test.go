@@ -75,7 +75,7 @@ func TestSchedulesFileIsReadAgain(t *testing.T) {
 		t.Errorf("a name that the file does not have: %s", text)
 	}
 
-	// A fault changes nothing, whatever else the file changes.
+	// A file with a fault changes nothing, even if other entries are right.
 	write("gentle: {collect_schedule: 200h}\npatient: {window: never}\n")
 	r.Until(testkit.Patience, "the refusal", func() bool { return r.Logs.HasEvent("schedules_file_refused") })
 	if text := fmt.Sprint(r.Logs.Events("schedules_file_refused")[0]["message"]); !strings.Contains(text, "line 2: window of schedule patient") || !strings.Contains(text, "stay as they were") {

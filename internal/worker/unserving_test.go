@@ -267,7 +267,7 @@ func TestAdminHost(t *testing.T) {
 		t.Errorf("health for another host: %d %s", status, body)
 	}
 	token := r.Cfg
-	token.AdminAddr, token.AdminToken = testkit.FreeAddr(t), config.Text{Secret: config.NewSecret("a-token-that-nobody-guesses")}
+	token.AdminAddr, token.AdminToken = testkit.FreeAddr(t), config.Text{Secret: config.NewSecret("an-unguessable-token")}
 	runWorker(t, token)
 	becomes(t, token, 20*time.Second, http.StatusOK)
 	if status, body := adminGet(t, token, "/metrics", "payscore.example:9090"); status != http.StatusOK {
@@ -354,7 +354,7 @@ func TestUnservingRedis_start(t *testing.T) {
 				_, body = readyz(cfg)
 				return strings.Contains(body, u.problem)
 			})
-			// The API does nothing with a Redis that nobody has found fit.
+			// The API answers 503 until the worker has found Redis fit.
 			if status, answer := adminGet(t, cfg, "/v1/stats", ""); status != http.StatusServiceUnavailable {
 				becomes(t, cfg, 20*time.Second, http.StatusOK) // it has mended itself
 			} else if !strings.Contains(answer, "is starting") {
