@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/collect"
+	"payscore-collector/internal/config"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit"
@@ -34,7 +35,7 @@ func TestTell(t *testing.T) {
 			"gentle": {Schedule: []time.Duration{24 * time.Hour, 72 * time.Hour}, Window: window(14*time.Hour, 20*time.Hour), MinGap: 12 * time.Hour, GiveUp: 1440 * time.Hour},
 			"small":  {Schedule: []time.Duration{72 * time.Hour}, Window: collect.Window{Always: true, Location: china}, GiveUp: 720 * time.Hour},
 		},
-		Defaults: []collect.Default{{ServiceID: "500001", Below: 100, Schedule: "small"}},
+		Defaults: []config.ScheduleDefault{{ServiceID: "500001", Below: 100, Schedule: "small"}},
 	}
 
 	for name, c := range map[string]struct {

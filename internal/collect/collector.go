@@ -41,6 +41,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/asynqx"
+	"payscore-collector/internal/config"
 	"payscore-collector/internal/faultpoint"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
@@ -63,13 +64,10 @@ type Settings struct {
 	AppID, ServiceID string
 	BaseURL          string // WeChat Pay's, for the log when it cannot be reached
 	Policy           Policy
-	Schedules        Schedules     // of orders that are not collected by Policy; see SetSchedules
-	Rate             float64       // calls a second, over all workers
-	CallTimeout      time.Duration // of one call
-	SweepEvery       time.Duration
-	Concurrency      int // calls in flight in this process
-	// Retention is how long ended orders and events stay; 0 means for ever.
-	Retention time.Duration
+	Schedules        Schedules // of orders that are not collected by Policy; see SetSchedules
+	// Work has the rest. What an order's schedule may change is in its Policy: take it
+	// from there. A Retention of 0 means for ever.
+	config.Work
 }
 
 // Collector works on one merchant's orders. It is safe for concurrent use.

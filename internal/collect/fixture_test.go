@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/asynqx"
+	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/queue"
@@ -110,7 +111,7 @@ func newFixture(t *testing.T, srv *redistest.Server, change ...func(*Settings)) 
 	b.keys = ledger.KeysOf(mchid)
 	s := Settings{
 		AppID: "wxdefault", ServiceID: "500default", Policy: testPolicy(),
-		Rate: 1000, CallTimeout: 15 * second, SweepEvery: second, Concurrency: 4,
+		Work: config.Work{Rate: 1000, CallTimeout: 15 * second, SweepEvery: second, Concurrency: 4},
 	}
 	for _, f := range change {
 		f(&s)

@@ -2,8 +2,10 @@ package collect
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"time"
 
+	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/tasks"
@@ -18,6 +20,18 @@ type Policy struct {
 	MinGap   time.Duration   // from the end of an order's collect call to its next
 	GiveUp   time.Duration   // from the opening of an order
 	Rand     func() float64  // in [0,1), for the jitter
+}
+
+// PolicyOf returns the policy of the worker's settings, or of a schedule's.
+func PolicyOf(w config.Work) Policy {
+	return Policy{
+		Schedule: w.CollectSchedule,
+		Confirm:  w.ConfirmSchedule,
+		Window:   Window{w.Window.Always, w.Window.From, w.Window.To, w.Location},
+		MinGap:   w.MinGap,
+		GiveUp:   w.GiveUpAfter,
+		Rand:     rand.Float64,
+	}
 }
 
 // Delays that are not the merchant's to set.

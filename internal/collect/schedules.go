@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
 )
@@ -14,16 +15,21 @@ import (
 type Schedules struct {
 	Named map[string]Policy
 	// Defaults give a schedule to orders that name none: the first one that fits.
-	Defaults []Default
+	Defaults []config.ScheduleDefault
 }
 
-// Default gives orders of the merchant a schedule. An empty condition fits every order.
-type Default struct {
-	ServiceID string
-	// AtLeast and Below bound the order's amount, in fen; 0 is no bound. An order whose
-	// amount is not known fits no bound.
-	AtLeast, Below int64
-	Schedule       string
+// SchedulesOf returns the schedules of a merchant's orders.
+func SchedulesOf(all config.Schedules, w config.Work, mchid string) Schedules {
+	s := Schedules{Named: map[string]Policy{}}
+	for name, terms := range all.Named {
+		s.Named[name] = PolicyOf(terms.In(w))
+	}
+	for _, d := range all.Defaults {
+		if d.MchID == "" || d.MchID == mchid {
+			s.Defaults = append(s.Defaults, d)
+		}
+	}
+	return s
 }
 
 // Terms are what the schedule of an order depends on.
@@ -51,7 +57,7 @@ func (s Schedules) Name(t Terms) (name string, known bool) {
 	name = t.Schedule
 	if name == "" {
 		for _, d := range s.Defaults {
-			if d.fits(t) {
+			if t.fit(d) {
 				name = d.Schedule
 				break
 			}
@@ -61,7 +67,7 @@ func (s Schedules) Name(t Terms) (name string, known bool) {
 	return name, known || name == ""
 }
 
-func (d Default) fits(t Terms) bool {
+func (t Terms) fit(d config.ScheduleDefault) bool {
 	return (d.ServiceID == "" || d.ServiceID == t.ServiceID) &&
 		(d.AtLeast == 0 || t.Amount >= d.AtLeast) &&
 		(d.Below == 0 || t.Amount > 0 && t.Amount < d.Below)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/testkit/redistest"
@@ -24,7 +25,7 @@ func TestSchedulesName(t *testing.T) {
 	for range 20_000 {
 		s := Schedules{Named: map[string]Policy{"a": {}, "b": {}}}
 		for range r.IntN(4) {
-			s.Defaults = append(s.Defaults, Default{
+			s.Defaults = append(s.Defaults, config.ScheduleDefault{
 				ServiceID: pick("", "s1", "s2"), AtLeast: r.Int64N(3) * 100, Below: r.Int64N(3) * 200, Schedule: pick("a", "b"),
 			})
 		}
@@ -66,7 +67,7 @@ func TestStep_BySchedule(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	with := func(p Policy, defaults ...Default) func(*Settings) {
+	with := func(p Policy, defaults ...config.ScheduleDefault) func(*Settings) {
 		return func(s *Settings) {
 			s.Schedules = Schedules{Named: map[string]Policy{"gentle": p}, Defaults: defaults}
 		}
@@ -168,7 +169,7 @@ func TestStep_BySchedule(t *testing.T) {
 	t.Run("a default gives it by service and amount, and its own name goes first", func(t *testing.T) {
 		other := testPolicy()
 		other.Schedule = []time.Duration{96 * hour}
-		b := declines(parallel(t, srv, with(gentle(), Default{ServiceID: "500", AtLeast: 1000, Schedule: "gentle"})))
+		b := declines(parallel(t, srv, with(gentle(), config.ScheduleDefault{ServiceID: "500", AtLeast: 1000, Schedule: "gentle"})))
 		b.named.Load().Named["other"] = other
 		openAs(b, "LARGE", "", 1000)
 		openAs(b, "SMALL", "", 999)
@@ -280,7 +281,7 @@ func TestStep_ByScheduleProperty(t *testing.T) {
 			schedules.Named["c"] = draw()
 		}
 		if r.IntN(2) == 0 {
-			schedules.Defaults = []Default{{AtLeast: 500, Schedule: "b"}}
+			schedules.Defaults = []config.ScheduleDefault{{AtLeast: 500, Schedule: "b"}}
 		}
 		b.SetSchedules(schedules)
 	}

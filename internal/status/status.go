@@ -129,32 +129,31 @@ func Window(s ledger.Settings) (window collect.Window, ok bool) {
 	if err != nil {
 		return collect.Window{}, false
 	}
-	return collect.Window{Always: w.Always, From: w.From, To: w.To, Location: zone}, true
+	return collect.PolicyOf(config.Work{Window: w, Location: zone}).Window, true
 }
 
 // Schedules returns the schedules of a merchant's orders by a worker's settings; nil where
 // the worker's release has none, or one that cannot be read.
 func Schedules(s ledger.Settings, mchid string) *collect.Schedules {
-	if s.CollectWindow == "" {
+	zone, err := time.LoadLocation(s.Timezone)
+	if s.CollectWindow == "" || err != nil {
 		return nil
 	}
-	all := collect.Schedules{Named: map[string]collect.Policy{}}
+	all := config.Schedules{Named: map[string]config.Terms{}}
 	for _, n := range s.Schedules {
-		window, ok := Window(ledger.Settings{CollectWindow: n.CollectWindow, Timezone: s.Timezone})
 		schedule, err := config.ParseSchedule(n.CollectSchedule)
-		gap, err2 := time.ParseDuration(n.MinGap)
-		giveUp, err3 := time.ParseDuration(n.GiveUpAfter)
-		if !ok || errors.Join(err, err2, err3) != nil {
+		window, err2 := config.ParseWindow(n.CollectWindow)
+		gap, err3 := time.ParseDuration(n.MinGap)
+		giveUp, err4 := time.ParseDuration(n.GiveUpAfter)
+		if errors.Join(err, err2, err3, err4) != nil {
 			return nil
 		}
-		all.Named[n.Name] = collect.Policy{Schedule: schedule, Window: window, MinGap: gap, GiveUp: giveUp}
+		all.Named[n.Name] = config.Terms{CollectSchedule: schedule, Window: &window, MinGap: &gap, GiveUpAfter: &giveUp}
 	}
 	for _, d := range s.Defaults {
-		if d.MchID == "" || d.MchID == mchid {
-			all.Defaults = append(all.Defaults, collect.Default{ServiceID: d.ServiceID, AtLeast: d.AtLeast, Below: d.Below, Schedule: d.Schedule})
-		}
+		all.Defaults = append(all.Defaults, config.ScheduleDefault(d))
 	}
-	return &all
+	return new(collect.SchedulesOf(all, config.Work{Location: zone}, mchid))
 }
 
 // FullMemory returns the memory of a Redis that is full, as far as INFO tells: such a

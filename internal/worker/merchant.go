@@ -73,12 +73,7 @@ func newMerchant(cfg config.Worker, m config.Merchant, deps dependencies) (*merc
 	}
 	c := collect.New(collect.Settings{
 		AppID: m.AppID, ServiceID: m.ServiceID, BaseURL: m.BaseURL,
-		Policy: policy(cfg.Work), Schedules: schedules(cfg, m.MchID),
-		Rate:        cfg.Rate,
-		CallTimeout: cfg.CallTimeout,
-		SweepEvery:  cfg.SweepEvery,
-		Retention:   cfg.Retention,
-		Concurrency: cfg.Concurrency,
+		Policy: collect.PolicyOf(cfg.Work), Schedules: collect.SchedulesOf(cfg.Schedules, cfg.Work, m.MchID), Work: cfg.Work,
 	}, l, client, deps.producer, deps.log, deps.metrics)
 	deps.presence.introduce(m.MchID)
 	return &merchant{

@@ -91,6 +91,21 @@ func published(w config.Worker) ledger.Settings {
 	}
 }
 
+// publishedSchedules returns the schedules as other commands show them.
+func publishedSchedules(cfg config.Worker) (list []ledger.NamedSchedule, defaults []ledger.DefaultSchedule) {
+	for _, name := range cfg.Schedules.Names() {
+		w := cfg.Schedules.Named[name].In(cfg.Work)
+		list = append(list, ledger.NamedSchedule{
+			Name: name, CollectSchedule: w.CollectSchedule.String(), CollectWindow: w.Window.String(),
+			MinGap: w.MinGap.String(), GiveUpAfter: w.GiveUpAfter.String(),
+		})
+	}
+	for _, d := range cfg.Schedules.Defaults {
+		defaults = append(defaults, ledger.DefaultSchedule(d))
+	}
+	return list, defaults
+}
+
 // run reports for a merchant that is awake until ctx ends.
 func (p *presence) run(ctx context.Context, l *ledger.Ledger) {
 	tick := time.NewTicker(p.every)

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
@@ -138,7 +139,7 @@ func (r *roster) setSchedules(s config.Schedules) {
 	worker.Schedules = s
 	r.deps.presence.setSettings(published(worker))
 	for i, m := range r.merchants() {
-		m.collector.SetSchedules(schedules(worker, m.config.MchID))
+		m.collector.SetSchedules(collect.SchedulesOf(worker.Schedules, worker.Work, m.config.MchID))
 		m.keepBy(time.Now().Add(time.Duration(i) * keepApart))
 	}
 }

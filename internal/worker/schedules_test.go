@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"payscore-collector/internal/collect"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/simulator"
@@ -70,7 +69,7 @@ func TestOrdersWithSchedules(t *testing.T) {
 	if len(s.Schedules.Named) != 3 {
 		t.Fatalf("%+v", s.Schedules)
 	}
-	if diff := cmp.Diff([]collect.Default{{Below: 500, Schedule: "small"}}, s.Schedules.Defaults); diff != "" {
+	if diff := cmp.Diff([]config.ScheduleDefault{{Below: 500, Schedule: "small"}}, s.Schedules.Defaults); diff != "" {
 		t.Errorf("the defaults (-want +got):\n%s", diff)
 	}
 	if g := s.Schedules.Named["gentle"]; g.MinGap != 12*time.Hour || g.Schedule[0] != 100*time.Hour || g.GiveUp != r.Cfg.GiveUpAfter || !g.Window.Always {

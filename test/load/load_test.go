@@ -182,7 +182,7 @@ func TestWhatASweepCostsDoesNotGrowWithTheLedger(t *testing.T) {
 			}
 		}
 		sweeper := collect.NewSweeper(collect.New(collect.Settings{
-			Rate: 1000, SweepEvery: time.Second, Concurrency: 64, CallTimeout: time.Second,
+			Work: config.Work{Rate: 1000, SweepEvery: time.Second, Concurrency: 64, CallTimeout: time.Second},
 		}, led, nil, producer, zerolog.Nop(), collect.NewMetrics(prometheus.NewRegistry())), rdb)
 		if err := rdb.Do(t.Context(), "CONFIG", "RESETSTAT").Err(); err != nil {
 			t.Fatal(err)
