@@ -200,7 +200,7 @@ func (l *Ledger) Withdraw(ctx context.Context, no string, d Deed, paidAt time.Ti
 		at = paidAt.In(China).Format(PaidTime)
 	}
 	reply, err := withdrawScript.Run(ctx, l.rdb,
-		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Outcomes(), l.keys.Stats(), l.keys.Ended(Withdrawn), l.keys.Audit(), l.keys.Words(), l.keys.Sweep(), l.keys.Recovery()},
+		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Outcomes(), l.keys.Stats(), l.keys.Ended(Withdrawn), l.keys.Audit(), l.keys.Words(), l.keys.Sweep(), l.keys.Recovery(), l.keys.Log(no)},
 		no, d.Reason, at, grace.Milliseconds(), deed[0], deed[2]).Slice()
 	if err != nil {
 		return Withdrawing{}, fmt.Errorf("ledger: %w", err)

@@ -93,7 +93,7 @@ var Record = []Field{
 	{Name: "confirms", Step: true, By: "settle", Doc: "its place in CONFIRM_SCHEDULE"},
 	{Name: "fails", Step: true, By: "settle", Doc: "calls in a row without a proper answer"},
 	{Name: "missing", Step: true, By: "settle", Doc: "replies in a row that there is no such order"},
-	{Name: "cause", By: "settle", Doc: "the code of the first collect call that was declined"},
+	{Name: "cause", By: "settle notice withdraw fill", Doc: "the code of the first collect call that was declined; _ if it is not known"},
 	{Name: "accepted", By: "settle", Doc: "\"<ms> <ms>\": when a collect call was accepted last, and how long a payment counts as ours before and after"},
 	{Name: "tally", By: "settle notice withdraw fill", Doc: "what the counters of the recovery count of it; see recovery.lua"},
 	{Name: "last", By: "compact", Doc: "ms, the last attempt, if the log does not say it"},

@@ -150,12 +150,13 @@ func newRecovery(t *testing.T) *timed {
 // called is a collect call that was answered.
 func (s *timed) called(no, verdict, code string) {
 	s.Helper()
+	c := s.granted(no)
 	set := ledger.Settlement{State: tasks.Awaiting, Next: ledger.Recheck, Due: s.now, AddAttempts: 1,
-		Call: "collect", Verdict: verdict, Code: code, Log: []ledger.Entry{entry("collect", verdict)}}
+		Declines: c.Order.Declines + 1, Call: "collect", Verdict: verdict, Code: code, Log: []ledger.Entry{entry("collect", verdict)}}
 	if verdict == "accepted" {
 		set.Accepted = 10 * time.Second
 	}
-	s.settle(s.granted(no), set)
+	s.settle(c, set)
 }
 
 // found is a query that finds payments of a total.
@@ -369,6 +370,54 @@ func TestRecovery_FilledAndPaidLater(t *testing.T) {
 			s.wantCounts(ledger.RecoveryCause, map[string]ledger.RecoveryCount{ledger.CauseUnknown: {Orders: 1, Owed: 100, Fen: 40}})
 		})
 	}
+}
+
+// An order that a previous release has had declined, without recording the cause, does not
+// get the code of a later decline as its first, and does not count as never declined.
+func TestRecovery_DeclinedBefore(t *testing.T) {
+	unknown := map[string]ledger.RecoveryCount{ledger.CauseUnknown: {Orders: 1, Owed: 100}}
+	for _, last := range []struct {
+		what string
+		do   func(s *timed)
+		want map[string]ledger.RecoveryCount
+	}{
+		{"declined again", func(s *timed) {
+			s.called("A", "declined", "OTHER")
+			s.found("A", tasks.Exhausted, 100)
+		}, unknown},
+		{"given up", func(s *timed) { s.found("A", tasks.Exhausted, 100) }, unknown},
+		{"notified", func(s *timed) {
+			n := paidNotice("A")
+			n.Facts = said(100, s.payment(1, 100, "A"))
+			s.notice(n)
+		}, map[string]ledger.RecoveryCount{ledger.CauseUnknown: {Orders: 1, Owed: 100, Paid: 1, Fen: 100}}},
+		{"withdrawn", func(s *timed) { s.withdraw("A") }, map[string]ledger.RecoveryCount{ledger.CauseUnknown: {Orders: 1}}},
+	} {
+		for _, log := range []string{"", `1795532001189 {"call":"collect","verdict":"declined","http_status":403,"code":"TRADE_ERROR","elapsed_ms":1}`} {
+			t.Run(fmt.Sprint(last.what, ", log of a release before 0.3: ", log != ""), func(t *testing.T) {
+				s := newRecovery(t)
+				s.open("A")
+				s.called("A", "declined", "TRADE_ERROR")
+				k := ledger.KeysOf(mchid)
+				s.redis.Client.HDel(t.Context(), k.Order("A"), "cause")
+				if log != "" {
+					s.redis.Client.LSet(t.Context(), k.Log("A"), 0, log)
+				}
+				last.do(s)
+				s.wantCounts(ledger.RecoveryCause, last.want)
+				s.recounts("A")
+			})
+		}
+	}
+	t.Run("accepted before, without a payment", func(t *testing.T) {
+		s := newRecovery(t)
+		s.open("A")
+		s.called("A", "accepted", "")
+		s.found("A", tasks.Awaiting, 100)
+		s.called("A", "declined", "TRADE_ERROR")
+		s.withdraw("A")
+		s.wantCounts(ledger.RecoveryCause, map[string]ledger.RecoveryCount{"TRADE_ERROR": {Orders: 1, Owed: 100}})
+	})
 }
 
 // recountsFilled is recounts for orders whose cause may be unknown.

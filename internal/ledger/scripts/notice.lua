@@ -33,7 +33,7 @@ local ANSWERED = 10 * 1000 -- ms; a receiver gives up a delivery sooner
 local a = cjson.decode(ARGV[1])
 local now = clock()
 local mark = 'n:' .. a.id
-local r = FIELDS(KEYS[1], SIGNED, TALLY, late, k, lease, doing, accepted, told=mark)
+local r = FIELDS(KEYS[1], SIGNED, TALLY, declines, late, k, lease, doing, accepted, told=mark)
 if not r.state then return { 'absent', now, '' } end
 if a.id ~= '' and r.told then
   local token, at, code, news = string.match(r.told, '^(%S*) (%d+) (%a+) ?(.*)$')
@@ -62,7 +62,14 @@ end
 local news = newsof(m)
 if code == 'paid' or m.new and not OPEN[r.state] then
   local state = r.state
-  if code == 'paid' then r.state, r.ended = 'paid', now end
+  if code == 'paid' then
+    r.state, r.ended = 'paid', now
+    if num(r.declines) > 0 and unrecorded(r, KEYS[2], 0) then
+      r.cause = '_'
+      m.write[#m.write + 1] = 'cause'
+      m.write[#m.write + 1] = r.cause
+    end
+  end
   recounted(KEYS[8], r, now, m.write)
   r.state = state
 end

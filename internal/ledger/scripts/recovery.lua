@@ -6,7 +6,7 @@
 --   <day><state><attempts>,<fen owed>,<cause>;<lag><whose><hour>=<fen>;…
 --
 -- day is that of opened, in days since 1970; state its first letter; cause the code of the
--- first collect that was declined, or '' for none. What follows is of each payment, the
+-- first collect that was declined, '' for none, or _ for an unknown one. What follows is of each payment, the
 -- last one first: the first of LAGS by which it came, or 0; whose doing it was (C after our
 -- collect, U by the user or the platform, E elsewhere, X not known); the hour in Shanghai;
 -- and =<fen>, but for a payment of all that is owed.
@@ -27,6 +27,22 @@ local function inday(ms) return math.floor((ms + 28800000) / 86400000) end
 -- causeof returns the cause that a field of the record, a call or a tally names.
 local function causeof(code)
   return string.sub(string.gsub(code, '[^%w_]', '_'), 1, 40)
+end
+
+-- unrecorded reports whether a release that recorded no cause has had an order declined:
+-- which decline was the first one is then unknown. The log's entries before from are not
+-- looked at. See entry.go.
+local function unrecorded(r, log, from)
+  if r.cause or num(r.attempts) == 0 then return false end
+  for _, entry in ipairs(redis.call('LRANGE', log, from, -1)) do
+    local flags = string.byte(entry) or 0
+    if flags < 128 then -- of a release before 0.3
+      if string.find(entry, '"call":"collect","verdict":"declined"', 1, true) then return true end
+    elseif math.floor(flags / 2) % 2 == 0 and string.byte(entry, 7) == 2 then
+      return true -- collect and declined
+    end
+  end
+  return false
 end
 
 -- incoming returns the payments of a finished order, the last one first, each as {at in

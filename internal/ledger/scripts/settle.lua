@@ -219,7 +219,12 @@ if syncing then
 end
 attributed(r, m, now)
 if s.accepted then put('accepted', string.format('%.0f ', now) .. s.accepted) end
-if s.verdict == 'declined' and not r.cause then
+-- Only what the schedule has put off can have been declined before, and end here.
+local declined = s.verdict == 'declined' and not r.cause
+if (declined or num(r.declines) > 0 and not OPEN[state]) and unrecorded(r, KEYS[2], #ARGV - 1) then
+  r.cause = '_'
+  put('cause', r.cause)
+elseif declined then
   r.cause = causeof((s.detail or '') ~= '' and s.detail or (s.code or '') ~= '' and s.code or 'declined')
   put('cause', r.cause)
 end

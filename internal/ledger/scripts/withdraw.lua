@@ -6,6 +6,7 @@
 -- KEYS[1] order (hash)   KEYS[2] due (zset)   KEYS[3] outcomes (stream)
 -- KEYS[4] stats (hash)   KEYS[5] ended:withdrawn (zset)   KEYS[6] audit (stream)
 -- KEYS[7] words (hash)   KEYS[8] sweep (hash)   KEYS[9] recovery (hash)
+-- KEYS[10] log (list)
 -- ARGV[1] out_order_no
 -- ARGV[2] reason, billing's own words
 -- ARGV[3] when the user paid elsewhere, yyyyMMddHHmmss in Asia/Shanghai; '' for
@@ -21,7 +22,7 @@
 --   'ended'      it is in another final state; nothing changed
 --   'absent'     there is no such order
 local now = clock()
-local rec = FIELDS(KEYS[1], TALLY, round, sync, appid, svc, acts, k)
+local rec = FIELDS(KEYS[1], TALLY, declines, round, sync, appid, svc, acts, k)
 filled(KEYS[1], rec, KEYS[7])
 local deed = { ARGV[5], ARGV[2], ARGV[6] }
 local state, round = rec.state, num(rec.round)
@@ -42,6 +43,11 @@ redis.call('ZREM', KEYS[2], ARGV[1])
 if open then
   local write = { 'state', 'withdrawn', 'reason', ARGV[2], 'ended', now }
   rec.state, rec.ended = 'withdrawn', now
+  if num(rec.declines) > 0 and unrecorded(rec, KEYS[10], 0) then
+    rec.cause = '_'
+    write[#write + 1] = 'cause'
+    write[#write + 1] = rec.cause
+  end
   recounted(KEYS[9], rec, now, write)
   redis.call('HSET', KEYS[1], unpack(write))
   redis.call('HINCRBY', KEYS[4], state, -1)
