@@ -15,8 +15,9 @@ import (
 
 // Close compares a day and stores the result. Open orders of which the bill has a payment
 // that the ledger has not are due for a query at once; a worker queries those in another
-// final state than paid.
-func Close(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, day time.Time, source Source) (Result, error) {
+// final state than paid. again says by the result when workers compare the day again; nil,
+// and 0, for never.
+func Close(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, day time.Time, source Source, again func(Result) time.Duration) (Result, error) {
 	r, err := Compare(ctx, l, day, source)
 	if err != nil {
 		return Result{}, err
@@ -33,7 +34,11 @@ func Close(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, day
 	for kind, n := range r.Counts() {
 		counts[string(kind)] = n
 	}
-	if r.ClosedAt, err = l.CloseBook(ctx, ledger.BookDate(r.Date), text, news, counts, r.Ask); err != nil {
+	wait := time.Duration(0)
+	if again != nil {
+		wait = again(r)
+	}
+	if r.ClosedAt, err = l.CloseBook(ctx, ledger.BookDate(r.Date), text, news, counts, r.Ask, wait); err != nil {
 		return Result{}, fmt.Errorf("store the books of %s: %w", r.Date, err)
 	}
 	if len(r.Ask) == 0 {

@@ -112,10 +112,11 @@ func (d BookDate) Start() (time.Time, error) {
 }
 
 // CloseBook stores what came of comparing a day with WeChat Pay's bill, as JSON, how many
-// exceptions of each kind there are, and which orders must be queried because of it. It
-// replaces what an earlier comparison said, and can be repeated. If the result is another
-// one than before, it writes an event with news, the same in short.
-func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result, news []byte, counts map[string]int64, ask []string) (at time.Time, err error) {
+// exceptions of each kind there are, and which orders must be queried because of it. The
+// day is compared again after a while, by Redis's clock; 0 for never. It replaces what an
+// earlier comparison said, and can be repeated. If the result is another one than before,
+// it writes an event with news, the same in short.
+func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result, news []byte, counts map[string]int64, ask []string, again time.Duration) (at time.Time, err error) {
 	start, err := date.Start()
 	if err != nil {
 		return time.Time{}, err
@@ -133,7 +134,8 @@ func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result, news []by
 		Keep   int64    `json:"keep"`
 		Asks   []string `json:"asks"`
 		Counts string   `json:"counts"`
-	}{date, start.UnixMilli(), KeepBooks.Milliseconds(), ask, string(kinds)}, result, news)
+		Again  int64    `json:"again"`
+	}{date, start.UnixMilli(), KeepBooks.Milliseconds(), ask, string(kinds), again.Milliseconds()}, result, news)
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -103,7 +103,7 @@ func TestLedger_CloseBook(t *testing.T) {
 		t.Errorf("of a day that was not closed: %v", err)
 	}
 	for _, text := range []string{`{"n":1}`, `{"n":2}`} {
-		if _, err := p.l.CloseBook(t.Context(), today, []byte(text), []byte(text), map[string]int64{"refunded": 2}, []string{"A2", "A1"}); err != nil {
+		if _, err := p.l.CloseBook(t.Context(), today, []byte(text), []byte(text), map[string]int64{"refunded": 2}, []string{"A2", "A1"}, 0); err != nil {
 			t.Fatal(err)
 		}
 		got, at, err := p.l.Book(t.Context(), today)
@@ -120,7 +120,7 @@ func TestLedger_CloseBook(t *testing.T) {
 	}
 	// What is older than 400 days leaves, and is not the newest day.
 	old := ledger.BookDateOf(time.Now().Add(-ledger.KeepBooks - 48*time.Hour))
-	if _, err := p.l.CloseBook(t.Context(), old, []byte("{}"), []byte("{}"), nil, nil); err != nil {
+	if _, err := p.l.CloseBook(t.Context(), old, []byte("{}"), []byte("{}"), nil, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	if dates, err := p.l.BookDates(t.Context(), old); err != nil || !slices.Equal(dates, []ledger.BookDate{today}) {
@@ -160,11 +160,16 @@ func TestLedger_BookTurn(t *testing.T) {
 	if err != nil || time.Until(b.Again["2026-11-26"]) < 30*time.Minute {
 		t.Errorf("%+v, %v", b, err)
 	}
-	if _, err := p.l.CloseBook(t.Context(), "2026-11-26", []byte("{}"), []byte("{}"), nil, nil); err != nil {
-		t.Fatal(err)
-	}
-	if b, err := p.l.Bookkeeping(t.Context()); err != nil || len(b.Again) != 0 {
-		t.Errorf("of a closed day: %+v, %v", b, err)
+	// A closed day's next comparison stands in the ledger with its result, also if the worker
+	// dies before the end of its turn.
+	for _, again := range []time.Duration{10 * time.Hour, 0} {
+		if _, err := p.l.CloseBook(t.Context(), "2026-11-26", []byte("{}"), []byte("{}"), nil, nil, again); err != nil {
+			t.Fatal(err)
+		}
+		b, err := p.l.Bookkeeping(t.Context())
+		if at, ok := b.Again["2026-11-26"]; err != nil || ok != (again > 0) || ok && (time.Until(at)-again).Abs() > time.Hour {
+			t.Errorf("again after %s: %+v, %v", again, b, err)
+		}
 	}
 }
 
@@ -195,7 +200,7 @@ func TestLedger_Ask(t *testing.T) {
 	p.settle("DUE", ledger.Settlement{State: tasks.Awaiting, Next: ledger.Recheck, Due: time.Now().Add(time.Hour)})
 	p.settle("DONE", ledger.Settlement{State: tasks.Exhausted, Reason: "gave_up"})
 	p.settle("PAID", paidBy(tasks.Paid, "T1", 100, time.Now()))
-	if _, err := p.l.CloseBook(t.Context(), "2026-11-26", []byte("{}"), []byte("{}"), nil, []string{"NEW", "DUE", "DONE", "PAID", "HELD", "GONE"}); err != nil {
+	if _, err := p.l.CloseBook(t.Context(), "2026-11-26", []byte("{}"), []byte("{}"), nil, []string{"NEW", "DUE", "DONE", "PAID", "HELD", "GONE"}, 0); err != nil {
 		t.Fatal(err)
 	}
 	for _, no := range []string{"NEW", "DUE"} {

@@ -190,7 +190,7 @@ func (k *bookkeeper) due(m *merchant, b ledger.Bookkeeping, now time.Time) (days
 	return days
 }
 
-// close closes a day, and returns when to compare it again; 0 for never.
+// close closes a day. If that fails, it returns when to try again.
 func (k *bookkeeper) close(ctx context.Context, m *merchant, date ledger.BookDate, now time.Time) (again time.Duration) {
 	day, err := date.Start()
 	if err != nil {
@@ -200,7 +200,15 @@ func (k *bookkeeper) close(ctx context.Context, m *merchant, date ledger.BookDat
 	first := errors.Is(err, ledger.ErrNotFound)
 	client := books.Paced{Client: m.client, Await: func(ctx context.Context) error { return m.ledger.AwaitSlot(ctx, k.rate) }}
 	log := m.log.With().Str(logging.FieldDate, string(date)).Logger()
-	r, err := books.Close(ctx, k.r.conns.Ledger, m.ledger, day, books.Fetch(client, day, now))
+	r, err := books.Close(ctx, k.r.conns.Ledger, m.ledger, day, books.Fetch(client, day, now), func(r books.Result) time.Duration {
+		switch {
+		case first && len(r.Ask) > 0:
+			return bookAsked
+		case r.Waiting != nil: // what is around midnight may be in the next day's bill
+			return max(0, time.Until(day.AddDate(0, 0, 2).Add(k.at.Clock)))
+		}
+		return 0
+	})
 	var bad *books.Error
 	var refused *payscore.BillError
 	switch {
@@ -221,13 +229,7 @@ func (k *bookkeeper) close(ctx context.Context, m *merchant, date ledger.BookDat
 	}
 	k.closed[m.config.MchID][date] = true
 	k.tell(log, r)
-	if r.Waiting != nil { // what is around midnight may be in the next day's bill
-		again = max(0, day.AddDate(0, 0, 2).Add(k.at.Clock).Sub(now))
-	}
-	if first && len(r.Ask) > 0 {
-		again = bookAsked
-	}
-	return again
+	return 0
 }
 
 func (k *bookkeeper) tell(log zerolog.Logger, r books.Result) {

@@ -125,7 +125,7 @@ func TestBooks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := l.CloseBook(t.Context(), "2026-11-26", text, []byte(`{"date":"2026-11-26"}`), nil, nil); err != nil {
+		if _, err := l.CloseBook(t.Context(), "2026-11-26", text, []byte(`{"date":"2026-11-26"}`), nil, nil, 0); err != nil {
 			t.Fatal(err)
 		}
 		short := closedEvent(t, books.Result{Date: "2026-11-26"}, time.Now().UnixMilli())

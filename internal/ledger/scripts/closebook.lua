@@ -9,6 +9,7 @@
 --   keep    ms from then on, after which results are removed
 --   asks    orders to query, an array of out_order_no
 --   counts  exceptions by kind, JSON text
+--   again   ms until the day is compared again; 0 for never
 -- }
 -- ARGV[2] the result, JSON   ARGV[3] the same for the event, with fewer exceptions
 --
@@ -30,7 +31,13 @@ for _, date in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', before, 'LIMI
   redis.call('ZREM', KEYS[2], date)
   redis.call('HDEL', KEYS[4], 'books ' .. date)
 end
-redis.call('HDEL', KEYS[3], 'again:' .. a.date)
+-- With the result, so that a worker's death right after it leaves no day without its next
+-- comparison.
+if a.again > 0 then
+  redis.call('HSET', KEYS[3], 'again:' .. a.date, now + a.again)
+else
+  redis.call('HDEL', KEYS[3], 'again:' .. a.date)
+end
 -- The newest day is what metrics show.
 local last = string.match(redis.call('HGET', KEYS[3], 'last') or '', '^(%S+)') or ''
 if a.date >= last then redis.call('HSET', KEYS[3], 'last', a.date .. ' ' .. a.counts) end
