@@ -212,8 +212,8 @@ func TestMillion(t *testing.T) {
 			t.Errorf("%s is too slow", path)
 		}
 	}
-	// On a machine that does something else too, a command's time has that for which
-	// redis-server did not run: the slow log is then shown, and one in a thousand is judged.
+	// A command's time has that for which redis-server did not run, so the machine must have
+	// nothing else to do.
 	stats := f.redis.Client.Info(t.Context(), "latencystats").Val()
 	commands := 0
 	for _, m := range regexp.MustCompile(`latency_percentiles_usec_(\w+):p50=([\d.]+),p99=([\d.]+),p99.9=([\d.]+)`).FindAllStringSubmatch(stats, -1) {
@@ -231,7 +231,7 @@ func TestMillion(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range slow {
-		t.Logf("in the slow log: %.1f ms: %.100v", ms(s.Duration), s.Args)
+		t.Errorf("Redis is blocked for %.1f ms by %.100v", ms(s.Duration), s.Args)
 	}
 }
 
