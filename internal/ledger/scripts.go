@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -76,46 +77,82 @@ var (
 )
 
 func load(name string, libraries ...string) *redis.Script {
-	src := ""
+	var parts []part
 	for _, file := range slices.Concat([]string{"common"}, libraries, []string{name}) {
-		b, err := sources.ReadFile("scripts/" + file + ".lua")
-		if err != nil {
-			panic(err) // cannot happen: the files are embedded
-		}
-		src += generate(name, string(b)) + "\n"
+		parts = append(parts, partsOf(file)...)
 	}
-	src = onlyUsed(src)
+	src := onlyUsed(parts)
 	s := redis.NewScript(src)
 	names[s.Hash()], loadedSource[name], loaded = name, src, append(loaded, s)
 	return s
+}
+
+// part is a function of a script's file, or what is between two.
+type part struct {
+	text     string
+	function string   // its name; empty between two
+	calls    []string // what it calls; its own head counts
 }
 
 var (
 	luaFunction = regexp.MustCompile(`(?m)^local function (\w+)\(.*\bend$|^local function (\w+)\((?s:.*?)^end$`)
 	luaComment  = regexp.MustCompile(`(?m)^ *--.*$`)
 	luaCall     = regexp.MustCompile(`([\w.]+)\(`)
+	readParts   = map[string][]part{} // by file: every process reads them all when it starts
 )
 
-// onlyUsed takes the functions out of a script that it does not call: Lua makes all
-// functions of a script anew each time that the script runs.
-func onlyUsed(src string) string {
+func partsOf(file string) []part {
+	if parts, ok := readParts[file]; ok {
+		return parts
+	}
+	b, err := sources.ReadFile("scripts/" + file + ".lua")
+	if err != nil {
+		panic(err) // cannot happen: the files are embedded
+	}
+	readParts[file] = takeApart(generate(file, string(b)) + "\n")
+	return readParts[file]
+}
+
+func takeApart(src string) (parts []part) {
+	add := func(function, text string) {
+		p := part{text: text, function: function}
+		for _, m := range luaCall.FindAllStringSubmatch(luaComment.ReplaceAllString(text, ""), -1) {
+			p.calls = append(p.calls, m[1])
+		}
+		parts = append(parts, p)
+	}
+	from := 0
+	for _, at := range luaFunction.FindAllStringSubmatchIndex(src, -1) {
+		name := src[max(at[2], at[4]):max(at[3], at[5])]
+		add("", src[from:at[0]])
+		add(name, src[at[0]:at[1]])
+		from = at[1]
+	}
+	add("", src[from:])
+	return parts
+}
+
+// onlyUsed returns the source of a script without the functions that it does not call: Lua
+// makes all functions of a script anew each time that the script runs.
+func onlyUsed(parts []part) string {
 	for {
 		uses := map[string]int{}
-		for _, m := range luaCall.FindAllStringSubmatch(luaComment.ReplaceAllString(src, ""), -1) {
-			uses[m[1]]++
-		}
-		less := luaFunction.ReplaceAllStringFunc(src, func(function string) string {
-			m := luaFunction.FindStringSubmatch(function)
-			if uses[m[1]+m[2]] > 1 {
-				return function
+		for _, p := range parts {
+			for _, name := range p.calls {
+				uses[name]++
 			}
-			return ""
-		})
-		if less == src {
-			return src
 		}
-		src = less
+		less := slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return p.function != "" && uses[p.function] < 2 })
+		if len(less) == len(parts) {
+			break
+		}
+		parts = less
 	}
+	var src strings.Builder
+	for _, p := range parts {
+		src.WriteString(p.text)
+	}
+	return src.String()
 }
 
 // All scripts, their names by their SHA-1, and their sources by their names.

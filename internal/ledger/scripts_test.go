@@ -59,7 +59,7 @@ local function outer(x) return pairs(inner(x)) end
 local function field() return 1 end
 return redis.field(outer(KEYS[1]))
 `
-	got := onlyUsed(src)
+	got := onlyUsed(takeApart(src))
 	for _, name := range []string{"used", "inner", "outer"} {
 		if !strings.Contains(got, "local function "+name+"(") {
 			t.Errorf("%s is gone:\n%s", name, got)
