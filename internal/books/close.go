@@ -3,6 +3,7 @@ package books
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -79,7 +80,10 @@ func PushAsked(ctx context.Context, q *queue.Client, no string, a ledger.Asked) 
 		Payload: tasks.Payload{MchID: o.MchID, OutOrderNo: no, AppID: o.AppID, ServiceID: o.ServiceID}})
 }
 
-// Load returns what came of a day, or ledger.ErrNotFound.
+// ErrUnreadable is of a day whose stored result is not JSON as Close writes it.
+var ErrUnreadable = errors.New("the stored books cannot be read")
+
+// Load returns what came of a day, ledger.ErrNotFound or ErrUnreadable.
 func Load(ctx context.Context, l *ledger.Ledger, date ledger.BookDate) (Result, error) {
 	text, at, err := l.Book(ctx, date)
 	if err != nil {
@@ -87,7 +91,7 @@ func Load(ctx context.Context, l *ledger.Ledger, date ledger.BookDate) (Result, 
 	}
 	var r Result
 	if err := json.Unmarshal(text, &r); err != nil {
-		return Result{}, fmt.Errorf("the books of %s cannot be read: %w", date, err)
+		return Result{}, fmt.Errorf("%s: %w: %w", date, ErrUnreadable, err)
 	}
 	r.ClosedAt = at
 	return r, nil

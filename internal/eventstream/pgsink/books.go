@@ -13,6 +13,7 @@ import (
 	"payscore-collector/internal/books"
 	"payscore-collector/internal/eventstream"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/logging"
 )
 
 //go:embed books.sql
@@ -29,8 +30,8 @@ func BooksIn(rdb redis.UniversalClient) func(context.Context, string, ledger.Boo
 }
 
 // closed returns what the books say of the events that are BooksClosed, by the events' id:
-// what the ledger says now, which has every exception, or, if it has no such day any more,
-// what the event says. It waits for a Redis that is down.
+// what the ledger says now, which has every exception, or, if it has no such day any more
+// or none that can be read, what the event says. It waits for a Redis that is down.
 func (s *Sink) closed(ctx context.Context, events []ledger.Event) (map[string]books.Result, error) {
 	var closed map[string]books.Result
 	for _, e := range events {
@@ -51,7 +52,7 @@ func (s *Sink) closed(ctx context.Context, events []ledger.Event) (map[string]bo
 
 func (s *Sink) closedBy(ctx context.Context, e ledger.Event) (books.Result, error) {
 	var told books.Result
-	// What cannot be read has no date, which PostgreSQL refuses: the event is left out.
+	// An event that cannot be read has no date, which PostgreSQL refuses: the event is left out.
 	_ = json.Unmarshal(e.Books, &told)
 	told.MchID, told.ClosedAt = e.MchID, e.At
 	if s.Books == nil {
@@ -66,6 +67,10 @@ func (s *Sink) closedBy(ctx context.Context, e ledger.Event) (books.Result, erro
 			s.booksOutage.Over()
 			return r, nil
 		case errors.Is(err, ledger.ErrNotFound):
+			return told, nil
+		case errors.Is(err, books.ErrUnreadable):
+			s.log.Error().Str(logging.FieldEvent, "books_unreadable").Str(logging.FieldEventID, e.ID).Str(logging.FieldMchID, e.MchID).Str(logging.FieldDate, told.Date).Err(err).
+				Msg("the day's books in Redis cannot be read; the tables get what the event lists of them")
 			return told, nil
 		case ctx.Err() != nil:
 			return told, ctx.Err()

@@ -1,5 +1,6 @@
 -- Brings the row of a day whose books were closed up to date. An event that is delivered
--- again, or late, changes nothing.
+-- again, or late, changes nothing. Which comparison is later, the ids of the events in their
+-- stream tell (<mchid>-<ms>-<n>): they never go back, as Redis's clock may.
 insert into books as b (mchid, date, closed_at, event_id,
     bill_rows, bill_payscore_rows, bill_amount, bill_sha1, ledger_orders, ledger_amount,
     matched_orders, matched_amount, waiting_orders, waiting_amount, exceptions, refunds, exceptions_left_out)
@@ -13,4 +14,5 @@ on conflict (mchid, date) do update set
     waiting_orders = excluded.waiting_orders, waiting_amount = excluded.waiting_amount,
     exceptions = excluded.exceptions, refunds = excluded.refunds,
     exceptions_left_out = excluded.exceptions_left_out
-where excluded.closed_at > b.closed_at
+where (split_part(excluded.event_id, '-', 2)::bigint, split_part(excluded.event_id, '-', 3)::bigint)
+    > (split_part(b.event_id, '-', 2)::bigint, split_part(b.event_id, '-', 3)::bigint)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,6 +147,44 @@ func TestBooks(t *testing.T) {
 		}
 		if err := conn.QueryRow(t.Context(), `select count(*) from book_exceptions`).Scan(&n); err != nil || n != 1 {
 			t.Errorf("%d rows, %v", n, err)
+		}
+	})
+	t.Run("Redis's clock has gone back between two comparisons", func(t *testing.T) {
+		s := prepared(t, url, &log)
+		s.Books = func(context.Context, string, ledger.BookDate) (books.Result, error) {
+			r := closedBooks(2)
+			r.ClosedAt = time.UnixMilli(3_000_000)
+			return r, nil
+		}
+		next := time.Now().Add(2 * time.Hour).UnixMilli()
+		for _, e := range []ledger.Event{closedEvent(t, closedBooks(2), next), {ID: fmt.Sprintf("%s-%d-10", mchA, next), Type: ledger.BooksClosed, MchID: mchA}, {ID: fmt.Sprintf("%s-%d-9", mchA, next), Type: ledger.BooksClosed, MchID: mchA}} {
+			if err := s.Write(t.Context(), []ledger.Event{e}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var id, at string
+		if err := conn.QueryRow(t.Context(), `select event_id, extract(epoch from closed_at)::bigint::text from books`).Scan(&id, &at); err != nil || id != fmt.Sprintf("%s-%d-10", mchA, next) || at != "3000" {
+			t.Errorf("the row is of %s, closed at %s; %v", id, at, err)
+		}
+	})
+	t.Run("books in Redis that cannot be read", func(t *testing.T) {
+		rds := redistest.Start(t)
+		var log testkit.LogBuffer
+		s := prepared(t, url, &log)
+		s.Books = pgsink.BooksIn(rds.Client)
+		if _, err := ledger.New(rds.Client, mchA).CloseBook(t.Context(), "2026-11-26", []byte(`{"date":`), []byte(`{}`), nil, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		e := closedEvent(t, closedBooks(3), time.Now().Add(3*time.Hour).UnixMilli())
+		if err := s.Write(t.Context(), []ledger.Event{e}); err != nil {
+			t.Fatal(err)
+		}
+		var n int64
+		if err := conn.QueryRow(t.Context(), `select count(*) from book_exceptions join books using (mchid, date) where event_id = $1`, e.ID).Scan(&n); err != nil || n != 4 {
+			t.Errorf("%d rows, %v", n, err)
+		}
+		if n := strings.Count(log.String(), `"books_unreadable"`); n != 1 {
+			t.Errorf("it is logged %d times:\n%s", n, &log)
 		}
 	})
 	t.Run("an outage of Redis is waited for", func(t *testing.T) {
