@@ -340,6 +340,15 @@ const (
 	sendMargin   = time.Second
 )
 
+// Lease is how long a lease for one call lasts from the call's slot on.
+func Lease(callTimeout time.Duration) time.Duration { return callTimeout + settleMargin }
+
+// Within bounds a call by the lease that it is made under, which lasts until end at least: a
+// process that was frozen sends nothing beside the next holder of the lease.
+func Within(ctx context.Context, end time.Time) (context.Context, context.CancelFunc) {
+	return context.WithDeadline(ctx, end.Add(-settleMargin+sendMargin))
+}
+
 // How long a call may wait for its slot under its lease. A collect after a query
 // waits longer; postponed, the query would be wasted.
 const (
@@ -354,7 +363,7 @@ func (c *Collector) Sure() time.Time { return c.clock.sure() }
 // ledger.Limits, also for the terms, which a claim adds.
 func (c *Collector) limits(policy Policy) ledger.Limits {
 	return ledger.Limits{
-		Lease:   c.settings.CallTimeout + settleMargin,
+		Lease:   Lease(c.settings.CallTimeout),
 		Rate:    c.settings.Rate,
 		Horizon: claimHorizon,
 		MinGap:  policy.MinGap,

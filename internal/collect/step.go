@@ -139,7 +139,7 @@ func (s *step) postpone(ctx context.Context, query payscore.Reply, due time.Time
 // may be made. It may not after a hold has begun, or the worker's context has ended.
 func (s *step) untilSlot(ctx context.Context, asked time.Time, wait time.Duration) bool {
 	// Counted from before the script ran: the lease began later.
-	s.lease = asked.Add(max(0, wait) + s.c.settings.CallTimeout + settleMargin)
+	s.lease = asked.Add(max(0, wait) + Lease(s.c.settings.CallTimeout))
 	now := time.Now()
 	slot := now.Add(wait - s.c.answers.late(now.Sub(asked), now))
 	if !pause(ctx, nil, wait) {
@@ -188,7 +188,7 @@ var spans = map[payscore.Call]string{
 
 // call makes one call within the lease, and records and logs it.
 func (s *step) call(ctx context.Context, name payscore.Call) payscore.Reply {
-	ctx, cancel := context.WithDeadline(ctx, s.lease.Add(-settleMargin+sendMargin))
+	ctx, cancel := Within(ctx, s.lease)
 	defer cancel()
 	o := s.claim.Order
 	req := payscore.Request{Owner: o.Owner, OutOrderNo: o.OutOrderNo}

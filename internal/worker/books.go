@@ -68,7 +68,7 @@ const (
 
 func newBookkeeper(r *roster, reg prometheus.Registerer) *bookkeeper {
 	return &bookkeeper{
-		r: r, at: r.cfg.BooksAt, rate: r.cfg.Rate, lease: r.cfg.CallTimeout + 10*time.Second,
+		r: r, at: r.cfg.BooksAt, rate: r.cfg.Rate, lease: collect.Lease(r.cfg.CallTimeout),
 		metrics: newBookMetrics(reg), closed: map[string]map[ledger.BookDate]bool{},
 	}
 }
@@ -252,7 +252,7 @@ func (k *bookkeeper) tell(log zerolog.Logger, r books.Result) {
 func (k *bookkeeper) answer(ctx context.Context, m *merchant, token string, nos []string) {
 	q := queue.New(k.r.conns.Queue)
 	for len(nos) > 0 {
-		no := nos[0]
+		no, asked := nos[0], time.Now()
 		a, err := m.ledger.Ask(ctx, no, token, k.lease, tasks.EnqueueGrace, k.rate, m.collector.Sure())
 		if a.Code != ledger.AskPaced {
 			nos = nos[1:]
@@ -272,16 +272,20 @@ func (k *bookkeeper) answer(ctx context.Context, m *merchant, token string, nos 
 			return
 		case <-time.After(a.Wait):
 		}
-		if a.Code == ledger.AskEnded && !k.query(ctx, m, no, token, a) {
+		// Counted from before the script ran: the lease began later.
+		if a.Code == ledger.AskEnded && !k.query(ctx, m, no, token, a, asked.Add(a.Wait+k.lease)) {
 			return // trouble that is not the order's; its lease ends by itself
 		}
 	}
 }
 
-// query queries an order in a final state, and records what WeChat Pay has signed. It
-// reports whether there was an answer about the order.
-func (k *bookkeeper) query(ctx context.Context, m *merchant, no, token string, a ledger.Asked) bool {
-	reply := m.client.Query(ctx, payscore.Request{Owner: a.Owner, OutOrderNo: no})
+// query queries an order in a final state, under a lease that lasts until end at least, and
+// records what WeChat Pay has signed. It reports whether there was an answer about the
+// order.
+func (k *bookkeeper) query(ctx context.Context, m *merchant, no, token string, a ledger.Asked, end time.Time) bool {
+	within, cancel := collect.Within(ctx, end)
+	defer cancel()
+	reply := m.client.Query(within, payscore.Request{Owner: a.Owner, OutOrderNo: no})
 	if reply.Trouble() || !reply.Verified {
 		m.log.Warn().Str(logging.FieldEvent, "books_query_failed").Str(logging.FieldOutOrderNo, no).Str(logging.FieldVerdict, string(reply.Verdict)).
 			Str(logging.FieldCode, reply.Code).Str(logging.FieldRequestID, reply.RequestID).Msg("an order that a bill calls paid could not be queried; it is tried again")
