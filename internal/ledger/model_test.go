@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"payscore-collector/internal/audit"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
@@ -60,7 +61,7 @@ type model struct {
 	ended    map[string]string
 	events   map[string][]string
 	paidLeft int64
-	removed  map[ledger.RecoveryKey]ledger.RecoveryCount // of orders that Retain removed
+	removed  audit.RecoveryCounts // of orders that Retain removed
 	trail    []string
 	paused   bool
 	claims   []modelClaim // that were granted, live or not
@@ -555,7 +556,7 @@ func (m *model) Retain(t *rapid.T) {
 			if o.state == "paid" {
 				m.paidLeft += o.paid
 			}
-			recount(m.removed, gone[no], causes[no])
+			m.removed.Add(gone[no], causes[no])
 			delete(m.orders, no)
 			delete(m.ended, no)
 		}

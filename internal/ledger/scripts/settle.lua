@@ -73,6 +73,8 @@ if r.done and string.sub(r.done, 1, #s.token) == s.token then
   if token == s.token then return { 'repeat', now, did, told, stood, first } end
 end
 
+local moved = false -- the time of the order's opening
+
 -- aside records what was learnt of an order that this step does not settle: it is in a
 -- final state, or another step has it. It returns the news, and whether money came in.
 local function aside(call)
@@ -85,7 +87,7 @@ local function aside(call)
     kind = beside(r, m, now)
   end
   attributed(r, m, now)
-  if m.new and not OPEN[r.state] then recounted(KEYS[12], r, now, m.write) end
+  if (m.new or moved) and not OPEN[r.state] then recounted(KEYS[12], r, now, m.write) end
   if #m.write > 0 then redis.call('HSET', KEYS[1], unpack(m.write)) end
   counted(KEYS[5], r, m)
   if kind then emit(KEYS[1], KEYS[4], kind, s.no, call) end
@@ -154,6 +156,7 @@ put('off', putoff and 2 or #ARGV == 1 and 1 or 0)
 -- The time of the last collect call is valid even if the order changed in the meantime.
 if s.collected then put('collected', s.collected ~= '0' and s.collected or nil) end
 if num(s.collected) > 0 and s.not_made ~= 'collects' and r.since == r.opened and num(s.collected) < num(r.since) then
+  moved, r.since, r.opened = true, s.collected, s.collected
   put('since', s.collected) -- it was opened by a clock that was ahead; see recollected
   put('opened', s.collected)
 end
