@@ -31,6 +31,7 @@ func (res *result) readLedger() {
 				case err != nil:
 					res.breach(rowTrouble, "%s: %v", no, err)
 				default:
+					res.recorded[no] = o
 					e.journal.translate(&o)
 					res.orders[no] = o
 					res.ends[o.State]++
@@ -151,11 +152,11 @@ func lastEntries(log []ledger.Entry) []string {
 func knowsPayment(o ledger.Order) bool { return o.State == tasks.Paid || !o.LatePaymentAt.IsZero() }
 
 // judgeEvents reads the whole stream: each order's events are counted without a
-// gap, the newest one is the order, and the counters are the orders.
+// gap, the newest one is the order, and the counters equal a recount of the orders.
 func (res *result) judgeEvents() {
 	e, ctx := res.e, context.Background()
 	mchid := e.sim.Merchant().MchID
-	newest, seq := map[string]ledger.Event{}, map[string]int64{}
+	newest, seq, declines := map[string]ledger.Event{}, map[string]int64{}, audit.FirstDeclines{}
 	for from := "-"; ; {
 		page, err := e.rdb.XRangeN(ctx, ledger.KeysOf(mchid).Outcomes(), from, "+", 2000).Result()
 		if err != nil {
@@ -174,6 +175,7 @@ func (res *result) judgeEvents() {
 				seq[no] = event.Seq
 			}
 			newest[no] = event
+			declines.Take(event)
 			res.fromEvents.take(event)
 			if event.End() {
 				res.fromEnds.take(event)
@@ -199,4 +201,16 @@ func (res *result) judgeEvents() {
 	for _, d := range audit.Stats(stats, slices.Collect(maps.Values(res.orders))) {
 		res.breach(rowStats, "%s", d.Text)
 	}
+	recount := audit.RecoveryCounts{}
+	for no, o := range res.recorded {
+		recount.Add(o, declines[no])
+	}
+	recovery, err := e.ledger.Recovery(ctx, "2000-01-01", "2999-01-01")
+	if err != nil {
+		res.breach(rowTrouble, "the counters of the recovery: %v", err)
+	}
+	for _, d := range recount.Differ(recovery.Counts) {
+		res.breach(rowStats, "%s", d.Text)
+	}
+	res.counters = len(recount)
 }

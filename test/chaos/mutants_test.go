@@ -58,6 +58,13 @@ var mutants = []mutant{
 		new:     "",
 		profile: pausesProfile, rows: []string{rowPaused},
 	},
+	{
+		name:    "without taking back what an order counted before it was reopened",
+		file:    "../../internal/ledger/scripts/open.lua",
+		old:     "  tallied(RECOVERY, was.tally)\n",
+		new:     "",
+		profile: pausesProfile, rows: []string{rowStats},
+	},
 }
 
 // A harness that finds nothing may be blind. It has to find what was broken on

@@ -48,6 +48,7 @@ type result struct {
 	breaches    map[string][]string // by row, each in words
 	beyond      map[string]*excused // by row and proven cause
 	orders      map[string]ledger.Order
+	recorded    map[string]ledger.Order // the same, with the times of Redis's clock
 	truth       map[string]simulator.OrderReport
 	calls       map[string][]simulator.Seen // by order, as they began
 	ends        map[tasks.State]int
@@ -59,6 +60,7 @@ type result struct {
 	payments    int
 	inParts     int // orders with more than one
 	lowered     int // orders whose total was
+	counters    int // of the recovery
 	told        simulator.NotificationReport
 }
 
@@ -82,7 +84,7 @@ func (res *result) excuse(row, cause string, size time.Duration) {
 func (e *env) judge() *result {
 	res := &result{
 		e: e, withdrawals: map[string]ledger.Event{}, breaches: map[string][]string{}, beyond: map[string]*excused{},
-		orders: map[string]ledger.Order{}, truth: map[string]simulator.OrderReport{}, calls: map[string][]simulator.Seen{}, ends: map[tasks.State]int{},
+		orders: map[string]ledger.Order{}, recorded: map[string]ledger.Order{}, truth: map[string]simulator.OrderReport{}, calls: map[string][]simulator.Seen{}, ends: map[tasks.State]int{},
 	}
 	for _, c := range e.calls {
 		if c.OutOrderNo != "" {

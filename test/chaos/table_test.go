@@ -57,10 +57,10 @@ func (res *result) summary() string {
 	}
 	return fmt.Sprintf(`%d orders (%s), %d calls, at most %d in a second of %v allowed; %d workers killed and %d frozen, in %s (seed %d).
 %d notifications delivered, %d of them taken; %d with a SIGNTEST signature, %d of them taken; %d forged ones refused; %d payments beside another end.
-%d payments; %d orders were paid in parts, and of %d the total was lowered; %d were reopened.
+%d payments; %d orders were paid in parts, and of %d the total was lowered; %d were reopened. %d counters of the recovery were recounted.
 `, f.orders, strings.Join(ends, ", "), len(res.e.calls), res.most, f.rate, len(b.deaths), len(b.freezes), res.e.finished.Sub(res.e.started).Round(time.Second), res.e.seed,
 		res.told.Deliveries, res.told.Taken, res.told.SignTests, res.told.SignTestsTaken, res.e.billing.forgeriesRefused, res.late,
-		res.payments, res.inParts, res.lowered, len(res.e.billing.reopened))
+		res.payments, res.inParts, res.lowered, len(res.e.billing.reopened), res.counters)
 }
 
 // String is the closing tables.

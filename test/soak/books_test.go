@@ -346,6 +346,7 @@ func (e *env) judge() {
 		t.Errorf("%d orders in the books, want %d", len(books), e.orders)
 	}
 	e.judgeEvents(db, through, elsewhere)
+	counters := e.judgeCounters()
 	n := report.Notifications
 	if n.SignTestsTaken != 0 {
 		t.Errorf("%d deliberately wrong signatures were accepted", n.SignTestsTaken)
@@ -354,6 +355,7 @@ func (e *env) judge() {
 		t.Errorf("only %d kills, want %d at least: the run shows too little", k, leastKills)
 	}
 	t.Logf("%d fen through PayScore, %d elsewhere; %d fen came after a withdrawal, and no notification of them was taken", through, elsewhere, unknown)
+	t.Logf("%d counters of the recovery equal a recount of the records", counters)
 	t.Logf("%d orders %v, of the withdrawn ones %d paid all the same; %d kills; %d WeChat calls (%.2f an order); notifications: %+v",
 		len(books), states, late, e.kills.Load(), report.Calls, float64(report.Calls)/float64(e.orders), n)
 }
@@ -402,6 +404,48 @@ func compare(b row, o simulator.OrderReport, withdrawn bool) (wrong []string) {
 		differ("%d calls at once", o.MostAtOnce)
 	}
 	return wrong
+}
+
+// judgeCounters compares the ledger's counters with a recount of its records, and returns
+// how many of the recovery there are.
+func (e *env) judgeCounters() int {
+	t, ctx, mchid := e.t, e.t.Context(), e.sim.Merchant().MchID
+	t.Helper()
+	e.killAll() // some may still have told WeChat Pay of a withdrawal
+	declines := audit.FirstDeclines{}
+	stream, err := e.rdb.Client.XRange(ctx, ledger.KeysOf(mchid).Outcomes(), "-", "+").Result()
+	for _, x := range stream {
+		event, err := ledger.DecodeEvent(mchid, x.ID, x.Values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		declines.Take(event)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var orders []ledger.Order
+	recount := audit.RecoveryCounts{}
+	for i := range e.orders {
+		o, err := e.ledger.Get(ctx, number(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		orders = append(orders, o)
+		recount.Add(o, declines[o.OutOrderNo])
+	}
+	stats, err := e.ledger.Stats(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recovery, err := e.ledger.Recovery(ctx, "2000-01-01", "2999-01-01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range slices.Concat(audit.Stats(stats, orders), recount.Differ(recovery.Counts)) {
+		t.Error(d.Text)
+	}
+	return len(recount)
 }
 
 // judgeEvents compares the tables with each other and with the stream.
