@@ -152,3 +152,16 @@ func wantTables(t *testing.T, url string, events []ledger.Event) {
 		t.Errorf("the table orders is another (-want +got):\n%s", diff)
 	}
 }
+
+// ofRelease gives a database the tables of an earlier release, by its last migration.
+func ofRelease(t *testing.T, server *pgtest.Server, url string, version int) {
+	t.Helper()
+	server.Exec(t, url, "create table payscore_schema (version int not null primary key, applied_at timestamptz not null default now())")
+	for v := 1; v <= version; v++ {
+		sql, err := os.ReadFile(fmt.Sprintf("migrations/%04d.sql", v))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.Exec(t, url, fmt.Sprintf("%s; insert into payscore_schema values (%d)", sql, v))
+	}
+}

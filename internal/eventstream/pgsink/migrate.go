@@ -136,6 +136,8 @@ func explain(err error) error {
 		return refused("the tables cannot be made (%s): let the user of DATABASE_URL create tables there, or %s", pg.Message, ownSchema)
 	case "42P07", "42710", "42P06": // duplicate table, object, schema
 		return refused("the tables cannot be made (%s): %s", pg.Message, ownSchema)
+	case "42701": // duplicate column
+		return refused("the tables cannot be brought up to date (%s): this release adds a column of that name; rename the one that is there", pg.Message)
 	}
 	return err
 }

@@ -155,6 +155,12 @@ func TestPrepare(t *testing.T) {
 			}
 		}
 	})
+	t.Run("refuses a column that is not its own", func(t *testing.T) {
+		url := server.Database(t, "column")
+		ofRelease(t, server, url, 5)
+		server.Exec(t, url, "alter table events add column paid_by text")
+		refusedWith(t, url, `column "paid_by" of relation "events" already exists`, "rename the one that is there")
+	})
 	t.Run("refuses a user without the right to create tables", func(t *testing.T) {
 		url := server.Database(t, "locked")
 		server.Exec(t, url, "drop role if exists clerk; create role clerk login; revoke create on schema public from public")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -226,12 +225,8 @@ func TestPrepare_FromVersion1(t *testing.T) {
 	server := pgtest.Shared(t)
 	url := server.Database(t, "version1")
 	var log testkit.LogBuffer
-	first, err := os.ReadFile("migrations/0001.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server.Exec(t, url, "create table payscore_schema (version int not null primary key, applied_at timestamptz not null default now()); insert into payscore_schema values (1);"+string(first)+`;
-		insert into events (id, type, at, n, mchid, out_order_no, state, attempts, paid_type, paid_amount, transaction_id) values
+	ofRelease(t, server, url, 1)
+	server.Exec(t, url, `insert into events (id, type, at, n, mchid, out_order_no, state, attempts, paid_type, paid_amount, transaction_id) values
 			('1-1-0', 'order.opened',    'epoch', 0, '1', 'A', 'queued',   0, null,     null, null),
 			('1-2-0', 'order.attempted', 'epoch', 1, '1', 'A', 'awaiting', 1, 'NEWTON', 400,  '101'),
 			('1-3-0', 'order.attempted', 'epoch', 2, '1', 'A', 'awaiting', 2, 'NEWTON', 400,  '101'),
