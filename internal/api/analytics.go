@@ -131,8 +131,8 @@ var sources = []struct{ by, value string }{
 
 type analyticsInput struct {
 	MchID string `query:"mchid" doc:"Only this merchant; without it, every merchant of the token together." example:"1900000109"`
-	From  string `query:"from" format:"date" doc:"The first day of enqueueing, in Shanghai; without it, 83 days before to." example:"2026-11-16"`
-	To    string `query:"to" format:"date" doc:"The last day of enqueueing; without it, today." example:"2026-11-22"`
+	From  string `query:"from" doc:"The first day of enqueueing, in Shanghai, or a time on it; without it, 83 days before to." example:"2026-11-16"`
+	To    string `query:"to" doc:"The last day of enqueueing, or a time on it; without it, today." example:"2026-11-22"`
 }
 
 type analyticsReply struct{ Body AnalyticsView }
@@ -145,16 +145,15 @@ const (
 )
 
 func (a *API) analytics(ctx context.Context, in *analyticsInput) (*analyticsReply, error) {
-	from, to := ledger.BookDate(in.From), cmp.Or(ledger.BookDate(in.To), ledger.BookDateOf(time.Now()))
-	for _, given := range []struct {
-		name string
-		date ledger.BookDate
-	}{{"from", from}, {"to", to}} {
-		name, date := given.name, given.date
-		if start, err := date.Start(); date != "" && (err != nil || ledger.BookDateOf(start) != date) {
-			return nil, refuse(http.StatusUnprocessableEntity, name, "is no day: write it as 2026-01-01")
-		}
+	from, err := dayOf("from", in.From)
+	if err != nil {
+		return nil, err
 	}
+	to, err := dayOf("to", in.To)
+	if err != nil {
+		return nil, err
+	}
+	to = cmp.Or(to, ledger.BookDateOf(time.Now()))
 	if from == "" {
 		end, _ := to.Start()
 		from = ledger.BookDateOf(end.AddDate(0, 0, 1-analyticsDays))
@@ -188,6 +187,18 @@ func (a *API) analytics(ctx context.Context, in *analyticsInput) (*analyticsRepl
 		return nil, redisFailed(err)
 	}
 	return &analyticsReply{analyticsOf(from, to, all)}, nil
+}
+
+// dayOf reads a day, or the day in Shanghai of a time; empty where there is none.
+func dayOf(field, text string) (ledger.BookDate, error) {
+	date := ledger.BookDate(text)
+	if t, err := timeOf(field, text); err == nil && !t.IsZero() {
+		date = ledger.BookDateOf(t)
+	}
+	if start, err := date.Start(); text != "" && (err != nil || ledger.BookDateOf(start) != date) {
+		return "", refuse(http.StatusUnprocessableEntity, field, "is no day: write it as 2026-01-01")
+	}
+	return date, nil
 }
 
 // analyticsOf adds up counters.

@@ -70,8 +70,14 @@ func TestAnalytics(t *testing.T) {
 	if old := read("?to=2020-01-01"); old.Total.Orders != 0 || len(old.Weeks) != 0 {
 		t.Errorf("%+v", old)
 	}
+	day := v.To // the tests' orders were enqueued on it
+	for _, query := range []string{"?from=" + string(day) + "&to=" + string(day), "?from=" + string(day) + "T00:00:00%2B08:00&to=" + string(day) + "T23:59:59+08:00", "?from=&to="} {
+		if got := read(query); got.To != day || got.Total != read("").Total {
+			t.Errorf("%s: %+v", query, got)
+		}
+	}
 	for query, field := range map[string]string{
-		"?from=2026-02-30": "from", "?to=yesterday": "to", "?from=2026-01-02&to=2026-01-01": "from is after to", "?mchid=x": "mchid", "?days=3": "days",
+		"?from=2026-02-30": "from", "?to=yesterday": "to", "?to=9999-12-31T23:59:59Z": "to", "?from=2026-01-02&to=2026-01-01": "from is after to", "?mchid=x": "mchid", "?days=3": "days",
 	} {
 		if a := f.call(http.MethodGet, "/v1/analytics"+query, ""); a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, field) {
 			t.Errorf("%s: %d %s", query, a.Status, a.Body)

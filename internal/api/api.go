@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -232,7 +235,14 @@ func add[I, O any](a *API, o op, do func(context.Context, *I) (*O, error)) {
 		Security:         []map[string][]string{{"token": {}}},
 		Metadata:         map[string]any{"op": o},
 		Middlewares: huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
-			a.metrics.measure(ctx, o, func() int { return a.guard(ctx, o, next) })
+			status := 0
+			a.metrics.measure(ctx, o, func() int {
+				status = a.guard(ctx, o, next)
+				return status
+			})
+			if status > http.StatusBadRequest && status != http.StatusRequestTimeout { // after 400 and 408 there is nothing to read
+				readOn(humago.Unwrap(ctx))
+			}
 		}},
 	}
 	huma.Register(a.huma, h, do)
@@ -281,6 +291,7 @@ func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) int {
 				return writeProblem(w, busy)
 			}
 			defer a.bodies.Release(held)
+			r.Body = io.NopCloser(r.Body) // huma closes it, and readOn reads it
 		}
 		_ = control.SetWriteDeadline(time.Now().Add(a.BodyTime + o.within + a.WriteTime))
 		limit := a.BodyTime + o.within
@@ -334,27 +345,58 @@ func (a *API) admit(ctx huma.Context, r *http.Request, o op) (Caller, error) {
 		return caller, refuse(http.StatusUnsupportedMediaType, "Content-Encoding", "is %s: send the body as it is, without compression", textsafe.Clip(coding, 40))
 	}
 	if r.ContentLength != 0 {
-		return caller, checkType(r, o)
+		if err := checkType(r, o); err != nil {
+			return caller, err
+		}
+	}
+	if !o.stream && r.ContentLength > o.body {
+		return caller, tooLarge(o.body)
 	}
 	return caller, nil
 }
 
-// checkType refuses a body of another form than the operation takes.
+// A refused body is read on for a while: many a caller sends all of it before it reads the
+// answer, and never sees the answer if the connection is cut off meanwhile.
+const (
+	mostRefused = 64 << 20
+	refusedTime = 5 * time.Second
+)
+
+// readOn reads what a refused request still sends.
+func readOn(r *http.Request, w http.ResponseWriter) {
+	if r.ContentLength == 0 || r.Header.Get("Expect") != "" { // such a caller waits for the answer
+		return
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(refusedTime))
+	_, _ = io.CopyN(io.Discard, r.Body, mostRefused)
+}
+
+// checkType refuses a body of another form than the operation takes. A body whose form is
+// not named is taken for what the operation wants, and so is what curl -d and curl
+// --data-binary send where they are not told otherwise: a page of another site, which could
+// send the same, has been refused before. An import's parameter format names the form by
+// itself.
 func checkType(r *http.Request, o op) error {
 	wanted := []string{jsonType}
 	if o.request != nil {
-		wanted = nil
-		for contentType := range o.request.Content {
-			wanted = append(wanted, contentType)
-		}
+		wanted = slices.Sorted(maps.Keys(o.request.Content))
 	}
-	got, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	for _, contentType := range wanted {
-		if err == nil && got == contentType {
-			return nil
-		}
+	sent := r.Header.Get("Content-Type")
+	got, _, err := mime.ParseMediaType(sent)
+	switch {
+	case err == nil && slices.Contains(wanted, got):
+		return nil
+	case o.stream && r.URL.Query().Get("format") != "" && !strings.HasPrefix(got, "multipart/"):
+		return nil
+	case !o.stream && (sent == "" || err == nil && got == "application/x-www-form-urlencoded"):
+		r.Header.Set("Content-Type", jsonType) // by which huma reads it
+		return nil
 	}
-	return refuse(http.StatusUnsupportedMediaType, "Content-Type", "is %q: send %s", textsafe.Clip(r.Header.Get("Content-Type"), 60), strings.Join(wanted, " or "))
+	remedy := "send " + strings.Join(wanted, " or ")
+	if o.stream {
+		remedy += ", or name the form by format=csv or format=jsonl"
+	}
+	return refuse(http.StatusUnsupportedMediaType, "Content-Type", "is %q: %s", textsafe.Clip(sent, 60), remedy)
 }
 
 // answers are the statuses of an operation, but for the body of success, which huma adds.

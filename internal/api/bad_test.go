@@ -1,15 +1,18 @@
 package api_test
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"payscore-collector/internal/api"
+	"payscore-collector/internal/textsafe"
 )
 
 // What bad input gets: the field, the fault and the remedy.
@@ -21,11 +24,18 @@ func TestBadInput(t *testing.T) {
 	withdraw := "/v1/orders/" + mchA + "/A/withdraw"
 
 	t.Run("bodies", func(t *testing.T) {
-		for _, c := range []struct {
+		type bad struct {
 			path, body string
 			status     int
 			words      []string
-		}{
+		}
+		cases := map[string]bad{
+			"10,001 rows":             {"/v1/orders", `{"orders":[` + strings.Repeat(`{},`, 10_000) + `{}]}`, 413, []string{"10000", "import"}},
+			"9 MiB":                   {"/v1/orders", `{"orders":["` + strings.Repeat("x", 9<<20) + `"]}`, 413, []string{"8 MiB"}},
+			"a reason of 10 kB":       {withdraw, `{"reason":"` + strings.Repeat("x", 10_000) + `"}`, 422, []string{"reason", "10000", "200"}},
+			"a paid_at in the future": {withdraw, `{"reason":"x","paid_at":"` + time.Now().Add(time.Hour).Format(time.RFC3339) + `"}`, 422, []string{"paid_at", "future"}},
+		}
+		for _, c := range []bad{
 			{"/v1/orders", `{`, 422, []string{"body", "ends too early"}},
 			{"/v1/orders", ``, 422, []string{"body", "missing"}},
 			{"/v1/orders", `[]`, 422, []string{"body", "array", "JSON object"}},
@@ -36,14 +46,10 @@ func TestBadInput(t *testing.T) {
 			{"/v1/orders", `{"order":[]}`, 422, []string{`"order"`, "unknown"}},
 			{"/v1/orders", `{"orders":[]} {}`, 422, []string{"more behind"}},
 			{"/v1/orders", "{\"orders\":[\"\xff\"]}", 422, []string{"UTF-8"}},
-			{"/v1/orders", `{"orders":[` + strings.Repeat(`{},`, 10_000) + `{}]}`, 413, []string{"10000", "import"}},
-			{"/v1/orders", `{"orders":["` + strings.Repeat("x", 9<<20) + `"]}`, 413, []string{"8 MiB"}},
 			{withdraw, `{}`, 422, []string{"reason", "missing"}},
 			{withdraw, `{"reason":5}`, 422, []string{"reason", "string"}},
-			{withdraw, `{"reason":"` + strings.Repeat("x", 10_000) + `"}`, 422, []string{"reason", "10000", "200"}},
 			{withdraw, `{"reason":"a\nb"}`, 422, []string{"reason", "position 2"}},
 			{withdraw, `{"reason":"x","paid_at":"soon"}`, 422, []string{"paid_at", "soon"}},
-			{withdraw, `{"reason":"x","paid_at":"` + time.Now().Add(time.Hour).Format(time.RFC3339) + `"}`, 422, []string{"paid_at", "future"}},
 			{"/v1/orders/" + mchA + "/A/reopen", `{"reason":" "}`, 422, []string{"reason", "missing"}},
 			{"/v1/merchants/" + mchA + "/pause", `{"reason":"x","for":"soon"}`, 422, []string{"for", "2h"}},
 			{"/v1/merchants/" + mchA + "/pause", `{"reason":"x","for":"99999h"}`, 422, []string{"for"}},
@@ -52,16 +58,21 @@ func TestBadInput(t *testing.T) {
 			{"/v1/webhooks/retry", `{"mchid":"` + mchA + `","out_order_nos":["a b"]}`, 422, []string{"out_order_nos", "position 2"}},
 			{"/v1/webhooks/replay", `{"mchid":"` + mchA + `"}`, 422, []string{"since", "missing"}},
 			{"/v1/webhooks/replay", `{"mchid":"` + mchA + `","since":"2999-01-01T00:00:00Z"}`, 422, []string{"since", "future"}},
+			{withdraw, `{"reason":"x","paid_at":""}`, 422, []string{"paid_at", "empty", "leave it out"}},
+			{"/v1/bulk", `{"action":"withdraw","filter":{},"reason":"x","paid_at":""}`, 422, []string{"paid_at", "empty"}},
 		} {
-			a := f.post(c.path, c.body, "Content-Type: application/json")
-			a.wants(t, c.status, c.words...)
-			if t.Failed() {
-				t.Fatalf("%s %.100s", c.path, c.body)
-			}
+			cases[c.path+" "+textsafe.Clip(c.body, 60)] = c
+		}
+		for name, c := range cases {
+			t.Run(name, func(t *testing.T) { f.post(c.path, c.body).wants(t, c.status, c.words...) })
 		}
 	})
 	t.Run("paths and parameters", func(t *testing.T) {
+		f.open(mchB, "B")
 		for path, words := range map[string][]string{
+			"/v1/books?mchid=" + mchA:                 {"date", "missing", "add it"},
+			"/v1/books?date=2026-02-30&mchid=" + mchA: {"date", "2026-01-01"},
+			"/v1/events":                               {"mchid", "missing"},
 			"/v1/orders/" + mchA + "/A%2FB":            {"out_order_no", "'/'"},
 			"/v1/orders/" + mchA + "/A%20B":            {"out_order_no", "' '"},
 			"/v1/orders/" + mchA + "/" + x(33):         {"out_order_no", "33"},
@@ -86,14 +97,8 @@ func TestBadInput(t *testing.T) {
 			"/v1/events?limit=5000&mchid=" + mchA:      {"limit"},
 			"/v1/orders/" + mchA + "/A?explain=please": {"explain"},
 		} {
-			a := f.get(path)
-			a.wants(t, 422, words...)
-			if t.Failed() {
-				t.Fatal(path)
-			}
+			t.Run(path, func(t *testing.T) { f.get(path).wants(t, 422, words...) })
 		}
-		f.open(mchB, "B")
-		f.get("/v1/events").wants(t, 422, "mchid", "missing")
 		f.get("/v1/orders/"+mchA+"/A/B").wants(t, 404, "/docs")
 		f.get("/v1/none").wants(t, 404, "/docs")
 		a := f.call(http.MethodDelete, "/v1/stats", "")
@@ -146,6 +151,122 @@ func TestBadInput(t *testing.T) {
 			t.Errorf("%v, want %s", got, want)
 		}
 	})
+}
+
+// The largest body of each operation is taken, and one byte more is refused, whether or not
+// its length was announced.
+func TestBodiesAtTheirLimits(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	world(f)
+	for _, o := range operations(t, f.api.Document()) {
+		if o.Responses["413"] == nil {
+			continue
+		}
+		limit, words := 64<<10, "64 KiB"
+		if o.OperationID == "enqueue-orders" {
+			limit, words = 8<<20, "8 MiB"
+		}
+		for form, announced := range map[string]bool{"announced": true, "in chunks": false} {
+			t.Run(o.OperationID+" "+form, func(t *testing.T) {
+				send := func(size int) answer {
+					var body io.Reader = strings.NewReader(o.body + strings.Repeat(" ", size-len(o.body)))
+					if !announced {
+						body = struct{ io.Reader }{body}
+					}
+					req, err := http.NewRequestWithContext(t.Context(), o.method, f.url+o.path, body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					req.Header.Set("Content-Type", "application/json")
+					return f.send(req)
+				}
+				if a := send(limit); a.Status >= 300 && a.Status != http.StatusConflict {
+					t.Errorf("%d bytes: %d %s", limit, a.Status, a.Body)
+				}
+				send(limit+1).wants(t, http.StatusRequestEntityTooLarge, words, "send less")
+			})
+		}
+	}
+}
+
+// A caller that sends all of a body before it reads the answer gets the answer, and one
+// that asks first is not told to send it.
+func TestRefusedBodies(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, withTokens(t))
+	const size = 20 << 20 // more than the buffers of a connection hold
+	body := strings.Repeat(" ", size)
+	for name, c := range map[string]struct {
+		headers string
+		chunks  bool
+		status  int
+	}{
+		"too large":            {"Authorization: Bearer operator\r\nContent-Type: application/json\r\n", false, 413},
+		"too large, in chunks": {"Authorization: Bearer operator\r\nContent-Type: application/json\r\n", true, 413},
+		"without a token":      {"Content-Type: application/json\r\n", false, 401},
+		"of another form":      {"Authorization: Bearer operator\r\nContent-Type: text/html\r\n", false, 415},
+		"asks first":           {"Authorization: Bearer operator\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n", false, 413},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			head, end := fmt.Sprintf("Content-Length: %d\r\n\r\n", size), ""
+			if c.chunks {
+				head, end = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n", size), "\r\n0\r\n\r\n"
+			}
+			conn := f.begin("POST /v1/orders HTTP/1.1\r\nHost: localhost\r\n" + c.headers + head)
+			if !strings.Contains(c.headers, "Expect") {
+				if _, err := io.WriteString(conn, body+end); err != nil {
+					t.Fatal(err)
+				}
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode != c.status {
+				t.Errorf("%s, want %d", resp.Status, c.status)
+			}
+			_ = resp.Body.Close()
+		})
+	}
+}
+
+// What a body is, its Content-Type says, or curl's and PHP's habit, or the parameter format.
+func TestContentTypes(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const csv, jsonl = "out_order_no\nA\n", "{\"out_order_no\":\"B\"}\n"
+	for _, c := range []struct {
+		path, body, kind string
+		want             int
+	}{
+		{"/v1/orders", `{"orders":[]}`, "application/json; charset=utf-8", 200},
+		{"/v1/orders", `{"orders":[]}`, "", 200},
+		{"/v1/orders", `{"orders":[]}`, "application/x-www-form-urlencoded", 200}, // curl -d
+		{"/v1/orders", `{"orders":[]}`, "text/plain", 415},
+		{"/v1/orders", `{"orders":[]}`, "multipart/form-data; boundary=x", 415},
+		{"/v1/orders", `{"orders":[]}`, ";", 415},
+		{"/v1/orders/import?format=csv", csv, "", 200}, // curl -T
+		{"/v1/orders/import?format=csv", csv, "application/x-www-form-urlencoded", 200},
+		{"/v1/orders/import?format=csv", csv, "application/octet-stream", 200},
+		{"/v1/orders/import?format=jsonl", jsonl, "application/json", 200},
+		{"/v1/orders/import?format=jsonl", jsonl, "text/csv", 200}, // the parameter decides
+		{"/v1/orders/import", csv, "text/csv", 200},
+		{"/v1/orders/import", jsonl, "application/jsonl", 200},
+		{"/v1/orders/import", jsonl, "", 415},
+		{"/v1/orders/import", jsonl, "application/x-www-form-urlencoded", 415},
+		{"/v1/orders/import?format=csv", csv, "multipart/form-data; boundary=x", 415},
+	} {
+		a := f.post(c.path, c.body, "Content-Type: "+c.kind)
+		switch {
+		case a.Status != c.want:
+			t.Errorf("%s as %q: %d %s", c.path, c.kind, a.Status, a.Body)
+		case a.Status == 200 && strings.Contains(c.path, "import") && !strings.Contains(a.Body, `"invalid":0`):
+			t.Errorf("%s as %q: %s", c.path, c.kind, a.Body)
+		}
+	}
+	f.post("/v1/orders/import", jsonl, "Content-Type: text/plain").wants(t, 415, "Content-Type", "application/jsonl or application/x-ndjson or text/csv", "format=csv")
 }
 
 func x(n int) string { return strings.Repeat("x", n) }

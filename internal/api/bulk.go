@@ -119,7 +119,7 @@ type bulkInput struct {
 		Action string      `json:"action" enum:"withdraw,reopen,collect-now" doc:"What to do to each order."`
 		Filter *BulkFilter `json:"filter" doc:"Which orders are meant; {} is every order."`
 		Reason string      `json:"reason" minLength:"1" maxLength:"200" doc:"Why, in your own words; it is recorded with each order."`
-		PaidAt string      `json:"paid_at,omitempty" format:"date-time" doc:"Of withdrawals: when the users paid elsewhere; WeChat Pay is then told."`
+		PaidAt *string     `json:"paid_at,omitempty" format:"date-time" doc:"Of withdrawals: when the users paid elsewhere; WeChat Pay is then told."`
 		DryRun bool        `json:"dry_run,omitempty" doc:"Only count the orders that match."`
 		_      struct{}    `additionalProperties:"false"`
 	}
@@ -135,7 +135,7 @@ func (a *API) startBulk(ctx context.Context, in *bulkInput) (*bulkReply, error) 
 	if body.Filter == nil {
 		return nil, refuse(http.StatusUnprocessableEntity, "filter", "is missing: say which orders, as GET /v1/orders does; {} is every order")
 	}
-	paidAt, err := timeOf("paid_at", body.PaidAt)
+	paidAt, err := paidAtOf(body.PaidAt)
 	if err != nil {
 		return nil, err
 	}

@@ -329,13 +329,25 @@ type withdrawInput struct {
 	OrderPath
 	Body struct {
 		Reason string   `json:"reason" minLength:"1" maxLength:"200" doc:"Why, in your own words, for those who ask later."`
-		PaidAt string   `json:"paid_at,omitempty" format:"date-time" doc:"When the user paid elsewhere; WeChat Pay is then told."`
+		PaidAt *string  `json:"paid_at,omitempty" format:"date-time" doc:"When the user paid elsewhere; WeChat Pay is then told."`
 		_      struct{} `additionalProperties:"false"`
 	}
 }
 
+// paidAtOf reads the paid_at of a withdrawal. An empty one is a mistake of the caller: to
+// take it for none would leave WeChat Pay deducting.
+func paidAtOf(text *string) (time.Time, error) {
+	switch {
+	case text == nil:
+		return time.Time{}, nil
+	case *text == "":
+		return time.Time{}, refuse(http.StatusUnprocessableEntity, "paid_at", "is empty: write when the user paid elsewhere, or leave it out if WeChat Pay must not be told")
+	}
+	return timeOf("paid_at", *text)
+}
+
 func (a *API) withdraw(ctx context.Context, in *withdrawInput) (*orderReply, error) {
-	paidAt, err := timeOf("paid_at", in.Body.PaidAt)
+	paidAt, err := paidAtOf(in.Body.PaidAt)
 	if err != nil {
 		return nil, err
 	}

@@ -116,7 +116,7 @@ func fromHuma(o *huma.Operation, status int, msg string, errs []error) *Problem 
 	switch {
 	case o == nil:
 	case status == http.StatusRequestEntityTooLarge:
-		return newProblem(status, "the body is larger than "+size(o.MaxBodyBytes-1)+": send less at a time")
+		return tooLarge(o.MaxBodyBytes - 1)
 	case status == http.StatusRequestTimeout:
 		return newProblem(status, fmt.Sprintf("the body did not arrive within %v: send it faster, or less at a time", o.BodyReadTimeout))
 	case msg == "cannot read request body":
@@ -145,6 +145,11 @@ func fromHuma(o *huma.Operation, status int, msg string, errs []error) *Problem 
 	return p
 }
 
+// tooLarge is the problem of a body of more than so many bytes.
+func tooLarge(most int64) *Problem {
+	return newProblem(http.StatusRequestEntityTooLarge, "the body is larger than "+size(most)+": send less at a time")
+}
+
 // remedy turns huma's words about a parameter into a sentence that continues its name.
 func remedy(words string) string {
 	switch {
@@ -152,6 +157,10 @@ func remedy(words string) string {
 		return "is not a whole number: write digits"
 	case words == "invalid boolean":
 		return "is neither true nor false: write one of them"
+	case words == "required query parameter is missing":
+		return "is missing: add it to the query"
+	case words == "expected string to be RFC 3339 date":
+		return "is no day: write it as 2026-01-01"
 	case words == "unknown query parameter":
 		return "is no parameter of this operation: /docs lists them"
 	case strings.HasPrefix(words, "expected value to be one of "):
