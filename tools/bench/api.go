@@ -6,13 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/simulator"
 )
@@ -91,25 +92,15 @@ func (e *env) overHTTPIn(ctx context.Context, p platform) error {
 
 // startServing starts a worker that serves the API, and returns its address.
 func (e *env) startServing(ctx context.Context, p platform, environment ...string) (base string, w *process, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeAddr()
 	if err != nil {
 		return "", nil, err
 	}
-	addr := l.Addr().String()
-	_ = l.Close()
 	if w, err = e.startWorker(p, append(environment, "ADMIN_ADDR="+addr)...); err != nil {
 		return "", nil, err
 	}
 	base = "http://" + addr
-	err = until(ctx, 20*time.Second, "the worker to be ready", func() (bool, error) {
-		resp, err := http.Get(base + "/readyz")
-		if err != nil {
-			return false, nil
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusOK, nil
-	})
-	if err != nil {
+	if err = untilOK(ctx, base+"/readyz", "the worker to be ready"); err != nil {
 		w.kill()
 	}
 	return base, w, err
@@ -200,19 +191,48 @@ func (e *env) overHTTPOut(ctx context.Context, p platform) error {
 	}); err != nil {
 		return err
 	}
-	var took []float64
-	for i := range apiReads {
-		start := time.Now()
-		resp, err := http.Get(base + "/v1/orders/" + simulator.DefaultMchID + "/" + nos[i*7%orders])
+	// The floor: what the same client waits for the same bytes from a server that does next
+	// to nothing, beside the same load. The reads take turns.
+	get := func(url string) ([]byte, error) {
+		resp, err := http.Get(url)
 		if err != nil {
-			return err
+			return nil, err
 		}
+		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
-		if err != nil || resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s: %.300s: %w", resp.Status, text, err)
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = fmt.Errorf("%s: %.300s", resp.Status, text)
 		}
-		took = append(took, ms(time.Since(start)))
+		return text, err
+	}
+	read := func(i int) string { return base + "/v1/orders/" + simulator.DefaultMchID + "/" + nos[i*7%orders] }
+	text, err := get(read(0))
+	if err != nil {
+		return err
+	}
+	floor, f, err := e.startFloor(ctx, text)
+	if err != nil {
+		return err
+	}
+	defer f.kill()
+	servers := []struct {
+		name string
+		url  func(i int) string
+		took []float64
+	}{
+		{url: read},
+		{name: "a constant", url: func(int) string { return floor + floorConstant }},
+		{name: "one GET of Redis", url: func(int) string { return floor + floorRedis }},
+	}
+	for i := range apiReads {
+		for which := range servers {
+			s := &servers[which]
+			start := time.Now()
+			if _, err := get(s.url(i)); err != nil {
+				return err
+			}
+			s.took = append(s.took, ms(time.Since(start)))
+		}
 	}
 	n, err := p.countCalls()
 	if err == nil && n >= 2*orders {
@@ -221,7 +241,77 @@ func (e *env) overHTTPOut(ctx context.Context, p platform) error {
 	if err != nil {
 		return err
 	}
-	slices.Sort(took)
-	e.table.atMost(10, " ms", took[len(took)*99/100], "GET of one order beside a worker at full load: 99 %", "median %.1f ms, of %d", took[len(took)/2], len(took))
+	worst := func(took []float64) float64 { return slices.Sorted(slices.Values(took))[len(took)*99/100] }
+	ours := servers[0].took
+	const what = "GET of one order beside a worker at full load: 99 %"
+	e.table.atMost(10, " ms", worst(ours), what, "median %.1f ms, of %d", median(ours), apiReads)
+	for _, s := range servers[1:] {
+		e.table.note("x", worst(ours)/worst(s.took), what+", beside a server that answers with "+s.name, "that takes %.1f ms, median %.1f", worst(s.took), median(s.took))
+	}
 	return nil
+}
+
+// The floor is a server in a process of its own.
+const (
+	roleFloor     = "as-floor"
+	floorConstant = "/constant"
+	floorRedis    = "/redis"
+	floorKey      = "bench:floor"
+)
+
+// serveFloor is the main function of that process. It answers with what the key has.
+func serveFloor(ctx context.Context, addr, redisURL string) error {
+	options, err := redis.ParseURL(redisURL)
+	if err != nil {
+		return err
+	}
+	rdb := redis.NewClient(options)
+	constant, err := rdb.Get(ctx, floorKey).Bytes()
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+floorConstant, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(constant) })
+	mux.HandleFunc("GET "+floorRedis, func(w http.ResponseWriter, r *http.Request) {
+		text, err := rdb.Get(r.Context(), floorKey).Bytes()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write(text)
+	})
+	server := &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	return server.ListenAndServe()
+}
+
+// startFloor starts the floor, and returns its address.
+func (e *env) startFloor(ctx context.Context, text []byte) (base string, f *process, err error) {
+	if err := e.rdb.Set(ctx, floorKey, text, 0).Err(); err != nil {
+		return "", nil, err
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return "", nil, err
+	}
+	if f, err = e.start(e.self, nil, roleFloor, addr, e.url); err != nil {
+		return "", nil, err
+	}
+	base = "http://" + addr
+	if err = untilOK(ctx, base+floorRedis, "the floor to answer"); err != nil {
+		f.kill()
+	}
+	return base, f, err
+}
+
+// untilOK waits for a server.
+func untilOK(ctx context.Context, url, what string) error {
+	return until(ctx, 20*time.Second, what, func() (bool, error) {
+		resp, err := http.Get(url)
+		if err != nil {
+			return false, nil
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK, nil
+	})
 }

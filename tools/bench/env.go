@@ -68,12 +68,10 @@ func newEnv(ctx context.Context, rounds int, verbose bool) (_ *env, err error) {
 }
 
 func (e *env) startRedis(ctx context.Context) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeAddr()
 	if err != nil {
 		return err
 	}
-	addr := l.Addr().String()
-	_ = l.Close()
 	_, port, _ := net.SplitHostPort(addr)
 	data := filepath.Join(e.dir, "redis")
 	if err := os.MkdirAll(data, 0o700); err != nil {

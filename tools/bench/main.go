@@ -55,12 +55,14 @@ func run(ctx context.Context) error {
 	verbose := flag.Bool("v", false, "show the logs of the processes")
 	flag.Parse()
 	names := flag.Args()
-	// The same program also serves as the platform and as the peer, and measures a signer.
+	// The same program also serves as the platform, the peer and the floor, and measures a signer.
 	switch flag.Arg(0) {
 	case rolePlatform:
 		return servePlatform(ctx, flag.Arg(1))
 	case rolePeer:
 		return runPeer(ctx)
+	case roleFloor:
+		return serveFloor(ctx, flag.Arg(1), flag.Arg(2))
 	case roleSigner:
 		return measureSigner(flag.Arg(1))
 	}
