@@ -40,14 +40,31 @@ func (v *view) orderMatter(o ledger.Order) matter {
 		URL: orderURL(o.MchID, o.OutOrderNo), Words: v.Tell.Alarms(o), At: alarmedAt(o)}
 }
 
-// hookMatter is the webhooks of a merchant; its ID is empty where none waits.
-func (v *view) hookMatter(m merchantRow) (matter, error) {
-	oldest, err := ledger.New(v.c.redis, m.MchID).OldestHook(v.ctx())
-	if err != nil || oldest.IsZero() {
-		return matter{}, err
+// hookWait is how many orders of a merchant have webhooks that billing has not accepted,
+// and since when the oldest waits.
+type hookWait struct {
+	MchID  string
+	Orders int64
+	Since  time.Time
+}
+
+// late reports whether an operator must look at it.
+func (w hookWait) late(now time.Time) bool { return w.Orders > 0 && now.Sub(w.Since) > time.Minute }
+
+func (v *view) hookMatter(w hookWait) matter {
+	return matter{MchID: w.MchID, ID: ledger.HookMatter, Occurrence: strconv.FormatInt(w.Since.UnixMilli(), 10), Title: v.word("overview.webhooks", w.MchID),
+		URL: "/webhooks", Words: []string{v.word("overview.webhooks_wait", number(w.Orders), v.Tell.Age(w.Since))}, At: w.Since}
+}
+
+// hooksOf reads what waits at a merchant's webhooks.
+func hooksOf(ctx context.Context, l *ledger.Ledger) (hookWait, error) {
+	w := hookWait{MchID: l.MchID()}
+	var err error
+	if w.Since, err = l.OldestHook(ctx); err != nil || w.Since.IsZero() {
+		return w, err
 	}
-	return matter{MchID: m.MchID, ID: ledger.HookMatter, Occurrence: strconv.FormatInt(oldest.UnixMilli(), 10), Title: v.word("overview.webhooks", m.MchID),
-		URL: "/webhooks", Words: []string{v.word("overview.webhooks_wait", number(m.Waits), v.Tell.Age(oldest))}, At: oldest}, nil
+	w.Orders, _, err = l.HooksWaiting(ctx)
+	return w, err
 }
 
 func (v *view) bookMatter(d bookDay) matter {
@@ -137,13 +154,9 @@ func (c *Console) acknowledged(ctx context.Context, matters []matter) error {
 	for _, m := range matters {
 		of[m.MchID] = append(of[m.MchID], m.ID)
 	}
-	found := map[string]map[ledger.Matter]ledger.Ack{}
-	for mchid, ids := range of {
-		acks, err := ledger.New(c.redis, mchid).Acks(ctx, ids)
-		if err != nil {
-			return err
-		}
-		found[mchid] = acks
+	found, err := ledger.AcksOf(ctx, c.redis, of)
+	if err != nil {
+		return err
 	}
 	for i, m := range matters {
 		if ack, ok := found[m.MchID][m.ID]; ok && ack.Occurrence == m.Occurrence {
@@ -177,11 +190,11 @@ func (v *view) matterNow(l *ledger.Ledger, id ledger.Matter) (matter, error) {
 		}
 		return v.bookMatter(bookDayOf(l.MchID(), r)), nil
 	case id == ledger.HookMatter:
-		row, err := v.merchantRow(v.ctx(), l)
-		if err != nil {
+		w, err := hooksOf(v.ctx(), l)
+		if err != nil || w.Orders == 0 {
 			return matter{}, err
 		}
-		return v.hookMatter(row)
+		return v.hookMatter(w), nil
 	}
 	return matter{}, nil
 }

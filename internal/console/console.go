@@ -96,8 +96,25 @@ func (c *Console) Register(mux *http.ServeMux) {
 	own.HandleFunc("GET /language", c.switchLanguage)
 	own.HandleFunc("GET /static/{name}", c.static)
 	own.HandleFunc("/", c.serve(func(v *view) error { return problem(http.StatusNotFound, v.word("problem.nothing_here")) }))
-	mux.Handle("/", c.guard(own))
+	mux.Handle("/", c.guard(c.whenTrusted(own)))
 }
+
+// whenTrusted answers with a page that says so until Redis was found fit for the ledger, as
+// the API does: before that, nothing that Redis has is shown, and no session is looked up.
+func (c *Console) whenTrusted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c.api.Trusted == nil || c.api.Trusted() || strings.HasPrefix(r.URL.Path, "/static/") || r.URL.Path == "/language" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Retry-After", startingAgain)
+		v := c.newView(w, r)
+		v.fail(problem(http.StatusServiceUnavailable, v.word("problem.starting")))
+	})
+}
+
+// startingAgain is when a page of a starting worker is worth another try, in seconds.
+const startingAgain = "5"
 
 // policy lets a page load and call nothing but this address, and run nothing but its files.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

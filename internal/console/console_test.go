@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"payscore-collector/internal/api"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
@@ -515,8 +517,47 @@ func TestMerchants_Many(t *testing.T) {
 		t.Errorf("%d merchants on %d pages", len(seen), pages)
 	}
 	f.get("/merchants?q=1119").wants(t, 200, last, "1 merchants, 1 on this page")
+	// Webhooks of more merchants wait than the overview has; one of the others has waited
+	// least. They come behind what is stopped, and each of them needs attention.
+	wait := func(mchid string, minutes int) {
+		at := time.Now().Add(-time.Duration(minutes) * time.Minute).UnixMilli()
+		f.redis.Client.ZAdd(t.Context(), ledger.KeysOf(mchid).HookWaiting(), redis.Z{Score: float64(at), Member: "A"})
+	}
+	for _, mchid := range mchids[:mostMerchants+10] {
+		wait(mchid.(string), 10)
+	}
+	newest := mchids[merchants-2].(string)
+	wait(newest, 2)
+	f.attends("Needs attention: 61")
 	p := f.get("/")
-	if p.wants(t, 200, "/merchants/"+last, "wrong amounts", "70 more merchants"); strings.Count(p.Body, `<th scope="row"><a href="/merchants/`) != mostMerchants {
+	if p.wants(t, 200, "/merchants/"+last, "wrong amounts", "70 more merchants", "Webhooks of merchant "+newest); strings.Count(p.Body, `<th scope="row"><a href="/merchants/`) != mostMerchants {
 		t.Error("the overview has another number of merchants")
 	}
+	if strings.Contains(p.Body, `<th scope="row"><a href="/merchants/`+newest) {
+		t.Error("the test needs a merchant that is not on the page")
+	}
+	f.post("/acknowledge", append(ackFields(p)["webhooks"], "reason", "the billing team knows")).wants(t, 200, "Needs attention: 60")
+}
+
+// Until the worker has found Redis fit, every page says that it is starting, and nothing
+// else is shown or changed.
+func TestNotTrusted(t *testing.T) {
+	t.Parallel()
+	trusted := false
+	f := newFixture(t, func(o *api.Options) { o.Trusted = func() bool { return trusted } })
+	f.world()
+	before := f.redis.Client.DBSize(t.Context()).Val()
+	for _, path := range append(paths(), "/signin", "/live") {
+		p := f.get(path)
+		if p.wants(t, http.StatusServiceUnavailable, "The worker is starting"); p.Header.Get("Retry-After") == "" || strings.Contains(p.Body, ">BIKE-") {
+			t.Errorf("%s: %v %s", path, p.Header, p.Body)
+		}
+	}
+	f.get("/", "Accept-Language: zh").wants(t, http.StatusServiceUnavailable, "worker 正在启动")
+	f.post("/orders/"+mchA+"/BIKE-QUEUED/withdraw", []string{"reason", "x"}).wants(t, http.StatusServiceUnavailable)
+	if after := f.redis.Client.DBSize(t.Context()).Val(); after != before || f.get("/static/console.css").Status != http.StatusOK {
+		t.Errorf("%d keys, and %d before; or a page has no style", after, before)
+	}
+	trusted = true
+	f.get("/").wants(t, http.StatusOK)
 }

@@ -113,7 +113,7 @@ func (c *Console) overview(v *view) error {
 	}
 	share(b.Ages)
 	b.Causes = causesOf(v.Tell, v.word("overview.unanswered"), b.Survey.Causes)
-	shown, err := v.pressing(ledgers)
+	shown, err := v.pressing(ledgers, b.Survey.Hooks)
 	if err != nil {
 		return err
 	}
@@ -141,15 +141,24 @@ func (v *view) attention(b *overviewBody) error {
 			days = append(days, v.bookMatter(d))
 		}
 	}
+	// Of the merchants on the page it is known what waits now, of the others what their
+	// surveys have found.
+	shown := map[string]bool{}
 	for _, row := range b.Rows {
+		shown[row.MchID] = true
 		if row.Waits > 0 && v.Tell.Now.Sub(row.Since) > time.Minute {
-			m, err := v.hookMatter(row)
+			w, err := hooksOf(v.ctx(), ledger.New(v.c.redis, row.MchID))
 			if err != nil {
 				return err
 			}
-			if m.ID != "" {
-				hooks = append(hooks, m)
+			if w.late(v.Tell.Now) {
+				hooks = append(hooks, v.hookMatter(w))
 			}
+		}
+	}
+	for _, w := range b.Survey.Hooks {
+		if !shown[w.MchID] && w.late(v.Tell.Now) {
+			hooks = append(hooks, v.hookMatter(w))
 		}
 	}
 	for _, o := range b.Survey.Attention {
@@ -243,31 +252,31 @@ func causesOf(t explain.Teller, unanswered string, counts map[ledger.LastError]i
 const mostMerchants = 50
 
 // pressing returns the merchants that the overview shows: where there are too many, first
-// those that have a hold, a pause or failures, and those whose webhooks wait.
-func (v *view) pressing(ledgers []*ledger.Ledger) ([]*ledger.Ledger, error) {
+// those whose calls are stopped, then those of which some services are, then those whose
+// webhooks are late.
+func (v *view) pressing(ledgers []*ledger.Ledger, waits []hookWait) ([]*ledger.Ledger, error) {
 	if len(ledgers) <= mostMerchants {
 		return ledgers, nil
 	}
-	var first, rest []*ledger.Ledger
-	for part := range slices.Chunk(ledgers, 200) {
-		pipe := v.c.redis.Pipeline()
-		has := make([][2]*redis.IntCmd, len(part))
-		for i, l := range part {
-			k := ledger.KeysOf(l.MchID())
-			has[i] = [2]*redis.IntCmd{pipe.Exists(v.ctx(), k.Hold()), pipe.Exists(v.ctx(), k.HookWaiting())}
-		}
-		if _, err := pipe.Exec(v.ctx()); err != nil {
-			return nil, err
-		}
-		for i, l := range part {
-			if has[i][0].Val()+has[i][1].Val() > 0 {
-				first = append(first, l)
-			} else {
-				rest = append(rest, l)
-			}
+	mchids := make([]string, len(ledgers))
+	for i, l := range ledgers {
+		mchids[i] = l.MchID()
+	}
+	stops, err := ledger.Stops(v.ctx(), v.c.redis, mchids)
+	if err != nil {
+		return nil, err
+	}
+	late := map[string]int{}
+	for _, w := range waits {
+		if w.late(v.Tell.Now) {
+			late[w.MchID] = 1
 		}
 	}
-	return slices.Concat(first, rest)[:mostMerchants], nil
+	first := slices.Clone(ledgers)
+	slices.SortStableFunc(first, func(a, b *ledger.Ledger) int {
+		return cmp.Or(cmp.Compare(stops[b.MchID()], stops[a.MchID()]), cmp.Compare(late[b.MchID()], late[a.MchID()]))
+	})
+	return first[:mostMerchants], nil
 }
 
 // merchantRows are the states of merchants, of those that are stopped first.

@@ -54,7 +54,8 @@ type survey struct {
 	Causes    map[ledger.LastError]int64 // of the last failures of open orders; only codes are set
 	CameIn    [3]sum                     // today, in 7, in 30 days: by the time of the final state
 	Attention []ledger.Order
-	Books     []bookDay // whose books were closed, in the last days
+	Books     []bookDay  // whose books were closed, in the last days
+	Hooks     []hookWait // of merchants whose webhooks wait
 	// More: there are more open orders than were read; MorePaid, MoreEnded likewise.
 	More, MorePaid, MoreEnded bool
 	Missing                   int // merchants of which no survey is finished yet
@@ -76,6 +77,7 @@ func (s *survey) plus(o survey) {
 	}
 	s.Attention = append(s.Attention, o.Attention...)
 	s.Books = append(s.Books, o.Books...)
+	s.Hooks = append(s.Hooks, o.Hooks...)
 	s.More, s.MorePaid, s.MoreEnded = s.More || o.More, s.MorePaid || o.MorePaid, s.MoreEnded || o.MoreEnded
 }
 
@@ -150,6 +152,12 @@ func (c *Console) survey(l *ledger.Ledger, s *surveyed) {
 	if err == nil {
 		days, err = surveyBooks(ctx, l, now, s.books) // only surveys of the merchant use it, one at a time
 		found.Books = slices.Collect(maps.Values(days))
+	}
+	if err == nil {
+		var w hookWait
+		if w, err = hooksOf(ctx, l); w.Orders > 0 {
+			found.Hooks = []hookWait{w}
+		}
 	}
 	c.surveys.mu.Lock()
 	defer c.surveys.mu.Unlock()

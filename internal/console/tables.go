@@ -18,6 +18,7 @@ var english = map[string]string{
 
 	"problem.title": "This did not work", "problem.note": "HTTP status %d. Nothing else was changed; your browser's Back leads to the form.",
 	"problem.nothing_here": "There is no such page.", "problem.unavailable": "Redis does not serve, or did not answer in time. Try again in a few seconds.",
+	"problem.starting":       "The worker is starting, and has not found Redis fit for the ledger yet: GET /readyz says why. Load the page again in a few seconds.",
 	"problem.other_merchant": "Your token is not for merchant %s.", "problem.moment": "The date and time are missing or incomplete.",
 	"problem.status.absent": "There is no such thing: %s", "problem.status.conflict": "Its state does not allow it: %s", "problem.status.forbidden": "Your token does not allow it: %s", "problem.status.later": "It cannot be done at the moment: %s", "problem.status.wrong": "Something in it is wrong: %s",
 	"problem.too_many_live": "Too many pages are live on this worker.",
@@ -114,6 +115,7 @@ var chinese = map[string]string{
 
 	"problem.title": "操作未成功", "problem.note": "HTTP 状态码 %d。没有其他改动，可用浏览器的“后退”回到表单。",
 	"problem.nothing_here": "没有这个页面。", "problem.unavailable": "Redis 无法服务，或未及时应答。请几秒后再试。",
+	"problem.starting":       "worker 正在启动，尚未确认 Redis 可以存放台账，原因见 GET /readyz。请几秒后重新载入本页。",
 	"problem.other_merchant": "您的 token 不适用于商户 %s。", "problem.moment": "日期和时间缺失或不完整。",
 	"problem.status.absent": "未找到。原文：%s", "problem.status.conflict": "当前状态不允许该操作，未作任何改动。原文：%s", "problem.status.forbidden": "当前 token 不允许该操作，请改用其他 token。原文：%s", "problem.status.later": "暂时无法完成，请稍后再试。原文：%s", "problem.status.wrong": "填写有误，请更正后重新提交。原文：%s",
 	"problem.too_many_live": "该 worker 上实时更新的页面过多。",

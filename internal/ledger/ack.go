@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Matter is what an operator must look at, and can acknowledge: the alarms of an order, a
@@ -82,17 +84,47 @@ func (l *Ledger) Acknowledge(ctx context.Context, d Deed, m Matter, occurrence s
 
 // Acks returns what was acknowledged of some matters.
 func (l *Ledger) Acks(ctx context.Context, matters []Matter) (map[Matter]Ack, error) {
-	acks := map[Matter]Ack{}
-	for part := range slices.Chunk(matters, batchMost) {
-		fields := make([]string, len(part))
-		for i, m := range part {
-			fields[i] = string(m)
+	acks, err := AcksOf(ctx, l.rdb, map[string][]Matter{l.mchid: matters})
+	return acks[l.mchid], err
+}
+
+// AcksOf is Acks of several merchants, by mchid, some hundred matters in a round trip.
+func AcksOf(ctx context.Context, rdb redis.UniversalClient, matters map[string][]Matter) (map[string]map[Matter]Ack, error) {
+	acks := map[string]map[Matter]Ack{}
+	type question struct {
+		mchid string
+		part  []Matter
+		reply *redis.SliceCmd
+	}
+	var asked []question
+	pipe, waiting := rdb.Pipeline(), 0
+	ask := func() error {
+		_, err := pipe.Exec(ctx)
+		waiting = 0
+		return err
+	}
+	for mchid, all := range matters {
+		acks[mchid] = map[Matter]Ack{}
+		for part := range slices.Chunk(all, batchMost) {
+			fields := make([]string, len(part))
+			for i, m := range part {
+				fields[i] = string(m)
+			}
+			asked = append(asked, question{mchid, part, pipe.HMGet(ctx, KeysOf(mchid).Acks(), fields...)})
+			if waiting += len(part); waiting >= batchMost {
+				if err := ask(); err != nil {
+					return nil, err
+				}
+			}
 		}
-		list, err := l.rdb.HMGet(ctx, l.keys.Acks(), fields...).Result()
-		if err != nil {
+	}
+	if waiting > 0 {
+		if err := ask(); err != nil {
 			return nil, err
 		}
-		for i, value := range list {
+	}
+	for _, q := range asked {
+		for i, value := range q.reply.Val() {
 			text, ok := value.(string)
 			if !ok {
 				continue
@@ -103,7 +135,7 @@ func (l *Ledger) Acks(ctx context.Context, matters []Matter) (map[Matter]Ack, er
 				return nil, errReply
 			}
 			a.At, a.By, a.Note = time.UnixMilli(int64(at)).UTC(), readable(a.By), readable(a.Note)
-			acks[part[i]] = a
+			acks[q.mchid][q.part[i]] = a
 		}
 	}
 	return acks, nil

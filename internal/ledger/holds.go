@@ -54,6 +54,52 @@ type Holds struct {
 	Pause *Pause
 }
 
+// Stop is how much of a merchant's calls is stopped.
+type Stop int
+
+// The stops, the least first.
+const (
+	StopNone     Stop = iota
+	StopServices      // those of some services
+	StopMerchant      // all of them, or by a pause all collect calls
+)
+
+// Stops returns how much of the calls of some merchants is stopped now, about, with one
+// command a merchant. Holds says more of one merchant.
+func Stops(ctx context.Context, rdb redis.UniversalClient, mchids []string) (map[string]Stop, error) {
+	stops := make(map[string]Stop, len(mchids))
+	for part := range slices.Chunk(mchids, listPage) {
+		pipe := rdb.Pipeline()
+		replies := make([]*redis.MapStringStringCmd, len(part))
+		for i, mchid := range part {
+			replies[i] = pipe.HGetAll(ctx, KeysOf(mchid).Hold())
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return nil, err
+		}
+		for i, reply := range replies {
+			stop := StopNone
+			for field, text := range reply.Val() {
+				switch {
+				case field == "merchant", field == "pause" && pausedNow(text):
+					stop = StopMerchant
+				case strings.HasPrefix(field, "service:"):
+					stop = max(stop, StopServices)
+				}
+			}
+			stops[part[i]] = stop
+		}
+	}
+	return stops, nil
+}
+
+// pausedNow reports whether the field pause is of a pause that lasts, as pauseof in
+// hold.lua, but by this machine's clock.
+func pausedNow(text string) bool {
+	since, length, ok := strings.Cut(text, " ")
+	return ok && (length == "0" || atoi(since)+atoi(length) > time.Now().UnixMilli())
+}
+
 // Service returns the hold of a service, by its owner's Scope; its Kind is HoldNone where
 // there is none.
 func (h Holds) Service(scope string) Hold {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/tasks"
 )
 
@@ -43,6 +44,48 @@ func TestHoldsAreRead(t *testing.T) {
 	if other := h.Service("wx1:s2"); other.Kind != ledger.HoldNone {
 		t.Errorf("another service: %+v", other)
 	}
+}
+
+// How much of each merchant is stopped is what its holds say, with one command a merchant.
+func TestStops(t *testing.T) {
+	s := newSetup(t)
+	others := map[string]*ledger.Ledger{}
+	for _, mchid := range []string{"1900000011", "1900000012", "1900000013", "1900000014"} {
+		others[mchid] = ledger.New(s.redis.Client, mchid)
+	}
+	pause := func(mchid string, length time.Duration) {
+		if _, err := others[mchid].Pause(t.Context(), ledger.Deed{By: "cli:x", Reason: "x", Token: ledger.NewToken()}, length); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pause("1900000011", 0)
+	pause("1900000012", time.Hour)
+	pause("1900000013", time.Millisecond)
+	stops := func(want ledger.Stop) {
+		t.Helper()
+		testkit.Eventually(t, "the pause of a millisecond to end", func() bool {
+			got, err := ledger.Stops(t.Context(), s.redis.Client, []string{"1900000011", mchid, "1900000012", "1900000013", "1900000014"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got["1900000011"] != ledger.StopMerchant || got["1900000012"] != ledger.StopMerchant || got["1900000014"] != ledger.StopNone || got[mchid] != want {
+				t.Fatalf("%v, want %v of %s", got, want, mchid)
+			}
+			return got["1900000013"] == ledger.StopNone
+		})
+	}
+	for _, no := range []string{"A", "B", "C"} {
+		s.open(no)
+	}
+	a, b, c := s.granted("A"), s.granted("B"), s.granted("C")
+	row := fault(a, ledger.GateDown) // the first failure of a row is no hold yet
+	row.Failures = 3
+	s.settle(a, row)
+	stops(ledger.StopNone)
+	s.settle(b, fault(b, ledger.GateService))
+	stops(ledger.StopServices)
+	s.settle(c, fault(c, ledger.GateFault))
+	stops(ledger.StopMerchant)
 }
 
 // Of every hold of the merchant, with and without one of the service, and every
