@@ -70,7 +70,7 @@ func TestBulkSurvivesKilledWorkers(t *testing.T) {
 			return ""
 		})
 		p := start(t, r, nil, "REDIS_URL=redis://"+proxy.Addr+"/0")
-		r.Until(60*time.Second, "a worker to come to the second call of "+script, func() bool {
+		r.Eventually("a worker to come to the second call of "+script, func() bool {
 			select {
 			case <-waits:
 				return true
@@ -86,7 +86,7 @@ func TestBulkSurvivesKilledWorkers(t *testing.T) {
 		}
 	}
 	start(t, r, nil)
-	r.Until(60*time.Second, "another worker to finish the bulk action", func() bool { return progress().Stage == ledger.BulkDone })
+	r.Eventually("another worker to finish the bulk action", func() bool { return progress().Stage == ledger.BulkDone })
 	if got, want := progress().BulkCounts, (ledger.BulkCounts{Matched: n, Done: n}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
@@ -106,7 +106,7 @@ func TestBulkSurvivesKilledWorkers(t *testing.T) {
 			t.Errorf("%s is %s with the actions %v", o.OutOrderNo, got.State, got.Actions)
 		}
 	}
-	r.Until(20*time.Second, "the bulk action to leave the directory", func() bool {
+	r.Eventually("the bulk action to leave the directory", func() bool {
 		return r.Redis.Client.SCard(t.Context(), ledger.BulksKey).Val() == 0
 	})
 }

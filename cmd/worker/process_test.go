@@ -82,11 +82,11 @@ func TestPromiseNothingLostByKilledWorkers(t *testing.T) {
 	for range testkit.Form(3, 6) {
 		p := start(t, r, nil)
 		calls := r.Sim.Report().Calls
-		r.Until(15*time.Second, "the worker to be in its calls", func() bool { return r.Sim.Report().Calls > calls+15 })
+		r.Eventually("the worker to be in its calls", func() bool { return r.Sim.Report().Calls > calls+15 })
 		p.Kill()
 	}
 	start(t, r, nil)
-	r.AllEnded(60 * time.Second)
+	r.AllEnded(time.Minute)
 	r.Audit()
 }
 
@@ -106,12 +106,12 @@ func TestPromiseNothingLostByRedisRestarts(t *testing.T) {
 	r.Enqueue(nos...)
 	p := start(t, r, nil)
 	for i := range int64(2) {
-		r.Until(20*time.Second, "some orders to be paid", func() bool { return paid(r) >= 20*(i+1) })
+		r.Eventually("some orders to be paid", func() bool { return paid(r) >= 20*(i+1) })
 		r.Redis.Kill()
 		<-time.After(2 * time.Second)
 		r.Redis.Run(t)
 	}
-	r.AllEnded(60 * time.Second)
+	r.AllEnded(time.Minute)
 	r.Audit()
 	if paid(r) != int64(len(nos)) {
 		t.Errorf("%d of %d paid", paid(r), len(nos))
@@ -134,13 +134,13 @@ func TestWorkerWaitsForRedisAtTheStart(t *testing.T) {
 	r.Enqueue("EARLY")
 	r.Redis.Kill()
 	p := start(t, r, nil)
-	r.Until(10*time.Second, "the worker to say that it waits", func() bool {
+	r.Eventually("the worker to say that it waits", func() bool {
 		return strings.Contains(r.Logs.String(), "Redis does not answer")
 	})
 	r.Redis.Run(t)
-	r.AllEnded(20 * time.Second)
+	r.AllEnded(time.Minute)
 	p.Signal(syscall.SIGTERM)
-	if status := p.Exit(10 * time.Second); status != 0 {
+	if status := p.Exit(time.Minute); status != 0 {
 		t.Errorf("exit status %d after SIGTERM", status)
 	}
 }
@@ -159,9 +159,9 @@ func TestWorkerStopsInOrder(t *testing.T) {
 	}
 	r.Enqueue(nos...)
 	p := start(t, r, nil, "WORKER_CONCURRENCY=8")
-	r.Until(10*time.Second, "calls to be in flight", func() bool { return r.Sim.Report().Calls >= 8 })
+	r.Eventually("calls to be in flight", func() bool { return r.Sim.Report().Calls >= 8 })
 	p.Signal(syscall.SIGTERM)
-	if status := p.Exit(10 * time.Second); status != 0 {
+	if status := p.Exit(time.Minute); status != 0 {
 		t.Errorf("exit status %d after SIGTERM", status)
 	}
 	calls := r.Sim.Report().Calls
@@ -176,7 +176,7 @@ func TestWorkerStopsInOrder(t *testing.T) {
 		t.Fatal("everything was done before the SIGTERM; the test shows nothing")
 	}
 	start(t, r, nil)
-	r.AllEnded(30 * time.Second)
+	r.AllEnded(time.Minute)
 	r.Audit()
 }
 
@@ -188,7 +188,7 @@ func TestWorkerRefusesAnEvictingRedis(t *testing.T) {
 	if err := r.Redis.Client.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if status := start(t, r, nil).Exit(10 * time.Second); status != config.ExitUsage {
+	if status := start(t, r, nil).Exit(time.Minute); status != config.ExitUsage {
 		t.Errorf("exit status %d", status)
 	}
 	if out := r.Logs.String(); !strings.Contains(out, "CONFIG SET maxmemory-policy noeviction") {
@@ -215,7 +215,7 @@ func TestWorkerNamesEveryWrongSetting(t *testing.T) {
 func TestCheckListsWhatItFinds(t *testing.T) {
 	t.Run("all well", func(t *testing.T) {
 		r := workertest.New(t)
-		if status := start(t, r, []string{"check"}).Exit(20 * time.Second); status != 0 {
+		if status := start(t, r, []string{"check"}).Exit(time.Minute); status != 0 {
 			t.Errorf("exit status %d", status)
 		}
 		out := r.Logs.String()
@@ -230,7 +230,7 @@ func TestCheckListsWhatItFinds(t *testing.T) {
 	})
 	t.Run("no listener", func(t *testing.T) {
 		r := workertest.New(t)
-		if status := start(t, r, []string{"check"}, "WECHATPAY_BASE_URL=http://127.0.0.1:1").Exit(30 * time.Second); status != 1 {
+		if status := start(t, r, []string{"check"}, "WECHATPAY_BASE_URL=http://127.0.0.1:1").Exit(time.Minute); status != 1 {
 			t.Errorf("exit status %d", status)
 		}
 		if out := r.Logs.String(); !strings.Contains(out, "cannot reach WeChat Pay at http://127.0.0.1:1: the connection was refused; check WECHATPAY_BASE_URL, HTTPS_PROXY and the network") {
@@ -239,7 +239,7 @@ func TestCheckListsWhatItFinds(t *testing.T) {
 	})
 	t.Run("a wrong key", func(t *testing.T) {
 		r := workertest.New(t)
-		if status := start(t, r, []string{"check"}, "WECHATPAY_SERIAL_NO=DEADBEEF").Exit(20 * time.Second); status != 1 {
+		if status := start(t, r, []string{"check"}, "WECHATPAY_SERIAL_NO=DEADBEEF").Exit(time.Minute); status != 1 {
 			t.Errorf("exit status %d", status)
 		}
 		if out := r.Logs.String(); !strings.Contains(out, "problem") || !strings.Contains(out, "WECHATPAY_SERIAL_NO") {
@@ -264,7 +264,7 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 		body, _ := io.ReadAll(resp.Body)
 		return resp.StatusCode, string(body)
 	}
-	r.AllEnded(20 * time.Second)
+	r.AllEnded(time.Minute)
 	for _, path := range []string{"/healthz", "/readyz"} {
 		if status, body := get(path); status != http.StatusOK {
 			t.Errorf("%s: %d %s", path, status, body)
@@ -289,7 +289,7 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 		return
 	}
 	r.Redis.Kill()
-	r.Until(15*time.Second, "readiness to be lost with Redis", func() bool {
+	r.Eventually("readiness to be lost with Redis", func() bool {
 		status, _ := get("/readyz")
 		return status == http.StatusServiceUnavailable
 	})

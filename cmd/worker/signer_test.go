@@ -51,7 +51,7 @@ func TestSigner(t *testing.T) {
 			t.Parallel()
 			r := workertest.New(t)
 			if tc.want == "" {
-				if status := start(t, r, nil, tc.env...).Exit(20 * time.Second); status != config.ExitUsage {
+				if status := start(t, r, nil, tc.env...).Exit(time.Minute); status != config.ExitUsage {
 					t.Errorf("exit status %d", status)
 				}
 				if out := r.Logs.String(); !strings.Contains(out, `"setting":"WECHATPAY_SIGNER"`) || !strings.Contains(out, tc.why) {
@@ -62,7 +62,7 @@ func TestSigner(t *testing.T) {
 			r.Add(simulator.Order{OutOrderNo: "SIGNED", Fate: simulator.FatePays})
 			r.Enqueue("SIGNED")
 			start(t, r, nil, tc.env...)
-			r.AllEnded(20 * time.Second)
+			r.AllEnded(time.Minute)
 			if paid(r) != 1 {
 				t.Errorf("%d orders are paid", paid(r))
 			}
@@ -79,7 +79,7 @@ func TestSigner(t *testing.T) {
 			if (times == 1) != (tc.why != "") || times > 1 || !strings.Contains(fallback, tc.why) {
 				t.Errorf("%d lines of the event, the last %s; want %q", times, fallback, tc.why)
 			}
-			start(t, r, []string{"check"}, tc.env...).Exit(20 * time.Second)
+			start(t, r, []string{"check"}, tc.env...).Exit(time.Minute)
 			if out := r.Logs.String(); !strings.Contains(out, " signer: "+tc.want+": ") {
 				t.Errorf("worker check does not say what signs:\n%s", out)
 			}

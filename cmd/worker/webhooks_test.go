@@ -47,12 +47,12 @@ func TestWebhooksSurviveKilledWorkers(t *testing.T) {
 	for range testkit.Form(2, 4) {
 		p := start(t, r, nil, env...)
 		got := len(billing.Got())
-		r.Until(30*time.Second, "the worker to be in its deliveries", func() bool { return len(billing.Got()) > got+10 })
+		r.Eventually("the worker to be in its deliveries", func() bool { return len(billing.Got()) > got+10 })
 		p.Kill()
 	}
 	start(t, r, nil, env...)
 	start(t, r, nil, env...)
-	r.AllEnded(60 * time.Second)
+	r.AllEnded(time.Minute)
 	r.Until(90*time.Second, "billing to be notified", func() bool {
 		n, _, err := r.Ledger.HooksWaiting(context.Background())
 		return err == nil && n == 0 && told(billing.Taken()) == 2*len(nos)

@@ -81,14 +81,14 @@ func TestACLSuffices(t *testing.T) {
 	r.Add(simulator.Order{OutOrderNo: "PAYS", Fate: "pays"}, simulator.Order{OutOrderNo: "DECLINES", Fate: "declines:1"},
 		simulator.Order{OutOrderNo: "REVOKED", Fate: "revoked"}, simulator.Order{OutOrderNo: "NEVER", Fate: "never"})
 	r.Enqueue("PAYS", "DECLINES", "REVOKED", "NEVER")
-	r.Until(30*time.Second, "an attempt at the order that will be withdrawn", func() bool { return r.Get("NEVER").CollectCalls > 0 })
+	r.Eventually("an attempt at the order that will be withdrawn", func() bool { return r.Get("NEVER").CollectCalls > 0 })
 	never := r.Order("NEVER")
 	if res, err := r.Producer.Withdraw(t.Context(), tasks.Withdrawal{MchID: never.MchID, OutOrderNo: never.OutOrderNo, Reason: "paid at the counter"}); err != nil || res.Err != nil {
 		t.Fatal(res, err)
 	}
-	r.AllEnded(30 * time.Second)
-	r.Until(20*time.Second, "billing to be told of four ends", func() bool { return len(billing.Taken()) >= 4 })
-	r.Until(20*time.Second, "the reader to have the events", func() bool {
+	r.AllEnded(time.Minute)
+	r.Eventually("billing to be told of four ends", func() bool { return len(billing.Taken()) >= 4 })
+	r.Eventually("the reader to have the events", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return read["order.opened"] && read["order.paid"] && read["order.withdrawn"] && read["order.closed"]

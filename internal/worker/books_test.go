@@ -28,7 +28,7 @@ func TestBooksAreClosedDaily(t *testing.T) {
 	r.Add(simulator.Order{OutOrderNo: "PAID", TotalAmount: 1250}, simulator.Order{OutOrderNo: "LOST", TotalAmount: 900, Fate: simulator.FateNever})
 	stop := r.Work()
 	r.Enqueue("PAID", "LOST")
-	r.Until(time.Minute, "the orders are tried", func() bool {
+	r.Eventually("the orders are tried", func() bool {
 		return r.Get("PAID").State == tasks.Paid && r.Get("LOST").CollectCalls > 0
 	})
 	// The user pays after billing has stopped the collection, and no notification comes.
@@ -48,7 +48,7 @@ func TestBooksAreClosedDaily(t *testing.T) {
 	r.Work()
 	r.Work()
 	var result books.Result
-	r.Until(time.Minute, "the books are closed", func() bool {
+	r.Eventually("the books are closed", func() bool {
 		var err error
 		result, err = books.Load(t.Context(), r.Ledger, date)
 		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
@@ -62,18 +62,18 @@ func TestBooksAreClosedDaily(t *testing.T) {
 	if result.Matched != (books.Tally{Orders: 1, Amount: 1250}) {
 		t.Errorf("matched: %+v", result.Matched)
 	}
-	r.Until(time.Minute, "WeChat Pay's word on the order is recorded", func() bool {
+	r.Eventually("WeChat Pay's word on the order is recorded", func() bool {
 		return len(r.Get("LOST").Payments) == 1
 	})
 	if o := r.Get("LOST"); o.State != tasks.Withdrawn || o.LatePaymentAt.IsZero() {
 		t.Errorf("the order is %+v", o)
 	}
-	r.Until(time.Minute, "nothing is left to ask", func() bool {
+	r.Eventually("nothing is left to ask", func() bool {
 		b, err := r.Ledger.Bookkeeping(t.Context())
 		return err == nil && len(b.Asks) == 0
 	})
 	name := `payscore_books_exceptions{kind="paid_in_bill_only",mchid="` + r.Ledger.MchID() + `"} 1`
-	r.Until(time.Minute, "the metric shows it", func() bool {
+	r.Eventually("the metric shows it", func() bool {
 		resp, err := http.Get("http://" + addr + "/metrics")
 		if err != nil {
 			return false
@@ -104,7 +104,7 @@ func TestBooksAreTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Work()
-	r.Until(time.Minute, "the day is put off", func() bool {
+	r.Eventually("the day is put off", func() bool {
 		b, err := r.Ledger.Bookkeeping(t.Context())
 		return err == nil && time.Until(b.Again[date]) > 20*time.Minute
 	})
@@ -118,7 +118,7 @@ func TestBooksAreTriedAgain(t *testing.T) {
 	if err := r.Ledger.EndBookTurn(t.Context(), ledger.NewToken(), date, 30*24*time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	r.Until(time.Minute, "the books are closed", func() bool {
+	r.Eventually("the books are closed", func() bool {
 		_, _, err := r.Ledger.Book(t.Context(), date)
 		return err == nil
 	})

@@ -35,7 +35,7 @@ func TestBulk(t *testing.T) {
 			t.Fatal(err)
 		}
 		var p ledger.BulkProgress
-		r.Until(30*time.Second, "the bulk action to be done", func() bool {
+		r.Eventually("the bulk action to be done", func() bool {
 			if p, err = ledger.ProgressOfBulk(t.Context(), r.Redis.Client, []string{mchid}, id); err != nil {
 				t.Fatal(err)
 			}
@@ -53,7 +53,7 @@ func TestBulk(t *testing.T) {
 	if p := do(ledger.ActCollectNow, ledger.Query{States: []tasks.State{tasks.Queued}}); p.Done < int64(len(nos)-10) || p.Refused > 1 {
 		t.Errorf("%+v", p)
 	}
-	r.AllEnded(60 * time.Second)
+	r.AllEnded(time.Minute)
 	if s, err := r.Ledger.Stats(t.Context()); err != nil || s.Orders[tasks.Paid] != int64(len(nos)-9) || s.Orders[tasks.Withdrawn] != 9 {
 		t.Errorf("%+v %v", s, err)
 	}
@@ -62,6 +62,6 @@ func TestBulk(t *testing.T) {
 			t.Errorf("%s was collected %d times", no, n)
 		}
 	}
-	r.Until(20*time.Second, "the metric to be 0", func() bool { return gauge(t, r, "payscore_bulk_actions") == 0 })
-	r.Until(20*time.Second, "each bulk action to be logged as done", func() bool { return len(r.Logs.Events("bulk_done")) == 3 })
+	r.Eventually("the metric to be 0", func() bool { return gauge(t, r, "payscore_bulk_actions") == 0 })
+	r.Eventually("each bulk action to be logged as done", func() bool { return len(r.Logs.Events("bulk_done")) == 3 })
 }

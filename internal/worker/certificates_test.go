@@ -26,7 +26,7 @@ func TestOrdersEndUnderPlatformCertificatesToo(t *testing.T) {
 	}
 	r.Enqueue(nos...)
 	r.Work()
-	r.AllEnded(20 * time.Second)
+	r.AllEnded(time.Minute)
 	r.Audit()
 }
 

@@ -84,7 +84,7 @@ func TestEveryErrorOfCollectEndsAsItShould(t *testing.T) {
 			}}})
 			r.Enqueue(row.no)
 			r.Work()
-			r.AllEnded(45 * time.Second)
+			r.AllEnded(time.Minute)
 			if row.code != "PARAM_ERROR" || row.state == tasks.Paid { // for one that is rejected, the platform lied
 				r.Audit()
 			}
@@ -125,7 +125,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Until(60*time.Second, "enough to be logged", func() bool {
+	r.Eventually("enough to be logged", func() bool {
 		log := r.Logs.String()
 		return strings.Count(log, `"verdict"`) > 100 && strings.Contains(log, `"event":"task_unusable"`)
 	})
@@ -134,7 +134,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	}
 	r.Add(simulator.Order{OutOrderNo: "LAST", Fate: "pays"})
 	r.Enqueue("LAST")
-	r.Until(10*time.Second, "the fault to be logged", func() bool { return strings.Contains(r.Logs.String(), "CALLS STOPPED") })
+	r.Eventually("the fault to be logged", func() bool { return strings.Contains(r.Logs.String(), "CALLS STOPPED") })
 	truth, _ := r.Sim.Order("SECRET-0000")
 	log := r.Logs.String()
 	m := r.Sim.Merchant()

@@ -39,12 +39,12 @@ func TestTasksThatNoWorkerMeets(t *testing.T) {
 	enqueue([]byte("no JSON"), past, asynq.MaxRetry(0))
 	r.Work()
 	for _, no := range []string{"GROUP", "DEADLINE", "ARCHIVED"} {
-		r.Until(30*time.Second, no+" to be paid", func() bool {
+		r.Eventually(no+" to be paid", func() bool {
 			return r.Redis.Client.HGet(t.Context(), ledger.KeysOf(r.Sim.Merchant().MchID).Order(no), "state").Val() == string(tasks.Paid)
 		})
 		if log := r.Logs.String(); !strings.Contains(log, `"out_order_no":"`+no+`"`) {
 			t.Errorf("the log does not name %s", no)
 		}
 	}
-	r.Until(10*time.Second, "the unusable task to be logged", func() bool { return strings.Contains(r.Logs.String(), `"event":"task_unusable"`) })
+	r.Eventually("the unusable task to be logged", func() bool { return strings.Contains(r.Logs.String(), `"event":"task_unusable"`) })
 }

@@ -49,7 +49,7 @@ func TestFaultsOneAfterTheOtherMendThemselves(t *testing.T) {
 			set(tt.first)
 			r.Work()
 			r.Enqueue(nos...)
-			r.Until(20*time.Second, "the first fault to stop the calls", func() bool {
+			r.Eventually("the first fault to stop the calls", func() bool {
 				merchant, service := held()
 				return merchant || service
 			})
@@ -60,7 +60,7 @@ func TestFaultsOneAfterTheOtherMendThemselves(t *testing.T) {
 				return tt.service && service || !tt.service && (merchant || r.Sim.Report().Calls > calls)
 			})
 			set(simulator.Faults{})
-			r.AllEnded(60 * time.Second)
+			r.AllEnded(time.Minute)
 			r.Audit()
 			if s, _ := r.Ledger.Stats(t.Context()); s.Orders[tasks.Paid] != int64(len(nos)) {
 				t.Errorf("%d of %d paid once both faults were gone", s.Orders[tasks.Paid], len(nos))
@@ -78,13 +78,13 @@ func TestAClockThatWentBackHoldsNoCallBack(t *testing.T) {
 	}
 	r.Work()
 	r.Enqueue("BEFORE")
-	r.Until(10*time.Second, "the first order to be paid", func() bool { return r.Get("BEFORE").State == tasks.Paid })
+	r.Eventually("the first order to be paid", func() bool { return r.Get("BEFORE").State == tasks.Paid })
 	k, ahead := ledger.KeysOf(r.Sim.Merchant().MchID), time.Now().Add(8*time.Hour)
 	r.Redis.Client.HSet(t.Context(), k.Gate(), "tat", ahead.UnixMicro(), "ticket", ahead.UnixMicro())
 	r.Redis.Client.HSet(t.Context(), k.Sweep(), "at", ahead.UnixMilli(), "last", ahead.UnixMilli())
 	r.Enqueue("AFTER")
-	r.Until(20*time.Second, "the second order to be paid", func() bool { return r.Get("AFTER").State == tasks.Paid })
-	r.Until(20*time.Second, "the jump to be said", func() bool {
+	r.Eventually("the second order to be paid", func() bool { return r.Get("AFTER").State == tasks.Paid })
+	r.Eventually("the jump to be said", func() bool {
 		h, err := r.Ledger.Holds(context.Background())
 		return err == nil && h.Jump.By < -7*time.Hour
 	})

@@ -47,7 +47,7 @@ func connections(t *testing.T, r *workertest.Rig) []string {
 // notice a little later that one was closed.
 func noConnections(t *testing.T, r *workertest.Rig) {
 	t.Helper()
-	r.Until(5*time.Second, "the workers' connections to Redis to be closed", func() bool { return len(connections(t, r)) == 0 })
+	r.Eventually("the workers' connections to Redis to be closed", func() bool { return len(connections(t, r)) == 0 })
 }
 
 // A worker that is stopped in the middle of calls, notifications and webhooks
@@ -78,7 +78,7 @@ func TestStoppedWorkerLeavesNothingBehind(t *testing.T) {
 		}
 		calls, hooks, told := r.Sim.Report().Calls, len(billing.Got()), r.Sim.Report().Notifications.Deliveries
 		r.Enqueue(nos[round*100 : (round+1)*100]...)
-		r.Until(20*time.Second, "calls, notifications and webhooks", func() bool {
+		r.Eventually("calls, notifications and webhooks", func() bool {
 			now := r.Sim.Report()
 			return now.Calls > calls+20 && now.Notifications.Deliveries > told && len(billing.Got()) > hooks
 		})
@@ -155,7 +155,7 @@ func TestScriptsGoTogether(t *testing.T) {
 	}
 	defer r.Work()()
 	r.Enqueue(nos...)
-	r.Until(20*time.Second, "calls", func() bool { return r.Sim.Report().Calls >= 50 })
+	r.Eventually("calls", func() bool { return r.Sim.Report().Calls >= 50 })
 	together := 0
 	for _, line := range connections(t, r) {
 		if !strings.Contains(line, " cmd=evalsha ") {

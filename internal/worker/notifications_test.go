@@ -39,10 +39,10 @@ func callsAnOrder(t *testing.T, notifications bool) float64 {
 		r.Add(simulator.Order{OutOrderNo: no, Fate: "pays"})
 	}
 	r.Enqueue(nos...)
-	r.AllEnded(30 * time.Second)
+	r.AllEnded(time.Minute)
 	// The queue carries a task to the confirming query's due time all the same:
 	// it must find the end.
-	r.Until(20*time.Second, "the confirming queries' due times to pass", func() bool { return r.Queued() == 0 })
+	r.Eventually("the confirming queries' due times to pass", func() bool { return r.Queued() == 0 })
 	r.Audit()
 	for _, no := range nos {
 		if o := r.Get(no); o.State != tasks.Paid || o.CollectCalls != 1 || notifications && o.QueryCalls != 0 {
@@ -76,11 +76,11 @@ func TestAnOrderInFlightWhenItsEndArrives(t *testing.T) {
 	}
 	r.Add(simulator.Order{OutOrderNo: "FLIGHT", Fate: "pays"})
 	r.Enqueue("FLIGHT")
-	r.Until(20*time.Second, "the notification to end it", func() bool { return r.Get("FLIGHT").State == tasks.Paid })
-	r.Until(20*time.Second, "its own settle to find the end", func() bool {
+	r.Eventually("the notification to end it", func() bool { return r.Get("FLIGHT").State == tasks.Paid })
+	r.Eventually("its own settle to find the end", func() bool {
 		return r.Logs.HasEvent("order_paid_during_step")
 	})
-	r.Until(20*time.Second, "the queue to be empty", func() bool { return r.Queued() == 0 })
+	r.Eventually("the queue to be empty", func() bool { return r.Queued() == 0 })
 	r.Audit()
 	o := r.Get("FLIGHT")
 	if o.CollectCalls != 1 || o.QueryCalls != 0 || len(o.Log) != 2 {
@@ -117,9 +117,9 @@ func TestNotificationsOfEveryKind(t *testing.T) {
 		r.Add(simulator.Order{OutOrderNo: no, TotalAmount: 1000, Fate: fates[i%len(fates)]})
 	}
 	r.Enqueue(nos...)
-	r.AllEnded(60 * time.Second)
-	r.Until(30*time.Second, "the platform to have told everything", func() bool { return r.Sim.Report().Notifications.Pending == 0 })
-	r.Until(30*time.Second, "the queue to be empty", func() bool { return r.Queued() == 0 })
+	r.AllEnded(time.Minute)
+	r.Eventually("the platform to have told everything", func() bool { return r.Sim.Report().Notifications.Pending == 0 })
+	r.Eventually("the queue to be empty", func() bool { return r.Queued() == 0 })
 	r.Audit()
 
 	ends, seqs := map[string]int{}, map[string]int64{}
@@ -193,7 +193,7 @@ func TestNotificationsFromStartToStop(t *testing.T) {
 		t.Errorf("before Redis is up: %d", status)
 	}
 	go forward(door, target)
-	r.Until(30*time.Second, "notifications to be taken", func() bool { return r.Post(n) == 200 })
+	r.Eventually("notifications to be taken", func() bool { return r.Post(n) == 200 })
 	if o := r.Get("LIFE"); o.State != tasks.Paid {
 		t.Errorf("%+v", o)
 	}
@@ -275,7 +275,7 @@ func TestStopAnswersNotificationsUnderWay(t *testing.T) {
 		}
 		raws = append(raws, n)
 	}
-	r.Until(20*time.Second, "notifications to be taken", func() bool { return workertest.PostTo(url, raws[0]) == 200 })
+	r.Eventually("notifications to be taken", func() bool { return workertest.PostTo(url, raws[0]) == 200 })
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	answers := map[int]int{}
@@ -289,7 +289,7 @@ func TestStopAnswersNotificationsUnderWay(t *testing.T) {
 			}
 		})
 	}
-	r.Until(20*time.Second, "some to be under way", func() bool {
+	r.Eventually("some to be under way", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return answers[200] > 20

@@ -37,7 +37,7 @@ func TestPaidElsewhere(t *testing.T) {
 	}
 	synced := func(t *testing.T, no string, want ledger.SyncState, reason string) ledger.Order {
 		t.Helper()
-		r.Until(20*time.Second, "the sync of "+no, func() bool {
+		r.Eventually("the sync of "+no, func() bool {
 			s := r.Get(no).Sync
 			return s != nil && s.State != ledger.SyncPending
 		})
@@ -57,7 +57,7 @@ func TestPaidElsewhere(t *testing.T) {
 
 	add("GIVEN-UP", "never")
 	r.Enqueue("GIVEN-UP")
-	r.AllEnded(30 * time.Second)
+	r.AllEnded(time.Minute)
 	before := r.Report("GIVEN-UP").CollectCalls
 	t.Run("an exhausted order is reopened for later and withdrawn", func(t *testing.T) {
 		withdraw(t, "GIVEN-UP", tasks.Ended)
@@ -71,7 +71,7 @@ func TestPaidElsewhere(t *testing.T) {
 	})
 	t.Run("reopened after that, it is found paid and not collected", func(t *testing.T) {
 		r.Reopen("GIVEN-UP")
-		r.AllEnded(20 * time.Second)
+		r.AllEnded(time.Minute)
 		if o := r.Get("GIVEN-UP"); o.State != tasks.Paid || o.PaidType != "MCH" || o.Sync != nil || len(o.Past) != 2 {
 			t.Errorf("got %+v, want paid as MCH, without a sync, after two earlier epochs", o)
 		}
@@ -80,7 +80,7 @@ func TestPaidElsewhere(t *testing.T) {
 	t.Run("a part through PayScore and the rest elsewhere is not a late payment", func(t *testing.T) {
 		add("IN-PART", "partial:100")
 		r.Enqueue("IN-PART")
-		r.Until(20*time.Second, "a part to be paid", func() bool { o := r.Get("IN-PART"); return o.PaidAmount != nil && *o.PaidAmount == 100 })
+		r.Eventually("a part to be paid", func() bool { o := r.Get("IN-PART"); return o.PaidAmount != nil && *o.PaidAmount == 100 })
 		withdraw(t, "IN-PART", tasks.Accepted)
 		if o := synced(t, "IN-PART", ledger.SyncDone, ""); !o.LatePaymentAt.IsZero() || o.PaidType != "MCH" || o.TransactionID == "" {
 			t.Errorf("got %+v, want paid_type MCH, the part's transaction_id and no late payment", o)

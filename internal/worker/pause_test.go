@@ -36,8 +36,8 @@ func TestPromisePoliteWhilePaused(t *testing.T) {
 			return r.Redis.Client.ZCard(t.Context(), ledger.KeysOf(mchid).Paused()).Val() == n
 		}
 	}
-	r.Until(20*time.Second, "all orders to be put off", parked(int64(len(nos))))
-	r.Until(20*time.Second, "readiness to name the pause", func() bool {
+	r.Eventually("all orders to be put off", parked(int64(len(nos))))
+	r.Eventually("readiness to name the pause", func() bool {
 		return strings.Contains(admin(t, r, "/readyz"), mchid+": nothing is collected: collect calls are paused since ")
 	})
 	if got, want := admin(t, r, "/metrics"), `payscore_paused{mchid="`+mchid+`"} 1`; !strings.Contains(got, want+"\n") {
@@ -55,11 +55,11 @@ func TestPromisePoliteWhilePaused(t *testing.T) {
 	swept := func() string { return r.Redis.Client.HGet(t.Context(), ledger.KeysOf(mchid).Sweep(), "at").Val() }
 	for range 3 {
 		before := swept()
-		r.Until(20*time.Second, "another sweep", func() bool { return swept() != before })
+		r.Eventually("another sweep", func() bool { return swept() != before })
 	}
 	r.Add(simulator.Order{OutOrderNo: "LATER", Fate: "pays"})
 	r.Enqueue("LATER")
-	r.Until(20*time.Second, "the new order to be put off", parked(int64(len(nos)+1)))
+	r.Eventually("the new order to be put off", parked(int64(len(nos)+1)))
 	if n := r.Sim.Report().CollectCalls; n != 0 {
 		t.Errorf("%d collect calls during the pause", n)
 	}
@@ -69,9 +69,9 @@ func TestPromisePoliteWhilePaused(t *testing.T) {
 	if was, err := control.Resume(t.Context(), r.Redis.Client, mchid, ledger.Deed{By: "cli:anna", Reason: "amounts corrected"}); err != nil || !was {
 		t.Fatal(was, err)
 	}
-	r.AllEnded(60 * time.Second)
+	r.AllEnded(time.Minute)
 	r.Audit()
-	r.Until(20*time.Second, "readiness to be as usual", func() bool { return admin(t, r, "/readyz") == "200 ok\n" })
+	r.Eventually("readiness to be as usual", func() bool { return admin(t, r, "/readyz") == "200 ok\n" })
 	events := causesLogged(r, explain.Paused)
 	if diff := cmp.Diff([]string{"merchant_paused", "merchant_resumed"}, events[max(0, len(events)-2):]); diff != "" {
 		t.Errorf("the log has (-want +got)\n%s", diff)

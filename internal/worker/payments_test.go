@@ -52,7 +52,7 @@ func TestPaymentsInParts(t *testing.T) {
 		r.Add(simulator.Order{OutOrderNo: "TWO", TotalAmount: 1000, Fate: "partial:400"})
 		r.Work()
 		r.Enqueue("TWO")
-		r.Until(30*time.Second, "the whole to be paid", func() bool { return r.Get("TWO").State == tasks.Paid })
+		r.Eventually("the whole to be paid", func() bool { return r.Get("TWO").State == tasks.Paid })
 		o := r.Get("TWO")
 		if len(o.Payments) != 2 || o.Payments[0].TransactionID == o.Payments[1].TransactionID || o.TransactionID != o.Payments[1].TransactionID {
 			t.Errorf("%+v", o)
@@ -69,9 +69,9 @@ func TestPaymentsInParts(t *testing.T) {
 		r.Add(simulator.Order{OutOrderNo: "HALF", TotalAmount: 1000, Fate: "partial:400"})
 		r.Work()
 		r.Enqueue("HALF")
-		r.Until(20*time.Second, "a collect call", func() bool { return r.Get("HALF").Attempts == 1 })
+		r.Eventually("a collect call", func() bool { return r.Get("HALF").Attempts == 1 })
 		r.Withdraw("HALF", time.Now().Add(-time.Minute))
-		r.Until(30*time.Second, "WeChat Pay to be told", func() bool {
+		r.Eventually("WeChat Pay to be told", func() bool {
 			s := r.Get("HALF").Sync
 			return s != nil && s.State != ledger.SyncPending
 		})
@@ -83,7 +83,7 @@ func TestPaymentsInParts(t *testing.T) {
 			t.Error(d.Text)
 		}
 		// The worker logs after it has recorded.
-		r.Until(10*time.Second, "the alarm", func() bool { return r.Logs.HasEvent("paid_after_its_end") })
+		r.Eventually("the alarm", func() bool { return r.Logs.HasEvent("paid_after_its_end") })
 		if n := len(r.Logs.Events("paid_after_its_end")); n != 1 {
 			t.Errorf("the alarm was logged %d times, want once", n)
 		}

@@ -63,7 +63,7 @@ func TestPausedQueueIsShown(t *testing.T) {
 	}
 	r.Enqueue("PAUSED")
 	r.Work()
-	r.Until(20*time.Second, "readiness to name the pause", func() bool {
+	r.Eventually("readiness to name the pause", func() bool {
 		return strings.HasPrefix(admin(t, r, "/readyz"), "200 ok\n"+mchid+": nothing is collected: the queue has been paused since ")
 	})
 	for _, want := range []string{
@@ -80,8 +80,8 @@ func TestPausedQueueIsShown(t *testing.T) {
 	if err := r.Redis.Client.Del(t.Context(), key).Err(); err != nil {
 		t.Fatal(err)
 	}
-	r.AllEnded(20 * time.Second)
-	r.Until(20*time.Second, "readiness to be as usual", func() bool { return admin(t, r, "/readyz") == "200 ok\n" })
+	r.AllEnded(time.Minute)
+	r.Eventually("readiness to be as usual", func() bool { return admin(t, r, "/readyz") == "200 ok\n" })
 	want := []string{"collecting_stopped", "collecting_resumed"}
 	if diff := cmp.Diff(want, causesLogged(r, explain.QueuePaused)); diff != "" {
 		t.Errorf("the log has (-want +got)\n%s", diff)
@@ -114,10 +114,10 @@ func TestClosedWindowIsShown(t *testing.T) {
 		}
 		return codes
 	}
-	r.Until(20*time.Second, "the order to wait for the window", func() bool {
+	r.Eventually("the order to wait for the window", func() bool {
 		return cmp.Equal(whyNot(), []explain.Code{explain.OutsideWindow})
 	})
-	r.Until(20*time.Second, "the log to say so", func() bool {
+	r.Eventually("the log to say so", func() bool {
 		return cmp.Equal(causesLogged(r, explain.OutsideWindow), []string{"collecting_stopped"})
 	})
 	metric := `payscore_window_open{mchid="` + r.Sim.Merchant().MchID + `"} 0`

@@ -50,7 +50,7 @@ func TestPromiseOneAtATime(t *testing.T) {
 		})
 	}
 	producers.Wait()
-	r.AllEnded(60 * time.Second)
+	r.AllEnded(time.Minute)
 	r.Audit()
 }
 
@@ -81,7 +81,7 @@ func TestPromiseNoMoneyOnUnsignedWord(t *testing.T) {
 	}
 	r.Work()
 	// Longer than GIVE_UP_AFTER, until the platform has sent every false reply.
-	r.Until(20*time.Second, "the lies to be told", func() bool {
+	r.Eventually("the lies to be told", func() bool {
 		for no := range lies {
 			o := r.Get(no)
 			if o.State.Open() && o.CollectCalls+o.QueryCalls < 3 {
@@ -114,7 +114,7 @@ func TestPromiseNothingLost(t *testing.T) {
 		r.Work()
 	}
 	r.Enqueue(nos[100:]...)
-	r.Until(10*time.Second, "some orders to be paid", func() bool {
+	r.Eventually("some orders to be paid", func() bool {
 		s, err := r.Ledger.Stats(context.Background())
 		return err == nil && s.Orders[tasks.Paid] >= 10
 	})
@@ -125,7 +125,7 @@ func TestPromiseNothingLost(t *testing.T) {
 	if err := r.Redis.Client.Del(t.Context(), keys...).Err(); err != nil {
 		t.Fatal(err)
 	}
-	r.AllEnded(40 * time.Second)
+	r.AllEnded(time.Minute)
 	r.Audit()
 	if s, _ := r.Ledger.Stats(t.Context()); s.Orders[tasks.Paid] != int64(len(nos)) {
 		t.Errorf("%d of %d paid", s.Orders[tasks.Paid], len(nos))
@@ -140,7 +140,7 @@ func TestPromiseEndsAreFinal(t *testing.T) {
 	r.Add(simulator.Order{OutOrderNo: "PAID", Fate: "pays"}, simulator.Order{OutOrderNo: "REVOKED", Fate: "revoked"})
 	r.Enqueue("PAID", "REVOKED")
 	r.Work()
-	r.AllEnded(15 * time.Second)
+	r.AllEnded(time.Minute)
 	before := r.Sim.Report().Calls
 
 	for _, no := range []string{"PAID", "REVOKED"} {
@@ -157,7 +157,7 @@ func TestPromiseEndsAreFinal(t *testing.T) {
 	if res, _ := r.Producer.Enqueue(t.Context(), paid); res.Status != tasks.Ended || res.State != tasks.Paid {
 		t.Errorf("a paid order was reopened: %+v", res)
 	}
-	r.Until(10*time.Second, "the tasks to be done with", func() bool {
+	r.Eventually("the tasks to be done with", func() bool {
 		return r.Queued() == 0
 	})
 	if after := r.Sim.Report().Calls; after != before {
@@ -166,7 +166,7 @@ func TestPromiseEndsAreFinal(t *testing.T) {
 
 	// An explicit reopening queries first, and ends in the same state.
 	r.Reopen("REVOKED")
-	r.AllEnded(15 * time.Second)
+	r.AllEnded(time.Minute)
 	if o := r.Get("REVOKED"); o.State != tasks.Closed || o.CollectCalls != 1 {
 		t.Errorf("reopened: %+v", o)
 	}
@@ -185,10 +185,10 @@ func TestPromisePolite(t *testing.T) {
 	r.Enqueue(nos...)
 	r.Work()
 	stop := r.Work()
-	r.Until(10*time.Second, "half to be called", func() bool { return r.Sim.Report().Calls > int64(n/2) })
+	r.Eventually("half to be called", func() bool { return r.Sim.Report().Calls > int64(n/2) })
 	stop() // a restart
 	r.Work()
-	r.AllEnded(60 * time.Second)
+	r.AllEnded(time.Minute)
 	r.Audit()
 }
 
@@ -196,7 +196,7 @@ func TestPromisePolite(t *testing.T) {
 func TestPromisePoliteOutsideTheWindow(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UTC()
-	opens := now.Add(4 * time.Second).Truncate(time.Second)
+	opens := now.Add(10 * time.Second).Truncate(time.Second)
 	midnight := time.Date(opens.Year(), opens.Month(), opens.Day(), 0, 0, 0, 0, time.UTC)
 	r := workertest.New(t, func(c *config.Worker) {
 		from := opens.Sub(midnight)
@@ -205,10 +205,10 @@ func TestPromisePoliteOutsideTheWindow(t *testing.T) {
 	r.Add(simulator.Order{OutOrderNo: "NIGHT", Fate: "pays"})
 	r.Enqueue("NIGHT")
 	r.Work()
-	r.Until(3*time.Second, "the order to be postponed to the window", func() bool {
+	r.Eventually("the order to be postponed to the window", func() bool {
 		return r.Get("NIGHT").NextDueAt.Equal(opens)
 	})
-	r.AllEnded(20 * time.Second)
+	r.AllEnded(time.Minute)
 	if o := r.Get("NIGHT"); o.State != tasks.Paid || o.Log[0].At.Before(opens) {
 		t.Errorf("state %s, called at %v; want paid, and a call after %v, when the window opens", o.State, o.Log[0].At, opens)
 	}
@@ -236,7 +236,7 @@ func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
 			}
 			r.Enqueue(nos...)
 			r.Work()
-			r.Until(5*time.Second, "the hold to begin", func() bool {
+			r.Eventually("the hold to begin", func() bool {
 				h, err := r.Ledger.Holds(context.Background())
 				return err == nil && (h.Merchant.Kind != ledger.HoldNone || len(h.Services) > 0)
 			})
@@ -262,7 +262,7 @@ func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
 			if err := r.Sim.SetFaults(simulator.Faults{}); err != nil {
 				t.Fatal(err)
 			}
-			r.AllEnded(60 * time.Second)
+			r.AllEnded(time.Minute)
 			r.Audit()
 			if s, _ := r.Ledger.Stats(t.Context()); s.Orders[tasks.Paid] != int64(len(nos)) {
 				t.Errorf("%d of %d paid once the fault was gone", s.Orders[tasks.Paid], len(nos))

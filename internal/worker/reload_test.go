@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
@@ -140,7 +139,7 @@ func TestMerchantsFileIsReadAgain(t *testing.T) {
 	next := func(event string) testkit.Record {
 		t.Helper()
 		var lines []testkit.Record
-		r.Until(20*time.Second, event, func() bool {
+		r.Eventually(event, func() bool {
 			lines = append(r.Logs.Events("merchants_changed"), r.Logs.Events("merchants_file_refused")...)
 			return len(lines) > taken && r.Logs.HasEvent(event)
 		})
@@ -171,7 +170,7 @@ func TestMerchantsFileIsReadAgain(t *testing.T) {
 	}
 	paid := func(l *ledger.Ledger, no string) {
 		t.Helper()
-		r.Until(20*time.Second, no+" to be paid", func() bool {
+		r.Eventually(no+" to be paid", func() bool {
 			o, err := l.Get(t.Context(), no)
 			return err == nil && o.State == tasks.Paid
 		})
@@ -201,7 +200,7 @@ func TestMerchantsFileIsReadAgain(t *testing.T) {
 			t.Errorf("the fault lacks %q: %s", want, fault)
 		}
 	}
-	r.Until(10*time.Second, "the metric", func() bool { return gauge(t, r, "payscore_merchants_file_faulty") == 1 })
+	r.Eventually("the metric", func() bool { return gauge(t, r, "payscore_merchants_file_faulty") == 1 })
 	enqueue(r.Sim, "TWO")
 	paid(r.Ledger, "TWO")
 
@@ -209,7 +208,7 @@ func TestMerchantsFileIsReadAgain(t *testing.T) {
 	f.write(first)
 	changed("[] [] [1900000778]")
 	enqueue(second, "WAITS")
-	r.Until(20*time.Second, "its metrics to be gone", func() bool {
+	r.Eventually("its metrics to be gone", func() bool {
 		return gauge(t, r, "payscore_merchants") == 1 && !strings.Contains(admin(t, r, "/metrics"), "1900000778")
 	})
 	if workers, now, err := ledgerOf.Workers(t.Context()); err != nil || len(workers) != 1 || workers[0].Alive(now) {
@@ -228,7 +227,7 @@ func TestMerchantsFileIsReadAgain(t *testing.T) {
 	f.keys["1900000778.pem"] = f.keys[r.Sim.Merchant().MchID+".pem"]
 	f.write(first + added)
 	changed("[1900000778] [] []")
-	r.Until(20*time.Second, "its calls to be stopped", func() bool {
+	r.Eventually("its calls to be stopped", func() bool {
 		h, err := ledgerOf.Holds(t.Context())
 		return err == nil && h.Merchant.Kind == ledger.HoldFault
 	})

@@ -51,7 +51,7 @@ func TestOrdersWithSchedules(t *testing.T) {
 	}
 	r.Work()
 	for no, wait := range map[string]time.Duration{"PLAIN": 10 * time.Hour, "GENTLE": 100 * time.Hour, "SMALL": 1000 * time.Hour, "GONE": 10 * time.Hour} {
-		r.Until(20*time.Second, "an attempt at "+no, func() bool { return r.Get(no).Attempts == 1 })
+		r.Eventually("an attempt at "+no, func() bool { return r.Get(no).Attempts == 1 })
 		if got := time.Until(r.Get(no).NextDueAt); got < wait*85/100 || got > wait*115/100 {
 			t.Errorf("%s is due in %s, want %s", no, got, wait)
 		}
@@ -61,7 +61,7 @@ func TestOrdersWithSchedules(t *testing.T) {
 	}
 
 	var s explain.Situation
-	r.Until(20*time.Second, "the schedules to be published", func() bool {
+	r.Eventually("the schedules to be published", func() bool {
 		var err error
 		s, err = status.Read(context.Background(), r.Redis.Client, r.Ledger, explain.Memory{})
 		return err == nil && s.Schedules != nil

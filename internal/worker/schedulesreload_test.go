@@ -15,7 +15,6 @@ import (
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/status"
-	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
 )
@@ -41,7 +40,7 @@ func TestSchedulesFileIsReadAgain(t *testing.T) {
 	settings := workerSettings(t, "", "SCHEDULES_FILE="+path)
 	r.Cfg.Schedules, r.Cfg.SchedulesFile = settings.Schedules, settings.SchedulesFile
 	r.Work()
-	r.Until(testkit.Patience, "the worker", func() bool { return strings.HasPrefix(admin(t, r, "/readyz"), "200") })
+	r.Eventually("the worker", func() bool { return strings.HasPrefix(admin(t, r, "/readyz"), "200") })
 
 	// enqueue tells what the API says of an order with a schedule.
 	enqueue := func(no, schedule string) string {
@@ -65,7 +64,7 @@ func TestSchedulesFileIsReadAgain(t *testing.T) {
 		if text := enqueue(no, schedule); !strings.Contains(text, `"accepted"`) {
 			t.Fatal(text)
 		}
-		r.Until(testkit.Patience, "an attempt at "+no, func() bool { return r.Get(no).Attempts > 0 })
+		r.Eventually("an attempt at "+no, func() bool { return r.Get(no).Attempts > 0 })
 		if got := time.Until(r.Get(no).NextDueAt); got < wait*85/100 || got > wait*115/100 {
 			t.Errorf("%s is due in %s, want %s", no, got, wait)
 		}
@@ -77,16 +76,16 @@ func TestSchedulesFileIsReadAgain(t *testing.T) {
 
 	// A file with a fault changes nothing, even if other entries are right.
 	write("gentle: {collect_schedule: 200h}\npatient: {window: never}\n")
-	r.Until(testkit.Patience, "the refusal", func() bool { return r.Logs.HasEvent("schedules_file_refused") })
+	r.Eventually("the refusal", func() bool { return r.Logs.HasEvent("schedules_file_refused") })
 	if text := fmt.Sprint(r.Logs.Events("schedules_file_refused")[0]["message"]); !strings.Contains(text, "line 2: window of schedule patient") || !strings.Contains(text, "stay as they were") {
 		t.Error(text)
 	}
-	r.Until(testkit.Patience, "the metric", func() bool { return gauge(t, r, "payscore_schedules_file_faulty") == 1 })
+	r.Eventually("the metric", func() bool { return gauge(t, r, "payscore_schedules_file_faulty") == 1 })
 	collected("SECOND", "gentle", 100*time.Hour)
 
 	write("gentle: {collect_schedule: 1000h}\npatient: {min_gap: 1h}\n")
-	r.Until(testkit.Patience, "the new schedules", func() bool { return r.Logs.HasEvent("schedules_changed") })
-	r.Until(testkit.Patience, "the metric", func() bool { return gauge(t, r, "payscore_schedules_file_faulty") == 0 })
+	r.Eventually("the new schedules", func() bool { return r.Logs.HasEvent("schedules_changed") })
+	r.Eventually("the metric", func() bool { return gauge(t, r, "payscore_schedules_file_faulty") == 0 })
 	collected("LATER", "patient", r.Cfg.CollectSchedule[0])
 	collected("THIRD", "gentle", 1000*time.Hour)
 	// An order keeps its name, not what stood behind it when it was enqueued.
@@ -98,11 +97,11 @@ func TestSchedulesFileIsReadAgain(t *testing.T) {
 	if res, err := r.Producer.Enqueue(t.Context(), again); err != nil || res.Status != tasks.Accepted {
 		t.Fatal(res, err)
 	}
-	r.Until(testkit.Patience, "its next attempt", func() bool { return r.Get("FIRST").Attempts == 2 })
+	r.Eventually("its next attempt", func() bool { return r.Get("FIRST").Attempts == 2 })
 	if got := time.Until(r.Get("FIRST").NextDueAt); got < 850*time.Hour {
 		t.Errorf("it is due in %s", got)
 	}
-	r.Until(testkit.Patience, "the schedules to be published", func() bool {
+	r.Eventually("the schedules to be published", func() bool {
 		s, err := status.Read(t.Context(), r.Redis.Client, r.Ledger, explain.Memory{})
 		return err == nil && s.Schedules != nil && len(s.Schedules.Named) == 2 && s.Schedules.Named["gentle"].Schedule[0] == 1000*time.Hour
 	})

@@ -45,7 +45,7 @@ func gauge(t *testing.T, r *workertest.Rig, name string) float64 {
 // allAsleep waits until the rig's merchant does not work.
 func allAsleep(t *testing.T, r *workertest.Rig) {
 	t.Helper()
-	r.Until(60*time.Second, "the merchant to sleep", func() bool {
+	r.Eventually("the merchant to sleep", func() bool {
 		// Read in this order: one that is woken in between counts as awake.
 		asleep := len(r.Logs.Events("merchant_asleep"))
 		return asleep == len(r.Logs.Events("merchant_awake"))
@@ -59,18 +59,18 @@ func TestSleep_ProducerWakes(t *testing.T) {
 	r := workertest.New(t, onAdminAddr(t), func(c *config.Worker) { c.SweepEvery = time.Second })
 	r.Work()
 	byMessage := func() float64 { return gauge(t, r, `payscore_wakeups_total{by="message"}`) }
-	r.Until(20*time.Second, "the worker to have looked", func() bool { return byMessage() == 0 })
+	r.Eventually("the worker to have looked", func() bool { return byMessage() == 0 })
 	// The look that ends its falling asleep may find an order before its message arrives.
 	const tries = 5
 	for i, no := range workertest.Numbers("WAKE", tries) {
 		allAsleep(t, r)
-		r.Until(20*time.Second, "its asynq servers to stop", func() bool { return r.Redis.Client.ZCard(t.Context(), "asynq:servers").Val() == 0 })
+		r.Eventually("its asynq servers to stop", func() bool { return r.Redis.Client.ZCard(t.Context(), "asynq:servers").Val() == 0 })
 		r.Add(simulator.Order{OutOrderNo: no, Fate: "pays"})
 		before := time.Now()
 		if res, err := r.Producer.Enqueue(t.Context(), r.Order(no)); err != nil || res.Status != tasks.Accepted {
 			t.Fatal(res, err)
 		}
-		r.Until(20*time.Second, "the call", func() bool { return r.Get(no).CollectCalls > 0 })
+		r.Eventually("the call", func() bool { return r.Get(no).CollectCalls > 0 })
 		t.Logf("called after %v", time.Since(before).Round(time.Millisecond))
 		<-time.After(1100 * time.Millisecond) // scrapes are shared within a second
 		if byMessage() > 0 {
@@ -80,7 +80,7 @@ func TestSleep_ProducerWakes(t *testing.T) {
 			t.Errorf("no message has woken the merchant in %d tries", tries)
 		}
 	}
-	r.AllEnded(30 * time.Second)
+	r.AllEnded(time.Minute)
 	r.Audit()
 }
 
@@ -120,12 +120,12 @@ func TestSleep_LostWakeUpCostsOneLook(t *testing.T) {
 	for no, enqueue := range enqueuers {
 		allAsleep(t, r)
 		enqueue(no)
-		r.Until(20*time.Second, no+" to be paid", func() bool {
+		r.Eventually(no+" to be paid", func() bool {
 			o, err := r.Ledger.Get(t.Context(), no)
 			return err == nil && o.State == tasks.Paid
 		})
 	}
-	r.Until(10*time.Second, "a metric to say that looks have woken it", func() bool {
+	r.Eventually("a metric to say that looks have woken it", func() bool {
 		return gauge(t, r, `payscore_wakeups_total{by="look"}`) >= 3 && gauge(t, r, `payscore_wakeups_total{by="message"}`) == 0
 	})
 	r.Audit()
@@ -149,7 +149,7 @@ func TestSleep_TasksDuringFallingAsleep(t *testing.T) {
 		if _, err := r.Producer.Enqueue(t.Context(), r.Order(no)); err != nil {
 			t.Fatal(err)
 		}
-		r.Until(20*time.Second, "the call for "+no, func() bool { return r.Get(no).Attempts == 1 })
+		r.Eventually("the call for "+no, func() bool { return r.Get(no).Attempts == 1 })
 		<-time.After(560*time.Millisecond + time.Duration(i*20%240)*time.Millisecond)
 	}
 	for _, no := range nos {
@@ -176,15 +176,15 @@ func TestSleep_WithdrawalAndNotificationReachBilling(t *testing.T) {
 	r.Work()
 	r.Notify(simulator.Notifications{})
 	r.Enqueue("WAIVED", "LATER")
-	r.Until(20*time.Second, "an attempt at each", func() bool { return r.Get("WAIVED").CollectCalls > 0 && r.Get("LATER").CollectCalls > 0 })
+	r.Eventually("an attempt at each", func() bool { return r.Get("WAIVED").CollectCalls > 0 && r.Get("LATER").CollectCalls > 0 })
 	allAsleep(t, r)
 	r.Withdraw("WAIVED", time.Time{})
-	r.Until(20*time.Second, "billing to know of the withdrawal", func() bool { return len(billing.Taken()) == 1 })
+	r.Eventually("billing to know of the withdrawal", func() bool { return len(billing.Taken()) == 1 })
 	allAsleep(t, r)
 	if err := r.Sim.Pay("LATER", 100, "NEWTON"); err != nil {
 		t.Fatal(err)
 	}
-	r.Until(20*time.Second, "billing to know of the payment", func() bool { return len(billing.Taken()) == 2 })
+	r.Eventually("billing to know of the payment", func() bool { return len(billing.Taken()) == 2 })
 }
 
 // A sleeping merchant is served: other commands see its worker, and its numbers are among
@@ -209,9 +209,9 @@ func TestSleep_IsSeenAsServed(t *testing.T) {
 	}
 	r.Add(simulator.Order{OutOrderNo: "PAYS", Fate: "pays", TotalAmount: 100})
 	r.Enqueue("PAYS")
-	r.AllEnded(20 * time.Second)
+	r.AllEnded(time.Minute)
 	allAsleep(t, r)
-	r.Until(20*time.Second, "a report that lasts for minutes", func() bool {
+	r.Eventually("a report that lasts for minutes", func() bool {
 		workers, _, err := r.Ledger.Workers(t.Context())
 		return err == nil && len(workers) == 1 && workers[0].Every >= time.Minute
 	})
@@ -274,7 +274,7 @@ func TestSleep_ManyMerchantsCostLittle(t *testing.T) {
 	mchids, called := many(t, r, n)
 	before := goleak.IgnoreCurrent()
 	stop := r.Work()
-	r.Until(60*time.Second, "the housekeeping after the start", func() bool {
+	r.Eventually("the housekeeping after the start", func() bool {
 		// Each merchant's situation is read, the last one's at the end.
 		return strings.Contains(admin(t, r, "/metrics"), `payscore_window_open{mchid="`+mchids[n-1]+`"} 1`)
 	})
@@ -352,11 +352,11 @@ func TestSleep_RefusedChannels(t *testing.T) {
 	r.Producer = tasks.NewProducer(rdb)
 	r.Add(simulator.Order{OutOrderNo: "PAYS", Fate: "pays"})
 	r.Work()
-	r.Until(20*time.Second, "the merchant to be awake", func() bool { return gauge(t, r, "payscore_merchants_awake") == 1 })
+	r.Eventually("the merchant to be awake", func() bool { return gauge(t, r, "payscore_merchants_awake") == 1 })
 	if res, err := r.Producer.Enqueue(t.Context(), r.Order("PAYS")); err != nil || res.Status != tasks.Accepted {
 		t.Fatal(res, err)
 	}
-	r.AllEnded(20 * time.Second)
+	r.AllEnded(time.Minute)
 	<-time.After(6 * r.Cfg.SweepEvery) // longer than it would take to fall asleep
 	if n := gauge(t, r, "payscore_merchants_awake"); n != 1 || len(r.Logs.Events("merchant_asleep")) > 0 {
 		t.Errorf("the merchant sleeps, and cannot be woken: %v awake, %v", n, r.Logs.Events("merchant_asleep"))
@@ -379,10 +379,10 @@ func TestSleep_SubscriptionBreaks(t *testing.T) {
 		n, err := r.Redis.Client.PubSubNumSub(context.Background(), queue.WakeChannel).Result()
 		return err == nil && n[queue.WakeChannel] == 1
 	}
-	r.Until(20*time.Second, "the subscription", subscribed)
+	r.Eventually("the subscription", subscribed)
 	allAsleep(t, r)
 	do(t, r.Redis.Client, "CLIENT", "KILL", "TYPE", "pubsub")
-	r.Until(10*time.Second, "the subscription again", subscribed)
+	r.Eventually("the subscription again", subscribed)
 	if _, err := r.Producer.Enqueue(t.Context(), r.Order("AFTER")); err != nil {
 		t.Fatal(err)
 	}

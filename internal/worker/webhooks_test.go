@@ -61,19 +61,21 @@ func TestWebhooksDeliverEveryFinalState(t *testing.T) {
 		r.Add(o)
 		r.Enqueue(no)
 	}
-	r.Add(simulator.Order{OutOrderNo: "TWICE", TotalAmount: 1000, Fate: "user_pays:9s"}, simulator.Order{OutOrderNo: "WITHDRAWN", TotalAmount: 1000, Fate: "never"})
+	r.Add(simulator.Order{OutOrderNo: "TWICE", TotalAmount: 1000, Fate: "never"}, simulator.Order{OutOrderNo: "WITHDRAWN", TotalAmount: 1000, Fate: "never"})
 	r.Enqueue("TWICE", "WITHDRAWN")
 	if res := r.Withdraw("WITHDRAWN", time.Time{}); res.Status != tasks.Accepted {
 		t.Fatalf("withdrawn: %+v, want %s", res, tasks.Accepted)
 	}
 	r.Work()
 	r.Work()
-	r.AllEnded(60 * time.Second)
-	// TWICE was given up before the user paid; now billing has it queried.
-	r.Until(30*time.Second, "the user to pay", func() bool { return r.Report("TWICE").MoneyMoved > 0 })
+	r.AllEnded(time.Minute)
+	// The user pays TWICE after it was given up; now billing has it queried.
+	if err := r.Sim.Pay("TWICE", 1000, "NEWTON"); err != nil {
+		t.Fatal(err)
+	}
 	r.Reopen("TWICE")
-	r.AllEnded(30 * time.Second)
-	r.Until(60*time.Second, "billing to be told", func() bool {
+	r.AllEnded(time.Minute)
+	r.Eventually("billing to be told", func() bool {
 		n, _, err := r.Ledger.HooksWaiting(context.Background())
 		return err == nil && n == 0 && len(billing.Taken()) >= len(ends(r))
 	})
@@ -131,7 +133,7 @@ func TestWithoutAURLThereAreNoWebhooks(t *testing.T) {
 	r.Add(simulator.Order{OutOrderNo: "QUIET", Fate: "revoked"})
 	r.Enqueue("QUIET")
 	stop := r.Work()
-	r.AllEnded(20 * time.Second)
+	r.AllEnded(time.Minute)
 	stop()
 	k := ledger.KeysOf(r.Sim.Merchant().MchID)
 	if n := r.Redis.Client.Exists(t.Context(), k.Hooks(), k.HookDue(), k.HookWaiting()).Val(); n != 0 {

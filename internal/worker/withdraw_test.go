@@ -34,7 +34,7 @@ func TestWithdrawnOrdersAreSynced(t *testing.T) {
 	}
 	r.Enqueue(nos...)
 	// Some orders are withdrawn too late, also where the workers start slowly.
-	r.Until(30*time.Second, "the workers to be in their calls", func() bool { return r.Sim.Report().Calls >= 20 })
+	r.Eventually("the workers to be in their calls", func() bool { return r.Sim.Report().Calls >= 20 })
 	paidAt := time.Now().Add(-time.Hour)
 	var withdrawn sync.Map
 	var wg sync.WaitGroup
@@ -50,7 +50,7 @@ func TestWithdrawnOrdersAreSynced(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	r.Until(60*time.Second, "WeChat Pay to be told of every withdrawn order", func() bool {
+	r.Eventually("WeChat Pay to be told of every withdrawn order", func() bool {
 		for _, no := range nos {
 			o := r.Get(no)
 			if o.State.Open() || o.Sync != nil && o.Sync.State == ledger.SyncPending {
@@ -100,7 +100,7 @@ func TestWithdrawnOrdersAreLeftAlone(t *testing.T) {
 	r.Add(simulator.Order{OutOrderNo: "A", Fate: "declines:1"})
 	r.Work()
 	r.Enqueue("A")
-	r.Until(10*time.Second, "the first decline", func() bool { return r.Get("A").Attempts == 1 })
+	r.Eventually("the first decline", func() bool { return r.Get("A").Attempts == 1 })
 	if res := r.Withdraw("A", time.Time{}); res.Status != tasks.Accepted {
 		t.Fatalf("%+v", res)
 	}
@@ -114,7 +114,7 @@ func TestWithdrawnOrdersAreLeftAlone(t *testing.T) {
 		t.Errorf("calls %s became %s, %s", before, after, r.Get("A").State)
 	}
 	r.Reopen("A")
-	r.AllEnded(20 * time.Second)
+	r.AllEnded(time.Minute)
 	r.Audit()
 	if o := r.Get("A"); o.State != tasks.Paid || o.Reason != "" {
 		t.Errorf("%+v", o)

@@ -87,7 +87,7 @@ func TestDueOrdersAreCalledInTimeBesideAHangingMerchant(t *testing.T) {
 		}
 	}
 	r.Work()
-	r.AllEnded(30 * time.Second) // of the rig's own merchant
+	r.AllEnded(time.Minute) // of the rig's own merchant
 	if n := neighbour.Report().Calls; n < 32 {
 		t.Errorf("%d calls of the other merchant: its concurrency of 32 was not used up", n)
 	}
@@ -260,13 +260,13 @@ func TestALostQueueIsNoLostTime(t *testing.T) {
 			r.Add(simulator.Order{OutOrderNo: no, Fate: simulator.FatePays})
 		}
 		stop := r.Work()
-		r.Until(20*time.Second, "the first sweep", func() bool {
+		r.Eventually("the first sweep", func() bool {
 			return r.Redis.Client.HExists(t.Context(), ledger.KeysOf(r.Sim.Merchant().MchID).Sweep(), "at").Val()
 		})
 		began := time.Now()
 		r.Enqueue(nos...)
 		if lose {
-			r.Until(20*time.Second, "a third of the orders to be called", func() bool { return r.Sim.Report().Calls >= int64(n/3) })
+			r.Eventually("a third of the orders to be called", func() bool { return r.Sim.Report().Calls >= int64(n/3) })
 			keys, err := r.Redis.Client.Keys(t.Context(), "asynq:*").Result()
 			if err == nil {
 				err = r.Redis.Client.Del(t.Context(), keys...).Err()

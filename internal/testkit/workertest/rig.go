@@ -200,7 +200,14 @@ func (r *Rig) Get(no string) ledger.Order {
 	return o
 }
 
-// Until waits for a condition; what says what was waited for.
+// Eventually waits for a condition that will be met, however busy the machine is; what says
+// what was waited for.
+func (r *Rig) Eventually(what string, ok func() bool) {
+	r.t.Helper()
+	r.Until(testkit.Patience, what, ok)
+}
+
+// Until waits for a condition that is to be met within a time.
 func (r *Rig) Until(within time.Duration, what string, ok func() bool) {
 	r.t.Helper()
 	for deadline := time.Now().Add(within); !ok(); <-time.After(10 * time.Millisecond) {
