@@ -142,11 +142,11 @@ func (v *view) weekTable(id, title string, weeks []api.WeekCount, whole, all fun
 	curves.Names = append(curves.Names, t.Days...)
 	curves.Shares = make([][]*float64, len(ledger.RecoveryLags))
 	for _, w := range weeks {
-		row := weekRow{WeekCount: w, All: v.Percent(all(w), whole(w))}
+		row := weekRow{WeekCount: w, All: percent(all(w), whole(w))}
 		monday, _ := w.Week.Start() // the API has made it of a time
 		curves.Weeks = append(curves.Weeks, w.Week)
 		for i, d := range w.ByDay {
-			row.Shares = append(row.Shares, weekShare{v.Percent(paid(d), whole(w)), v.Tell.Now.Before(monday.AddDate(0, 0, 7+d.Day))})
+			row.Shares = append(row.Shares, weekShare{percent(paid(d), whole(w)), v.Tell.Now.Before(monday.AddDate(0, 0, 7+d.Day))})
 			var share *float64
 			if whole(w) > 0 {
 				f := math.Round(1000*float64(paid(d))/float64(whole(w))) / 10

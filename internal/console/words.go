@@ -17,13 +17,13 @@ import (
 
 // word returns the text of a key, with its arguments filled in.
 func word(lang explain.Language, key string, args ...any) string {
-	table := english
-	if lang == explain.Chinese {
-		table = chinese
-	}
-	format, ok := table[key]
+	words, ok := table[key]
 	if !ok {
 		panic("console: no words for " + key)
+	}
+	format := words[0]
+	if lang == explain.Chinese {
+		format = words[1]
 	}
 	if len(args) == 0 {
 		return format
@@ -42,6 +42,7 @@ func (c *Console) functions(lang explain.Language) template.FuncMap {
 		"clean":    explain.Printable,
 		"fit":      func(n int, s string) string { return explain.Fit(explain.Printable(s), n) },
 		"number":   number,
+		"percent":  percent,
 		"states":   func() []tasks.State { return tasks.States },
 		"has":      func(list []string, s string) bool { return slices.Contains(list, s) },
 		"orderURL": orderURL,
@@ -133,8 +134,8 @@ func (v *view) LiveURL() string {
 
 const everyMerchant = "*"
 
-// Percent is a share in words; a dash where the whole is 0.
-func (v *view) Percent(part, whole int64) string {
+// percent is a share in words; a dash where the whole is 0.
+func percent(part, whole int64) string {
 	if whole == 0 {
 		return "-"
 	}

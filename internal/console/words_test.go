@@ -21,20 +21,14 @@ import (
 // page or the code names exists; none is left over.
 func TestWords(t *testing.T) {
 	verbs := regexp.MustCompile(`%(\[\d+\])?[a-z]`)
-	for key, en := range english {
-		zh, ok := chinese[key]
-		switch {
-		case !ok || zh == "" || en == "":
+	for key, words := range table {
+		switch en, zh := words[0], words[1]; {
+		case zh == "" || en == "":
 			t.Errorf("%s lacks a language", key)
 		case !slices.Equal(verbs.FindAllString(en, -1), verbs.FindAllString(zh, -1)):
 			t.Errorf("%s has other verbs in Chinese: %q, %q", key, en, zh)
 		case strings.ContainsFunc(en, func(r rune) bool { return unicode.Is(unicode.Han, r) }):
 			t.Errorf("the English words of %s are Chinese: %q", key, en)
-		}
-	}
-	for key := range chinese {
-		if _, ok := english[key]; !ok {
-			t.Errorf("%s has no English words", key)
 		}
 	}
 
@@ -43,7 +37,7 @@ func TestWords(t *testing.T) {
 	read := func(name, text string) {
 		for _, m := range literal.FindAllStringSubmatch(text, -1) {
 			used[m[1]] = true
-			if _, ok := english[m[1]]; !ok && !strings.HasSuffix(m[1], ".") {
+			if _, ok := table[m[1]]; !ok && !strings.HasSuffix(m[1], ".") {
 				t.Errorf("%s names %s, which has no words", name, m[1])
 			}
 		}
@@ -102,11 +96,11 @@ func TestWords(t *testing.T) {
 		used["problem.status."+statusClass(status)] = true
 	}
 	for key := range used {
-		if _, ok := english[key]; !ok && !strings.HasSuffix(key, ".") {
+		if _, ok := table[key]; !ok && !strings.HasSuffix(key, ".") {
 			t.Errorf("%s has no words", key)
 		}
 	}
-	for key := range english {
+	for key := range table {
 		if !used[key] {
 			t.Errorf("%s is not used", key)
 		}
