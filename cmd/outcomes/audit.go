@@ -14,9 +14,7 @@ type auditCommand struct {
 }
 
 func (a *auditCommand) judge(c *config.Collector) {
-	if a.Limit != nil && *a.Limit < 0 {
-		c.Problem("--limit", "is %d: write how many actions at most, or 0 for all", *a.Limit)
-	}
+	judgeLimit(c, a.Limit, "actions")
 }
 
 // auditPage is how many entries one command reads of a trail.
@@ -27,10 +25,7 @@ func (a *auditCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	left := limitForPeople
-	if a.Limit != nil {
-		left = *a.Limit
-	}
+	left := limitOf(a.Limit, true)
 	endless, found, cursor := left == 0, false, ""
 	var table grid
 	if !a.JSON {

@@ -30,11 +30,26 @@ type listCommand struct {
 // limitForPeople is how many orders are listed for people who did not say.
 const limitForPeople = 100
 
+func judgeLimit(c *config.Collector, limit *int, what string) {
+	if limit != nil && *limit < 0 {
+		c.Problem("--limit", "is %d: write how many %s at most, or 0 for all", *limit, what)
+	}
+}
+
+// limitOf is how many to write at most; 0 is no limit.
+func limitOf(limit *int, forPeople bool) int {
+	switch {
+	case limit != nil:
+		return *limit
+	case forPeople:
+		return limitForPeople
+	}
+	return 0
+}
+
 func (l *listCommand) judge(c *config.Collector) {
 	judgeStates(c, l.States)
-	if l.Limit != nil && *l.Limit < 0 {
-		c.Problem("--limit", "is %d: write how many orders at most, or 0 for all", *l.Limit)
-	}
+	judgeLimit(c, l.Limit, "orders")
 	if l.Excel && !l.CSV {
 		c.Problem("--excel", "is a form of --csv: write both")
 	}
@@ -77,17 +92,6 @@ func moment(s string, now time.Time) (time.Time, error) {
 		return t, nil
 	}
 	return intake.ParseTime(s)
-}
-
-// limit is how many orders to write at most; 0 is no limit.
-func (l *listCommand) limit() int {
-	switch {
-	case l.Limit != nil:
-		return *l.Limit
-	case l.JSON || l.CSV:
-		return 0
-	}
-	return limitForPeople
 }
 
 func (l *listCommand) run(ctx context.Context, s *session) error {
@@ -162,7 +166,7 @@ func (l *listCommand) tables(ctx context.Context, s *session, ledgers []*ledger.
 // each passes the orders in some states to write, first by state, then by merchant, and
 // returns how many they are.
 func (l *listCommand) each(ctx context.Context, s *session, ledgers []*ledger.Ledger, states []tasks.State, write func(ledger.Order) error) (int, error) {
-	written, limit := 0, l.limit()
+	written, limit := 0, limitOf(l.Limit, !l.JSON && !l.CSV)
 	for _, state := range states {
 		filter := ledger.Filter{State: state, Since: l.since, Until: l.until, ServiceID: l.ServiceID}
 		for _, led := range ledgers {

@@ -17,9 +17,7 @@ type webhooksListCommand struct {
 }
 
 func (l *webhooksListCommand) judge(c *config.Collector) {
-	if l.Limit != nil && *l.Limit < 0 {
-		c.Problem("--limit", "is %d: write how many orders at most, or 0 for all", *l.Limit)
-	}
+	judgeLimit(c, l.Limit, "orders")
 }
 
 // hooksPage is how many orders are read at once.
@@ -34,13 +32,7 @@ func (l *webhooksListCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	t, limit := s.teller(situations), limitForPeople
-	if l.JSON {
-		limit = 0
-	}
-	if l.Limit != nil {
-		limit = *l.Limit
-	}
+	t, limit := s.teller(situations), limitOf(l.Limit, !l.JSON)
 	g := grid{right: func(i int) bool { return i == 2 || i == 4 }}
 	shown := 0
 	for _, led := range ledgers {

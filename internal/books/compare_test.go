@@ -120,13 +120,16 @@ func billOf(lines ...line) io.Reader {
 	return strings.NewReader(b.String())
 }
 
-// told is an exception without what only people read.
-func told(e books.Exception) string {
-	s := fmt.Sprintf("%s %s %s bill %d ledger %d %s", e.Kind, e.OutOrderNo, e.TransactionID, e.BillAmount, e.LedgerAmount, e.State)
-	if e.Refund != nil {
-		s += fmt.Sprintf(" others %v refund %s %d of %d", e.Others, e.Refund.TransactionID, e.Refund.Amount.Refund, e.Refund.Amount.Total)
+// told are the exceptions of a day without what only people read.
+func told(r books.Result) (list []string) {
+	for _, e := range r.Exceptions {
+		s := fmt.Sprintf("%s %s %s bill %d ledger %d %s", e.Kind, e.OutOrderNo, e.TransactionID, e.BillAmount, e.LedgerAmount, e.State)
+		if e.Refund != nil {
+			s += fmt.Sprintf(" others %v refund %s %d of %d", e.Others, e.Refund.TransactionID, e.Refund.Amount.Refund, e.Refund.Amount.Total)
+		}
+		list = append(list, s)
 	}
-	return s
+	return list
 }
 
 func tally(t books.Tally) string { return fmt.Sprintf("%d orders %d fen", t.Orders, t.Amount) }
@@ -278,9 +281,7 @@ func TestCompare(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got []string
 			for _, e := range r.Exceptions {
-				got = append(got, told(e))
 				if e.Detail == "" || strings.Contains(e.Detail, "%!") {
 					t.Errorf("the detail is %q", e.Detail)
 				}
@@ -288,7 +289,7 @@ func TestCompare(t *testing.T) {
 					t.Errorf("the order_id of %s is %q", e.OutOrderNo, e.OrderID)
 				}
 			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
+			if diff := cmp.Diff(tt.want, told(r)); diff != "" {
 				t.Error("the exceptions differ (-want +got):\n" + diff)
 			}
 			if diff := cmp.Diff(tt.ask, r.Ask); diff != "" {
@@ -328,12 +329,8 @@ func TestCompare_Midnight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []string
-	for _, e := range r.Exceptions {
-		got = append(got, told(e))
-	}
 	want := []string{"amount_differs A4 T4 bill 21 ledger 20 paid", "paid_in_ledger_only A3 T3 bill 0 ledger 50 paid"}
-	if diff := cmp.Diff(want, got); diff != "" || len(opened) != 3 {
+	if diff := cmp.Diff(want, told(r)); diff != "" || len(opened) != 3 {
 		t.Errorf("opened %v\n%s", opened, diff)
 	}
 	if r.Waiting == nil || tally(*r.Waiting) != "1 orders 70 fen" || tally(r.Matched) != "1 orders 100 fen" {
@@ -415,16 +412,12 @@ func TestCompare_SignedMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []string
-	for _, e := range r.Exceptions {
-		got = append(got, told(e))
-	}
 	want := []string{
 		"paid_twice A3 T4 bill 0 ledger 200 paid others [T3] refund T4 100 of 100",
 		"amount_differs A2 T2 bill 101 ledger 100 paid",
 		"paid_in_bill_only A4 T5 bill 100 ledger 0 awaiting",
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, told(r)); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]string{"A4"}, r.Ask); diff != "" {
@@ -482,16 +475,12 @@ func TestCompare_Refunds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []string
-	for _, e := range r.Exceptions {
-		got = append(got, told(e))
-	}
 	want := []string{
 		"refunded RENT-1001 4200001234202611260000000101 bill 800 ledger 0 paid",
 		"refunded RENT|1002|* 4200001234202611260000000102 bill 330 ledger 0 paid",
 		"refunded RENT|0990 4200001234202611250000000990 bill 45 ledger 0 ",
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, told(r)); diff != "" {
 		t.Error(diff)
 	}
 	if !r.Agrees() || tally(r.Matched) != "2 orders 2330 fen" || r.Bill.Rows != 7 || r.Bill.PayScoreRows != 5 || r.Bill.Amount != 2330 {

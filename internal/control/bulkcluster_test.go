@@ -1,8 +1,6 @@
 package control_test
 
 import (
-	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -10,7 +8,6 @@ import (
 
 	"payscore-collector/internal/control"
 	"payscore-collector/internal/ledger"
-	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -18,14 +15,7 @@ import (
 // In a Redis Cluster no command of a bulk action names keys of two slots.
 func TestBulk_Cluster(t *testing.T) {
 	t.Parallel()
-	redistest.NeedReal(t)
-	srv := redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", fmt.Sprint(testkit.FreePort(t)))
-	if err := srv.Client.Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	testkit.Eventually(t, "the Cluster to be whole", func() bool {
-		return strings.Contains(srv.Client.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
-	})
+	srv := redistest.StartCluster(t)
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{srv.Client.Options().Addr}})
 	defer rdb.Close()
 	mchids := []string{"1900000001", "1900000002", "1900000003"}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,7 +15,6 @@ import (
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
-	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 )
 
@@ -146,11 +144,7 @@ func TestReaderOnceFailsWithoutRedis(t *testing.T) {
 
 // On a cluster each merchant's stream is in a slot of its own.
 func TestReaderOnACluster(t *testing.T) {
-	s := redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(testkit.FreePort(t)))
-	ctx := t.Context()
-	if err := s.Client.ClusterAddSlotsRange(ctx, 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
+	s := redistest.StartCluster(t)
 	rdb, err := redisconn.Open(fmt.Sprintf("redis-cluster://%s", s.Client.Options().Addr), redisconn.Pool{Size: 10})
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +155,6 @@ func TestReaderOnACluster(t *testing.T) {
 	}
 	r := rigOn(t, s)
 	r.rdb = rdb
-	r.until("the cluster", func() bool { return strings.Contains(s.Client.ClusterInfo(ctx).Val(), "cluster_state:ok") })
 	r.tell(mchA, "A", 9)
 	r.tell(mchB, "B", 9)
 	if err := r.start(rdb, options("dead"), dies).wait(t); !errors.Is(err, errDead) {

@@ -13,7 +13,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/ledger"
-	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -64,8 +63,7 @@ type movingSlot struct {
 
 func newMovingSlot(t *testing.T) *movingSlot {
 	start := func() *redistest.Server {
-		return redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
-			"--cluster-port", fmt.Sprint(testkit.FreePort(t)), "--cluster-require-full-coverage", "no", "--appendonly", "no")
+		return redistest.StartNode(t, "--cluster-require-full-coverage", "no", "--appendonly", "no")
 	}
 	m := &movingSlot{t: t, from: start(), to: start(), refused: map[string]bool{}}
 	m.do(m.from, "cluster", "addslotsrange", 0, 16383)

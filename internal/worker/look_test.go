@@ -1,15 +1,12 @@
 package worker
 
 import (
-	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/ledger"
-	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -39,14 +36,7 @@ func TestGCPercent(t *testing.T) {
 // as in a single Redis.
 func TestLook_Cluster(t *testing.T) {
 	t.Parallel()
-	redistest.NeedReal(t)
-	srv := redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", fmt.Sprint(testkit.FreePort(t)))
-	if err := srv.Client.Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	testkit.Eventually(t, "the Cluster to be whole", func() bool {
-		return strings.Contains(srv.Client.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
-	})
+	srv := redistest.StartCluster(t)
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{srv.Client.Options().Addr}})
 	defer rdb.Close()
 	l := newLooker(rdb, true)

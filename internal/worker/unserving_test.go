@@ -75,12 +75,7 @@ var unservings = map[string]func(t *testing.T) unserving{
 		return unserving{url: strings.Replace(clusterNode(t), "redis://", "redis-cluster://", 1)}
 	},
 	"a Cluster behind a proxy": func(t *testing.T) unserving {
-		srv := redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", fmt.Sprint(testkit.FreePort(t)))
-		do(t, srv.Client, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-		testkit.Within(t, 20*time.Second, "the Cluster to be whole", func() bool {
-			return strings.Contains(srv.Client.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
-		})
-		p := redistest.StartProxy(t, srv.Client.Options().Addr, redistest.Refuse("ERR command 'cluster' is not allowed", "cluster"))
+		p := redistest.StartProxy(t, redistest.StartCluster(t).Client.Options().Addr, redistest.Refuse("ERR command 'cluster' is not allowed", "cluster"))
 		return unserving{url: "redis://" + p.Addr, warning: "mode: a Cluster behind a proxy"}
 	},
 	"a plain Redis by redis-sentinel": func(t *testing.T) unserving {
@@ -167,11 +162,7 @@ var unservings = map[string]func(t *testing.T) unserving{
 
 // clusterNode is one of two nodes of a Cluster, by redis://.
 func clusterNode(t *testing.T) string {
-	var nodes []*redistest.Server
-	for range 2 {
-		nodes = append(nodes, redistest.StartReal(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
-			"--cluster-port", fmt.Sprint(testkit.FreePort(t))))
-	}
+	nodes := []*redistest.Server{redistest.StartNode(t), redistest.StartNode(t)}
 	do(t, nodes[0].Client, "CLUSTER", "ADDSLOTSRANGE", 0, 8191)
 	do(t, nodes[1].Client, "CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
 	_, port, _ := strings.Cut(nodes[1].Client.Options().Addr, ":")

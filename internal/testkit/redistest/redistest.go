@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -55,6 +57,26 @@ func StartReal(t testing.TB, args ...string) *Server {
 	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", testkit.FreePort(t)), Real: true, dir: t.TempDir()}
 	s.connect(t)
 	s.Run(t, args...)
+	return s
+}
+
+// StartNode returns a redis-server process that can be in a Redis Cluster, without a slot.
+func StartNode(t testing.TB, args ...string) *Server {
+	t.Helper()
+	return StartReal(t, append([]string{"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
+		"--cluster-port", strconv.Itoa(testkit.FreePort(t))}, args...)...)
+}
+
+// StartCluster returns a node that is a whole Redis Cluster.
+func StartCluster(t testing.TB) *Server {
+	t.Helper()
+	s := StartNode(t)
+	if err := s.Client.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "the Cluster to be whole", func() bool {
+		return strings.Contains(s.Client.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
+	})
 	return s
 }
 
