@@ -203,6 +203,21 @@ func (m *model) Permit(t *rapid.T) {
 	}
 }
 
+// Fill finds every order counted as it stands.
+func (m *model) Fill(t *rapid.T) {
+	m.t = t
+	key := ledger.KeysOf(m.mchid).Recovery()
+	fields := func() map[string]string {
+		_ = m.redis.Client.HDel(context.Background(), key, "fill", "trim").Err()
+		return m.redis.Client.HGetAll(context.Background(), key).Val()
+	}
+	before := fields()
+	if _, err := m.l.FillRecovery(context.Background(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	m.want("the counters after fill", fields(), before)
+}
+
 func (m *model) Settle(t *rapid.T) {
 	c, o := m.claimOf(t)
 	set := ledger.Settlement{

@@ -189,7 +189,7 @@ func TestScriptsAgainstAModel(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"": m.Check, "open": m.Open, "withdraw": m.Withdraw, "claim": m.Claim, "claim again": m.Claim, "permit": m.Permit,
 			"settle": m.Settle, "settle again": m.Settle, "notice": m.Notice, "notice again": m.Notice, "told": m.Told, "expire": m.Expire, "sweep": m.Sweep,
-			"rewind": m.Rewind, "retain": m.Retain, "compact": m.Compact, "compact again": m.Compact,
+			"rewind": m.Rewind, "fill": m.Fill, "retain": m.Retain, "compact": m.Compact, "compact again": m.Compact,
 			"collect now": m.CollectNow, "pause": m.Pause, "resume": m.Resume,
 		})
 		_ = srv.Client.FlushDB(context.Background()).Err()

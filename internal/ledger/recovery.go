@@ -145,10 +145,10 @@ func recoveryKey(name string) (key RecoveryKey, ok bool) {
 }
 
 // The counters are filled in two passes over the indexes of finished orders, the oldest
-// first: the first over all, and a day later one over what ended since the first began,
-// for workers of a previous release that finished orders during an upgrade. The field fill
-// has "<pass> <begun ms> <index of the state> <score> <members of that score passed>",
-// "wait <begun ms>" between them, and filled.
+// first: the first over all, and a day after its end one over what ended since it began, for
+// workers of a previous release that finished orders during an upgrade. The field fill has
+// "<pass> <begun ms> <index of the state> <score> <members of that score passed>",
+// "wait <begun ms> <ended ms>" between them, and filled.
 const (
 	fillPage  = 50 // orders, some 2 ms of Redis's time
 	fillPages = 40
@@ -201,8 +201,12 @@ func (l *Ledger) fillPage(ctx context.Context, place string, now time.Time) (nex
 	case place == filled:
 		return place, nil, nil
 	case strings.HasPrefix(place, "wait "):
-		begun, _ = strconv.ParseInt(place[len("wait "):], 10, 64)
-		if now.UnixMilli() < begun+fillAgain.Milliseconds() {
+		var end int64 // a place that cannot be read: both are 0
+		_, _ = fmt.Sscanf(place, "wait %d %d", &begun, &end)
+		switch at := now.UnixMilli(); {
+		case at < end: // Redis's clock has gone back
+			return fmt.Sprintf("wait %d %d", min(begun, at), at), nil, nil
+		case at < end+fillAgain.Milliseconds():
 			return place, nil, nil
 		}
 		pass, score = 2, secondPass(begun)
@@ -237,7 +241,7 @@ func (l *Ledger) fillPage(ctx context.Context, place string, now time.Time) (nex
 			score = secondPass(begun)
 		}
 	case pass == 1:
-		return fmt.Sprintf("wait %d", begun), nos, nil
+		return fmt.Sprintf("wait %d %d", begun, now.UnixMilli()), nos, nil
 	default:
 		return filled, nos, nil
 	}

@@ -284,6 +284,66 @@ func TestRecovery_Fill(t *testing.T) {
 	}
 }
 
+// A first pass can take longer than a day: the second one comes a day after its end, also if
+// Redis's clock goes back meanwhile.
+func TestRecovery_FillAgainADayAfterTheEnd(t *testing.T) {
+	s := newRecovery(t)
+	k := ledger.KeysOf(mchid)
+	fill := func() {
+		t.Helper()
+		for more := true; more; {
+			var err error
+			if more, err = s.ledger.FillRecovery(t.Context(), s.now); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	counted := func(what string, want bool) {
+		t.Helper()
+		if fill(); s.stored("LATER")["tally"] != "" != want {
+			t.Errorf("%s: counted is not %t", what, want)
+		}
+	}
+	s.redis.Client.HSet(t.Context(), k.Recovery(), "fill", fmt.Sprintf("1 %d 0 0 0", s.now.UnixMilli()))
+	s.pass(30 * time.Hour)
+	fill()
+	s.pass(20 * time.Hour)
+	s.open("LATER") // which a previous release ends
+	s.withdraw("LATER")
+	s.redis.Client.HDel(t.Context(), k.Order("LATER"), "tally")
+	counted("less than a day after the end", false)
+	s.pass(-60 * time.Hour)
+	counted("after the clock went back", false)
+	s.pass(23 * time.Hour)
+	counted("less than a day after that", false)
+	s.pass(2 * time.Hour)
+	counted("a day later", true)
+}
+
+// An order that a previous release has reopened, and ended again, counts as it stands.
+func TestRecovery_ReopenedByAPreviousRelease(t *testing.T) {
+	s := newRecovery(t)
+	k := ledger.KeysOf(mchid)
+	s.open("A")
+	s.called("A", "declined", "TRADE_ERROR")
+	s.found("A", tasks.Exhausted, 100)
+	s.open("B")
+	s.called("B", "accepted", "")
+	s.found("B", tasks.Paid, 100, s.payment(1, 100, "T"))
+	tally, counters := s.stored("A")["tally"], s.redis.Client.HGetAll(t.Context(), k.Recovery()).Val()
+	s.reopenLater("A")
+	s.withdraw("A")
+	s.redis.Client.HSet(t.Context(), k.Order("A"), "tally", tally)
+	s.redis.Client.Del(t.Context(), k.Recovery())
+	s.redis.Client.HSet(t.Context(), k.Recovery(), counters)
+	if _, err := s.ledger.FillRecovery(t.Context(), s.now); err != nil {
+		t.Fatal(err)
+	}
+	s.wantCounts(ledger.RecoveryState, map[string]ledger.RecoveryCount{"w": {Orders: 1, Owed: 100}, "p": {Orders: 1, Owed: 100, Paid: 1, Fen: 100}})
+	s.wantCounts(ledger.RecoveryCause, map[string]ledger.RecoveryCount{"TRADE_ERROR": {Orders: 1, Owed: 100}, "": {Orders: 1, Owed: 100, Paid: 1, Fen: 100}})
+	s.recounts("A", "B")
+}
+
 // A payment of an order whose first decline was not recorded does not make it one that was
 // not declined, also if the order is compact meanwhile.
 func TestRecovery_FilledAndPaidLater(t *testing.T) {

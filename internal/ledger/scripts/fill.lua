@@ -1,7 +1,8 @@
 -- fill: counts finished orders that ended before the counters of the recovery existed, or
--- that a previous release has ended. One that is counted already is left out. What those
--- orders do not tell counts as not known: the first cause, and whose doing a payment
--- through PayScore was.
+-- that a previous release has ended. One that is counted as it stands is left out; one that a
+-- previous release has reopened and ended again is counted as it was before, and is recounted.
+-- What those orders do not tell counts as not known: the first cause, and whose doing a
+-- payment through PayScore was.
 --
 -- KEYS[1] recovery (hash)   KEYS[2] words (hash)
 -- KEYS[3], KEYS[4], … of each order the record (hash)
@@ -19,7 +20,7 @@ if place ~= a.place then return place end
 for i = 3, #KEYS do
   local r = FIELDS(KEYS[i], TALLY, k)
   if r.state and not OPEN[r.state] then filled(KEYS[i], r, KEYS[2]) end
-  if r.state and not OPEN[r.state] and not r.tally then
+  if r.state and not OPEN[r.state] and r.tally ~= tallytext(r) then
     local unknown = num(r.attempts) > 0 and not r.cause
     if unknown then r.cause = '_' end
     local write = {}
