@@ -19,7 +19,6 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/simulator"
-	"payscore-collector/internal/testkit"
 )
 
 // MerchantEnv is the environment of a worker of a simulated merchant: all that is
@@ -231,11 +230,10 @@ func with(env map[string]string, name, value string) map[string]string {
 }
 
 // fed returns the secrets that the nth place is fed with: the private key and every eighth
-// other one, beginning elsewhere at each place; every fourth one in the tests' long form.
-// repeated: another subcommand's place of the same setting was fed before, and it gets
+// other one, beginning elsewhere at each place. repeated: another subcommand's place of the same setting was fed before, and it gets
 // every sixteenth.
 func fed(secrets map[string]string, n int, repeated bool) map[string]string {
-	every := testkit.Form(8, 4)
+	every := 8
 	if repeated {
 		every = 16
 	}
