@@ -56,9 +56,13 @@ func (c pauseCommand) run(ctx context.Context, s session) int {
 		return s.fail(&tasks.FieldError{Field: "for", Problem: "is negative; write how long the pause lasts, such as 2h"})
 	}
 	return s.with(ctx, c.who, func(rdb redis.UniversalClient, mchid string, d ledger.Deed) error {
+		known, unsure := rdb.SIsMember(ctx, ledger.MerchantsKey, mchid).Result()
 		p, err := control.Pause(ctx, rdb, mchid, d, c.For)
 		if err != nil {
 			return err
+		}
+		if !known && unsure == nil {
+			s.p.Say("warning: merchant " + mchid + " was unknown to this Redis: no worker has run for it, and it has no orders. If the number is wrong, the right merchant is still collected")
 		}
 		until := "until worker resume"
 		if !p.Until.IsZero() {

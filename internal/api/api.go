@@ -279,7 +279,9 @@ func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) int {
 		_ = control.SetReadDeadline(time.Time{})
 		_ = control.SetWriteDeadline(time.Time{})
 	default:
+		limit := o.within
 		if r.Body != nil && r.Body != http.NoBody {
+			limit += a.BodyTime
 			held := o.body
 			if r.ContentLength >= 0 {
 				held = min(held, r.ContentLength)
@@ -293,8 +295,7 @@ func (a *API) guard(ctx huma.Context, o op, next func(huma.Context)) int {
 			defer a.bodies.Release(held)
 			r.Body = io.NopCloser(r.Body) // huma closes it, and readOn reads it
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(a.BodyTime + o.within + a.WriteTime))
-		limit := a.BodyTime + o.within
+		_ = control.SetWriteDeadline(time.Now().Add(limit + a.WriteTime))
 		if o.changes() { // what is begun is finished, whether or not the caller waits for it
 			work = context.WithoutCancel(work)
 		}

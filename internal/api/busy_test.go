@@ -70,6 +70,18 @@ func TestBusy(t *testing.T) {
 	}
 }
 
+// A read has no body to wait for: while Redis hangs, it takes the place of others for ten
+// seconds and no longer.
+func TestTimeOfARead(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(o *api.Options) { o.BodyTime = time.Hour })
+	f.api.ServeDeadline("/v1/deadline")
+	var seconds float64
+	if f.get("/v1/deadline").into(t, &seconds); seconds <= 0 || seconds > 10 {
+		t.Errorf("%f seconds", seconds)
+	}
+}
+
 // A reader that leaves its events unread is cut off.
 func TestEvents_ReaderThatDoesNotRead(t *testing.T) {
 	t.Parallel()

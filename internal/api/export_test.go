@@ -1,9 +1,14 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
+	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"payscore-collector/internal/config"
 )
 
 // Document returns the OpenAPI document, for tests.
@@ -14,4 +19,13 @@ func RowsKept(orders string) (int, error) {
 	var r rows
 	err := json.Unmarshal([]byte(orders), &r)
 	return cap(r), err
+}
+
+// ServeDeadline adds a path that answers with the seconds that a GET has for its work.
+func (a *API) ServeDeadline(path string) {
+	type reply struct{ Body float64 }
+	add(a, op{id: "deadline", method: http.MethodGet, path: path, role: config.Viewer}, func(ctx context.Context, _ *struct{}) (*reply, error) {
+		deadline, _ := ctx.Deadline()
+		return &reply{time.Until(deadline).Seconds()}, nil
+	})
 }
