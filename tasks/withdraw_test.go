@@ -203,7 +203,7 @@ func TestProducer_ReopenRemembers(t *testing.T) {
 		if past := b.get("A").Past; len(past) != 10 || past[0].Reason != "理由 2" {
 			t.Errorf("%d ends are remembered, the first is %+v", len(past), past[0])
 		}
-		for o, err := range b.ledger.List(t.Context(), tasks.Queued) {
+		for o, err := range b.ledger.Select(t.Context(), ledger.Filter{State: tasks.Queued}) {
 			if err != nil || o.Past != nil {
 				t.Errorf("a listing has the past: %+v, %v", o.Past, err)
 			}

@@ -151,16 +151,12 @@ func awaitSlot(ctx context.Context, l *ledger.Ledger) error {
 
 // newBillClient returns a client that only asks for bills.
 func newBillClient(m config.Merchant) (*payscore.Client, error) {
-	key := ""
-	if m.APIV3Key.IsSet() {
-		key = m.APIV3Key.Reveal()
-	}
 	sign, err := signer.New(signer.Auto, m.PrivateKey)
 	if err != nil {
 		return nil, err
 	}
 	return payscore.New(payscore.Config{
-		MchID: m.MchID, SerialNo: m.SerialNo, Signer: sign, PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey, APIV3Key: key,
+		MchID: m.MchID, SerialNo: m.SerialNo, Signer: sign, PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey, APIV3Key: m.APIV3Key.Reveal(),
 		BaseURL: m.BaseURL, BackupURL: m.BackupURL, Timeout: 30 * time.Second, Connections: 1,
 	})
 }

@@ -211,7 +211,7 @@ func TestRoundTripsDoNotGrowWithTheLedger(t *testing.T) {
 			look(t, "one order", func() error { _, err := b.ledger.Get(ctx, "N000"); return err })
 			look(t, "a listing", func() error {
 				n := 0
-				for _, err := range b.ledger.List(ctx, tasks.Queued) {
+				for _, err := range b.ledger.Select(ctx, ledger.Filter{State: tasks.Queued}) {
 					if err != nil {
 						return err
 					}

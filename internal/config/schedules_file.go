@@ -169,15 +169,27 @@ func (r schedulesReader) members(n *yaml.Node, what string) func(yield func(key,
 	}
 }
 
-// termReaders read the settings of a schedule, in the ranges of the worker's settings.
-var termReaders = map[string]struct {
+// term is a setting of a schedule, in the range of the worker's setting.
+type term struct {
 	setting string
-	set     func(*Terms, any)
-}{
-	"collect_schedule": {"COLLECT_SCHEDULE", func(t *Terms, v any) { t.CollectSchedule = v.(Schedule) }},
-	"window":           {"COLLECT_WINDOW", func(t *Terms, v any) { t.Window = new(v.(Window)) }},
-	"min_gap":          {"MIN_GAP", func(t *Terms, v any) { t.MinGap = new(v.(time.Duration)) }},
-	"give_up_after":    {"GIVE_UP_AFTER", func(t *Terms, v any) { t.GiveUpAfter = new(v.(time.Duration)) }},
+	read    func(text string, into *Terms) error
+}
+
+func termOf[T any](setting string, set func(*Terms, T)) term {
+	return term{setting, func(text string, into *Terms) error {
+		value, err := readers[reflect.TypeFor[T]()](text, declared[rank(setting)])
+		if err == nil {
+			set(into, value.(T))
+		}
+		return err
+	}}
+}
+
+var termsByName = map[string]term{
+	"collect_schedule": termOf("COLLECT_SCHEDULE", func(t *Terms, v Schedule) { t.CollectSchedule = v }),
+	"window":           termOf("COLLECT_WINDOW", func(t *Terms, v Window) { t.Window = &v }),
+	"min_gap":          termOf("MIN_GAP", func(t *Terms, v time.Duration) { t.MinGap = &v }),
+	"give_up_after":    termOf("GIVE_UP_AFTER", func(t *Terms, v time.Duration) { t.GiveUpAfter = &v }),
 }
 
 func (r schedulesReader) schedule(key, value *yaml.Node) {
@@ -193,7 +205,7 @@ func (r schedulesReader) schedule(key, value *yaml.Node) {
 	}
 	var terms Terms
 	for key, value := range r.members(value, "schedule "+name) {
-		term, ok := termReaders[key.Value]
+		term, ok := termsByName[key.Value]
 		switch {
 		case !ok:
 			r.problem(key, "schedule %s has %q, which is unknown: write %s", name, key.Value, strings.Join(termNames, ", "))
@@ -202,24 +214,14 @@ func (r schedulesReader) schedule(key, value *yaml.Node) {
 			r.problem(key, "%s of schedule %s is a list or a mapping: write a single value, as in %s", key.Value, name, term.setting)
 			continue
 		}
-		d := declared[rank(term.setting)]
-		read, err := readers[typeOf[term.setting]](strings.TrimSpace(value.Value), d)
-		if err != nil {
+		if err := term.read(strings.TrimSpace(value.Value), &terms); err != nil {
 			r.problem(key, "%s of schedule %s %v", key.Value, name, err)
-			continue
 		}
-		term.set(&terms, read)
 	}
 	r.into.Named[name] = terms
 }
 
 var termNames = []string{"collect_schedule", "window", "min_gap", "give_up_after"}
-
-// typeOf has the types of the settings that termReaders name.
-var typeOf = map[string]reflect.Type{
-	"COLLECT_SCHEDULE": reflect.TypeFor[Schedule](), "COLLECT_WINDOW": reflect.TypeFor[Window](),
-	"MIN_GAP": reflect.TypeFor[time.Duration](), "GIVE_UP_AFTER": reflect.TypeFor[time.Duration](),
-}
 
 var defaultNames = []string{"mchid", "service_id", "amount_at_least", "amount_below", "schedule"}
 

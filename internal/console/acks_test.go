@@ -156,7 +156,8 @@ func TestAcknowledge_Roles(t *testing.T) {
 		}
 	}
 	f.post("/acknowledge", form, "Sec-Fetch-Site: cross-site").wants(t, 403)
-	if acks, err := f.ledger(mchA).Acks(t.Context(), []ledger.Matter{ledger.OrderMatter("BIKE-LATE")}); err != nil || acks[ledger.OrderMatter("BIKE-LATE")].By != "console:billing" {
+	late := ledger.OrderMatter("BIKE-LATE")
+	if acks, err := ledger.AcksOf(t.Context(), f.redis.Client, map[string][]ledger.Matter{mchA: {late}}); err != nil || acks[mchA][late].By != "console:billing" {
 		t.Errorf("%+v, %v", acks, err)
 	}
 }
@@ -168,7 +169,7 @@ func TestAlarmed(t *testing.T) {
 	f.world()
 	alarmed := 0
 	for _, state := range tasks.States {
-		for o, err := range f.ledger(mchA).List(t.Context(), state) {
+		for o, err := range f.ledger(mchA).Select(t.Context(), ledger.Filter{State: state}) {
 			if err != nil {
 				t.Fatal(err)
 			}

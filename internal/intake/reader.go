@@ -193,9 +193,6 @@ func (in *Reader) skipMark() error {
 	return nil
 }
 
-// Format returns the format, also where it was guessed.
-func (in *Reader) Format() Format { return in.format }
-
 // Offset returns how many bytes have been read so far.
 func (in *Reader) Offset() int64 { return in.lines.offset }
 

@@ -72,8 +72,8 @@ func TestNewReader_GuessesTheFormat(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rows := rest(t, in); in.Format() != tc.want || len(rows) != 1 || rows[0].OutOrderNo != "A1" {
-			t.Errorf("%q is taken for %s with rows %v", tc.file, in.Format(), rows)
+		if rows := rest(t, in); in.format != tc.want || len(rows) != 1 || rows[0].OutOrderNo != "A1" {
+			t.Errorf("%q is taken for %s with rows %v", tc.file, in.format, rows)
 		}
 	}
 }

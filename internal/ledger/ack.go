@@ -82,13 +82,8 @@ func (l *Ledger) Acknowledge(ctx context.Context, d Deed, m Matter, occurrence s
 	return acknowledgeScript.Run(ctx, l.rdb, []string{l.keys.Acks(), l.keys.Audit()}, string(m), occurrence, m.Order(), args[0], args[1], args[2]).Err()
 }
 
-// Acks returns what was acknowledged of some matters.
-func (l *Ledger) Acks(ctx context.Context, matters []Matter) (map[Matter]Ack, error) {
-	acks, err := AcksOf(ctx, l.rdb, map[string][]Matter{l.mchid: matters})
-	return acks[l.mchid], err
-}
-
-// AcksOf is Acks of several merchants, by mchid, some hundred matters in a round trip.
+// AcksOf returns what was acknowledged of some matters, by mchid, some hundred matters in a
+// round trip.
 func AcksOf(ctx context.Context, rdb redis.UniversalClient, matters map[string][]Matter) (map[string]map[Matter]Ack, error) {
 	acks := map[string]map[Matter]Ack{}
 	type question struct {

@@ -13,11 +13,11 @@ import (
 
 func (s *setup) acks(matters ...ledger.Matter) map[ledger.Matter]ledger.Ack {
 	s.Helper()
-	acks, err := s.ledger.Acks(s.Context(), matters)
+	acks, err := ledger.AcksOf(s.Context(), s.redis.Client, map[string][]ledger.Matter{mchid: matters})
 	if err != nil {
 		s.Fatal(err)
 	}
-	return acks
+	return acks[mchid]
 }
 
 // An acknowledgement is recorded once for its deed, with who, when and why; the trail has

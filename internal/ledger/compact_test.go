@@ -123,7 +123,7 @@ func TestCompact(t *testing.T) {
 		}
 		listed := func() (list []ledger.Order) {
 			for _, state := range tasks.States[2:] {
-				for o, err := range s.ledger.List(t.Context(), state) {
+				for o, err := range s.ledger.Select(t.Context(), ledger.Filter{State: state}) {
 					if err != nil {
 						t.Fatal(err)
 					}

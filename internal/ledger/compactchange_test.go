@@ -216,7 +216,7 @@ func TestCompact_IsNotToldByThePreviousRelease(t *testing.T) {
 	if o := s.get("A"); o.Sync != nil {
 		t.Errorf("%+v", o.Sync)
 	}
-	for o, err := range s.ledger.List(t.Context(), tasks.Withdrawn) {
+	for o, err := range s.ledger.Select(t.Context(), ledger.Filter{State: tasks.Withdrawn}) {
 		if err != nil || o.OutOrderNo == "A" && o.Sync != nil {
 			t.Errorf("listed: %+v %v", o.Sync, err)
 		}

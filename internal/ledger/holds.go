@@ -100,17 +100,6 @@ func pausedNow(text string) bool {
 	return ok && (length == "0" || atoi(since)+atoi(length) > time.Now().UnixMilli())
 }
 
-// Service returns the hold of a service, by its owner's Scope; its Kind is HoldNone where
-// there is none.
-func (h Holds) Service(scope string) Hold {
-	for _, s := range h.Services {
-		if s.Scope() == scope {
-			return s
-		}
-	}
-	return Hold{}
-}
-
 // Holds returns the merchant's holds, its present rate and the last jump of
 // Redis's clock, in one round trip.
 func (l *Ledger) Holds(ctx context.Context) (Holds, error) {

@@ -194,7 +194,7 @@ func TestGetAndList(t *testing.T) {
 		}
 	}
 	var listed []string
-	for o, err := range s.ledger.List(t.Context(), tasks.Awaiting) {
+	for o, err := range s.ledger.Select(t.Context(), ledger.Filter{State: tasks.Awaiting}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +206,7 @@ func TestGetAndList(t *testing.T) {
 	if diff := cmp.Diff([]string{"A|B*C"}, listed); diff != "" {
 		t.Error(diff)
 	}
-	for o := range s.ledger.List(t.Context(), tasks.Queued) {
+	for o := range s.ledger.Select(t.Context(), ledger.Filter{State: tasks.Queued}) {
 		t.Errorf("listed as queued: %+v", o)
 	}
 }

@@ -275,7 +275,7 @@ func (m *movingSlot) operations() map[string]slotOperation {
 		"reading": {withdrawn, func() error {
 			_, _ = m.ledger.Holds(ctx)
 			_, _ = m.ledger.Get(ctx, "A")
-			for _, err := range m.ledger.List(ctx, tasks.Withdrawn) {
+			for _, err := range m.ledger.Select(ctx, ledger.Filter{State: tasks.Withdrawn}) {
 				if err != nil {
 					return err
 				}

@@ -122,11 +122,6 @@ func (f Filter) matches(o Order) bool {
 		(f.Since.IsZero() || !at.Before(f.Since)) && (f.Until.IsZero() || at.Before(f.Until))
 }
 
-// List yields the orders in a state; see Select.
-func (l *Ledger) List(ctx context.Context, state State) iter.Seq2[Order, error] {
-	return l.Select(ctx, Filter{State: state})
-}
-
 // Select yields the orders that a filter names, without their logs and past: ended ones
 // newest first, open ones by when they are due. It reads page by page, so orders that
 // change state meanwhile may be missed or come twice. After an error it stops.

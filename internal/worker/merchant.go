@@ -100,17 +100,13 @@ func fetchers(w config.Work) []int {
 
 // NewClient returns the client of a merchant.
 func NewClient(w config.Work, m config.Merchant) (*payscore.Client, error) {
-	key := ""
-	if m.APIV3Key.IsSet() {
-		key = m.APIV3Key.Reveal()
-	}
 	s, err := signer.New(w.Signer, m.PrivateKey)
 	if err != nil {
 		return nil, err
 	}
 	return payscore.New(payscore.Config{
 		MchID: m.MchID, SerialNo: m.SerialNo, Signer: s,
-		PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey, APIV3Key: key,
+		PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey, APIV3Key: m.APIV3Key.Reveal(),
 		BaseURL: m.BaseURL, BackupURL: m.BackupURL,
 		Timeout: w.CallTimeout, Connections: w.Concurrency, Rate: w.Rate,
 	})

@@ -231,7 +231,7 @@ func read(t *testing.T, led *ledger.Ledger) {
 		t.Fatal(err)
 	}
 	n := 0
-	for _, err := range led.List(ctx, tasks.Queued) {
+	for _, err := range led.Select(ctx, ledger.Filter{State: tasks.Queued}) {
 		if err != nil {
 			t.Fatal(err)
 		}
