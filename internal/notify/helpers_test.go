@@ -237,17 +237,29 @@ func (b *fixture) do(req *http.Request) reply {
 	return reply{resp.StatusCode, string(body), time.Since(start), resp.Header}
 }
 
-// takes posts a notification that must be answered 200 with an empty body. Like WeChat
-// Pay it sends again what was answered 503: a busy machine may be too slow.
+// takes posts a notification that must be answered 200 with an empty body.
 func (b *fixture) takes(n simulator.RawNotification) {
 	b.Helper()
 	r := b.post(b.url, n)
-	for try := 0; r.status == 503 && try < 10; try++ {
+	for try := 0; tooSlow(r.status, try); try++ {
 		r = b.post(b.url, n)
 	}
 	if r.status != 200 || r.body != "" {
 		b.Errorf("answered %d %q, want 200 and no body", r.status, r.body)
 	}
+}
+
+// tooSlow reports whether a notification is sent once more, as WeChat Pay sends what was
+// answered 503: a busy machine may be too slow.
+func tooSlow(status, try int) bool { return status == http.StatusServiceUnavailable && try < 10 }
+
+// patiently sends a notification until it is answered otherwise.
+func patiently(send func() *http.Response) *http.Response {
+	resp := send()
+	for try := 0; tooSlow(resp.StatusCode, try); try++ {
+		resp = send()
+	}
+	return resp
 }
 
 // wantRefusal fails the test unless r is a refusal in WeChat Pay's form.

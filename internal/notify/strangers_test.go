@@ -191,20 +191,24 @@ func TestRefusalsCloseTheConnection(t *testing.T) {
 		"wrong signature": {b.raw("A", options{WrongSignature: true}), "", "401", true},
 		"another path":    {b.raw("A", options{Entity: paid}), "/more", "404", true},
 	} {
-		var request bytes.Buffer
-		req, err := tt.n.Request(t.Context(), b.url+tt.path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := req.Write(&request); err != nil {
-			t.Fatal(err)
-		}
-		c := b.dial("127.0.0.1", 1, request.Bytes())[0]
-		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
-		resp, err := http.ReadResponse(bufio.NewReader(c), req)
-		if err != nil {
-			t.Fatal(name, err)
-		}
+		var c net.Conn
+		resp := patiently(func() *http.Response {
+			var request bytes.Buffer
+			req, err := tt.n.Request(t.Context(), b.url+tt.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := req.Write(&request); err != nil {
+				t.Fatal(err)
+			}
+			c = b.dial("127.0.0.1", 1, request.Bytes())[0]
+			_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+			resp, err := http.ReadResponse(bufio.NewReader(c), req)
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			return resp
+		})
 		if !strings.HasPrefix(resp.Status, tt.status) || resp.Close != tt.closed || isOpen(t, c) == tt.closed {
 			t.Errorf("%s: %s, Connection: close %t, open %t", name, resp.Status, resp.Close, isOpen(t, c))
 		}
@@ -223,15 +227,18 @@ func TestHTTP2WithoutTLS(t *testing.T) {
 		opts   options
 		status int
 	}{{options{Entity: paid}, 200}, {options{WrongSignature: true}, 401}, {options{Entity: paid}, 200}} {
-		req, err := b.raw("A", tt.opts).Request(t.Context(), b.url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := h2c.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
+		resp := patiently(func() *http.Response {
+			req, err := b.raw("A", tt.opts).Request(t.Context(), b.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := h2c.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			return resp
+		})
 		if resp.StatusCode != tt.status || resp.ProtoMajor != 2 {
 			t.Errorf("%s %s", resp.Proto, resp.Status)
 		}
