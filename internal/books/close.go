@@ -3,7 +3,6 @@ package books
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -80,8 +79,9 @@ func PushAsked(ctx context.Context, q *queue.Client, no string, a ledger.Asked) 
 		Payload: tasks.Payload{MchID: o.MchID, OutOrderNo: no, AppID: o.AppID, ServiceID: o.ServiceID}})
 }
 
-// ErrUnreadable is of a day whose stored result is not JSON as Close writes it.
-var ErrUnreadable = errors.New("the stored books cannot be read")
+// ErrUnreadable is of a day whose stored result is not JSON as Close writes it. It is also
+// ledger.ErrNotFound: the day must be closed again, and what else there is goes through.
+var ErrUnreadable = fmt.Errorf("the stored books cannot be read: %w", ledger.ErrNotFound)
 
 // Load returns what came of a day, ledger.ErrNotFound or ErrUnreadable.
 func Load(ctx context.Context, l *ledger.Ledger, date ledger.BookDate) (Result, error) {

@@ -53,6 +53,12 @@ func TestAcknowledge(t *testing.T) {
 	f.world()
 	date := f.bookOf(mchA, "1260")
 	f.waitedLong()
+	// Books that cannot be read hide nothing else, and must be closed again.
+	broken := ledger.BookDateOf(time.Now().Add(-72 * time.Hour))
+	if _, err := f.ledger(mchA).CloseBook(t.Context(), broken, []byte(`{"date":`), []byte("{}"), nil, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	f.get("/books?date="+string(broken)+"&mchid="+mchA).wants(t, 200, "are not closed")
 	f.surveyed()
 	f.attends("Needs attention: 5")
 	p := f.get("/")

@@ -66,11 +66,11 @@ func (s *Sink) closedBy(ctx context.Context, e ledger.Event) (books.Result, erro
 		case err == nil:
 			s.booksOutage.Over()
 			return r, nil
-		case errors.Is(err, ledger.ErrNotFound):
-			return told, nil
 		case errors.Is(err, books.ErrUnreadable):
 			s.log.Error().Str(logging.FieldEvent, "books_unreadable").Str(logging.FieldEventID, e.ID).Str(logging.FieldMchID, e.MchID).Str(logging.FieldDate, told.Date).Err(err).
 				Msg("the day's books in Redis cannot be read; the tables get what the event lists of them")
+			return told, nil
+		case errors.Is(err, ledger.ErrNotFound):
 			return told, nil
 		case ctx.Err() != nil:
 			return told, ctx.Err()
