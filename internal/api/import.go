@@ -51,7 +51,7 @@ func (a *API) addImport() {
 			Schema:  schemaOf[ImportLine](a.huma.OpenAPI().Components.Schemas),
 			Example: "{\"line\":3,\"out_order_no\":\"BIKE 1002\",\"result\":\"invalid\",\"detail\":\"out_order_no has ' ' at position 5; only digits, letters and _ | * - are allowed\"}\n{\"summary\":{\"accepted\":2,\"duplicate\":0,\"ended\":0,\"conflict\":0,\"invalid\":1,\"failed\":0}}\n",
 		}},
-		doc:   "Rows of any number, in little memory, as `enqueue file` takes them. The answer is one JSON object a line, while the body is read: a line for every row that was not accepted, and last the `summary`, which has how many rows got each result, 0 included. Without a summary the answer is not whole. A caller that leaves ends the import: what was read is in the ledger, and the rest is not begun. Each 64 KiB of the body must arrive within a minute.",
+		doc:   "Rows of any number, in little memory, as `enqueue file` takes them. The answer is one JSON object a line, while the body is read: a line for every row that was not accepted, and last the `summary`, which has how many rows got each result, 0 included. Without a summary the answer is not whole. Read it while you send: a client that leaves some ten thousand lines unread for ten seconds is cut off. A caller that leaves ends the import: what was read is in the ledger, and the rest is not begun. Each 64 KiB of the body must arrive within a minute.",
 		again: "It can be sent again without harm: what is in already is answered with `duplicate`.",
 	}, a.importOrders)
 }
