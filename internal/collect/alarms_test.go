@@ -108,7 +108,7 @@ func TestStepIsOvertakenByANotification(t *testing.T) {
 			}
 		}
 		b.wants("A", tasks.Paid, "", "")
-		if e := b.events("A"); e != "opened paid" {
+		if e := b.events("A"); e != "opened paid attempted" {
 			t.Errorf("events: %s", e)
 		}
 		if o := b.get("A"); len(o.Log) != 2 || o.CollectCalls != 1 || *o.PaidAmount != 1250 {

@@ -278,7 +278,7 @@ func (m *model) Settle(t *rapid.T) {
 		var news []ledger.News
 		if f.Paid != nil || f.Payments != nil {
 			var money bool
-			if news, money = m.aside(c.no, f, done); money && o.open() && !o.lease {
+			if news, money = m.aside(c.no, f, done, 0); money && o.open() && !o.lease {
 				o.next, o.parked = ledger.Recheck, false
 			}
 		}
@@ -288,7 +288,7 @@ func (m *model) Settle(t *rapid.T) {
 	o.entries++
 	o.token, o.lease, o.live, o.doing, o.done, o.collectedAhead = "", false, false, "", c.Token, false
 	if o.life != c.life {
-		news, money := m.aside(c.no, f, done)
+		news, money := m.aside(c.no, f, done, 0)
 		if money && o.open() {
 			o.next, o.parked = ledger.Recheck, false
 		}
@@ -297,7 +297,7 @@ func (m *model) Settle(t *rapid.T) {
 	}
 	syncing := c.sync && o.state == "withdrawn" && o.sync == "pending"
 	if !o.open() && !syncing {
-		news, _ := m.aside(c.no, f, done)
+		news, _ := m.aside(c.no, f, done, set.AddAttempts)
 		answers(ledger.HasEnded, news)
 		return
 	}

@@ -218,7 +218,7 @@ func (o *modelOrder) beside(h *modelHeard) (kind string) {
 
 // aside is aside of settle.lua: a message about an order that its step does not
 // settle.
-func (m *model) aside(no string, f ledger.Facts, done bool) (news []ledger.News, money bool) {
+func (m *model) aside(no string, f ledger.Facts, done bool, answered int64) (news []ledger.News, money bool) {
 	o := m.orders[no]
 	h := o.hear(f, false, done)
 	kind := ""
@@ -226,6 +226,10 @@ func (m *model) aside(no string, f ledger.Facts, done bool) (news []ledger.News,
 		kind = "attempted"
 	} else if !o.open() {
 		kind = o.beside(&h)
+	}
+	o.attempts += answered
+	if kind == "" && answered > 0 {
+		kind = "attempted"
 	}
 	if kind != "" {
 		m.emit(kind, no)

@@ -147,10 +147,10 @@ func TestNotice(t *testing.T) {
 			t.Errorf("%s", code)
 		}
 		o := s.get("A")
-		if o.State != tasks.Paid || len(o.Log) != 2 || !o.NextDueAt.IsZero() {
+		if o.State != tasks.Paid || len(o.Log) != 2 || !o.NextDueAt.IsZero() || o.Attempts != 1 {
 			t.Errorf("%+v", o)
 		}
-		s.wantEvents("A", "opened queued", "paid paid 1250")
+		s.wantEvents("A", "opened queued", "paid paid 1250", "attempted paid 1250")
 	})
 	t.Run("of a part updates the amounts, and the order stays open", func(t *testing.T) {
 		s := newSetup(t)

@@ -114,7 +114,7 @@ func TestRecovery_ByWhoseDoing(t *testing.T) {
 	n := paidNotice(no)
 	n.Facts = said(100, s.payment(1, 100, no))
 	s.notice(n)
-	s.settle(c, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: s.now, Call: "collect", Verdict: "accepted", Accepted: 10 * time.Second, Log: []ledger.Entry{entry("collect", "accepted")}})
+	s.settle(c, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: s.now, Call: "collect", Verdict: "accepted", Accepted: 10 * time.Second, AddAttempts: 1, Log: []ledger.Entry{entry("collect", "accepted")}})
 	no = open("DECLINED")
 	s.called(no, "declined", "TRADE_ERROR")
 	s.called(no, "declined", "OTHER") // not the first one
@@ -137,7 +137,7 @@ func TestRecovery_ByWhoseDoing(t *testing.T) {
 		"": {Orders: 6, Owed: 600, Paid: 5, Fen: 590}, "TRADE_ERROR": {Orders: 1, Owed: 100, Paid: 1, Fen: 100},
 	})
 	s.wantCounts(ledger.RecoveryAttempts, map[string]ledger.RecoveryCount{
-		"0": {Orders: 3, Owed: 300, Paid: 2, Fen: 290}, "1": {Orders: 3, Owed: 300, Paid: 3, Fen: 300}, "2": {Orders: 1, Owed: 100, Paid: 1, Fen: 100},
+		"0": {Orders: 2, Owed: 200, Paid: 1, Fen: 190}, "1": {Orders: 4, Owed: 400, Paid: 4, Fen: 400}, "2": {Orders: 1, Owed: 100, Paid: 1, Fen: 100},
 	})
 	s.recounts(nos...)
 	s.pass(26 * time.Hour)
@@ -146,6 +146,42 @@ func TestRecovery_ByWhoseDoing(t *testing.T) {
 		t.Error("nothing is compact")
 	}
 	s.recounts(nos...)
+}
+
+// A collect call that WeChat Pay answers after the order has ended counts as if the answer
+// had come first: it is an attempt, perhaps the first decline, and a payment that follows is
+// its doing.
+func TestRecovery_EndedUnderTheCall(t *testing.T) {
+	s := newRecovery(t)
+	answer := func(c ledger.Claim, verdict, code string, accepted time.Duration, facts ledger.Facts) {
+		s.Helper()
+		if got, _ := s.settle(c, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: s.now, Call: "collect", Verdict: verdict, Code: code,
+			Accepted: accepted, AddAttempts: 1, Log: []ledger.Entry{entry("collect", verdict)}, Facts: facts}); got != ledger.HasEnded {
+			t.Errorf("%s", got)
+		}
+	}
+	s.open("ELSEWHERE")
+	c := s.granted("ELSEWHERE")
+	n := paidNotice("ELSEWHERE")
+	cash := elsewhere(1, 100)
+	cash.PaidAt = s.now.Truncate(time.Second)
+	n.Facts = said(100, cash)
+	s.notice(n)
+	answer(c, "declined", "TRADE_ERROR", 0, said(80, cash)) // a paid order does not take the total
+	s.wantEvents("ELSEWHERE", "opened queued", "paid paid 100", "attempted paid 100")
+
+	s.open("WITHDRAWN")
+	c = s.granted("WITHDRAWN")
+	s.withdraw("WITHDRAWN")
+	answer(c, "accepted", "", 10*time.Second, ledger.Facts{})
+	n = paidNotice("WITHDRAWN")
+	n.Facts = said(100, s.payment(1, 100, "WITHDRAWN"))
+	s.notice(n)
+
+	s.wantCounts(ledger.RecoveryAttempts, map[string]ledger.RecoveryCount{"1": {Orders: 2, Owed: 200, Paid: 1, Fen: 200}})
+	s.wantCounts(ledger.RecoveryCause, map[string]ledger.RecoveryCount{"": {Orders: 1, Owed: 100, Fen: 100}, "TRADE_ERROR": {Orders: 1, Owed: 100, Paid: 1, Fen: 100}})
+	s.wantCounts(ledger.RecoveryWhose, map[string]ledger.RecoveryCount{ledger.ByCollect: {Fen: 100}, ledger.ByElsewhere: {Paid: 1, Fen: 100}})
+	s.recounts("ELSEWHERE", "WITHDRAWN")
 }
 
 // An order that was enqueued while Redis's clock was ahead counts by the day that its record

@@ -108,8 +108,10 @@ local function heard(rec, f, now)
   local m = { write = {}, paid = 0 }
   local said = f.signed or {}
   if not (said.order_id or f.total or f.paid or f.payments or f.known or f.done) then return m end
+  local was = {}
   local function set(field, value)
     if (value or '') == '' or value == rec[field] then return end
+    was[field] = was[field] or { rec[field] }
     rec[field], m.new = value, true
     m.write[#m.write + 1] = field
     m.write[#m.write + 1] = value
@@ -175,7 +177,10 @@ local function heard(rec, f, now)
     alarm('paid_amount', paid0, f.paid)
   end
 
-  if rec.state == 'paid' and not m.more then m.write, m.new, m.paid = {}, false, 0 end
+  if rec.state == 'paid' and not m.more then
+    m.write, m.new, m.paid = {}, false, 0
+    for field, old in pairs(was) do rec[field] = old[1] end
+  end
   if #alarms == 0 then return m end
   local given = {}
   for entry in string.gmatch(rec.differs or '', '[^;]+') do given[#given + 1] = entry end

@@ -49,7 +49,7 @@
 --   'repeat'   it was written before, and first is the code that it had then; gate, news
 --              and state are those of then
 --   'ended'    the order was already in a final state; the log was written, and what was
---              learnt is recorded beside that state
+--              learnt is recorded beside that state, and that WeChat Pay answered
 --   'reopened' the order reached a final state and was reopened in the meantime; the log
 --              was written, and what was learnt. If that is money, an open order is due
 --              for a query
@@ -75,11 +75,33 @@ end
 
 local moved = false -- the time of the order's opening
 
+-- firstcause returns the code of an order's first decline, if it was not recorded and this
+-- reply is that decline, or the order ends here.
+local function firstcause(ends)
+  local declined = s.verdict == 'declined' and not r.cause
+  -- Only what the schedule has put off can have been declined before, and end here.
+  if (declined or num(r.declines) > 0 and ends) and unrecorded(r, KEYS[2], #ARGV - 1) then return '_' end
+  return declined and causeof((s.detail or '') ~= '' and s.detail or (s.code or '') ~= '' and s.code or 'declined')
+end
+
 -- aside records what was learnt of an order that this step does not settle: it is in a
 -- final state, or another step has it. It returns the news, and whether money came in.
-local function aside(call)
+-- answered: WeChat Pay has answered a collect call of an order that has ended meanwhile; the
+-- call counts as if the answer had come first.
+local function aside(call, answered)
   s.fresh = nil -- a later message may have come meanwhile
   local m = heard(r, s, now)
+  if answered then
+    local function set(field, value)
+      r[field] = value
+      m.write[#m.write + 1] = field
+      m.write[#m.write + 1] = value
+    end
+    if s.accepted then set('accepted', string.format('%.0f ', now) .. s.accepted) end
+    local cause = firstcause(false)
+    if cause then set('cause', cause) end
+    set('attempts', num(r.attempts) + s.attempts)
+  end
   local kind
   if OPEN[r.state] then
     kind = m.new and 'order.attempted'
@@ -87,9 +109,10 @@ local function aside(call)
     kind = beside(r, m, now)
   end
   attributed(r, m, now)
-  if (m.new or moved) and not OPEN[r.state] then recounted(KEYS[12], r, now, m.write) end
+  if (m.new or moved or answered) and not OPEN[r.state] then recounted(KEYS[12], r, now, m.write) end
   if #m.write > 0 then redis.call('HSET', KEYS[1], unpack(m.write)) end
   counted(KEYS[5], r, m)
+  if answered and not kind then kind = 'order.attempted' end
   if kind then emit(KEYS[1], KEYS[4], kind, s.no, call) end
   return newsof(m), m.more or s.verified_paid
 end
@@ -174,7 +197,7 @@ if (r.life or '') ~= s.life then
 end
 local syncing = s.sync and r.state == 'withdrawn' and r.sync == 'pending'
 if not OPEN[r.state] and not syncing then
-  local news = aside(call)
+  local news = aside(call, s.attempts)
   -- The sync has waited for this call.
   if working(r.state, r.sync) then redis.call('ZADD', KEYS[3], now, s.no) end
   return written('ended', change, news, r.state)
@@ -222,14 +245,10 @@ if syncing then
 end
 attributed(r, m, now)
 if s.accepted then put('accepted', string.format('%.0f ', now) .. s.accepted) end
--- Only what the schedule has put off can have been declined before, and end here.
-local declined = s.verdict == 'declined' and not r.cause
-if (declined or num(r.declines) > 0 and not OPEN[state]) and unrecorded(r, KEYS[2], #ARGV - 1) then
-  r.cause = '_'
-  put('cause', r.cause)
-elseif declined then
-  r.cause = causeof((s.detail or '') ~= '' and s.detail or (s.code or '') ~= '' and s.code or 'declined')
-  put('cause', r.cause)
+local cause = firstcause(not OPEN[state])
+if cause then
+  r.cause = cause
+  put('cause', cause)
 end
 local before = r.state
 if not OPEN[state] then
