@@ -293,6 +293,24 @@ func TestVerdictIsNotTheBodysToRewrite(t *testing.T) {
 	}
 }
 
+// Every code that the package knows is tried.
+func TestEveryCodeHasARow(t *testing.T) {
+	t.Parallel()
+	tried := map[string]bool{}
+	for _, r := range errorCodes {
+		tried[r.script.Code] = true
+	}
+	for _, r := range detailCodes {
+		tried[r.script.DetailCode] = true
+	}
+	codes, details := payscore.Codes()
+	for _, code := range append(codes, details...) {
+		if !tried[code] {
+			t.Errorf("%s has no row in errorCodes or detailCodes of this file", code)
+		}
+	}
+}
+
 // The set of verdicts is closed: the tables come to each of them, and to no
 // other.
 func TestVerdictsAreClosed(t *testing.T) {
@@ -305,7 +323,7 @@ func TestVerdictsAreClosed(t *testing.T) {
 	}
 	for _, v := range payscore.Verdicts {
 		if !reached[v] {
-			t.Errorf("no row of the tables comes to %s", v)
+			t.Errorf("no row of this file's tables comes to %s: add one for a reply that does", v)
 		}
 		delete(reached, v)
 	}
