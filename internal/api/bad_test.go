@@ -38,16 +38,16 @@ func TestBadInput(t *testing.T) {
 		for _, c := range []bad{
 			{"/v1/orders", `{`, 422, []string{"body", "ends too early"}},
 			{"/v1/orders", ``, 422, []string{"body", "missing"}},
-			{"/v1/orders", `[]`, 422, []string{"body", "array", "JSON object"}},
+			{"/v1/orders", `[]`, 422, []string{"body is an array: send a JSON object"}},
 			{"/v1/orders", `null`, 422, []string{"orders", "missing"}},
 			{"/v1/orders", `{}`, 422, []string{"orders", "missing"}},
-			{"/v1/orders", `{"orders":{}}`, 422, []string{"orders", "list"}},
-			{"/v1/orders", `{"orders":[],"reopen":"yes"}`, 422, []string{"reopen", "true or false"}},
+			{"/v1/orders", `{"orders":{}}`, 422, []string{"orders is an object: write a list"}},
+			{"/v1/orders", `{"orders":[],"reopen":"yes"}`, 422, []string{"reopen is a string: write true or false"}},
 			{"/v1/orders", `{"order":[]}`, 422, []string{`"order"`, "unknown"}},
 			{"/v1/orders", `{"orders":[]} {}`, 422, []string{"more behind"}},
 			{"/v1/orders", "{\"orders\":[\"\xff\"]}", 422, []string{"UTF-8"}},
 			{withdraw, `{}`, 422, []string{"reason", "missing"}},
-			{withdraw, `{"reason":5}`, 422, []string{"reason", "string"}},
+			{withdraw, `{"reason":5}`, 422, []string{"reason is a number: write a string"}},
 			{withdraw, `{"reason":"a\nb"}`, 422, []string{"reason", "position 2"}},
 			{withdraw, `{"reason":"x","paid_at":"soon"}`, 422, []string{"paid_at", "soon"}},
 			{"/v1/orders/" + mchA + "/A/reopen", `{"reason":" "}`, 422, []string{"reason", "missing"}},
@@ -65,6 +65,13 @@ func TestBadInput(t *testing.T) {
 		}
 		for name, c := range cases {
 			t.Run(name, func(t *testing.T) { f.post(c.path, c.body).wants(t, c.status, c.words...) })
+		}
+	})
+	t.Run("a field of the wrong type is named on its own", func(t *testing.T) {
+		for body, want := range map[string]string{`{"reason":5}`: `[{"field":"reason","detail":"is a number: write a string"}]`, `{"a as a b":5}`: `[{"field":"body","detail":"has the unknown field \"a as a b\": /docs lists the fields"}]`} {
+			if a := f.post(withdraw, body); !strings.Contains(a.Body, `"errors":`+want) {
+				t.Errorf("%s, want %s", a.Body, want)
+			}
 		}
 	})
 	t.Run("paths and parameters", func(t *testing.T) {

@@ -134,6 +134,9 @@ func fromHuma(o *huma.Operation, status int, msg string, errs []error) *Problem 
 				f.Field = "body"
 			}
 			f.Detail = remedy(d.Message)
+			if name, fault, ok := strings.Cut(strings.TrimPrefix(f.Detail, "has "), " as a"); ok && f.Field == "body" && !strings.ContainsAny(name, `" `) { // see decode
+				f.Field, f.Detail = name, "is a"+fault
+			}
 		}
 		f.Detail, f.Field = textsafe.Clip(f.Detail, 300), textsafe.Clip(f.Field, 64)
 		p.Errors = append(p.Errors, f)
@@ -192,9 +195,9 @@ func decode(data []byte, v any) error {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		field := wrong.Field
 		if field == "" {
-			return fmt.Errorf("is a %s: send a JSON object", wrong.Value)
+			return fmt.Errorf("is %s: send a JSON object", article(wrong.Value))
 		}
-		return fmt.Errorf("has %s as a %s: write a %s", field, wrong.Value, kindOf(wrong.Type.Kind().String()))
+		return fmt.Errorf("has %s as %s: write %s", field, article(wrong.Value), kindOf(wrong.Type.Kind().String()))
 	}
 	if err != nil {
 		if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
@@ -208,16 +211,24 @@ func decode(data []byte, v any) error {
 	return nil
 }
 
+// article puts the article before what a value is.
+func article(kind string) string {
+	if strings.ContainsAny(kind[:1], "ao") {
+		return "an " + kind
+	}
+	return "a " + kind
+}
+
 func kindOf(goKind string) string {
 	switch goKind {
 	case "bool":
 		return "true or false"
 	case "slice":
-		return "list"
+		return "a list"
 	case "struct", "map":
-		return "JSON object"
+		return "a JSON object"
 	case "int", "int64":
-		return "whole number"
+		return "a whole number"
 	}
-	return "string"
+	return "a string"
 }
