@@ -3,7 +3,6 @@ package console_test
 import (
 	"encoding/csv"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,9 +26,6 @@ import (
 	"payscore-collector/tasks"
 )
 
-// With -args -console.truth=5000 so many orders are collected; without it, a few.
-var truthFlag = flag.Int("console.truth", 0, "hold the numbers of the console against the simulator's truth for so many orders")
-
 // world is what the platform knows of a merchant's orders: what is still owed, by age, what
 // was paid, and what has ended otherwise.
 type world struct {
@@ -41,11 +37,10 @@ type world struct {
 }
 
 // The overview, the orders' pages, their CSV, the preview of a bulk action and the API say
-// what the platform knows, to the fen.
+// what the platform knows, to the fen. TestNumbersEqualThePlatformsTruth of test/soak does
+// the same for 5,000 orders, with the page Recovery and SQL.
 func TestTruth(t *testing.T) {
-	if *truthFlag == 0 {
-		t.Parallel()
-	}
+	t.Parallel()
 	r := workertest.New(t, func(w *config.Worker) { w.GiveUpAfter = time.Hour })
 	fates := []simulator.Fate{
 		simulator.FatePays, simulator.FatePays, simulator.FateDeclines(1), simulator.FateNever, simulator.FatePartial(100), simulator.FateParts(2), simulator.FateMixed("PM"),
@@ -54,7 +49,7 @@ func TestTruth(t *testing.T) {
 	days := []float64{0.5, 2, 5, 10, 20, 40} // one in each class of age
 	began := time.Now()
 	age := map[string]int{}
-	orders := make([]simulator.Order, max(*truthFlag, 8*len(fates)))
+	orders := make([]simulator.Order, 8*len(fates))
 	handed := make([]tasks.Order, len(orders))
 	for i := range orders {
 		no := fmt.Sprintf("TRUTH-%05d", i)

@@ -95,6 +95,14 @@ func (o *order) refusal() (apiError, bool) {
 	return apiError{}, false
 }
 
+// decline is the reply to a collect that the user's account declined. The caller holds o.mu.
+func (o *order) decline(e apiError) reply {
+	if o.audit.firstDecline == "" {
+		o.audit.firstDecline = e.detailCode
+	}
+	return e.reply()
+}
+
 // collect is the call POST …/pay at the given time.
 func (o *order) collect(m Merchant, f Faults, now time.Time) reply {
 	o.mu.Lock()
@@ -113,11 +121,11 @@ func (o *order) collect(m Merchant, f Faults, now time.Time) reply {
 	rest := o.total - o.paid
 	switch o.plan.kind {
 	case string(FateNever), fateUserPays:
-		return errDeclined.reply()
+		return o.decline(errDeclined)
 	case fateDeclines:
 		if o.declined < o.plan.declines {
 			o.declined++
-			return errDeclined.reply()
+			return o.decline(errDeclined)
 		}
 	case fateUserPaying:
 		o.deduct(rest, now.Add(o.plan.after), now)
@@ -130,7 +138,7 @@ func (o *order) collect(m Merchant, f Faults, now time.Time) reply {
 		letter, amount := o.nextPart()
 		if letter == partElsewhere {
 			o.pay(amount, PaidTypeMch, now)
-			return errDeclined.reply()
+			return o.decline(errDeclined)
 		}
 		rest = amount
 	case fateLower:
@@ -138,7 +146,7 @@ func (o *order) collect(m Merchant, f Faults, now time.Time) reply {
 			if o.declined++; o.declined == lowerAfter {
 				_ = o.lower(o.plan.first) // fails where a control call has done as much already
 			}
-			return errDeclined.reply()
+			return o.decline(errDeclined)
 		}
 	}
 	o.deduct(rest, payAt, now)

@@ -102,6 +102,7 @@ type orderAudit struct {
 	lastCollect                     time.Time
 	leastGap                        time.Duration // between two starts; valid from the second collect on
 	endShown                        int           // replies that showed the order's end
+	firstDecline                    string        // detail code of the first collect that was declined
 }
 
 // call is one call on its way.
@@ -208,6 +209,11 @@ type OrderReport struct {
 	Lowered int64 `json:"lowered,omitempty"`
 	// Payments has every payment, in the order in which they arrived.
 	Payments []PaymentDetail `json:"payments,omitempty"`
+	// ByUser is the seq of each payment that no collect brought.
+	ByUser []int `json:"by_user,omitempty"`
+	// FirstDecline is the detail code of the first collect that was declined, by its fate
+	// or by a scripted TRADE_ERROR.
+	FirstDecline string `json:"first_decline,omitempty"`
 
 	// The calls are counted as they arrive, before their signature is verified.
 	CollectCalls int64 `json:"collect_calls"`
@@ -295,6 +301,7 @@ func (o *order) report(now time.Time) OrderReport {
 	r := OrderReport{
 		OutOrderNo: o.no, State: o.state, StateDescription: o.description, CollectionState: o.collectionState(),
 		Fate: o.fate, TotalAmount: o.total, PaidAmount: o.paid, Lowered: o.lowered, Payments: slices.Clone(o.details),
+		ByUser: slices.Clone(o.byUser), FirstDecline: o.audit.firstDecline,
 		CollectCalls: o.audit.collects, QueryCalls: o.audit.queries, SyncCalls: o.audit.syncs,
 		MostAtOnce: o.audit.mostAtOnce, CallsAfterEnd: o.audit.afterEnd, MoneyMoved: o.moneyMoved(),
 	}

@@ -3,6 +3,7 @@ package simulator
 import (
 	"context"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 )
@@ -158,6 +159,24 @@ func TestAudit_CallsAfterEnd(t *testing.T) {
 			t.Errorf("got %d, want 0", got)
 		}
 	})
+}
+
+// The report tells what the user paid without a collect, and why the first one failed.
+func TestAudit_Doings(t *testing.T) {
+	b := setup(t, Order{OutOrderNo: "A1", TotalAmount: 100, Fate: FateDeclines(1), Replies: []ScriptedReply{
+		{Call: CallCollect, HTTP: 403, Code: "NO_AUTH", DetailCode: "1"}, {Call: CallCollect, HTTP: 403, Code: "TRADE_ERROR", DetailCode: "271299627"},
+	}}, Order{OutOrderNo: "A2", TotalAmount: 100, Fate: FateUserPays(time.Minute)})
+	for range 3 {
+		b.collect("A1")
+		b.clock.pass(time.Minute)
+	}
+	b.query("A2")
+	if o := b.truth("A1").Audit; o.FirstDecline != "271299627" || o.ByUser != nil {
+		t.Errorf("%+v", o)
+	}
+	if o := b.truth("A2").Audit; !slices.Equal(o.ByUser, []int{1}) || o.FirstDecline != "" {
+		t.Errorf("%+v", o)
+	}
 }
 
 func TestAudit_LeastGap(t *testing.T) {

@@ -24,6 +24,9 @@ func (s *Simulator) treatment(c *call, f Faults, luck draws) treatment {
 	if c.order != nil {
 		c.order.mu.Lock()
 		scripted, ok := c.order.nextReply(c.kind)
+		if ok && c.kind == CallCollect && scripted.Kind == KindError && scripted.Code == errDeclined.code {
+			c.order.decline(apiError{detailCode: scripted.DetailCode})
+		}
 		c.order.mu.Unlock()
 		if ok {
 			s.audit.countScripted(scripted.Kind)

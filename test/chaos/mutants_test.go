@@ -59,10 +59,10 @@ var mutants = []mutant{
 		profile: pausesProfile, rows: []string{rowPaused},
 	},
 	{
-		name:    "without taking back what an order counted before it was reopened",
-		file:    "../../internal/ledger/scripts/open.lua",
-		old:     "  tallied(RECOVERY, was.tally)\n",
-		new:     "",
+		name:    "without counting what comes in after another final state",
+		file:    "../../internal/ledger/scripts/notice.lua",
+		old:     "if code == 'paid' or m.new and not OPEN[r.state] then",
+		new:     "if code == 'paid' then",
 		profile: pausesProfile, rows: []string{rowStats},
 	},
 }

@@ -33,7 +33,33 @@ import (
 
 func TestMain(m *testing.M) {
 	redisconn.RedirectLog(zerolog.Nop())
-	os.Exit(pgtest.Main(m))
+	status := pgtest.Main(m)
+	_ = os.RemoveAll(built.dir)
+	os.Exit(status)
+}
+
+var built struct {
+	once sync.Once
+	dir  string
+}
+
+// programs builds the programs once for all tests, and returns their directory.
+func programs(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		dir, err := os.MkdirTemp("", "soak-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		built.dir = dir
+		from := testkit.Build(t, nil, "cmd/worker", "cmd/outcomes")
+		for _, program := range []string{"worker", "outcomes"} {
+			if err := os.Rename(filepath.Join(from, program), filepath.Join(dir, program)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	return built.dir
 }
 
 const (
@@ -101,10 +127,14 @@ func newEnv(t *testing.T) *env {
 	platform := httptest.NewServer(sim.Handler())
 	t.Cleanup(platform.Close)
 	rdb := redistest.StartReal(t)
+	orders := 1000
+	if *truth == "long" {
+		orders = 5000
+	}
 	e := &env{
-		t: t, orders: testkit.Form(1500, 5000), sim: sim, rdb: rdb, pg: pgtest.Start(t), procs: map[string]*exec.Cmd{},
+		t: t, orders: orders, sim: sim, rdb: rdb, pg: pgtest.Start(t), procs: map[string]*exec.Cmd{},
 		ledger: ledger.New(rdb.Client, sim.Merchant().MchID), producer: tasks.NewProducer(rdb.Client),
-		bin: testkit.Build(t, nil, "cmd/worker", "cmd/outcomes"),
+		bin: programs(t),
 	}
 	t.Cleanup(e.killAll)
 	dir := t.TempDir()
@@ -231,7 +261,7 @@ func (e *env) attack() (stop func()) {
 			}
 		})
 	}
-	each(testkit.Form(time.Second, 2*time.Second), func() {
+	each(time.Second, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		for _, p := range e.procs { // a random one
@@ -241,7 +271,7 @@ func (e *env) attack() (stop func()) {
 			return
 		}
 	})
-	each(testkit.Form(100*time.Millisecond, 50*time.Millisecond), func() {
+	each(100*time.Millisecond, func() {
 		wd := tasks.Withdrawal{MchID: e.sim.Merchant().MchID, OutOrderNo: number(rand.IntN(e.orders)), Reason: "soaked"}
 		if rand.IntN(2) == 0 {
 			wd.PaidAt = time.Now()

@@ -1,3 +1,4 @@
-// Package soak has one test: the whole of it at once, as a merchant runs it, for
-// half a minute and some thousand orders, while its parts are killed.
+// Package soak has the tests of everything at once, as a merchant runs it: some thousand
+// orders, real programs, and a platform whose truth all numbers are held against, while
+// programs are killed, or while a month passes.
 package soak

@@ -27,7 +27,7 @@ import (
 	"payscore-collector/tasks"
 )
 
-var truth = flag.String("truth", "short", "TestBillAgreesUnderKilledWorkers: short, or long for 5,000 orders")
+var truth = flag.String("truth", "short", "TestBillAgreesUnderKilledWorkers and TestBooksEqualThePlatformsTruth: short, or long for 5,000 orders")
 
 // Orders are paid at once, in parts, by the user, partly or wholly elsewhere, around a
 // midnight of the platform, while workers are killed with -9 and go on where they were. The
@@ -52,7 +52,7 @@ func TestBillAgreesUnderKilledWorkers(t *testing.T) {
 	platform := httptest.NewServer(sim.Handler())
 	t.Cleanup(platform.Close)
 	rdb := redistest.StartReal(t)
-	dir, bin := t.TempDir(), testkit.Build(t, nil, "cmd/worker", "cmd/outcomes")
+	dir, bin := t.TempDir(), programs(t)
 	if err := sim.WriteMerchantDir(dir, platform.URL); err != nil {
 		t.Fatal(err)
 	}
