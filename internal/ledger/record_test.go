@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -51,6 +52,9 @@ func TestRecord_StructsFollowIt(t *testing.T) {
 	}
 }
 
+// reading matches what reads fields of a record, and the fields of an event.
+var reading = regexp.MustCompile(`redis\.call\('HM?GET'[^()]*\)|'\w+', \w+\.\w+ or ''|\w+ = v\[\d+\]`)
+
 func TestRecord_EachFieldStandsOnceAndSaysWhatItIs(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range Record {
@@ -66,12 +70,16 @@ func TestRecord_EachFieldStandsOnceAndSaysWhatItIs(t *testing.T) {
 		if f.Text && (!f.Signed || f.JSON == "" || f.Event == "") {
 			t.Errorf("field %q is a signed text and must have Signed, JSON and Event", f.Name)
 		}
+		name := strings.TrimRight(f.Name, "234") // k2 to k4 are put together
 		for _, script := range strings.Fields(f.By) {
 			if script[0] == '(' {
 				continue // an earlier release
 			}
+			writes := regexp.MustCompile(`'` + name + `'|\b` + name + ` =`)
 			if _, err := sources.ReadFile("scripts/" + script + ".lua"); err != nil {
 				t.Errorf("field %q is written by %q, which is no script", f.Name, script)
+			} else if !writes.MatchString(reading.ReplaceAllString(loadedSource[script], "")) {
+				t.Errorf("%s.lua does not write the field %q, and Record says that it does", script, f.Name)
 			}
 		}
 	}
