@@ -27,7 +27,8 @@
 // Billing receives events and webhooks, and books each payment once, under its
 // transaction_id. Record and books are compared with the platform's own list of
 // payments, fen by fen; orders are paid in parts, partly elsewhere, and after
-// their total was lowered.
+// their total was lowered. The ledger's counters, of the recovery too, must equal a
+// recount of its records.
 //
 // An operator pauses and resumes the merchant, and collects and withdraws orders, one by
 // one and in bulk. While the merchant is paused no collect call may be granted: one that
