@@ -288,7 +288,7 @@ func (m *model) Settle(t *rapid.T) {
 	o.entries++
 	o.token, o.lease, o.live, o.doing, o.done, o.collectedAhead = "", false, false, "", c.Token, false
 	if o.life != c.life {
-		news, money := m.aside(c.no, f, done, 0)
+		news, money := m.aside(c.no, f, done, set.AddAttempts)
 		if money && o.open() {
 			o.next, o.parked = ledger.Recheck, false
 		}

@@ -93,6 +93,14 @@ func (s *timed) payment(seq, fen int64, tx string) ledger.Payment {
 	return p
 }
 
+// wantSettled is settle with the code that it must return.
+func (s *timed) wantSettled(c ledger.Claim, want ledger.Code, set ledger.Settlement) {
+	s.Helper()
+	if got, _ := s.settle(c, set); got != want {
+		s.Errorf("%s: %s, want %s", c.Order.OutOrderNo, got, want)
+	}
+}
+
 func TestRecovery_ByWhoseDoing(t *testing.T) {
 	s := newRecovery(t)
 	var nos []string
@@ -155,10 +163,8 @@ func TestRecovery_EndedUnderTheCall(t *testing.T) {
 	s := newRecovery(t)
 	answer := func(c ledger.Claim, verdict, code string, accepted time.Duration, facts ledger.Facts) {
 		s.Helper()
-		if got, _ := s.settle(c, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: s.now, Call: "collect", Verdict: verdict, Code: code,
-			Accepted: accepted, AddAttempts: 1, Log: []ledger.Entry{entry("collect", verdict)}, Facts: facts}); got != ledger.HasEnded {
-			t.Errorf("%s", got)
-		}
+		s.wantSettled(c, ledger.HasEnded, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: s.now, Call: "collect", Verdict: verdict, Code: code,
+			Accepted: accepted, AddAttempts: 1, Log: []ledger.Entry{entry("collect", verdict)}, Facts: facts})
 	}
 	s.open("ELSEWHERE")
 	c := s.granted("ELSEWHERE")
@@ -182,6 +188,52 @@ func TestRecovery_EndedUnderTheCall(t *testing.T) {
 	s.wantCounts(ledger.RecoveryCause, map[string]ledger.RecoveryCount{"": {Orders: 1, Owed: 100, Fen: 100}, "TRADE_ERROR": {Orders: 1, Owed: 100, Paid: 1, Fen: 100}})
 	s.wantCounts(ledger.RecoveryWhose, map[string]ledger.RecoveryCount{ledger.ByCollect: {Fen: 100}, ledger.ByElsewhere: {Paid: 1, Fen: 100}})
 	s.recounts("ELSEWHERE", "WITHDRAWN")
+}
+
+// A collect call that is answered after the order was withdrawn and reopened counts too: a
+// reopening begins no new count of attempts.
+func TestRecovery_ReopenedUnderTheCall(t *testing.T) {
+	s := newRecovery(t)
+	reopen := func(no string) {
+		t.Helper()
+		if err := openOrder(t.Context(), s.ledger, tasks.Order{Payload: payload(no), Reopen: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.open("A")
+	c := s.granted("A")
+	s.withdraw("A")
+	reopen("A")
+	s.wantSettled(c, ledger.Reopened, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Recheck, Due: s.now, Call: "collect", Verdict: "declined",
+		Code: "TRADE_ERROR", Declines: 1, AddAttempts: 1, Log: []ledger.Entry{entry("collect", "declined")}})
+	o := s.get("A")
+	if o.State != tasks.Queued || o.Attempts != 1 || len(o.Log) != 1 {
+		t.Errorf("%+v", o)
+	}
+	stream := s.stream()
+	if e := stream[len(stream)-1]; e.Type != "order.attempted" || e.State != tasks.Queued || e.Attempts != 1 || e.Verdict != "declined" || e.Code != "TRADE_ERROR" {
+		t.Errorf("%+v", e)
+	}
+	s.called("A", "declined", "OTHER") // not the first one
+	s.withdraw("A")
+	s.wantCounts(ledger.RecoveryCause, map[string]ledger.RecoveryCount{"TRADE_ERROR": {Orders: 1}})
+	s.wantCounts(ledger.RecoveryAttempts, map[string]ledger.RecoveryCount{"2": {Orders: 1}})
+	s.recounts("A")
+
+	// It has ended again when the answer comes.
+	s.open("B")
+	c = s.granted("B")
+	s.withdraw("B")
+	reopen("B")
+	s.withdraw("B")
+	s.wantSettled(c, ledger.Reopened, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: s.now, Call: "collect", Verdict: "accepted",
+		Accepted: 10 * time.Second, AddAttempts: 1, Log: []ledger.Entry{entry("collect", "accepted")}})
+	n := paidNotice("B")
+	n.Facts = said(100, s.payment(1, 100, "B"))
+	s.notice(n)
+	s.wantCounts(ledger.RecoveryAttempts, map[string]ledger.RecoveryCount{"1": {Orders: 1, Owed: 100, Fen: 100}, "2": {Orders: 1}})
+	s.wantCounts(ledger.RecoveryWhose, map[string]ledger.RecoveryCount{ledger.ByCollect: {Fen: 100}})
+	s.recounts("A", "B")
 }
 
 // An order that was enqueued while Redis's clock was ahead counts by the day that its record

@@ -51,8 +51,8 @@
 --   'ended'    the order was already in a final state; the log was written, and what was
 --              learnt is recorded beside that state, and that WeChat Pay answered
 --   'reopened' the order reached a final state and was reopened in the meantime; the log
---              was written, and what was learnt. If that is money, an open order is due
---              for a query
+--              was written, and what was learnt, and that WeChat Pay answered. If money
+--              was learnt, an open order is due for a query
 --   'lost'     another worker has the lease; only payments that were learnt were written
 -- gate is what judge in hold.lua returns. news has 'late' for a payment after another
 -- final state, 'differs' for amounts that raise an alarm, and 'lowered' for a total that
@@ -85,9 +85,11 @@ local function firstcause(ends)
 end
 
 -- aside records what was learnt of an order that this step does not settle: it is in a
--- final state, or another step has it. It returns the news, and whether money came in.
+-- final state, or was reopened since, or another step has it. It returns the news, and
+-- whether money came in.
 -- answered: WeChat Pay has answered a collect call of an order that has ended meanwhile; the
--- call counts as if the answer had come first.
+-- call counts as if the answer had come first. A reopening begins no new count of attempts,
+-- and the first decline stays the first.
 local function aside(call, answered)
   s.fresh = nil -- a later message may have come meanwhile
   local m = heard(r, s, now)
@@ -185,7 +187,7 @@ if num(s.collected) > 0 and s.not_made ~= 'collects' and r.since == r.opened and
 end
 
 if (r.life or '') ~= s.life then
-  local news, money = aside(call)
+  local news, money = aside(call, s.attempts)
   if money and OPEN[r.state] then
     put('next', 'recheck')
     put('due', now)
