@@ -195,15 +195,14 @@ func TestPromisePolite(t *testing.T) {
 // Promise 5, continued: nothing is collected outside the window.
 func TestPromisePoliteOutsideTheWindow(t *testing.T) {
 	t.Parallel()
-	now := time.Now().UTC()
-	opens := now.Add(10 * time.Second).Truncate(time.Second)
-	midnight := time.Date(opens.Year(), opens.Month(), opens.Day(), 0, 0, 0, 0, time.UTC)
-	r := workertest.New(t, func(c *config.Worker) {
-		from := opens.Sub(midnight)
-		c.Window = config.Window{From: from, To: (from + time.Hour) % (24 * time.Hour)}
-	})
+	r := workertest.New(t)
 	r.Add(simulator.Order{OutOrderNo: "NIGHT", Fate: "pays"})
 	r.Enqueue("NIGHT")
+	// The worker has ten seconds for its start and the postponement.
+	opens := time.Now().UTC().Add(11 * time.Second).Truncate(time.Second)
+	midnight := time.Date(opens.Year(), opens.Month(), opens.Day(), 0, 0, 0, 0, time.UTC)
+	from := opens.Sub(midnight)
+	r.Cfg.Window = config.Window{From: from, To: (from + time.Hour) % (24 * time.Hour)}
 	r.Work()
 	r.Eventually("the order to be postponed to the window", func() bool {
 		return r.Get("NIGHT").NextDueAt.Equal(opens)
