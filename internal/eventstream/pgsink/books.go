@@ -62,9 +62,11 @@ func (s *Sink) closedBy(ctx context.Context, e ledger.Event) (books.Result, erro
 		try, cancel := untilDone(ctx)
 		r, err := s.Books(try, e.MchID, ledger.BookDate(told.Date))
 		cancel()
+		if err == nil || errors.Is(err, ledger.ErrNotFound) { // as books.ErrUnreadable is too
+			s.booksOutage.Over()
+		}
 		switch {
 		case err == nil:
-			s.booksOutage.Over()
 			return r, nil
 		case errors.Is(err, books.ErrUnreadable):
 			s.log.Error().Str(logging.FieldEvent, "books_unreadable").Str(logging.FieldEventID, e.ID).Str(logging.FieldMchID, e.MchID).Str(logging.FieldDate, told.Date).Err(err).

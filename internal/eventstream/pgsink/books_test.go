@@ -188,20 +188,27 @@ func TestBooks(t *testing.T) {
 		}
 	})
 	t.Run("an outage of Redis is waited for", func(t *testing.T) {
-		s := prepared(t, url, &log)
-		tries := 0
-		s.Books = func(context.Context, string, ledger.BookDate) (books.Result, error) {
-			if tries++; tries == 1 {
-				return books.Result{}, errors.New("away")
+		// Redis has answered, also where it does not have the day or nothing that can be read.
+		for _, answer := range []error{nil, ledger.ErrNotFound, books.ErrUnreadable} {
+			var log testkit.LogBuffer
+			s := prepared(t, url, &log)
+			tries := 0
+			s.Books = func(context.Context, string, ledger.BookDate) (books.Result, error) {
+				if tries++; tries == 1 {
+					return books.Result{}, errors.New("away")
+				}
+				return closedBooks(2), answer
 			}
-			return books.Result{}, ledger.ErrNotFound
-		}
-		if err := s.Write(t.Context(), []ledger.Event{first}); err != nil || tries != 2 {
-			t.Errorf("%v after %d tries", err, tries)
-		}
-		s.Once, tries = true, 0
-		if err := s.Write(t.Context(), []ledger.Event{first}); err == nil {
-			t.Error("Once waits")
+			if err := s.Write(t.Context(), []ledger.Event{first}); err != nil || tries != 2 {
+				t.Errorf("%v after %d tries", err, tries)
+			}
+			if n := len(log.Events("outage_ended")); n != 1 {
+				t.Errorf("after the answer %v, the log ends the outage %d times:\n%s", answer, n, &log)
+			}
+			s.Once, tries = true, 0
+			if err := s.Write(t.Context(), []ledger.Event{first}); err == nil {
+				t.Error("Once waits")
+			}
 		}
 	})
 }
