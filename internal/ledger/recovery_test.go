@@ -242,19 +242,30 @@ func TestRecovery_ClockAhead(t *testing.T) {
 	s := newRecovery(t)
 	claims := map[string]ledger.Claim{}
 	s.pass(2 * day)
-	for _, no := range []string{"ENDS", "WITHDRAWN"} {
+	nos := []string{"ENDS", "WITHDRAWN", "NO-ATTEMPT"}
+	for _, no := range nos {
 		s.open(no)
 		claims[no] = s.granted(no)
 	}
-	s.withdraw("WITHDRAWN")
+	s.withdraw(nos[1])
+	s.withdraw(nos[2])
 	s.pass(-2 * day)
 	for no, c := range claims {
-		s.settle(c, ledger.Settlement{State: tasks.Rejected, Reason: "PARAM_ERROR", Call: "collect", Verdict: "bad_request", AddAttempts: 1, Collected: s.now, Log: []ledger.Entry{entry("collect", "bad_request")}})
+		set := ledger.Settlement{State: tasks.Rejected, Reason: "PARAM_ERROR", Call: "collect", Verdict: "bad_request", AddAttempts: 1, Collected: s.now, Log: []ledger.Entry{entry("collect", "bad_request")}}
+		if no == nos[2] {
+			set = ledger.Settlement{State: tasks.Awaiting, Next: ledger.Resolve, Due: s.now, Call: "collect", Verdict: "unknown", Collected: s.now, Log: []ledger.Entry{entry("collect", "unknown")}}
+		}
+		s.settle(c, set)
 		if got, want := ledger.BookDateOf(s.get(no).OpenedAt), ledger.BookDateOf(s.now); got != want {
 			t.Errorf("%s was opened on %s, want %s", no, got, want)
 		}
 	}
-	s.recounts("ENDS", "WITHDRAWN")
+	for _, e := range s.stream() {
+		if got := s.get(e.OutOrderNo); e.Call != "" && !e.OpenedAt.Equal(got.OpenedAt) {
+			t.Errorf("%s: its event says that it was opened at %s, the order %s", e.OutOrderNo, e.OpenedAt, got.OpenedAt)
+		}
+	}
+	s.recounts(nos...)
 }
 
 // A reopening takes an end back; the next end counts, and a payment after an end too.

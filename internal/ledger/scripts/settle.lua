@@ -181,9 +181,10 @@ put('off', putoff and 2 or #ARGV == 1 and 1 or 0)
 -- The time of the last collect call is valid even if the order changed in the meantime.
 if s.collected then put('collected', s.collected ~= '0' and s.collected or nil) end
 if num(s.collected) > 0 and s.not_made ~= 'collects' and r.since == r.opened and num(s.collected) < num(r.since) then
+  -- It was opened by a clock that was ahead; see recollected. Written at once, for the
+  -- event in aside.
   moved, r.since, r.opened = true, s.collected, s.collected
-  put('since', s.collected) -- it was opened by a clock that was ahead; see recollected
-  put('opened', s.collected)
+  redis.call('HSET', KEYS[1], 'since', s.collected, 'opened', s.collected)
 end
 
 if (r.life or '') ~= s.life then
