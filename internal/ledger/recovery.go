@@ -216,6 +216,9 @@ func (l *Ledger) fillPage(ctx context.Context, place string, now time.Time) (nex
 			pass, begun, state, score, passed = 1, now.UnixMilli(), 0, 0, 0
 		}
 	}
+	// Redis's clock may have been ahead when the pass began, and what has ended since it is
+	// right again has earlier times.
+	begun = min(begun, now.UnixMilli())
 	page, err := l.rdb.ZRangeByScoreWithScores(ctx, l.keys.Ended(ended[state]), &redis.ZRangeBy{
 		Min: strconv.FormatInt(score, 10), Max: "+inf", Offset: int64(passed), Count: fillPage,
 	}).Result()

@@ -419,6 +419,42 @@ func TestRecovery_FillAgainADayAfterTheEnd(t *testing.T) {
 	counted("a day later", true)
 }
 
+// A pass that Redis's clock sees begin ahead, and right again before its end, is followed by
+// one that takes what ended from then on.
+func TestRecovery_FillBegunByAClockThatWasAhead(t *testing.T) {
+	s := newRecovery(t)
+	kill := &killing{at: 1}
+	s.redis.Client.AddHook(kill)
+	page := func() {
+		t.Helper()
+		kill.n = 0
+		if _, err := s.ledger.FillRecovery(t.Context(), s.now); !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
+	}
+	s.pass(2 * day)
+	page() // the paid orders
+	s.pass(-2 * day)
+	page()
+	s.open("LATER") // which a previous release makes paid
+	s.notice(paidNotice("LATER"))
+	s.redis.Client.HDel(t.Context(), ledger.KeysOf(mchid).Order("LATER"), "tally")
+	s.pass(3 * time.Hour)
+	kill.at = 0
+	for _, want := range []bool{false, true} {
+		for more := true; more; {
+			var err error
+			if more, err = s.ledger.FillRecovery(t.Context(), s.now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := s.stored("LATER")["tally"] != ""; got != want {
+			t.Errorf("counted is %t, want %t", got, want)
+		}
+		s.pass(25 * time.Hour)
+	}
+}
+
 // An order that a previous release has reopened, and ended again, counts as it stands.
 func TestRecovery_ReopenedByAPreviousRelease(t *testing.T) {
 	s := newRecovery(t)
