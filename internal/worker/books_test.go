@@ -123,3 +123,62 @@ func TestBooksAreTriedAgain(t *testing.T) {
 		return err == nil
 	})
 }
+
+// A payment around midnight may be in the next day's bill, which is not made yet: the day is
+// compared again the day after, at BOOKS_AT.
+func TestBooksWaitForTheNextBill(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	if left := books.Day(now).AddDate(0, 0, 1).Sub(now); left < testkit.Patience {
+		<-time.After(left) // with yesterday's bill compared after midnight, no bill is missing
+		now = time.Now()
+	}
+	today := books.Day(now)
+	clock := now.Sub(today) / 2
+	r := workertest.NewYesterday(t, func(c *config.Worker) { c.BooksAt = config.BooksAt{On: true, Clock: clock} })
+	r.Enqueue("LATE")
+	amount := int64(1250)
+	if _, _, err := r.Ledger.Notice(t.Context(), ledger.Notice{
+		OutOrderNo: "LATE", Token: ledger.NewToken(), Paid: true, Entry: ledger.Entry{Call: "notification", Verdict: "paid"},
+		Facts: ledger.Facts{OrderID: "1000", Total: &amount, Paid: &amount, Known: true, Done: true, Payments: []ledger.Payment{
+			{TransactionID: "4200", Amount: amount, PaidType: simulator.PaidTypeNewton, PaidAt: today.Add(-time.Minute)},
+		}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	date := ledger.BookDateOf(today.Add(-time.Minute))
+	if err := r.Ledger.BeginBooks(t.Context(), date); err != nil {
+		t.Fatal(err)
+	}
+	r.Work()
+	var result books.Result
+	comparedAfter := func(before time.Time) {
+		t.Helper()
+		r.Eventually("the books are closed", func() bool {
+			var err error
+			result, err = books.Load(t.Context(), r.Ledger, date)
+			if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+				t.Fatal(err)
+			}
+			return err == nil && result.ClosedAt.After(before)
+		})
+		if result.Waiting == nil || *result.Waiting != (books.Tally{Orders: 1, Amount: amount}) {
+			t.Errorf("waiting: %+v, exceptions: %+v", result.Waiting, result.Exceptions)
+		}
+		b, err := r.Ledger.Bookkeeping(t.Context())
+		if want := today.AddDate(0, 0, 1).Add(clock); err != nil || b.Again[date].Sub(want).Abs() > testkit.Patience {
+			t.Errorf("the day is compared again at %v, want %v; %v", b.Again[date], want, err)
+		}
+	}
+	comparedAfter(time.Time{})
+	// The time has come.
+	token := ledger.NewToken()
+	r.Eventually("the worker's turn is over", func() bool {
+		mine, err := r.Ledger.BookTurn(t.Context(), token, time.Minute)
+		return err == nil && mine
+	})
+	if err := r.Ledger.EndBookTurn(t.Context(), token, date, time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	comparedAfter(result.ClosedAt)
+}
