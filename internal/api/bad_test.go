@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"payscore-collector/internal/api"
+	"payscore-collector/internal/config"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/textsafe"
 )
 
@@ -198,22 +201,28 @@ func TestBodiesAtTheirLimits(t *testing.T) {
 }
 
 // A caller that sends all of a body before it reads the answer gets the answer, and one
-// that asks first is not told to send it.
+// that asks first is not told to send it. The log has the status of an answer.
 func TestRefusedBodies(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, withTokens(t))
+	f := newFixture(t, withTokens(t), func(o *api.Options) {
+		o.BodyTime = testkit.Patience
+		o.Merchants = func() []config.Order { return nil }
+	})
 	const size = 20 << 20 // more than the buffers of a connection hold
-	body := strings.Repeat(" ", size)
 	for name, c := range map[string]struct {
-		headers string
-		chunks  bool
-		status  int
+		path, headers string
+		begin         string // of the body
+		chunks        bool
+		status        int
 	}{
-		"too large":            {"Authorization: Bearer operator\r\nContent-Type: application/json\r\n", false, 413},
-		"too large, in chunks": {"Authorization: Bearer operator\r\nContent-Type: application/json\r\n", true, 413},
-		"without a token":      {"Content-Type: application/json\r\n", false, 401},
-		"of another form":      {"Authorization: Bearer operator\r\nContent-Type: text/html\r\n", false, 415},
-		"asks first":           {"Authorization: Bearer operator\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n", false, 413},
+		"too large":             {headers: "Authorization: Bearer operator\r\nContent-Type: application/json\r\n", status: 413},
+		"too large, in chunks":  {headers: "Authorization: Bearer operator\r\nContent-Type: application/json\r\n", chunks: true, status: 413},
+		"of a role too low":     {headers: "Authorization: Bearer viewer\r\nContent-Type: application/json\r\n", status: 403},
+		"of another form":       {headers: "Authorization: Bearer operator\r\nContent-Type: text/html\r\n", status: 415},
+		"asks first":            {headers: "Authorization: Bearer operator\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n", status: 413},
+		"import without header": {path: "/import", headers: "Authorization: Bearer operator\r\nContent-Type: text/csv\r\n", begin: "number\n", status: 422},
+		"import of one array":   {path: "/import", headers: "Authorization: Bearer operator\r\nContent-Type: application/jsonl\r\n", begin: "[\n", chunks: true, status: 422},
+		"import without mchid":  {path: "/import", headers: "Authorization: Bearer operator\r\nContent-Type: text/csv\r\n", begin: "out_order_no\n", status: 422},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -221,10 +230,12 @@ func TestRefusedBodies(t *testing.T) {
 			if c.chunks {
 				head, end = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n", size), "\r\n0\r\n\r\n"
 			}
-			conn := f.begin("POST /v1/orders HTTP/1.1\r\nHost: localhost\r\n" + c.headers + head)
+			conn := f.begin("POST /v1/orders" + c.path + " HTTP/1.1\r\nHost: localhost\r\n" + c.headers + head)
 			if !strings.Contains(c.headers, "Expect") {
-				if _, err := io.WriteString(conn, body+end); err != nil {
-					t.Fatal(err)
+				from := time.Now()
+				_, err := io.WriteString(conn, c.begin+strings.Repeat(" ", size-len(c.begin))+end)
+				if took := time.Since(from); err != nil && took < api.RefusedTime {
+					t.Errorf("the connection is cut off after %v, and should be after %v at the soonest: %v", took, api.RefusedTime, err)
 				}
 			}
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -235,6 +246,9 @@ func TestRefusedBodies(t *testing.T) {
 				t.Errorf("%s, want %d", resp.Status, c.status)
 			}
 			_ = resp.Body.Close()
+			if logged := f.logs.Events("api_request", "operation", "import-orders"); c.path != "" && (len(logged) == 0 || slices.ContainsFunc(logged, func(e testkit.Record) bool { return e["status"] != float64(c.status) })) {
+				t.Errorf("the log has %v", logged)
+			}
 		})
 	}
 }

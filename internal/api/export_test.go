@@ -14,6 +14,9 @@ import (
 // Document returns the OpenAPI document, for tests.
 func (a *API) Document() *huma.OpenAPI { return a.huma.OpenAPI() }
 
+// RefusedTime is for how long a refused body is read on.
+const RefusedTime = refusedTime
+
 // RowsKept returns how many rows of the orders of a body are kept in memory.
 func RowsKept(orders string) (int, error) {
 	var r rows

@@ -99,12 +99,12 @@ func (a *API) importOrders(ctx context.Context, in *importInput) (*huma.StreamRe
 		body := &patient{r: r.Body, control: out.control, within: 6 * a.BodyTime}
 		rows, err := intake.NewReader(body, format)
 		if err != nil {
-			writeProblem(w, unreadable(err, 0))
+			writeProblem(stated{w, hctx}, unreadable(err, 0))
 			return
 		}
 		missing := intake.Missing(a.completion(caller)(intake.Row{}).Order.Owner(), rows.Has)
 		if len(missing) > 0 && !rows.Has("mchid") { // whose defaults a row gets depends on its mchid
-			writeProblem(w, refuse(http.StatusUnprocessableEntity, strings.Join(missing, ", "), "is in no column, and no setting of the worker has it: add the column"))
+			writeProblem(stated{w, hctx}, refuse(http.StatusUnprocessableEntity, strings.Join(missing, ", "), "is in no column, and no setting of the worker has it: add the column"))
 			return
 		}
 		_ = out.control.EnableFullDuplex() // lines are sent while the body is read
@@ -113,6 +113,16 @@ func (a *API) importOrders(ctx context.Context, in *importInput) (*huma.StreamRe
 		a.importRows(ctx, caller, rows, out)
 	}}, nil
 }
+
+// stated is the writer of an operation that answers by itself. The log, the metrics and
+// readOn know the status that is written to it.
+type stated struct {
+	http.ResponseWriter
+	ctx huma.Context
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (s stated) WriteHeader(status int) { s.ctx.SetStatus(status) }
 
 // importRows enqueues the rows, and writes the answer.
 func (a *API) importRows(ctx context.Context, caller Caller, rows *intake.Reader, out *lines) {
