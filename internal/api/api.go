@@ -241,7 +241,8 @@ func add[I, O any](a *API, o op, do func(context.Context, *I) (*O, error)) {
 				return status
 			})
 			if status > http.StatusBadRequest && status != http.StatusRequestTimeout { // after 400 and 408 there is nothing to read
-				readOn(humago.Unwrap(ctx))
+				r, w := humago.Unwrap(ctx)
+				readOn(r, w, status)
 			}
 		}},
 	}
@@ -356,20 +357,26 @@ func (a *API) admit(ctx huma.Context, r *http.Request, o op) (Caller, error) {
 	return caller, nil
 }
 
-// A refused body is read on for a while: many a caller sends all of it before it reads the
-// answer, and never sees the answer if the connection is cut off meanwhile.
+// A refused body is read on for a while: many callers send the whole body before they read
+// the answer, and never see the answer if the connection is cut off meanwhile. Of a caller
+// without a valid token less is read.
 const (
-	mostRefused = 64 << 20
-	refusedTime = 5 * time.Second
+	mostRefused  = 64 << 20
+	mostUnproven = 1 << 20
+	refusedTime  = 5 * time.Second
 )
 
-// readOn reads what a refused request still sends.
-func readOn(r *http.Request, w http.ResponseWriter) {
+// readOn reads what a request that is refused with a status still sends.
+func readOn(r *http.Request, w http.ResponseWriter, status int) {
 	if r.ContentLength == 0 || r.Header.Get("Expect") != "" { // such a caller waits for the answer
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(refusedTime))
-	_, _ = io.CopyN(io.Discard, r.Body, mostRefused)
+	most := int64(mostRefused)
+	if status == http.StatusUnauthorized || status == http.StatusTooManyRequests {
+		most = mostUnproven
+	}
+	_, _ = io.CopyN(io.Discard, r.Body, most)
 }
 
 // checkType refuses a body of another form than the operation takes. A body whose form is

@@ -6,7 +6,9 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -253,7 +255,28 @@ func TestRefusedBodies(t *testing.T) {
 	}
 }
 
-// What a body is, its Content-Type says, or curl's and PHP's habit, or the parameter format.
+// Of a caller without a valid token, a refused body is read on by a MiB.
+func TestRefusedBodiesWithoutAToken(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, withTokens(t))
+	seen := map[int]bool{}
+	for range 20 { // until the attempts of the address are used up
+		body := strings.NewReader(strings.Repeat(" ", 2<<20))
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/orders", body)
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer wrong")
+		w := httptest.NewRecorder()
+		f.api.ServeHTTP(w, req)
+		if seen[w.Code] = true; body.Len() != 1<<20 {
+			t.Errorf("%d bytes are left unread after %d %s", body.Len(), w.Code, w.Body)
+		}
+	}
+	if !maps.Equal(seen, map[int]bool{http.StatusUnauthorized: true, http.StatusTooManyRequests: true}) {
+		t.Errorf("the answers are %v", seen)
+	}
+}
+
+// The Content-Type, curl's and PHP's habit, or the parameter format says what a body is.
 func TestContentTypes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
