@@ -16,6 +16,7 @@ import (
 
 	"payscore-collector/internal/api"
 	"payscore-collector/internal/config"
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/textsafe"
 )
@@ -130,6 +131,13 @@ func TestBadInput(t *testing.T) {
 		if a := f.post("/v1/orders/"+mchA+"/09azAZ_%7C*-/withdraw", reason); a.Status != 200 {
 			t.Errorf("%d %s", a.Status, a.Body)
 		}
+	})
+	t.Run("books that cannot be read", func(t *testing.T) {
+		if _, err := ledger.New(f.redis.Client, mchA).CloseBook(t.Context(), "2026-01-03", []byte(`{"date":`), []byte("{}"), nil, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		f.get("/v1/books?mchid="+mchA+"&date=2026-01-03").wants(t, 404, "cannot be read", "outcomes books --mchid "+mchA+" --date 2026-01-03 does")
+		f.get("/v1/books?mchid="+mchA+"&date=2026-01-04").wants(t, 404, "not closed", "BOOKS_AT")
 	})
 	t.Run("a gzip bomb", func(t *testing.T) {
 		var bomb bytes.Buffer

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -17,7 +18,7 @@ func (a *API) addBooks() {
 	add(a, op{
 		id: "get-books", method: http.MethodGet, path: "/v1/books", tag: tagBooks, role: config.Viewer,
 		summary: "Read what came of a day's books", reply: `{"mchid":"1900000109","date":"2026-01-01","bill":{"rows":4,"payscore_rows":2,"amount":1750,"sha1":"5891b5b522d5df086d0ff0b110fbd9d21bb4fc71"},"ledger":{"orders":2,"amount":1750},"matched":{"orders":2,"amount":1750},"exceptions":[],"closed_at":"2026-01-02T02:30:00Z"}`,
-		refusals: map[int]string{http.StatusNotFound: "The books of the day were not closed, or longer than 400 days ago."},
+		refusals: map[int]string{http.StatusNotFound: "The books of the day were not closed, or longer than 400 days ago, or what is stored of them cannot be read."},
 		doc:      "What came of comparing a day's payments with WeChat Pay's trade bill, when the day was compared last. `outcomes books --json` prints the same. Workers compare each day at BOOKS_AT.",
 	}, a.books)
 }
@@ -43,6 +44,8 @@ func (a *API) books(ctx context.Context, in *booksInput) (*booksReply, error) {
 	}
 	r, err := books.Load(ctx, ledgers[0], date)
 	switch {
+	case errors.Is(err, books.ErrUnreadable):
+		return nil, newProblem(http.StatusNotFound, fmt.Sprintf("the stored books of that day cannot be read, and workers do not compare the day again: outcomes books --mchid %s --date %s does", ledgers[0].MchID(), date))
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, newProblem(http.StatusNotFound, "the books of that day are not closed: workers close each day at BOOKS_AT, and outcomes books closes any")
 	case err != nil:

@@ -58,7 +58,8 @@ func TestAcknowledge(t *testing.T) {
 	if _, err := f.ledger(mchA).CloseBook(t.Context(), broken, []byte(`{"date":`), []byte("{}"), nil, nil, 0); err != nil {
 		t.Fatal(err)
 	}
-	f.get("/books?date="+string(broken)+"&mchid="+mchA).wants(t, 200, "are not closed")
+	f.get("/books?date="+string(broken)+"&mchid="+mchA).wants(t, 200, "cannot be read", "outcomes books --mchid "+mchA+" --date "+string(broken)+" does")
+	f.get("/books?date="+string(broken)+"&mchid="+mchA, "Accept-Language: zh").wants(t, 200, "无法读取", "outcomes books --mchid "+mchA+" --date "+string(broken))
 	f.surveyed()
 	f.attends("Needs attention: 5")
 	p := f.get("/")

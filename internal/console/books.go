@@ -17,6 +17,7 @@ type booksBody struct {
 	Merchants   []string
 	MchID, Date string
 	Closed      bool
+	Unreadable  bool // what is stored of the day
 	Result      books.Result
 	Title       string
 	Facts       []explain.Fact
@@ -60,6 +61,7 @@ func (c *Console) books(v *view) error {
 	r, err := books.Load(v.ctx(), ledgers[0], ledger.BookDate(b.Date))
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
+		b.Unreadable = errors.Is(err, books.ErrUnreadable)
 		return v.show("books", b)
 	case err != nil:
 		return err

@@ -38,6 +38,7 @@ var sentences, faults = []said{
 	in(`mchid is %s, for which webhooks have never run: start a worker with BILLING_WEBHOOK_URL first`, "商户 %[1]s 从未启用过 webhook：请先启动设置了 BILLING_WEBHOOK_URL 的 worker"),
 	in(`group is %s, and merchant %s has no such reader: GET /v1/readers lists them`, "商户 %[2]s 没有消费组 %[1]s：页面下方列出了现有的消费组"),
 	in(`the books of that day are not closed: workers close each day at BOOKS_AT, and outcomes books closes any`, "该日尚未对账：worker 每天在 BOOKS_AT 对账，也可用 outcomes books 对任意一天对账"),
+	in(`the stored books of that day cannot be read, and workers do not compare the day again: outcomes books --mchid %s --date %s does`, "该日已保存的对账结果无法读取，worker 不会再次对账：请用 outcomes books --mchid %[1]s --date %[2]s 重新对账"),
 	in(`a fault of this program; its log has more`, "程序故障，详见日志"),
 }, []said{
 	in(`is missing; say why, for those who ask later`, "未填写：请说明原因，供日后查询"),

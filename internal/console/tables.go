@@ -9,6 +9,7 @@ var table = map[string][2]string{
 	"nav.webhooks": {"Webhooks and readers", "webhook 与消费组"}, "nav.books": {"Books", "对账"}, "nav.trail": {"Trail", "操作记录"},
 	"books.date":       {"Day (Asia/Shanghai)", "日期（Asia/Shanghai）"},
 	"books.not_closed": {"The books of %s are not closed: workers close each day at BOOKS_AT, and outcomes books closes any.", "%s 尚未对账：worker 每天在 BOOKS_AT 对账，也可用 outcomes books 对任意一天对账。"},
+	"books.unreadable": {"The stored books of %s cannot be read, and workers do not compare the day again: outcomes books --mchid %s --date %s does.", "%s 已保存的对账结果无法读取，worker 不会再次对账：请用 outcomes books --mchid %s --date %s 重新对账。"},
 	"books.closed":     {"closed", "对账时间"}, "books.kind": {"What does not agree", "差异"}, "books.bill": {"Bill", "账单"}, "books.ledger": {"Ledger", "台账"},
 	"books.transaction": {"Transaction", "交易单号"}, "books.what": {"In words, and what to do", "说明和处理方法"},
 	"find.label": {"Order number", "商户服务订单号"}, "find.do": {"Find", "查找"},
