@@ -62,7 +62,7 @@ func (c pauseCommand) run(ctx context.Context, s session) int {
 			return err
 		}
 		if !known && unsure == nil {
-			s.p.Say("warning: merchant " + mchid + " was unknown to this Redis: no worker has run for it, and it has no orders. If the number is wrong, the right merchant is still collected")
+			s.p.Say("warning: merchant " + mchid + " has no orders in this Redis, and no worker has run for it. If the number is wrong, the right merchant is still collected")
 		}
 		until := "until worker resume"
 		if !p.Until.IsZero() {

@@ -31,7 +31,7 @@ func TestPauseAndResume(t *testing.T) {
 	}
 	expect(config.ExitOK, "merchant "+mchid+" was not paused", "", "resume", "--mchid", mchid, "--reason", "just in case")
 	// The number may be wrong: the next pause finds the merchant, and says nothing.
-	expect(config.ExitOK, "paused: no collect call for merchant "+mchid+" until worker resume\n", "merchant "+mchid+" was unknown to this Redis", "pause", "--mchid", mchid, "--reason", "wrong amounts")
+	expect(config.ExitOK, "paused: no collect call for merchant "+mchid+" until worker resume\n", "merchant "+mchid+" has no orders in this Redis", "pause", "--mchid", mchid, "--reason", "wrong amounts")
 	if p := pause(); p == nil || p.Reason != "wrong amounts" || !strings.HasPrefix(p.By, "cli:") || !p.Until.IsZero() {
 		t.Errorf("%+v", p)
 	}

@@ -79,8 +79,9 @@ func PushAsked(ctx context.Context, q *queue.Client, no string, a ledger.Asked) 
 		Payload: tasks.Payload{MchID: o.MchID, OutOrderNo: no, AppID: o.AppID, ServiceID: o.ServiceID}})
 }
 
-// ErrUnreadable is of a day whose stored result is not JSON as Close writes it. It is also
-// ledger.ErrNotFound: the day must be closed again, and what else there is goes through.
+// ErrUnreadable says that what is stored of a day is not JSON as Close writes it. Workers
+// take the day for closed and do not compare it again; outcomes books does. errors.Is finds
+// ledger.ErrNotFound in it, so that a reader of several days passes over this one.
 var ErrUnreadable = fmt.Errorf("the stored books cannot be read: %w", ledger.ErrNotFound)
 
 // Load returns what came of a day, ledger.ErrNotFound or ErrUnreadable.

@@ -16,7 +16,8 @@ const LongVariable = "PAYSCORE_TEST_LONG"
 func Long() bool { return os.Getenv(LongVariable) == "1" }
 
 // Form returns how much a test does: short as a rule, long where Long is true. Both
-// forms show the same thing; the long one repeats it oftener.
+// forms show the same thing, and the long one repeats it more often; but a test of memory
+// may do less in it, since CI runs the long form under the race detector.
 func Form[T any](short, long T) T {
 	if Long() {
 		return long

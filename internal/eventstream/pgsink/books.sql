@@ -1,6 +1,6 @@
 -- Brings the row of a day whose books were closed up to date. An event that is delivered
--- again, or late, changes nothing. Which comparison is later, the ids of the events in their
--- stream tell (<mchid>-<ms>-<n>): they never go back, as Redis's clock may.
+-- again, or late, changes nothing. The ids of the events (<mchid>-<ms>-<n>) say which
+-- comparison is later. They never go back; Redis's clock may.
 insert into books as b (mchid, date, closed_at, event_id,
     bill_rows, bill_payscore_rows, bill_amount, bill_sha1, ledger_orders, ledger_amount,
     matched_orders, matched_amount, waiting_orders, waiting_amount, exceptions, refunds, exceptions_left_out)

@@ -230,8 +230,8 @@ func with(env map[string]string, name, value string) map[string]string {
 }
 
 // fed returns the secrets that the nth place is fed with: the private key and every eighth
-// other one, beginning elsewhere at each place. repeated: another subcommand's place of the same setting was fed before, and it gets
-// every sixteenth.
+// other one, beginning elsewhere at each place. repeated: another subcommand's place of the
+// same setting was fed before, and this one gets every sixteenth.
 func fed(secrets map[string]string, n int, repeated bool) map[string]string {
 	every := 8
 	if repeated {

@@ -207,7 +207,7 @@ func (r *Rig) Eventually(what string, ok func() bool) {
 	r.Until(testkit.Patience, what, ok)
 }
 
-// Until waits for a condition that is to be met within a time.
+// Until waits for a condition that must be met within a time.
 func (r *Rig) Until(within time.Duration, what string, ok func() bool) {
 	r.t.Helper()
 	for deadline := time.Now().Add(within); !ok(); <-time.After(10 * time.Millisecond) {
