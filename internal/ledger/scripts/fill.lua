@@ -1,8 +1,9 @@
 -- fill: counts finished orders that ended before the counters of the recovery existed, or
 -- that a previous release has ended. One that is counted as it stands is left out; one that a
 -- previous release has reopened and ended again is counted as it was before, and is recounted.
--- What those orders do not tell counts as not known: the first cause, and whose doing a
--- payment through PayScore was.
+-- If its record was compact then, its tally is lost, and it counts twice. What those orders
+-- do not tell counts as not known: the first cause, and whose doing a payment through
+-- PayScore was.
 --
 -- KEYS[1] recovery (hash)   KEYS[2] words (hash)
 -- KEYS[3], KEYS[4], … of each order the record (hash)

@@ -6,10 +6,10 @@
 --   <day><state><attempts>,<fen owed>,<cause>;<lag><whose><hour>=<fen>;…
 --
 -- day is that of opened, in days since 1970; state its first letter; cause the code of the
--- first collect that was declined, '' for none, or _ for an unknown one. What follows is of each payment, the
--- last one first: the first of LAGS by which it came, or 0; whose doing it was (C after our
--- collect, U by the user or the platform, E elsewhere, X not known); the hour in Shanghai;
--- and =<fen>, but for a payment of all that is owed.
+-- first collect that was declined, '' for none, or _ for an unknown one. What follows is of
+-- each payment, the last one first: the first of LAGS by which it came, or 0; whose doing it
+-- was (C after our collect, U by the user or the platform, E elsewhere, X not known); the
+-- hour in Shanghai; and =<fen>, but for a payment of all that is owed.
 --
 -- The counters are one hash. A field is "<day> <kind><value>", and has how many finished
 -- orders, what they owed, how many of them are paid, and what came in. The kinds are s (the
