@@ -110,7 +110,7 @@ func (c withdrawCommand) parse(load loader) (config.Client, tasks.Withdrawal, er
 	if c.PaidAt != nil {
 		text := strings.TrimSpace(*c.PaidAt)
 		if text == "" {
-			return cfg, w, errors.New("--paid-at is empty: leave it out if WeChat Pay must not be told")
+			return cfg, w, errors.New("--paid-at is empty: leave it out if WeChat Pay must not be notified")
 		}
 		if w.PaidAt, err = intake.ParseTime(text); err != nil {
 			return cfg, w, fmt.Errorf("--paid-at %w", err)

@@ -108,7 +108,7 @@ func TestWithdraw_Usage(t *testing.T) {
 		{"a novel", []string{"A1", "--reason", strings.Repeat("长", 201)}, "--reason is 201 characters long; at most 200 are allowed"},
 		{"no time", []string{"A1", "--reason=x", "--paid-at=yesterday"}, `--paid-at is "yesterday", which is not a time: write "2006-01-02 15:04" (Asia/Shanghai)`},
 		{"a duration", []string{"A1", "--reason=x", "--paid-at=2h"}, `--paid-at is "2h", which is not a time`},
-		{"an empty time", []string{"A1", "--reason=x", "--paid-at", ""}, "--paid-at is empty: leave it out if WeChat Pay must not be told"},
+		{"an empty time", []string{"A1", "--reason=x", "--paid-at", ""}, "--paid-at is empty: leave it out if WeChat Pay must not be notified"},
 		{"the future", []string{"A1", "--reason=x", "--paid-at", "2099-01-01 10:00"}, "--paid-at lies in the future; it is when the user paid"},
 		{"a year mistyped", []string{"A1", "--reason=x", "--paid-at", "0202-01-01 10:00"}, "--paid-at lies more than ten years back"},
 		{"the time that stands for none", []string{"A1", "--reason=x", "--paid-at", "0001-01-01T00:00:00Z"}, "--paid-at lies more than ten years back"},

@@ -189,14 +189,15 @@ func (a *API) analytics(ctx context.Context, in *analyticsInput) (*analyticsRepl
 	return &analyticsReply{analyticsOf(from, to, all)}, nil
 }
 
-// dayOf reads a day, or the day in Shanghai of a time; empty where there is none.
+// dayOf reads a day, or a time, of which it returns the day in Shanghai. Of an empty text it
+// returns an empty day.
 func dayOf(field, text string) (ledger.BookDate, error) {
 	date := ledger.BookDate(text)
 	if t, err := timeOf(field, text); err == nil && !t.IsZero() {
 		date = ledger.BookDateOf(t)
 	}
 	if start, err := date.Start(); text != "" && (err != nil || ledger.BookDateOf(start) != date) {
-		return "", refuse(http.StatusUnprocessableEntity, field, "is no day: write it as 2026-01-01")
+		return "", refuse(http.StatusUnprocessableEntity, field, "is not a day: write it as 2026-01-01")
 	}
 	return date, nil
 }

@@ -33,7 +33,7 @@ type booksReply struct{ Body books.Result }
 func (a *API) books(ctx context.Context, in *booksInput) (*booksReply, error) {
 	date := ledger.BookDate(in.Date)
 	if start, err := date.Start(); err != nil || start.Format(time.DateOnly) != in.Date {
-		return nil, refuse(http.StatusUnprocessableEntity, "date", "is no day: write it as 2026-01-01")
+		return nil, refuse(http.StatusUnprocessableEntity, "date", "is not a day: write it as 2026-01-01")
 	}
 	ledgers, err := a.ledgers(ctx, in.MchID)
 	if err != nil {

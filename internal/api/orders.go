@@ -341,7 +341,7 @@ func paidAtOf(text *string) (time.Time, error) {
 	case text == nil:
 		return time.Time{}, nil
 	case *text == "":
-		return time.Time{}, refuse(http.StatusUnprocessableEntity, "paid_at", "is empty: write when the user paid elsewhere, or leave it out if WeChat Pay must not be told")
+		return time.Time{}, refuse(http.StatusUnprocessableEntity, "paid_at", "is empty: write when the user paid elsewhere, or leave it out if WeChat Pay must not be notified")
 	}
 	return timeOf("paid_at", *text)
 }

@@ -163,7 +163,7 @@ func remedy(words string) string {
 	case words == "required query parameter is missing":
 		return "is missing: add it to the query"
 	case words == "expected string to be RFC 3339 date":
-		return "is no day: write it as 2026-01-01"
+		return "is not a day: write it as 2026-01-01"
 	case words == "unknown query parameter":
 		return "is no parameter of this operation: /docs lists them"
 	case strings.HasPrefix(words, "expected value to be one of "):

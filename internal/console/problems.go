@@ -70,7 +70,7 @@ var sentences, faults = []said{
 	in(`cannot match an order: this Redis has no ledger of a merchant that it names and the token may use`, "不可能匹配任何订单：此 Redis 中没有该 token 可用的商户台账"),
 	in(`and amount_to cannot be negative: write fen, or leave them out`, "不能为负数：请填写金额，或留空"),
 	in(`is %s, which is not a time: write %s`, "是 %[1]s，不是有效的日期：请选择日期"),
-	in(`is no day: write it as 2026-01-01`, "不是有效的日期：请选择日期"),
+	in(`is not a day: write it as 2026-01-01`, "不是有效的日期：请选择日期"),
 	in(`is after to: from is the first day, and to the last one`, "晚于截止日：请选择不晚于截止日的日期"),
 	in(`is unknown: write one of %s`, "没有这个值：只能是 %[1]s 之一"),
 }

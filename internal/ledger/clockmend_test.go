@@ -116,8 +116,8 @@ func TestWebhooksAreMendedWhenTheClockWentBack(t *testing.T) {
 	}
 }
 
-// Redis's clock is ahead for a while, and right again before a sweep has read it. Whoever
-// wrote a due time meanwhile may be gone, and no worker knows what the clock showed.
+// Redis's clock is ahead for a while, and right again before a sweep has read it. The process
+// that wrote a due time meanwhile may have ended, so no worker knows what the clock showed.
 func TestTimesOfAClockThatNoSweepHasReadAreMended(t *testing.T) {
 	const ahead = time.Hour
 	deed := ledger.Deed{By: "cli:anna", Reason: "why"}

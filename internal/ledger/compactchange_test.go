@@ -50,19 +50,19 @@ func TestCompact_IsChangedLikeAWholeOne(t *testing.T) {
 		deed  func(*timed, string) string
 		stays bool // compact
 	}{
-		"paid, enqueued":                    {paid, enqueue(false), true},
-		"paid, enqueued to reopen":          {paid, enqueue(true), true},
-		"paid, withdrawn":                   {paid, withdraw(false), true},
-		"paid, the same notification":       {paid, notice(final(said(1250, first))), true},
-		"paid, a second payment":            {paid, notice(final(said(1250, first, second))), false},
-		"paid, a second payment alone":      {paid, notice(said(1650, second)), false},
-		"closed, enqueued":                  {closed, enqueue(false), true},
-		"closed, reopened":                  {closed, enqueue(true), false},
-		"closed, reopened and worked on":    {closed, collectAgain, false},
-		"closed, a late payment":            {closed, notice(final(said(1250, first))), false},
-		"withdrawn again":                   {withdrawn, withdraw(false), true},
-		"withdrawn, and WeChat Pay is told": {withdrawn, withdraw(true), false},
-		"withdrawn, a late payment":         {withdrawn, notice(final(said(1250, first))), false},
+		"paid, enqueued":                        {paid, enqueue(false), true},
+		"paid, enqueued to reopen":              {paid, enqueue(true), true},
+		"paid, withdrawn":                       {paid, withdraw(false), true},
+		"paid, the same notification":           {paid, notice(final(said(1250, first))), true},
+		"paid, a second payment":                {paid, notice(final(said(1250, first, second))), false},
+		"paid, a second payment alone":          {paid, notice(said(1650, second)), false},
+		"closed, enqueued":                      {closed, enqueue(false), true},
+		"closed, reopened":                      {closed, enqueue(true), false},
+		"closed, reopened and worked on":        {closed, collectAgain, false},
+		"closed, a late payment":                {closed, notice(final(said(1250, first))), false},
+		"withdrawn again":                       {withdrawn, withdraw(false), true},
+		"withdrawn, and WeChat Pay is notified": {withdrawn, withdraw(true), false},
+		"withdrawn, a late payment":             {withdrawn, notice(final(said(1250, first))), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newCompactable(t)

@@ -92,7 +92,7 @@ func TestCompact_WaitsForReaders(t *testing.T) {
 		c = s.claimHook("B", "t", 1000)
 		s.settleHook(done("B", "t", c))
 		if n := s.compact(after); n != 0 {
-			t.Errorf("%d before B comes again", n)
+			t.Errorf("%d before B is looked at again", n)
 		}
 		s.pass(day)
 		if n := s.compact(after); n != 1 || !s.isCompact("B") {

@@ -11,7 +11,7 @@ import (
 	"payscore-collector/internal/ledger"
 )
 
-// Told says of a notification that its answer was told.
+// Told records that the answer to a notification was sent.
 func (m *model) Told(t *rapid.T) {
 	m.t = t
 	no := m.no()

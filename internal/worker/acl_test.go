@@ -87,7 +87,7 @@ func TestACLSuffices(t *testing.T) {
 		t.Fatal(res, err)
 	}
 	r.AllEnded(time.Minute)
-	r.Eventually("billing to be told of four ends", func() bool { return len(billing.Taken()) >= 4 })
+	r.Eventually("billing to be notified of four final states", func() bool { return len(billing.Taken()) >= 4 })
 	r.Eventually("the reader to have the events", func() bool {
 		mu.Lock()
 		defer mu.Unlock()

@@ -173,7 +173,7 @@ func TestBooksWaitForTheNextBill(t *testing.T) {
 	comparedAfter(time.Time{})
 	// The time has come.
 	token := ledger.NewToken()
-	r.Eventually("the worker's turn is over", func() bool {
+	r.Eventually("the worker's turn to end", func() bool {
 		mine, err := r.Ledger.BookTurn(t.Context(), token, time.Minute)
 		return err == nil && mine
 	})

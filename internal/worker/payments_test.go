@@ -71,7 +71,7 @@ func TestPaymentsInParts(t *testing.T) {
 		r.Enqueue("HALF")
 		r.Eventually("a collect call", func() bool { return r.Get("HALF").Attempts == 1 })
 		r.Withdraw("HALF", time.Now().Add(-time.Minute))
-		r.Eventually("WeChat Pay to be told", func() bool {
+		r.Eventually("WeChat Pay to be notified", func() bool {
 			s := r.Get("HALF").Sync
 			return s != nil && s.State != ledger.SyncPending
 		})

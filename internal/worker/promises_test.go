@@ -81,7 +81,7 @@ func TestPromiseNoMoneyOnUnsignedWord(t *testing.T) {
 	}
 	r.Work()
 	// Longer than GIVE_UP_AFTER, until the platform has sent every false reply.
-	r.Eventually("the lies to be told", func() bool {
+	r.Eventually("every false reply to be sent", func() bool {
 		for no := range lies {
 			o := r.Get(no)
 			if o.State.Open() && o.CollectCalls+o.QueryCalls < 3 {

@@ -30,7 +30,7 @@ func watchFile(state func() string) fileWatch {
 	return fileWatch{state, now, now}
 }
 
-// run calls load when the file is to be read, until ctx ends.
+// run calls load when the file must be read, until ctx ends.
 func (w *fileWatch) run(ctx context.Context, load func()) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

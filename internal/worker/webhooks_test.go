@@ -75,7 +75,7 @@ func TestWebhooksDeliverEveryFinalState(t *testing.T) {
 	}
 	r.Reopen("TWICE")
 	r.AllEnded(time.Minute)
-	r.Eventually("billing to be told", func() bool {
+	r.Eventually("billing to be notified", func() bool {
 		n, _, err := r.Ledger.HooksWaiting(context.Background())
 		return err == nil && n == 0 && len(billing.Taken()) >= len(ends(r))
 	})

@@ -50,7 +50,7 @@ func TestWithdrawnOrdersAreSynced(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	r.Eventually("WeChat Pay to be told of every withdrawn order", func() bool {
+	r.Eventually("WeChat Pay to be notified of every withdrawn order", func() bool {
 		for _, no := range nos {
 			o := r.Get(no)
 			if o.State.Open() || o.Sync != nil && o.Sync.State == ledger.SyncPending {
