@@ -226,7 +226,7 @@ func loadIdentity(dir string) (identity, error) {
 	if id.platformKey, err = readPrivateKey(filepath.Join(dir, FilePlatformKey)); err != nil {
 		return identity{}, err
 	}
-	id.PublicKey = &id.platformKey.PublicKey
+	id.PublicKey, id.signer = &id.platformKey.PublicKey, id.platformKey
 	der, err := readPEM(filepath.Join(dir, FileCertificate), "CERTIFICATE")
 	if err != nil {
 		return identity{}, err

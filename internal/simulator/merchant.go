@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -74,6 +75,7 @@ func privateKeyPEM(key *rsa.PrivateKey) (string, error) {
 type identity struct {
 	Merchant
 	platformKey *rsa.PrivateKey
+	signer      crypto.Signer // signs with platformKey
 }
 
 // keyPair is the two private keys of one simulator.
@@ -125,6 +127,7 @@ func newIdentity(opts Options) (identity, error) {
 			CertificateSerialNo: certificateSerial(cert),
 		},
 		platformKey: keys.platform,
+		signer:      keys.platform,
 	}, nil
 }
 

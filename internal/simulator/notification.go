@@ -102,7 +102,7 @@ func (s *Simulator) Notification(no string, opts NotificationOptions) (RawNotifi
 		id.APIv3Key = opts.APIv3Key
 	}
 	if opts.SigningKey != nil {
-		id.platformKey = opts.SigningKey
+		id.platformKey, id.signer = opts.SigningKey, opts.SigningKey
 	}
 	body, err := id.envelope(e)
 	if err != nil {

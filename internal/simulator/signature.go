@@ -5,7 +5,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -65,7 +64,7 @@ func (id identity) signature(timestamp, nonce string, body []byte, how signing) 
 	}
 	digest := sha256.New()
 	fmt.Fprintf(digest, "%s\n%s\n%s\n", timestamp, nonce, body)
-	sig, err := rsa.SignPKCS1v15(rand.Reader, id.platformKey, crypto.SHA256, digest.Sum(nil))
+	sig, err := id.signer.Sign(rand.Reader, digest.Sum(nil), crypto.SHA256)
 	if err != nil {
 		return "", fmt.Errorf("sign as the platform: %w", err)
 	}

@@ -1,6 +1,8 @@
 package simulator
 
 import (
+	"crypto"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"net/http"
@@ -37,6 +39,9 @@ type Options struct {
 	// Watch, where given, is called after each call, from many goroutines. The
 	// call's connection waits for it.
 	Watch func(Seen)
+	// Signer, where given, makes what signs with the platform's key, by PKCS #1 v1.5.
+	// Default the key itself.
+	Signer func(*rsa.PrivateKey) (crypto.Signer, error)
 	// NotifyURL is the initial [Notifications].URL; empty notifies nothing.
 	NotifyURL string
 }
@@ -97,6 +102,11 @@ func New(opts Options) (*Simulator, error) {
 	if !found {
 		if id, err = newIdentity(opts); err != nil {
 			return nil, err
+		}
+	}
+	if opts.Signer != nil {
+		if id.signer, err = opts.Signer(id.platformKey); err != nil {
+			return nil, fmt.Errorf("make the platform's signer: %w", err)
 		}
 	}
 	s := &Simulator{id: id, clock: opts.Clock, foreignClock: foreignClock, watch: opts.Watch, orders: make(map[string]*order)}

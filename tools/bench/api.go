@@ -295,7 +295,7 @@ func (e *env) startFloor(ctx context.Context, text []byte) (base string, f *proc
 	if err != nil {
 		return "", nil, err
 	}
-	if f, err = e.start(e.self, nil, roleFloor, addr, e.url); err != nil {
+	if f, err = e.start(e.bench, nil, roleFloor, addr, e.url); err != nil {
 		return "", nil, err
 	}
 	base = "http://" + addr

@@ -20,8 +20,9 @@ type sample struct {
 }
 
 // callOrders is how many orders a run has. Each takes two calls: a collect, and
-// the query that confirms it.
-const callOrders = 3000
+// the query that confirms it a second later. They are so many that queries are due before
+// the last collect is made: with fewer, a fast side waits for them with nothing to do.
+const callOrders = 6000
 
 // calls lets the worker, with each signer that it has here, and the peer alternate on the
 // same platform and Redis.

@@ -22,7 +22,7 @@ type env struct {
 	rounds  int
 	verbose bool
 	dir     string
-	self    string // path of this program
+	bench   string // path of this program, built as the worker is
 	proc    procfs.FS
 	redis   *process
 	url     string
@@ -36,15 +36,13 @@ type env struct {
 // docker-compose.yml.
 func newEnv(ctx context.Context, rounds int, verbose bool) (_ *env, err error) {
 	e := &env{rounds: rounds, verbose: verbose}
-	if e.self, err = os.Executable(); err != nil {
-		return nil, err
-	}
 	if e.proc, err = procfs.NewDefaultFS(); err != nil {
 		return nil, err
 	}
 	if e.dir, err = os.MkdirTemp("", "payscore-bench-"); err != nil {
 		return nil, err
 	}
+	e.bench = filepath.Join(e.dir, "bench")
 	defer func() {
 		if err != nil {
 			e.close()

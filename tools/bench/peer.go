@@ -125,7 +125,7 @@ func sdkClient() (*core.Client, error) {
 
 // startPeer starts the peer.
 func (e *env) startPeer(p platform, environment ...string) (*process, error) {
-	return e.start(e.self, slices.Concat([]string{"REDIS_URL=" + e.url}, p.settings, environment), rolePeer)
+	return e.start(e.bench, slices.Concat([]string{"REDIS_URL=" + e.url}, p.settings, environment), rolePeer)
 }
 
 // enqueuePeer puts orders into the peer's queue one by one, as its users would.

@@ -36,7 +36,7 @@ func (e *env) measureSignatures(ctx context.Context) error {
 		if name == signer.OpenSSL && !e.openssl {
 			continue
 		}
-		out, err := exec.CommandContext(ctx, e.dir+"/bench", roleSigner, name).Output()
+		out, err := exec.CommandContext(ctx, e.bench, roleSigner, name).Output()
 		if err != nil {
 			return fmt.Errorf("measure the signer %s: %w", name, err)
 		}
