@@ -15,6 +15,7 @@ import (
 	"payscore-collector/internal/connlimit"
 	"payscore-collector/internal/console"
 	"payscore-collector/internal/logging"
+	"payscore-collector/internal/signer"
 	"payscore-collector/internal/tracing/export"
 )
 
@@ -70,6 +71,7 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 	s := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer connlimit.AtWork(r.Context())()
+			signer.GiveWay()
 			served.ServeHTTP(w, r)
 		}),
 		ConnContext:       connlimit.Context,
