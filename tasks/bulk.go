@@ -15,10 +15,10 @@ import (
 )
 
 // Sizes of EnqueueAll. A batch is one round trip to the ledger; its tasks go to asynq,
-// which takes one a round trip, over a few connections at once. Memory is one batch,
-// whatever the number of orders.
+// which takes one a round trip, over a few connections at once. The next batch is prepared
+// while Redis has one. Memory is two batches, whatever the number of orders.
 const (
-	bulkBatch   = 500
+	bulkBatch   = 250
 	bulkPushers = 16
 	// bulkQueue is how many waiting tasks EnqueueAll fills a merchant's queue up to.
 	// The rest stands in the ledger, and the sweep enqueues it as fast as the workers
@@ -28,22 +28,35 @@ const (
 )
 
 // EnqueueAll enqueues a stream of orders, and yields each with its answer, in the order
-// given. It reads ahead by one batch, so a million orders need no more memory than five
+// given. It reads ahead by two batches, so a million orders need no more memory than five
 // hundred. An order that is invalid gets Invalid and affects no other order; where Redis
 // fails, the orders of that batch get Failed and the stream continues. When ctx ends,
 // EnqueueAll reads no more orders, and those that it has read get their answers.
 func (p *Producer) EnqueueAll(ctx context.Context, orders iter.Seq[Order]) iter.Seq2[Order, Result] {
 	return func(yield func(Order, Result) bool) {
-		batch := make([]Order, 0, bulkBatch)
-		flush := func() bool {
-			results := p.enqueueBatch(ctx, batch)
-			for i, o := range batch {
-				if !yield(o, results[i]) {
+		var last *bulk // under way, or done
+		defer func() {
+			if last != nil {
+				<-last.done // also for a caller that has enough
+			}
+		}()
+		answers := func(b *bulk) bool {
+			if b == nil {
+				return true
+			}
+			<-b.done
+			for i, o := range b.orders {
+				if !yield(o, b.results[i]) {
 					return false
 				}
 			}
-			batch = batch[:0]
 			return true
+		}
+		batch := make([]Order, 0, bulkBatch)
+		flush := func() bool {
+			before := last
+			last, batch = p.begin(ctx, batch, before), make([]Order, 0, bulkBatch)
+			return answers(before)
 		}
 		for o := range orders {
 			batch = append(batch, o)
@@ -54,17 +67,52 @@ func (p *Producer) EnqueueAll(ctx context.Context, orders iter.Seq[Order]) iter.
 				break
 			}
 		}
-		flush()
+		if len(batch) == 0 || flush() {
+			answers(last)
+		}
 	}
 }
 
-func (p *Producer) enqueueBatch(ctx context.Context, batch []Order) []Result {
+// bulk is a batch of EnqueueAll that is under way. results is whole when done is closed.
+type bulk struct {
+	orders  []Order
+	results []Result
+	tasks   bool // some of its tasks are enqueued at once
+	done    chan struct{}
+}
+
+// begin enqueues a batch beside the one before it, or behind it, where the one before
+// still fills asynq's queue or has one of its orders: the first of two orders with the
+// same number is the one that counts.
+func (p *Producer) begin(ctx context.Context, orders []Order, before *bulk) *bulk {
+	b := &bulk{orders: orders, done: make(chan struct{})}
+	if before != nil && (before.tasks || before.shares(orders)) {
+		<-before.done
+	}
+	queued := p.makeRoom(ctx, orders)
+	b.tasks = slices.Contains(queued, true)
+	go func() {
+		defer close(b.done)
+		b.results = p.enqueueBatch(ctx, orders, queued)
+	}()
+	return b
+}
+
+func (b *bulk) shares(orders []Order) bool {
+	type number struct{ mchid, no string }
+	its := make(map[number]bool, len(b.orders))
+	for _, o := range b.orders {
+		its[number{o.MchID, o.OutOrderNo}] = true
+	}
+	return slices.ContainsFunc(orders, func(o Order) bool { return its[number{o.MchID, o.OutOrderNo}] })
+}
+
+func (p *Producer) enqueueBatch(ctx context.Context, batch []Order, queued []bool) []Result {
 	ctx, span := tracing.Start(ctx, "payscore enqueue batch")
 	defer span.End()
 	if span.On() {
 		span.Set(tracing.Orders.Int(len(batch)))
 	}
-	queued := p.makeRoom(ctx, batch)
 	results, opened := p.open(ctx, batch, queued)
 
 	// The orders are safe in the ledger, and the sweep enqueues what is not queued. So

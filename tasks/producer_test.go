@@ -256,6 +256,38 @@ func TestEnqueueAll_TheSameNumberAgain(t *testing.T) {
 	}
 }
 
+// Batches overlap, but not those that have a number in common: its first order counts.
+func TestEnqueueAll_TheSameNumberInTheNextBatch(t *testing.T) {
+	p := tasks.NewProducer(redistest.Start(t).Client)
+	const batch = 250
+	later := time.Now().Add(time.Hour) // no task makes the batches wait for each other
+	orders := func(yield func(tasks.Order) bool) {
+		for i := range 8 * batch {
+			o := order(fmt.Sprintf("N-%d", i/(2*batch)*batch+i%batch))
+			o.At = later
+			if i/batch%2 == 1 {
+				o.AppID = "wxother"
+			}
+			if !yield(o) {
+				return
+			}
+		}
+	}
+	wrong := 0
+	for o, res := range p.EnqueueAll(t.Context(), orders) {
+		want := tasks.Accepted
+		if o.AppID == "wxother" {
+			want = tasks.Conflict
+		}
+		if res.Status != want {
+			wrong++
+		}
+	}
+	if wrong > 0 {
+		t.Errorf("%d orders were not answered in their order", wrong)
+	}
+}
+
 func TestOrderValidate(t *testing.T) {
 	t.Parallel()
 	good := tasks.Payload{MchID: "1900000001", OutOrderNo: "A", AppID: "wx1", ServiceID: "s1"}

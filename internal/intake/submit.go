@@ -72,7 +72,7 @@ func (s Submitter) Submit(ctx context.Context, items iter.Seq[Item]) iter.Seq2[I
 	return func(yield func(Item, tasks.Result) bool) {
 		work, cancel := outlive(ctx, s.Grace)
 		defer cancel()
-		var pending []Item // read, and not yielded yet; one batch at most
+		var pending []Item // read, and not yielded yet; two batches at most
 		failed := false
 		orders := func(yield func(tasks.Order) bool) {
 			for it := range items {
