@@ -14,6 +14,11 @@ const (
 	idleTime = 100 * time.Millisecond
 )
 
+// patience is how long a signature that gives way waits for its turn at most. One that
+// has waited longer is made like others: programs that keep the processors busy must not
+// stop the collection where the API is asked all the time. Tests change it.
+var patience = 100 * time.Millisecond
+
 var giveWayUntil atomic.Int64 // nanoseconds since started; 0: not yet
 
 var started = time.Now()

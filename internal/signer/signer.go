@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"time"
 )
 
 // The values of WECHATPAY_SIGNER.
@@ -56,9 +57,10 @@ type inTurn struct{ crypto.Signer }
 
 // Sign implements crypto.Signer.
 func (s inTurn) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	begun := time.Now()
 	turns <- struct{}{}
 	defer func() { <-turns }()
-	if givingWay() {
+	if givingWay() && time.Since(begun) < patience {
 		return signBehind(func() ([]byte, error) { return s.Signer.Sign(rand, digest, opts) })
 	}
 	return s.Signer.Sign(rand, digest, opts)
