@@ -16,9 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"payscore-collector/internal/config"
@@ -43,12 +40,7 @@ type commandLine struct {
 // everything in memory.
 const maxOrders = 10_000
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, config.OSProcess("demo"))
-	stop()
-	os.Exit(status)
-}
+func main() { config.Main("demo", run) }
 
 func run(ctx context.Context, p config.Process) int {
 	for i, arg := range p.Args {

@@ -9,10 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"payscore-collector/internal/config"
@@ -39,12 +36,7 @@ type cli struct {
 	Seed        uint64        `help:"Decides which calls suffer a fault, and which notifications get lost; every run with the same seed is alike." default:"0"`
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := start(ctx, config.OSProcess("simulator"))
-	stop()
-	os.Exit(status)
-}
+func main() { config.Main("simulator", start) }
 
 // start does what the command line asks for and returns the exit status.
 func start(ctx context.Context, p config.Process) int {

@@ -7,12 +7,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/rs/zerolog"
 
@@ -32,12 +30,7 @@ type commandLine struct {
 	Token  tokenCommand  `cmd:"" help:"Make a token for the HTTP API: print it once, and the line for API_TOKENS_FILE."`
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	status := run(ctx, config.OSProcess("worker"))
-	stop()
-	os.Exit(status)
-}
+func main() { config.Main("worker", run) }
 
 func run(ctx context.Context, p config.Process) int {
 	var cli commandLine
@@ -88,15 +81,9 @@ func run(ctx context.Context, p config.Process) int {
 }
 
 // logger follows LOG_LEVEL and LOG_FORMAT, as far as they are valid: problems with them
-// are logged too.
+// are logged too. An invalid value is empty.
 func logger(c config.Log, w io.Writer) zerolog.Logger {
-	if _, err := logging.ParseLevel(c.Level); err != nil {
-		c.Level = "info"
-	}
-	if logging.ParseFormat(c.Format) != nil {
-		c.Format = logging.FormatJSON
-	}
-	log, err := logging.New(c.Level, c.Format, w)
+	log, err := logging.New(cmp.Or(c.Level, "info"), cmp.Or(c.Format, logging.FormatJSON), w)
 	if err != nil {
 		panic(err) // both are valid
 	}

@@ -1,12 +1,15 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"reflect"
 	"strings"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -44,6 +47,15 @@ func (p Process) env(name string) string {
 // OSProcess is the real thing.
 func OSProcess(name string) Process {
 	return Process{Name: name, Args: os.Args[1:], LookupEnv: os.LookupEnv, Environ: os.Environ, SetEnv: os.Setenv, Stdout: os.Stdout, Stderr: os.Stderr}
+}
+
+// Main runs a program, and ends the process with the status that it returns. SIGTERM or
+// Ctrl-C ends the program's context.
+func Main(name string, run func(context.Context, Process) int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := run(ctx, OSProcess(name))
+	stop()
+	os.Exit(status)
 }
 
 // Say writes a sentence to standard error behind the program's name, as one line.
