@@ -26,43 +26,32 @@ func (a *auditCommand) run(ctx context.Context, s *session) error {
 		return err
 	}
 	left := limitOf(a.Limit, true)
-	endless, found, cursor := left == 0, false, ""
-	var table grid
-	if !a.JSON {
-		table.add(s.people.AuditHeads()...)
-	}
+	endless, cursor := left == 0, ""
+	list := listing[ledger.Audited]{w: s.out, asJSON: a.JSON, heads: s.people.AuditHeads(), row: s.people.AuditRow}
 	for endless || left > 0 {
 		page := auditPage
 		if !endless {
 			page = min(left, auditPage)
 		}
-		list, next, err := ledger.Audit(ctx, ledgers, page, cursor)
+		actions, next, err := ledger.Audit(ctx, ledgers, page, cursor)
 		if err != nil {
 			return err
 		}
-		for _, e := range list {
-			found = true
-			if !a.JSON {
-				table.add(s.people.AuditRow(e)...)
-			} else if err := writeJSON(s.out, e); err != nil {
+		for _, e := range actions {
+			if err := list.add(e); err != nil {
 				return fmt.Errorf("write the trail: %w", err)
 			}
 		}
-		if found && !a.JSON {
-			if err := table.write(s.out); err != nil {
-				return fmt.Errorf("write the trail: %w", err)
-			}
-		}
-		left -= len(list)
+		left -= len(actions)
 		if cursor = next; next == "" {
 			break
 		}
 	}
-	if !found && !a.JSON {
-		_, err = fmt.Fprintln(s.out, s.people.NoActions())
-	}
 	if cursor != "" && a.Limit == nil {
 		fmt.Fprintln(s.errOut, s.people.MoreActions(limitForPeople))
 	}
-	return err
+	if err := list.close(s.people.NoActions()); err != nil {
+		return fmt.Errorf("write the trail: %w", err)
+	}
+	return nil
 }

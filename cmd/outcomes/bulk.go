@@ -83,19 +83,8 @@ func (b *bulkFlags) judged(c *config.Collector, action string) {
 	}
 	r.Query = ledger.Query{States: statesOf(b.States), Reason: b.OrderReason, Prefix: b.Prefix, ServiceID: b.ServiceID}
 	judgeStates(c, b.States)
-	now := time.Now()
-	for _, flag := range []struct {
-		name, value string
-		target      *time.Time
-	}{{"--since", b.Since, &r.Query.Since}, {"--until", b.Until, &r.Query.Until}, {"--opened-from", b.OpenedFrom, &r.Query.OpenedFrom}, {"--opened-to", b.OpenedTo, &r.Query.OpenedTo}} {
-		if flag.value == "" {
-			continue
-		}
-		var err error
-		if *flag.target, err = moment(flag.value, now); err != nil {
-			c.Problem(flag.name, "%v, a date, or how long ago, such as 24h", err)
-		}
-	}
+	judgeTimes(c, timeFlag{"--since", b.Since, &r.Query.Since}, timeFlag{"--until", b.Until, &r.Query.Until},
+		timeFlag{"--opened-from", b.OpenedFrom, &r.Query.OpenedFrom}, timeFlag{"--opened-to", b.OpenedTo, &r.Query.OpenedTo})
 	if b.Prefix != "" && tasks.ValidateOutOrderNo(b.Prefix) != nil {
 		c.Problem("--prefix", "cannot begin an out_order_no, which has 1 to 32 digits, letters and _ | * -")
 	}
@@ -123,11 +112,7 @@ func (b *bulkFlags) run(ctx context.Context, s *session) error {
 		if err != nil {
 			return fmt.Errorf("count the orders: %w", err)
 		}
-		if b.JSON {
-			return writeJSON(s.out, p)
-		}
-		_, err = fmt.Fprintln(s.out, s.people.BulkPreview(p.Matched, p.Total))
-		return err
+		return s.answer(b.JSON, p, s.people.BulkPreview(p.Matched, p.Total))
 	}
 	all, err := ledger.Merchants(ctx, s.rdb)
 	if err != nil {
@@ -152,15 +137,6 @@ func merchantsOf(ledgers []*ledger.Ledger) []string {
 	return all
 }
 
-// tellBulk writes how far a bulk action is.
-func tellBulk(s *session, p ledger.BulkProgress, asJSON bool) error {
-	if asJSON {
-		return writeJSON(s.out, p)
-	}
-	_, err := fmt.Fprintln(s.out, s.people.BulkProgress(p))
-	return err
-}
-
 // follow shows how far a bulk action is, until it is done or ctx ends.
 func (b *bulkFlags) follow(ctx context.Context, s *session, mchids []string, id string) error {
 	said, moved, warned := "", time.Now(), false
@@ -172,9 +148,9 @@ func (b *bulkFlags) follow(ctx context.Context, s *session, mchids []string, id 
 		case err != nil:
 			return fmt.Errorf("read how far the bulk action is: %w; workers go on with it: outcomes bulk show %s", err, id)
 		case b.NoWait:
-			return tellBulk(s, p, b.JSON)
+			return s.answer(b.JSON, p, s.people.BulkProgress(p))
 		case p.Stage == ledger.BulkDone:
-			if err := tellBulk(s, p, b.JSON); err != nil || p.Refused == 0 {
+			if err := s.answer(b.JSON, p, s.people.BulkProgress(p)); err != nil || p.Refused == 0 {
 				return err
 			}
 			return &statusError{exitRefused, s.people.BulkRefused(p.Refused)}
@@ -213,7 +189,7 @@ func (b *bulkShowCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := tellBulk(s, p, b.JSON); err != nil || b.JSON {
+	if err := s.answer(b.JSON, p, s.people.BulkProgress(p)); err != nil || b.JSON {
 		return err
 	}
 	_, err = fmt.Fprintln(s.out, s.people.BulkStory(p))

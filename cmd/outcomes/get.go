@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -102,20 +103,9 @@ func (g *getCommand) find(ctx context.Context, s *session) (ledger.Found, error)
 	}
 }
 
-func mchids(ledgers []*ledger.Ledger) string {
-	ids := make([]string, len(ledgers))
-	for i, l := range ledgers {
-		ids[i] = l.MchID()
-	}
-	return strings.Join(ids, ", ")
-}
+func mchids(ledgers []*ledger.Ledger) string { return strings.Join(merchantsOf(ledgers), ", ") }
 
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
-}
+func orNone(s string) string { return cmp.Or(s, "none") }
 
 // writeJSON writes v in one line, with & and < as they are.
 func writeJSON(w io.Writer, v any) error {

@@ -53,18 +53,7 @@ func (l *listCommand) judge(c *config.Collector) {
 	if l.Excel && !l.CSV {
 		c.Problem("--excel", "is a form of --csv: write both")
 	}
-	for _, flag := range []struct {
-		name, value string
-		target      *time.Time
-	}{{"--since", l.Since, &l.since}, {"--until", l.Until, &l.until}} {
-		if flag.value == "" {
-			continue
-		}
-		var err error
-		if *flag.target, err = moment(flag.value, time.Now()); err != nil {
-			c.Problem(flag.name, "%v, a date, or how long ago, such as 24h", err)
-		}
-	}
+	judgeTimes(c, timeFlag{"--since", l.Since, &l.since}, timeFlag{"--until", l.Until, &l.until})
 	if !l.since.IsZero() && !l.until.IsZero() && !l.since.Before(l.until) {
 		c.Problem("--until", "is not after --since: no order can be between")
 	}
@@ -79,6 +68,26 @@ func judgeStates(c *config.Collector, states []string) {
 			}
 			last := len(names) - 1
 			c.Problem("--state", "is %q: write %s or %s", state, strings.Join(names[:last], ", "), names[last])
+		}
+	}
+}
+
+// timeFlag is a flag that takes a time, or nothing.
+type timeFlag struct {
+	name, value string
+	target      *time.Time
+}
+
+// judgeTimes reads the times of flags.
+func judgeTimes(c *config.Collector, flags ...timeFlag) {
+	now := time.Now()
+	for _, flag := range flags {
+		if flag.value == "" {
+			continue
+		}
+		var err error
+		if *flag.target, err = moment(flag.value, now); err != nil {
+			c.Problem(flag.name, "%v, a date, or how long ago, such as 24h", err)
 		}
 	}
 }
@@ -142,12 +151,12 @@ func (l *listCommand) tables(ctx context.Context, s *session, ledgers []*ledger.
 				heading = "\n" + heading
 			}
 		}
-		table := newTable(s.out, t, heading)
-		n, err := l.each(ctx, s, ledgers, []tasks.State{state}, table.write)
+		table := newTable(s.out, t, heading, state)
+		n, err := l.each(ctx, s, ledgers, []tasks.State{state}, table.add)
 		if err != nil {
 			return err
 		}
-		if err := table.close(); err != nil {
+		if err := table.close(""); err != nil {
 			return err
 		}
 		found += n

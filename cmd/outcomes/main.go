@@ -248,6 +248,15 @@ func (s *session) situations(ctx context.Context, ledgers ...*ledger.Ledger) ([]
 	return list, nil
 }
 
+// answer writes what a command has come to: as one JSON object, or in words.
+func (s *session) answer(asJSON bool, v any, words string) error {
+	if asJSON {
+		return writeJSON(s.out, v)
+	}
+	_, err := fmt.Fprintln(s.out, words)
+	return err
+}
+
 // teller returns a Teller for the present time, by the time zone of the merchants' collection windows;
 // where that is not known, or they differ, by this machine's.
 func (s *session) teller(of []explain.Situation) explain.Teller {

@@ -26,31 +26,20 @@ func (r *readersListCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	t, shown := s.teller(situations), 0
-	g := grid{right: func(i int) bool { return i >= 2 && i <= 4 }}
+	t := s.teller(situations)
+	list := listing[eventstream.Standing]{w: s.out, asJSON: r.JSON, heads: t.ReaderHeads(), row: t.ReaderRow, grid: grid{right: columns(2, 3, 4)}}
 	for _, l := range ledgers {
-		list, err := eventstream.Readers(ctx, s.rdb, l)
+		readers, err := eventstream.Readers(ctx, s.rdb, l)
 		if err != nil {
 			return fmt.Errorf("read the readers of merchant %s: %w", l.MchID(), err)
 		}
-		for _, reader := range list {
-			if shown++; r.JSON {
-				if err := writeJSON(s.out, reader); err != nil {
-					return err
-				}
-				continue
+		for _, reader := range readers {
+			if err := list.add(reader); err != nil {
+				return err
 			}
-			if shown == 1 {
-				g.add(t.ReaderHeads()...)
-			}
-			g.add(t.ReaderRow(reader)...)
 		}
 	}
-	if shown == 0 && !r.JSON {
-		_, err := fmt.Fprintln(s.out, t.NoReaders())
-		return err
-	}
-	return g.write(s.out)
+	return list.close(t.NoReaders())
 }
 
 type readersDestroyCommand struct {
@@ -83,11 +72,7 @@ func (d *readersDestroyCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if d.JSON {
-		return writeJSON(s.out, gone)
-	}
-	_, err = fmt.Fprintln(s.out, s.people.ReaderDestroyed(gone))
-	return err
+	return s.answer(d.JSON, gone, s.people.ReaderDestroyed(gone))
 }
 
 // one returns the ledger of the only merchant in question, for commands that change

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -112,14 +113,11 @@ func logProgress(ctx context.Context, log zerolog.Logger, sink *pgsink.Sink) (st
 // beside runs work in the background until stop is called, which waits for its end.
 func beside(ctx context.Context, work func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		work(ctx)
-	}()
+	var running sync.WaitGroup
+	running.Go(func() { work(ctx) })
 	return func() {
 		cancel()
-		<-ended
+		running.Wait()
 	}
 }
 

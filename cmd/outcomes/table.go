@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"payscore-collector/internal/explain"
@@ -53,40 +55,56 @@ func (g *grid) line(row []string) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// tableRows is how many orders are held to find how wide the columns must be. Those
-// that follow keep to them, so that a million orders need no more memory than these.
-const tableRows = limitForPeople
+// tableRows is how many rows are held to find how wide the columns must be. Those that
+// follow keep to them, so that a million orders need no more memory than these.
+const tableRows = 500
 
-// table is a list of orders in one state, for people. It writes nothing where there are
-// none.
-type table struct {
+// listing writes things as they are read: a JSON object a line, or for people a table,
+// whose heads stand before the first row.
+type listing[T any] struct {
 	w       io.Writer
-	teller  explain.Teller
+	asJSON  bool
 	heading string // stands before the table; empty for none
+	heads   []string
+	row     func(T) []string
 	grid    grid
-	begun   bool
+	shown   int // how many things were added
 }
 
-func newTable(w io.Writer, t explain.Teller, heading string) *table {
-	return &table{w: w, teller: t, heading: heading, grid: grid{right: func(i int) bool { return i >= 2 && i <= 4 }}}
-}
-
-func (t *table) write(o ledger.Order) error {
-	if !t.begun {
-		t.begun = true
-		if _, err := io.WriteString(t.w, t.heading); err != nil {
+func (l *listing[T]) add(v T) error {
+	if l.shown++; l.asJSON {
+		return writeJSON(l.w, v)
+	}
+	if l.shown == 1 {
+		if _, err := io.WriteString(l.w, l.heading); err != nil {
 			return err
 		}
-		t.grid.add(t.teller.Heads(o.State)...)
+		l.grid.add(l.heads...)
 	}
-	t.grid.add(t.teller.Row(o)...)
-	if len(t.grid.rows) < tableRows {
+	if l.grid.add(l.row(v)...); len(l.grid.rows) <= tableRows {
 		return nil
 	}
-	return t.grid.write(t.w)
+	return l.grid.write(l.w)
 }
 
-func (t *table) close() error { return t.grid.write(t.w) }
+// close writes what is left. Where nothing was added it says none, for people.
+func (l *listing[T]) close(none string) error {
+	if l.shown == 0 && !l.asJSON && none != "" {
+		_, err := fmt.Fprintln(l.w, none)
+		return err
+	}
+	return l.grid.write(l.w)
+}
+
+// columns are for grid.right.
+func columns(at ...int) func(int) bool {
+	return func(i int) bool { return slices.Contains(at, i) }
+}
+
+// newTable is a list of orders in one state, for people.
+func newTable(w io.Writer, t explain.Teller, heading string, state tasks.State) *listing[ledger.Order] {
+	return &listing[ledger.Order]{w: w, heading: heading, heads: t.Heads(state), row: t.Row, grid: grid{right: columns(2, 3, 4)}}
+}
 
 // statsTable has a line a merchant, and one for all together where there are several.
 // The amount is that of the paid orders that are in the ledger: those that have left it

@@ -19,13 +19,13 @@ var tableTeller = explain.Teller{Now: time.Date(2026, 11, 20, 4, 0, 0, 0, time.U
 func tabled(t *testing.T, teller explain.Teller, orders ...ledger.Order) string {
 	t.Helper()
 	var b bytes.Buffer
-	w := newTable(&b, teller, "")
+	w := newTable(&b, teller, "", orders[0].State)
 	for _, o := range orders {
-		if err := w.write(o); err != nil {
+		if err := w.add(o); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := w.close(); err != nil {
+	if err := w.close(""); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()

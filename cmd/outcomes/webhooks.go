@@ -33,8 +33,7 @@ func (l *webhooksListCommand) run(ctx context.Context, s *session) error {
 		return err
 	}
 	t, limit := s.teller(situations), limitOf(l.Limit, !l.JSON)
-	g := grid{right: func(i int) bool { return i == 2 || i == 4 }}
-	shown := 0
+	list := listing[ledger.HookWait]{w: s.out, asJSON: l.JSON, heads: t.HookHeads(), row: t.HookRow, grid: grid{right: columns(2, 4)}}
 	for _, led := range ledgers {
 		for cursor := ""; ; {
 			page, next, err := led.HookWaits(ctx, cursor, hooksPage)
@@ -42,25 +41,14 @@ func (l *webhooksListCommand) run(ctx context.Context, s *session) error {
 				return fmt.Errorf("read the webhooks of merchant %s: %w", led.MchID(), err)
 			}
 			for _, w := range page {
-				if limit > 0 && shown == limit {
+				if limit > 0 && list.shown == limit {
 					if l.Limit == nil {
 						fmt.Fprintln(s.errOut, s.people.More(limit))
 					}
-					return g.write(s.out)
+					return list.close("")
 				}
-				if shown++; l.JSON {
-					if err := writeJSON(s.out, w); err != nil {
-						return err
-					}
-					continue
-				}
-				if shown == 1 {
-					g.add(t.HookHeads()...)
-				}
-				if g.add(t.HookRow(w)...); len(g.rows) >= tableRows {
-					if err := g.write(s.out); err != nil {
-						return err
-					}
+				if err := list.add(w); err != nil {
+					return err
 				}
 			}
 			if cursor = next; cursor == "" {
@@ -68,11 +56,7 @@ func (l *webhooksListCommand) run(ctx context.Context, s *session) error {
 			}
 		}
 	}
-	if shown == 0 && !l.JSON {
-		_, err := fmt.Fprintln(s.out, t.NoHooks())
-		return err
-	}
-	return g.write(s.out)
+	return list.close(t.NoHooks())
 }
 
 type webhooksRetryCommand struct {
@@ -101,14 +85,12 @@ func (r *webhooksRetryCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return fmt.Errorf("make the webhooks of merchant %s due: %w", l.MchID(), err)
 	}
-	if r.JSON {
-		return writeJSON(s.out, done)
-	}
 	for _, no := range done.NotWaiting {
-		fmt.Fprintln(s.out, s.people.HookNotWaiting(no))
+		if !r.JSON {
+			fmt.Fprintln(s.out, s.people.HookNotWaiting(no))
+		}
 	}
-	_, err = fmt.Fprintln(s.out, s.people.HookRetry(done))
-	return err
+	return s.answer(r.JSON, done, s.people.HookRetry(done))
 }
 
 type webhooksReplayCommand struct {
@@ -149,9 +131,5 @@ func (r *webhooksReplayCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return fmt.Errorf("replay the webhooks of merchant %s: %w", l.MchID(), err)
 	}
-	if r.JSON {
-		return writeJSON(s.out, done)
-	}
-	_, err = fmt.Fprintln(s.out, s.people.HookReplay(done))
-	return err
+	return s.answer(r.JSON, done, s.people.HookReplay(done))
 }
