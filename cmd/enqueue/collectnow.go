@@ -2,23 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/control"
-	"payscore-collector/internal/intake"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
 
-type collectNowCommand struct {
-	MchID string `name:"mchid" placeholder:"NUMBER" help:"Merchant number (default $WECHATPAY_MCHID)."`
-	JSON  bool   `name:"json" help:"One JSON object a line on standard output."`
-
-	Numbers numbers `arg:"" optional:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
-	Reason  string  `required:"" placeholder:"TEXT" help:"Why, in your own words, for those who ask later; at most 200 characters."`
-}
+type collectNowCommand struct{ deedFlags }
 
 // Help is what "enqueue collect-now --help" says in full.
 func (collectNowCommand) Help() string {
@@ -30,17 +22,7 @@ accepted: the next attempt comes sooner; outcomes get shows when. duplicate: it 
 }
 
 func (c collectNowCommand) run(ctx context.Context, p process, load loader) (int, error) {
-	if len(c.Numbers) == 0 {
-		return config.ExitUsage, errors.New("write at least one order number: enqueue collect-now NO … --reason TEXT")
-	}
-	cfg, err := load(true)
-	if err != nil {
-		return config.ExitUsage, err
-	}
-	owner, err := commonFlags{MchID: c.MchID}.owner(cfg.Order)
-	if err == nil {
-		err = missing(owner, func(name string) bool { return name != "mchid" })
-	}
+	cfg, mchid, err := c.settings("collect-now", load)
 	if err == nil {
 		err = flagError(tasks.ValidateReason(c.Reason))
 	}
@@ -48,36 +30,17 @@ func (c collectNowCommand) run(ctx context.Context, p process, load loader) (int
 		return config.ExitUsage, err
 	}
 	r := newReporter(p, c.JSON)
-	of := tasks.Payload{MchID: owner.MchID}
+	of := tasks.Payload{MchID: mchid}
 	client, err := connect(ctx, p, cfg)
 	if err != nil {
 		return r.unreachable(c.Numbers, of, fmt.Errorf("%w; nothing was changed", err))
 	}
 	defer client.Close()
-	h, err := control.NewHastener(ctx, client, owner.MchID)
+	h, err := control.NewHastener(ctx, client, mchid)
 	if err != nil {
 		return r.unreachable(c.Numbers, of, fmt.Errorf("%w; nothing was changed", err))
 	}
-	s := p.submitter(client, cfg.Schedules, r.say)
-	d := ledger.Deed{By: config.By(), Reason: c.Reason}
-	for _, no := range c.Numbers {
-		if ctx.Err() != nil || r.failed != nil {
-			break
-		}
-		d.Token = ledger.NewToken()
-		res := s.Do(ctx, func(ctx context.Context) (tasks.Result, error) { return h.CollectNow(ctx, no, d) })
-		if res.Status == tasks.Absent {
-			res = noSuchOrder(owner.MchID)
-		}
-		of.OutOrderNo = no
-		r.result(intake.Item{Order: tasks.Order{Payload: of}}, res)
-	}
-	status, _ := r.end(len(c.Numbers))
-	return status, nil
-}
-
-// noSuchOrder is the result of an order that the ledger does not have.
-func noSuchOrder(mchid string) tasks.Result {
-	return tasks.Result{Status: tasks.Invalid, Err: fmt.Errorf(
-		"there is no such order in the ledger of merchant %s; --mchid names another merchant", mchid)}
+	return c.each(ctx, r, p.submitter(client, cfg.Schedules, r.say), mchid, func(ctx context.Context, no, token string) (tasks.Result, error) {
+		return h.CollectNow(ctx, no, ledger.Deed{By: config.By(), Reason: c.Reason, Token: token})
+	}), nil
 }

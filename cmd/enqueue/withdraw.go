@@ -9,17 +9,12 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/intake"
-	"payscore-collector/internal/ledger"
 	"payscore-collector/tasks"
 )
 
 type withdrawCommand struct {
-	MchID string `name:"mchid" placeholder:"NUMBER" help:"Merchant number (default $WECHATPAY_MCHID)."`
-	JSON  bool   `name:"json" help:"One JSON object a line on standard output."`
-
-	Numbers numbers `arg:"" optional:"" name:"no ..." help:"out_order_no of each order; those that begin with a dash behind --."`
-	Reason  string  `required:"" placeholder:"TEXT" help:"Why, in your own words, for those who ask later; at most 200 characters."`
-	PaidAt  *string `placeholder:"TIME" help:"The user has paid elsewhere, at this time, and a worker tells WeChat Pay: 2006-01-02T15:04:05+08:00, or \"2006-01-02 15:04\" (Asia/Shanghai)."`
+	deedFlags
+	PaidAt *string `placeholder:"TIME" help:"The user has paid elsewhere, at this time, and a worker tells WeChat Pay: 2006-01-02T15:04:05+08:00, or \"2006-01-02 15:04\" (Asia/Shanghai)."`
 }
 
 // Help is what "enqueue withdraw --help" says in full.
@@ -65,20 +60,12 @@ func (c withdrawCommand) run(ctx context.Context, p process, load loader) (int, 
 func (c withdrawCommand) withdraw(ctx context.Context, r *reporter, s intake.Submitter, w tasks.Withdrawal) int {
 	exhausted := false
 	w.By = config.By()
-	for _, no := range c.Numbers {
-		w.Token = ledger.NewToken() // a withdrawal whose answer is lost is repeated as itself
-		if ctx.Err() != nil || r.failed != nil {
-			break
-		}
-		w.OutOrderNo = no
-		res := s.Do(ctx, func(ctx context.Context) (tasks.Result, error) { return s.Producer.Withdraw(ctx, w) })
-		if res.Status == tasks.Absent {
-			res = noSuchOrder(w.MchID)
-		}
+	status := c.each(ctx, r, s, w.MchID, func(ctx context.Context, no, token string) (tasks.Result, error) {
+		w.OutOrderNo, w.Token = no, token
+		res, err := s.Producer.Withdraw(ctx, w)
 		exhausted = exhausted || res.Status == tasks.Ended && res.State == tasks.Exhausted
-		r.result(intake.Item{Order: tasks.Order{Payload: tasks.Payload{MchID: w.MchID, OutOrderNo: no}}}, res)
-	}
-	status, _ := r.end(len(c.Numbers))
+		return res, err
+	})
 	if exhausted {
 		r.say("%s", reopenFirst)
 	}
@@ -92,21 +79,11 @@ func (c withdrawCommand) withdraw(ctx context.Context, r *reporter, s intake.Sub
 // the order's number.
 func (c withdrawCommand) parse(load loader) (config.Client, tasks.Withdrawal, error) {
 	w := tasks.Withdrawal{Reason: c.Reason}
-	if len(c.Numbers) == 0 {
-		return config.Client{}, w, errors.New("write at least one order number: enqueue withdraw NO … --reason TEXT")
-	}
-	cfg, err := load(true)
+	cfg, mchid, err := c.settings("withdraw", load)
 	if err != nil {
 		return cfg, w, err
 	}
-	owner, err := commonFlags{MchID: c.MchID}.owner(cfg.Order)
-	if err != nil {
-		return cfg, w, err
-	}
-	if err := missing(owner, func(name string) bool { return name != "mchid" }); err != nil {
-		return cfg, w, err
-	}
-	w.MchID = owner.MchID
+	w.MchID = mchid
 	if c.PaidAt != nil {
 		text := strings.TrimSpace(*c.PaidAt)
 		if text == "" {

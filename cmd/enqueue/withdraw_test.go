@@ -156,7 +156,7 @@ func TestWithdraw_RedisGoneForGood(t *testing.T) {
 	r := newReporter(p, false)
 	s := p.submitter(server.Client, config.Schedules{}, r.say)
 	withdraw := func(nos ...string) int {
-		return withdrawCommand{Numbers: nos}.withdraw(t.Context(), r, s, tasks.Withdrawal{MchID: mchid, Reason: "x"})
+		return withdrawCommand{deedFlags: deedFlags{Numbers: nos}}.withdraw(t.Context(), r, s, tasks.Withdrawal{MchID: mchid, Reason: "x"})
 	}
 	if status := withdraw("A1"); status != 0 {
 		t.Errorf("status %d before the outage, want 0", status)
