@@ -92,12 +92,6 @@ var (
 // newestColumns are those that an old layout does not have.
 var newestColumns = []string{"订单金额", "申请退款金额", "费率备注"}
 
-// billTotals are the totals of the summary, and the column that each sums up.
-var billTotals = []struct{ name, column string }{
-	{"应结订单总金额", "应结订单金额"}, {"退款总金额", "退款金额"}, {"充值券退款总金额", "充值券退款金额"},
-	{"手续费总金额", "手续费"}, {"订单总金额", "订单金额"}, {"申请退款总金额", "申请退款金额"},
-}
-
 // billRow is a row of a bill.
 type billRow struct {
 	at                          time.Time
@@ -119,56 +113,20 @@ func (r billRow) fee() int64 {
 
 func feeText(fee int64) string { return fmt.Sprintf("%d.%05d", fee/100_000, fee%100_000) }
 
-func (r billRow) field(column string, m Merchant) string {
-	switch column {
-	case "交易时间":
-		return r.at.In(chinaTime).Format(time.DateTime)
-	case "公众账号ID":
-		return m.AppID
-	case "商户号":
-		return m.MchID
-	case "特约商户号":
-		return "0"
-	case "代金券金额", "充值券退款金额":
-		return "0.00"
-	case "微信订单号":
-		return r.tx
-	case "商户订单号":
-		return r.tradeNo
-	case "用户标识":
-		return r.openID
-	case "交易类型":
-		return r.kind
-	case "交易状态":
-		return r.status
-	case "付款银行":
-		return "OTHERS"
-	case "货币种类":
-		return "CNY"
-	case "应结订单金额", "订单金额":
-		return yuan(r.amount)
-	case "退款金额", "申请退款金额":
-		return yuan(r.refund)
-	case "微信退款单号", "商户退款单号":
-		if r.refund == 0 {
-			return "0"
-		}
-		return "5030" + r.tx
-	case "退款类型", "退款状态":
-		if r.refund == 0 {
-			return ""
-		}
-		return map[string]string{"退款类型": "ORIGINAL", "退款状态": "SUCCESS"}[column]
-	case "商品名称":
-		return r.description
-	case "商户数据包":
-		return r.attach
-	case "手续费":
-		return feeText(r.fee())
-	case "费率":
-		return "0.60%"
+// fields are the row by columns. A column that is not there (设备号, 费率备注) is empty.
+func (r billRow) fields(m Merchant) map[string]string {
+	refundNo, refundType, refundStatus := "0", "", ""
+	if r.refund != 0 {
+		refundNo, refundType, refundStatus = "5030"+r.tx, "ORIGINAL", "SUCCESS"
 	}
-	return "" // 设备号, 费率备注
+	return map[string]string{
+		"交易时间": r.at.In(chinaTime).Format(time.DateTime), "公众账号ID": m.AppID, "商户号": m.MchID, "特约商户号": "0",
+		"微信订单号": r.tx, "商户订单号": r.tradeNo, "用户标识": r.openID, "交易类型": r.kind, "交易状态": r.status,
+		"付款银行": "OTHERS", "货币种类": "CNY", "应结订单金额": yuan(r.amount), "订单金额": yuan(r.amount),
+		"代金券金额": "0.00", "充值券退款金额": "0.00", "退款金额": yuan(r.refund), "申请退款金额": yuan(r.refund),
+		"微信退款单号": refundNo, "商户退款单号": refundNo, "退款类型": refundType, "退款状态": refundStatus,
+		"商品名称": r.description, "商户数据包": r.attach, "手续费": feeText(r.fee()), "费率": "0.60%",
+	}
 }
 
 // payments returns a row for each payment of a day through the platform, by time.
@@ -262,33 +220,27 @@ func (s *Simulator) billText(rows []billRow, columns []string, b Bill) []byte {
 	text.WriteString("\ufeff" + strings.Join(columns, ",") + "\r\n")
 	var amount, refund, fee int64
 	for _, r := range rows {
+		fields := r.fields(s.id.Merchant)
 		for i, c := range columns {
 			if i > 0 {
 				text.WriteByte(',')
 			}
-			text.WriteString("`" + strings.ReplaceAll(r.field(c, s.id.Merchant), ",", " "))
+			text.WriteString("`" + strings.ReplaceAll(fields[c], ",", " "))
 		}
 		text.WriteString("\r\n")
 		amount, refund, fee = amount+r.amount, refund+r.refund, fee+r.fee()
 	}
+	if b.WrongSummary {
+		amount++
+	}
 	names, values := "总交易单数", fmt.Sprintf("`%d", len(rows))
-	for _, t := range billTotals {
-		if !slices.Contains(columns, t.column) {
-			continue
+	for _, t := range []struct{ name, column, sum string }{
+		{"应结订单总金额", "应结订单金额", yuan(amount)}, {"退款总金额", "退款金额", yuan(refund)}, {"充值券退款总金额", "充值券退款金额", "0.00"},
+		{"手续费总金额", "手续费", feeText(fee)}, {"订单总金额", "订单金额", yuan(amount)}, {"申请退款总金额", "申请退款金额", yuan(refund)},
+	} {
+		if slices.Contains(columns, t.column) {
+			names, values = names+","+t.name, values+",`"+t.sum
 		}
-		value := "0.00"
-		switch t.column {
-		case "应结订单金额", "订单金额":
-			value = yuan(amount)
-			if b.WrongSummary {
-				value = yuan(amount + 1)
-			}
-		case "退款金额", "申请退款金额":
-			value = yuan(refund)
-		case "手续费":
-			value = feeText(fee)
-		}
-		names, values = names+","+t.name, values+",`"+value
 	}
 	text.WriteString(names + "\r\n" + values + "\r\n")
 	return text.Bytes()

@@ -44,18 +44,9 @@ func (s *Simulator) control(mux *http.ServeMux) {
 	}, _ time.Time) error {
 		return o.lower(c.TotalAmount)
 	}))
-	mux.HandleFunc("GET /_sim/faults", func(w http.ResponseWriter, _ *http.Request) {
-		controlReply(w, http.StatusOK, s.Faults())
-	})
-	mux.HandleFunc("PUT /_sim/faults", putSettings("faults", s.SetFaults, s.Faults))
-	mux.HandleFunc("GET /_sim/bill", func(w http.ResponseWriter, _ *http.Request) {
-		controlReply(w, http.StatusOK, s.Bill())
-	})
-	mux.HandleFunc("PUT /_sim/bill", putSettings("bill", s.SetBill, s.Bill))
-	mux.HandleFunc("GET /_sim/notifications", func(w http.ResponseWriter, _ *http.Request) {
-		controlReply(w, http.StatusOK, s.Notifications())
-	})
-	mux.HandleFunc("PUT /_sim/notifications", putSettings("notifications", s.SetNotifications, s.Notifications))
+	controlSettings(mux, "faults", s.SetFaults, s.Faults)
+	controlSettings(mux, "bill", s.SetBill, s.Bill)
+	controlSettings(mux, "notifications", s.SetNotifications, s.Notifications)
 	mux.HandleFunc("GET /_sim/report", func(w http.ResponseWriter, _ *http.Request) {
 		controlReply(w, http.StatusOK, s.Report())
 	})
@@ -138,10 +129,13 @@ func decodeOrders(body io.Reader) ([]Order, error) {
 	return orders, onlyWhitespaceLeft(dec)
 }
 
-// putSettings serves the replacement of settings. name begins its errors; set
-// validates and applies the new ones, and get returns those in force.
-func putSettings[T any](name string, set func(T) error, get func() T) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+// controlSettings serves settings: set validates and applies new ones, and get returns
+// those in force.
+func controlSettings[T any](mux *http.ServeMux, name string, set func(T) error, get func() T) {
+	mux.HandleFunc("GET /_sim/"+name, func(w http.ResponseWriter, _ *http.Request) {
+		controlReply(w, http.StatusOK, get())
+	})
+	mux.HandleFunc("PUT /_sim/"+name, func(w http.ResponseWriter, r *http.Request) {
 		v, err := decodeOnly[T](http.MaxBytesReader(w, r.Body, maxControlBody))
 		if err == nil {
 			err = set(v)
@@ -151,7 +145,7 @@ func putSettings[T any](name string, set func(T) error, get func() T) http.Handl
 			return
 		}
 		controlReply(w, http.StatusOK, get())
-	}
+	})
 }
 
 func onlyWhitespaceLeft(dec *json.Decoder) error {
@@ -170,11 +164,7 @@ func plainJSONError(err error) error {
 	case errors.As(err, &tooLarge):
 		return fmt.Errorf("the body is larger than %d bytes", tooLarge.Limit)
 	case errors.As(err, &wrongType):
-		name := wrongType.Field
-		if name == "" {
-			name = "it"
-		}
-		return fmt.Errorf("%s must not be a JSON %s", name, wrongType.Value)
+		return fmt.Errorf("%s must not be a JSON %s", cmp.Or(wrongType.Field, "it"), wrongType.Value)
 	case errors.As(err, &syntax):
 		return fmt.Errorf("it is not valid JSON at byte %d: %w", syntax.Offset, err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

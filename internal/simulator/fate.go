@@ -140,15 +140,10 @@ func (f Fate) parse() (plan, error) {
 		if err != nil || p.after < 0 {
 			return plan{}, fmt.Errorf("fate %q needs a duration after the colon, as in %s:5s", string(f), kind)
 		}
-	case fatePartial:
+	case fatePartial, fateLower:
 		p.first, err = strconv.ParseInt(arg, 10, 64)
 		if err != nil || p.first <= 0 {
-			return plan{}, fmt.Errorf("fate %q needs an amount in fen above 0 after the colon, as in partial:100", string(f))
-		}
-	case fateLower:
-		p.first, err = strconv.ParseInt(arg, 10, 64)
-		if err != nil || p.first <= 0 {
-			return plan{}, fmt.Errorf("fate %q needs an amount in fen above 0 after the colon, as in lower:100", string(f))
+			return plan{}, fmt.Errorf("fate %q needs an amount in fen above 0 after the colon, as in %s:100", string(f), kind)
 		}
 	case fateParts:
 		n, err := strconv.Atoi(arg)

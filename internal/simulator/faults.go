@@ -81,11 +81,11 @@ type Faults struct {
 
 // Validate reports the first invalid value, by its name in JSON.
 func (f Faults) Validate() error {
-	sum := 0.0
-	for _, s := range f.shares() {
-		if math.IsNaN(s.share) || s.share < 0 || s.share > 1 {
-			return fmt.Errorf("%s is %v; a share must be from 0 to 1", s.name, s.share)
-		}
+	shares, sum := f.shares(), 0.0
+	if err := validShares(shares[:]...); err != nil {
+		return err
+	}
+	for _, s := range shares {
 		sum += s.share
 	}
 	// The sum of ten times 0.1 is a little above 1 by rounding.
@@ -95,12 +95,28 @@ func (f Faults) Validate() error {
 	if f.MaxRate < 0 {
 		return fmt.Errorf("max_rate is %d; it must be 0 (no limit) or more", f.MaxRate)
 	}
-	for _, d := range []struct {
-		name string
-		d    Duration
-	}{{"latency", f.Latency}, {"latency_jitter", f.LatencyJitter}, {"pay_delay", f.PayDelay}, {"order_gap", Duration(f.orderGap())}} {
-		if d.d < 0 {
-			return fmt.Errorf("%s is %v; a duration must not be negative", d.name, time.Duration(d.d))
+	return validLengths(length{"latency", f.Latency}, length{"latency_jitter", f.LatencyJitter}, length{"pay_delay", f.PayDelay}, length{"order_gap", Duration(f.orderGap())})
+}
+
+func validShares(list ...share) error {
+	for _, s := range list {
+		if math.IsNaN(s.share) || s.share < 0 || s.share > 1 {
+			return fmt.Errorf("%s is %v; a share must be from 0 to 1", s.name, s.share)
+		}
+	}
+	return nil
+}
+
+// length is a setting that is a duration, by its name in JSON.
+type length struct {
+	name string
+	d    Duration
+}
+
+func validLengths(list ...length) error {
+	for _, l := range list {
+		if l.d < 0 {
+			return fmt.Errorf("%s is %v; a duration must not be negative", l.name, time.Duration(l.d))
 		}
 	}
 	return nil

@@ -101,36 +101,16 @@ func (e Entity) confirmed() Entity {
 	return e
 }
 
-// refund is the content of a refund's event, as far as a merchant needs it to tell
-// a refund from a payment. It has the order's number, as the real one does where
-// the user paid in the app.
-type refund struct {
-	MchID         string `json:"mchid"`
-	OutTradeNo    string `json:"out_trade_no"`
-	TransactionID string `json:"transaction_id"`
-	OutRefundNo   string `json:"out_refund_no"`
-	RefundID      string `json:"refund_id"`
-	RefundStatus  string `json:"refund_status"`
-	SuccessTime   string `json:"success_time"`
-	Amount        struct {
-		Total       int64 `json:"total"`
-		Refund      int64 `json:"refund"`
-		PayerTotal  int64 `json:"payer_total"`
-		PayerRefund int64 `json:"payer_refund"`
-	} `json:"amount"`
-	UserReceivedAccount string `json:"user_received_account"`
-}
-
-// refund invents a refund of one fen. The caller holds o.mu.
-func (o *order) refund(m Merchant, at time.Time) refund {
-	r := refund{
-		MchID: m.MchID, OutTradeNo: o.no, TransactionID: o.details[len(o.details)-1].TransactionID,
-		OutRefundNo: "R" + o.orderID(), RefundID: "50000" + o.orderID(), RefundStatus: "SUCCESS",
-		SuccessTime: at.In(chinaTime).Format(time.RFC3339), UserReceivedAccount: "支付用户零钱",
+// refund invents the content of a refund's event, of one fen, as far as a merchant needs
+// it to tell a refund from a payment. It has the order's number, as the real one does
+// where the user paid in the app. The caller holds o.mu.
+func (o *order) refund(m Merchant, at time.Time) map[string]any {
+	return map[string]any{
+		"mchid": m.MchID, "out_trade_no": o.no, "transaction_id": o.details[len(o.details)-1].TransactionID,
+		"out_refund_no": "R" + o.orderID(), "refund_id": "50000" + o.orderID(), "refund_status": "SUCCESS",
+		"success_time": at.In(chinaTime).Format(time.RFC3339), "user_received_account": "支付用户零钱",
+		"amount": map[string]int64{"total": o.total, "refund": 1, "payer_total": o.total, "payer_refund": 1},
 	}
-	r.Amount.Total, r.Amount.PayerTotal = o.total, o.total
-	r.Amount.Refund, r.Amount.PayerRefund = 1, 1
-	return r
 }
 
 func newEvent(kind string, content any, at time.Time) event {

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"encoding/json"
@@ -81,13 +82,8 @@ func (s *Simulator) Notification(no string, opts NotificationOptions) (RawNotifi
 	if !ok || truth.Entity == nil {
 		return RawNotification{}, fmt.Errorf("order %q cannot be notified: the platform has no such order; add it with another fate than unknown", no)
 	}
-	e := event{id: opts.ID, kind: opts.EventType, created: s.clock(), plaintext: opts.Plaintext}
-	if e.id == "" {
-		e.id = newEventID(e.created)
-	}
-	if e.kind == "" {
-		e.kind = EventUserPaid
-	}
+	now := s.clock()
+	e := event{id: cmp.Or(opts.ID, newEventID(now)), kind: cmp.Or(opts.EventType, EventUserPaid), created: now, plaintext: opts.Plaintext}
 	if e.plaintext == nil {
 		if opts.Entity != nil {
 			opts.Entity(truth.Entity)
@@ -111,10 +107,7 @@ func (s *Simulator) Notification(no string, opts NotificationOptions) (RawNotifi
 	if opts.Body != nil {
 		body = opts.Body(body)
 	}
-	serial, how := opts.Serial, signGood
-	if serial == "" {
-		serial = s.id.notifySerial(*s.notifications.Load())
-	}
+	serial, how := cmp.Or(opts.Serial, s.id.notifySerial(*s.notifications.Load())), signGood
 	if opts.WrongSignature {
 		how = signWrong
 	}

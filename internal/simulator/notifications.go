@@ -1,9 +1,9 @@
 package simulator
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"math"
 	"net/url"
 	"slices"
 	"time"
@@ -72,15 +72,9 @@ type Notifications struct {
 }
 
 func (n Notifications) withDefaults() Notifications {
-	if n.Serial == "" {
-		n.Serial = SerialPublicKey
-	}
-	if n.LateBy == 0 {
-		n.LateBy = DefaultLateBy
-	}
-	if n.Timeout == 0 {
-		n.Timeout = DefaultNotifyTimeout
-	}
+	n.Serial = cmp.Or(n.Serial, SerialPublicKey)
+	n.LateBy = cmp.Or(n.LateBy, DefaultLateBy)
+	n.Timeout = cmp.Or(n.Timeout, DefaultNotifyTimeout)
 	if n.Retry == nil {
 		n.Retry = defaultRetry
 	}
@@ -100,27 +94,14 @@ func (n Notifications) Validate() error {
 	default:
 		return fmt.Errorf("serial %q is not known; use %s or %s", n.Serial, SerialPublicKey, SerialCertificate)
 	}
-	for _, s := range []share{
-		{"lose", n.Lose}, {"duplicate", n.Duplicate}, {"late", n.Late}, {"sign_test", n.SignTest}, {"other_events", n.OtherEvents},
-	} {
-		if math.IsNaN(s.share) || s.share < 0 || s.share > 1 {
-			return fmt.Errorf("%s is %v; a share must be from 0 to 1", s.name, s.share)
-		}
+	if err := validShares(share{"lose", n.Lose}, share{"duplicate", n.Duplicate}, share{"late", n.Late}, share{"sign_test", n.SignTest}, share{"other_events", n.OtherEvents}); err != nil {
+		return err
 	}
-	type named struct {
-		name string
-		d    Duration
-	}
-	durations := []named{{"delay", n.Delay}, {"delay_jitter", n.DelayJitter}, {"late_by", n.LateBy}, {"timeout", n.Timeout}}
+	durations := []length{{"delay", n.Delay}, {"delay_jitter", n.DelayJitter}, {"late_by", n.LateBy}, {"timeout", n.Timeout}}
 	for i, d := range n.Retry {
-		durations = append(durations, named{fmt.Sprintf("retry %d", i+1), d})
+		durations = append(durations, length{fmt.Sprintf("retry %d", i+1), d})
 	}
-	for _, d := range durations {
-		if d.d < 0 {
-			return fmt.Errorf("%s is %v; a duration must not be negative", d.name, time.Duration(d.d))
-		}
-	}
-	return nil
+	return validLengths(durations...)
 }
 
 // validNotifyURL validates an address for notifications. Its errors continue the

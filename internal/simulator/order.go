@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"regexp"
 	"sync"
 	"time"
 )
@@ -71,13 +72,9 @@ func newOrder(o Order, seq int64, now time.Time) (*order, error) {
 	if o.TotalAmount < 0 || o.TotalAmount > maxAmount {
 		return nil, fmt.Errorf("order %q: total_amount is %d; it must be from 0 to %d fen", o.OutOrderNo, o.TotalAmount, int64(maxAmount))
 	}
-	rec := &order{seq: seq, no: o.OutOrderNo, fate: o.Fate, plan: p, exists: true, added: now}
-	if rec.fate == "" {
-		rec.fate = FatePays
-	}
-	rec.total = o.TotalAmount
-	if rec.total == 0 {
-		rec.total = madeUpAmount(o.OutOrderNo)
+	rec := &order{
+		seq: seq, no: o.OutOrderNo, fate: cmp.Or(o.Fate, FatePays), plan: p, exists: true, added: now,
+		total: cmp.Or(o.TotalAmount, madeUpAmount(o.OutOrderNo)),
 	}
 	switch Fate(p.kind) {
 	case FateUnknown:
@@ -128,19 +125,9 @@ func madeUpAmount(no string) int64 {
 	return 100 + int64(h.Sum32()%9900)
 }
 
-func validOrderNo(no string) bool {
-	if len(no) == 0 || len(no) > 32 {
-		return false
-	}
-	for i := range len(no) {
-		switch c := no[i]; {
-		case '0' <= c && c <= '9', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '_', c == '|', c == '*', c == '-':
-		default:
-			return false
-		}
-	}
-	return true
-}
+var orderNo = regexp.MustCompile(`^[0-9A-Za-z_|*-]{1,32}$`)
+
+func validOrderNo(no string) bool { return orderNo.MatchString(no) }
 
 // awaitsPayment reports whether money is owed and can be collected.
 // The caller holds o.mu.

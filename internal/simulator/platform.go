@@ -22,9 +22,8 @@ func (s *Simulator) platform(kind Call, orderNo func(*http.Request) string) http
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBody))
 		if err != nil {
 			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-				rep := paramError(fmt.Sprintf("请求体超过%d字节", tooLarge.Limit)).reply()
-				rep.how = signNone // what was not read cannot have been verified
-				s.deliver(w, r, c, rep)
+				// What was not read cannot have been verified.
+				s.deliver(w, r, c, paramError(fmt.Sprintf("请求体超过%d字节", tooLarge.Limit)).reply().unsigned())
 				return
 			}
 			reset(w) // the client left while it was sending
@@ -66,31 +65,23 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // answer makes the reply, after the call took effect or not.
 func (s *Simulator) answer(r *http.Request, c *call, body []byte, f Faults, luck draws) reply {
 	if f.Down {
-		s.audit.countFault(faultDown)
-		c.seen.Fault = faultDown
+		s.suffer(c, faultDown)
 		return pageReply(http.StatusBadGateway)
 	}
 	nonce, refusal := s.authorize(r, body)
 	if refusal != nil {
 		s.audit.rejected.Add(1)
-		rep := refusal.reply()
-		rep.how = signNone
-		return rep
+		return refusal.reply().unsigned()
 	}
 	switch {
 	case f.SignError:
-		s.audit.countFault(faultSignError)
-		c.seen.Fault = faultSignError
-		rep := signError("serial_no", "the merchant's API certificate is not valid any more", nil).reply()
-		rep.how = signNone
-		return rep
+		s.suffer(c, faultSignError)
+		return signError("serial_no", "the merchant's API certificate is not valid any more", nil).reply().unsigned()
 	case f.NoAuth:
-		s.audit.countFault(faultNoAuth)
-		c.seen.Fault = faultNoAuth
+		s.suffer(c, faultNoAuth)
 		return errNoAuth.reply()
 	case !s.pace.admit(f.MaxRate, time.Now()):
-		s.audit.countFault(faultRate)
-		c.seen.Fault = faultRate
+		s.suffer(c, faultRate)
 		return errTooFrequent.reply()
 	}
 	t := s.treatment(c, f, luck)

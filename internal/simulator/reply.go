@@ -49,6 +49,11 @@ func jsonReply(v any) reply {
 	return reply{status: http.StatusOK, body: body, detailCode: detailOK}
 }
 
+func (r reply) unsigned() reply {
+	r.how = signNone
+	return r
+}
+
 func pageReply(status int) reply {
 	text := fmt.Sprintf("%d %s", status, http.StatusText(status))
 	return reply{

@@ -1,8 +1,10 @@
 package simulator
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // Call names one of the platform's calls.
@@ -82,15 +84,7 @@ type ScriptedReply struct {
 // normalise fills in the defaults and validates the rest. Its errors do not name
 // the order; the caller adds that.
 func (r ScriptedReply) normalise() (ScriptedReply, error) {
-	if r.Call == "" {
-		r.Call = CallAny
-	}
-	if r.Times == 0 {
-		r.Times = 1
-	}
-	if r.Kind == "" {
-		r.Kind = KindError
-	}
+	r.Call, r.Times, r.Kind = cmp.Or(r.Call, CallAny), cmp.Or(r.Times, 1), cmp.Or(r.Kind, KindError)
 	switch r.Call {
 	case CallCollect, CallQuery, CallSync, CallAny:
 	default:
@@ -99,14 +93,10 @@ func (r ScriptedReply) normalise() (ScriptedReply, error) {
 	if r.Times < 0 {
 		return r, fmt.Errorf("times is %d; it must be 1 or more", r.Times)
 	}
-	for i := range len(r.DetailCode) {
-		if c := r.DetailCode[i]; c < '0' || c > '9' {
-			return r, fmt.Errorf("detail_code %q must be digits only", r.DetailCode)
-		}
+	if strings.Trim(r.DetailCode, "0123456789") != "" {
+		return r, fmt.Errorf("detail_code %q must be digits only", r.DetailCode)
 	}
-	if r.DetailCode == "" {
-		r.DetailCode = detailOK
-	}
+	r.DetailCode = cmp.Or(r.DetailCode, detailOK)
 	lowest := http.StatusOK
 	switch r.Kind {
 	case KindError, KindUnsignedError:
@@ -115,13 +105,9 @@ func (r ScriptedReply) normalise() (ScriptedReply, error) {
 		}
 		lowest = http.StatusBadRequest
 	case KindHTML:
-		if r.HTTP == 0 {
-			r.HTTP = http.StatusBadGateway
-		}
+		r.HTTP = cmp.Or(r.HTTP, http.StatusBadGateway)
 	case KindEmpty, KindBody:
-		if r.HTTP == 0 {
-			r.HTTP = http.StatusOK
-		}
+		r.HTTP = cmp.Or(r.HTTP, http.StatusOK)
 	case KindTruncated, KindOKUnsigned, KindOKWrongSignature, KindHang, KindDropBefore, KindDropAfter, KindNoContent:
 		if r.HTTP != 0 {
 			return r, fmt.Errorf("kind %s takes no http: its status is not open to choice", r.Kind)

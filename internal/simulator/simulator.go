@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/rsa"
 	"errors"
@@ -47,17 +48,10 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	setDefault := func(s *string, d string) {
-		if *s == "" {
-			*s = d
-		}
-	}
-	setDefault(&o.MchID, DefaultMchID)
-	setDefault(&o.AppID, DefaultAppID)
-	setDefault(&o.ServiceID, DefaultServiceID)
-	if o.KeyBits == 0 {
-		o.KeyBits = DefaultKeyBits
-	}
+	o.MchID = cmp.Or(o.MchID, DefaultMchID)
+	o.AppID = cmp.Or(o.AppID, DefaultAppID)
+	o.ServiceID = cmp.Or(o.ServiceID, DefaultServiceID)
+	o.KeyBits = cmp.Or(o.KeyBits, DefaultKeyBits)
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}

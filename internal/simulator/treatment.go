@@ -38,9 +38,14 @@ func (s *Simulator) treatment(c *call, f Faults, luck draws) treatment {
 	if fault == "" {
 		return honest
 	}
+	s.suffer(c, fault)
+	return faultTreatment(fault, luck.coin)
+}
+
+// suffer records that a call meets a fault.
+func (s *Simulator) suffer(c *call, fault string) {
 	s.audit.countFault(fault)
 	c.seen.Fault = fault
-	return faultTreatment(fault, luck.coin)
 }
 
 func faultTreatment(fault string, coin float64) treatment {
@@ -77,7 +82,7 @@ func (s *Simulator) script(c *call, r ScriptedReply) treatment {
 	case KindError, KindUnsignedError:
 		rep := apiError{status: r.HTTP, code: r.Code, message: r.Message, detailCode: r.DetailCode}.reply()
 		if r.Kind == KindUnsignedError {
-			rep.how = signNone
+			rep = rep.unsigned()
 		}
 		return instead(rep)
 	case KindHTML:
