@@ -76,17 +76,25 @@ func parsePrivateKey(t Text) (*rsa.PrivateKey, error) {
 
 var errNotRSA = errors.New("not an RSA key")
 
-// parseRSAPrivate goes by the content: some files labelled PRIVATE KEY hold PKCS#1,
-// and the other way round.
 func parseRSAPrivate(der []byte) (*rsa.PrivateKey, error) {
-	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+	return parseRSA(der, x509.ParsePKCS1PrivateKey, x509.ParsePKCS8PrivateKey)
+}
+
+func parseRSAPublic(der []byte) (*rsa.PublicKey, error) {
+	return parseRSA(der, x509.ParsePKCS1PublicKey, x509.ParsePKIXPublicKey)
+}
+
+// parseRSA goes by the content: some files labelled PRIVATE KEY hold PKCS#1, and the
+// other way round.
+func parseRSA[K any](der []byte, pkcs1 func([]byte) (*K, error), anyKind func([]byte) (any, error)) (*K, error) {
+	if key, err := pkcs1(der); err == nil {
 		return key, nil
 	}
-	key, err := x509.ParsePKCS8PrivateKey(der)
+	key, err := anyKind(der)
 	if err != nil {
 		return nil, err
 	}
-	if rsaKey, ok := key.(*rsa.PrivateKey); ok {
+	if rsaKey, ok := key.(*K); ok {
 		return rsaKey, nil
 	}
 	return nil, errNotRSA
@@ -109,20 +117,6 @@ func parsePublicKey(t Text) (*rsa.PublicKey, error) {
 		return nil, t.names("holds an RSA key of %d bits, which is too short: download pub_key.pem again", key.N.BitLen())
 	}
 	return key, nil
-}
-
-func parseRSAPublic(der []byte) (*rsa.PublicKey, error) {
-	if key, err := x509.ParsePKCS1PublicKey(der); err == nil {
-		return key, nil
-	}
-	key, err := x509.ParsePKIXPublicKey(der)
-	if err != nil {
-		return nil, err
-	}
-	if rsaKey, ok := key.(*rsa.PublicKey); ok {
-		return rsaKey, nil
-	}
-	return nil, errNotRSA
 }
 
 // find returns the first block of the kind. A text may hold more than the key:

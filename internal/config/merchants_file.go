@@ -95,14 +95,21 @@ func readItems(data []byte) ([]*item, error) {
 // readList returns the items of the list that the document is: of what, and how an item
 // begins.
 func readList(data []byte, what, begin string) ([]*yaml.Node, error) {
+	return readDocument(data, yaml.SequenceNode, fmt.Errorf("is not a list of %s: begin each with %q", what, begin))
+}
+
+// readDocument returns the content of the only document: a list or a mapping, with
+// something in it. For any other one the error is another. Errors continue "names FILE,
+// which ...".
+func readDocument(data []byte, kind yaml.Kind, another error) ([]*yaml.Node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
 	err := decoder.Decode(&doc)
 	if err != nil && !errors.Is(err, io.EOF) { // EOF: there are only comments
 		return nil, notYAML(err)
 	}
-	if err != nil || doc.Content[0].Kind != yaml.SequenceNode || len(doc.Content[0].Content) == 0 {
-		return nil, fmt.Errorf("is not a list of %s: begin each with %q", what, begin)
+	if err != nil || doc.Content[0].Kind != kind || len(doc.Content[0].Content) == 0 {
+		return nil, another
 	}
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
 		return nil, errors.New("holds more than one YAML document: keep the first, without a second ---")

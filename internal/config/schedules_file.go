@@ -1,10 +1,9 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
+	"iter"
 	"maps"
 	"reflect"
 	"regexp"
@@ -91,7 +90,7 @@ func (f SchedulesFlags) Resolve(c *Collector) Schedules {
 		c.Problem("SCHEDULES_FILE", "%v", err)
 		return s
 	}
-	top, err := readMapping(data)
+	top, err := readDocument(data, yaml.MappingNode, errors.New(`has no schedules: begin with "schedules:", and a line "NAME:" for each one`))
 	if err != nil {
 		c.Problem("SCHEDULES_FILE", "%v", Text{path: f.SchedulesFile}.names("%v", err))
 		return s
@@ -103,7 +102,7 @@ func (f SchedulesFlags) Resolve(c *Collector) Schedules {
 		case key.Value == "defaults":
 			defaults = value
 		case key.Value == "schedules" && value.Kind == yaml.MappingNode:
-			for name, terms := range r.members(value, "schedules") {
+			for name, terms := range r.members(value.Content, "schedules") {
 				r.schedule(name, terms)
 			}
 		default:
@@ -119,24 +118,6 @@ func (f SchedulesFlags) Resolve(c *Collector) Schedules {
 	return s
 }
 
-// readMapping returns the mapping that the document is. Its errors continue "names FILE,
-// which ...".
-func readMapping(data []byte) (*yaml.Node, error) {
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var doc, second yaml.Node
-	err := decoder.Decode(&doc)
-	if err != nil && !errors.Is(err, io.EOF) { // EOF: there are only comments
-		return nil, notYAML(err)
-	}
-	if err != nil || doc.Content[0].Kind != yaml.MappingNode || len(doc.Content[0].Content) == 0 {
-		return nil, errors.New(`has no schedules: begin with "schedules:", and a line "NAME:" for each one`)
-	}
-	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
-		return nil, errors.New("holds more than one YAML document: keep the first, without a second ---")
-	}
-	return doc.Content[0], nil
-}
-
 // schedulesReader reports what is wrong, with lines.
 type schedulesReader struct {
 	c    *Collector
@@ -149,11 +130,11 @@ func (r schedulesReader) problem(at *yaml.Node, format string, args ...any) {
 }
 
 // members yields keys and values of a mapping; a key that is there twice is a problem.
-func (r schedulesReader) members(n *yaml.Node, what string) func(yield func(key, value *yaml.Node) bool) {
+func (r schedulesReader) members(content []*yaml.Node, what string) iter.Seq2[*yaml.Node, *yaml.Node] {
 	return func(yield func(key, value *yaml.Node) bool) {
 		lines := map[string]int{}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, value := n.Content[i], n.Content[i+1]
+		for pair := range slices.Chunk(content, 2) {
+			key, value := pair[0], pair[1]
 			if value.Kind == yaml.AliasNode {
 				value = value.Alias
 			}
@@ -204,7 +185,7 @@ func (r schedulesReader) schedule(key, value *yaml.Node) {
 		return
 	}
 	var terms Terms
-	for key, value := range r.members(value, "schedule "+name) {
+	for key, value := range r.members(value.Content, "schedule "+name) {
 		term, ok := termsByName[key.Value]
 		switch {
 		case !ok:
@@ -250,7 +231,7 @@ func (r schedulesReader) oneDefault(item *yaml.Node) (d ScheduleDefault, ok bool
 		ok = false
 		r.problem(at, format, args...)
 	}
-	for key, value := range r.members(item, "a default") {
+	for key, value := range r.members(item.Content, "a default") {
 		text := strings.TrimSpace(value.Value)
 		if value.Kind != yaml.ScalarNode || text == "" {
 			wrong(key, "%s of a default is not a single value", key.Value)

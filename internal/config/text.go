@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -43,12 +44,7 @@ func (t Text) names(format string, args ...any) error {
 }
 
 // file is the path for a command that the operator runs.
-func (t Text) file() string {
-	if t.path == "" {
-		return "FILE"
-	}
-	return t.path
-}
+func (t Text) file() string { return cmp.Or(t.path, "FILE") }
 
 // readText reads the text of a setting, from the file that its twin names where that
 // is set, and reports what is wrong.

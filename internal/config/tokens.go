@@ -121,6 +121,7 @@ func readAPIToken(node *yaml.Node) (t APIToken, err error) {
 		return t, errors.New("item is not a mapping: write name, role and token_sha256 as KEY: VALUE")
 	}
 	digest := ""
+	texts := map[string]*string{"name": &t.Name, "role": (*string)(&t.Role), "token_sha256": &digest}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i].Value, node.Content[i+1]
@@ -128,20 +129,12 @@ func readAPIToken(node *yaml.Node) (t APIToken, err error) {
 			return t, fmt.Errorf("%s is there twice: keep one", repeatableKey(key))
 		}
 		seen[key] = true
-		switch key {
-		case "name", "role", "token_sha256":
-			if value.Kind != yaml.ScalarNode {
-				return t, fmt.Errorf("%s is a list or a mapping: write a single value", key)
-			}
-			switch key {
-			case "name":
-				t.Name = value.Value
-			case "role":
-				t.Role = Role(value.Value)
-			case "token_sha256":
-				digest = value.Value
-			}
-		case "mchids":
+		switch text := texts[key]; {
+		case text != nil && value.Kind != yaml.ScalarNode:
+			return t, fmt.Errorf("%s is a list or a mapping: write a single value", key)
+		case text != nil:
+			*text = value.Value
+		case key == "mchids":
 			if value.Kind != yaml.SequenceNode || len(value.Content) == 0 {
 				return t, errors.New("mchids is not a list of merchant numbers: write [\"1900000001\"], or leave it out for all merchants")
 			}

@@ -5,6 +5,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -87,12 +88,7 @@ func YuanOf(fen *int64) string {
 }
 
 // OrDash is s, or a dash for an empty one.
-func OrDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+func OrDash(s string) string { return cmp.Or(s, "-") }
 
 // Printable replaces in a text from outside whatever could move the cursor or recolour
 // the terminal. The wide space of Chinese texts stays.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/collect"
+	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/payscore"
 	"payscore-collector/tasks"
@@ -275,10 +276,7 @@ func (t Teller) in(zone *time.Location) Teller {
 
 // windowText is a window as people write it, with its zone.
 func windowText(w collect.Window) string {
-	clock := func(d time.Duration) string {
-		return fmt.Sprintf("%02d:%02d", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return clock(w.From) + "-" + clock(w.To) + " " + w.Location.String()
+	return config.Window{From: w.From, To: w.To}.String() + " " + w.Location.String()
 }
 
 // rateText is calls a second, without false precision.
