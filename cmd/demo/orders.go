@@ -67,13 +67,15 @@ func makeOrder(i int) simulator.Order {
 // twiceEvery is how many orders there are for each one that is enqueued twice.
 const twiceEvery = 10
 
+func payload(o simulator.Order, m simulator.Merchant) tasks.Payload {
+	return tasks.Payload{MchID: m.MchID, OutOrderNo: o.OutOrderNo, AppID: m.AppID, ServiceID: m.ServiceID}
+}
+
 // billed yields the orders as billing enqueues them.
 func billed(orders []simulator.Order, m simulator.Merchant) iter.Seq[tasks.Order] {
 	return func(yield func(tasks.Order) bool) {
 		for i, o := range orders {
-			t := tasks.Order{Payload: tasks.Payload{
-				MchID: m.MchID, OutOrderNo: o.OutOrderNo, AppID: m.AppID, ServiceID: m.ServiceID,
-			}}
+			t := tasks.Order{Payload: payload(o, m)}
 			if !yield(t) || i%twiceEvery == 0 && !yield(t) {
 				return
 			}

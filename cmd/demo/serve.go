@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"payscore-collector/internal/redisconn"
-	"payscore-collector/internal/simulator"
 	"payscore-collector/tasks"
 )
 
@@ -63,7 +62,7 @@ func (s *stage) keepRunning(ctx context.Context, w *workerRun, cli commandLine, 
 	fmt.Fprintf(out, "the console: http://%s/\nA fresh order comes every second, until you interrupt this (Ctrl-C).\n", addr)
 	tick := time.NewTicker(freshEvery)
 	defer tick.Stop()
-	for refusing, fault := false, began.Add(faultEvery); ; n++ {
+	for refused, fault := false, began.Add(faultEvery); ; n++ {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -78,24 +77,16 @@ func (s *stage) keepRunning(ctx context.Context, w *workerRun, cli commandLine, 
 			return err
 		}
 		if time.Now().After(fault) {
-			faults := refusingNow(!refusing)
+			faults, lasts := everyday, faultEvery
+			if refused = !refused; refused {
+				faults, lasts = refusing(everyday), faultLasts
+			}
 			if err := s.sim.SetFaults(faults); err != nil {
 				return fmt.Errorf("set the platform's faults: %w", err)
 			}
-			if refusing = !refusing; refusing {
-				fault = time.Now().Add(faultLasts)
-			} else {
-				fault = time.Now().Add(faultEvery)
-			}
+			fault = time.Now().Add(lasts)
 		}
 	}
-}
-
-func refusingNow(yes bool) simulator.Faults {
-	if yes {
-		return refusing(everyday)
-	}
-	return everyday
 }
 
 // fresh enqueues the order of a place in the list, as owed for up to forty days, and
@@ -106,7 +97,7 @@ func (s *stage) fresh(ctx context.Context, i int, began time.Time) error {
 		return err
 	}
 	res, err := s.producer.Enqueue(ctx, tasks.Order{
-		Payload: tasks.Payload{MchID: m.MchID, OutOrderNo: o.OutOrderNo, AppID: m.AppID, ServiceID: m.ServiceID},
+		Payload: payload(o, m),
 		Amount:  max(1, o.TotalAmount), OwedSince: began.Add(-time.Duration(i%41) * 24 * time.Hour).Truncate(time.Second),
 	})
 	if err != nil || res.Status != tasks.Accepted {
