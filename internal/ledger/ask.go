@@ -32,10 +32,10 @@ func Ask(ctx context.Context, rdb redis.UniversalClient, add func(*Questions)) {
 	_, _ = q.Exec(ctx)
 }
 
-// script adds a call of a script without arguments.
-func (q *Questions) script(s *redis.Script, keys ...string) *redis.Cmd {
+// script adds a call of a script.
+func (q *Questions) script(s *redis.Script, keys []string, args ...any) *redis.Cmd {
 	if q.source {
-		return s.Eval(context.Background(), q, keys)
+		return s.Eval(context.Background(), q, keys, args...)
 	}
-	return s.EvalSha(context.Background(), q, keys)
+	return s.EvalSha(context.Background(), q, keys, args...)
 }

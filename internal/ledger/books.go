@@ -18,13 +18,12 @@ import (
 // order. The state of a number that the ledger does not have is empty.
 func (l *Ledger) Records(ctx context.Context, nos []string) ([]Order, error) {
 	orders := make([]Order, 0, len(nos))
-	for len(nos) > 0 {
-		n := min(len(nos), listPage)
-		page, err := l.records(ctx, nos[:n])
+	for page := range slices.Chunk(nos, listPage) {
+		records, err := l.records(ctx, page)
 		if err != nil {
 			return nil, err
 		}
-		orders, nos = append(orders, page...), nos[n:]
+		orders = append(orders, records...)
 	}
 	return orders, nil
 }
@@ -37,12 +36,7 @@ func (l *Ledger) Records(ctx context.Context, nos []string) ([]Order, error) {
 func (l *Ledger) PaidSince(ctx context.Context, since time.Time) iter.Seq2[Order, error] {
 	return func(yield func(Order, error) bool) {
 		// Open orders come first and paid ones last, as orders move.
-		states := make([]State, 0, len(States))
-		for _, s := range States {
-			if s != Paid {
-				states = append(states, s)
-			}
-		}
+		states := slices.DeleteFunc(slices.Clone(States), func(s State) bool { return s == Paid })
 		for _, q := range []Query{{States: states}, {States: []State{Paid}, Since: since}} {
 			for _, part := range q.parts() {
 				for at, last := (Place{Part: part}), false; !last; {
@@ -63,9 +57,7 @@ func (l *Ledger) PaidSince(ctx context.Context, since time.Time) iter.Seq2[Order
 
 // paid yields those of some orders that have a payment. It reports whether to continue.
 func (l *Ledger) paid(ctx context.Context, nos []string, yield func(Order, error) bool) bool {
-	for len(nos) > 0 {
-		page := nos[:min(len(nos), listPage)]
-		nos = nos[len(page):]
+	for page := range slices.Chunk(nos, listPage) {
 		keys := append(make([]string, 0, 1+len(page)), l.keys.Words())
 		for _, no := range page {
 			keys = append(keys, l.keys.Order(no))
@@ -128,20 +120,12 @@ func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result, news []by
 	if err != nil {
 		return time.Time{}, err
 	}
-	reply, err := run(ctx, l.rdb, closeBookScript, []string{l.keys.Book(date), l.keys.Books(), l.keys.Bookkeeping(), l.keys.Acks(), l.keys.Outcomes()}, struct {
-		Date   BookDate `json:"date"`
-		Start  int64    `json:"start"`
-		Keep   int64    `json:"keep"`
-		Asks   []string `json:"asks"`
-		Counts string   `json:"counts"`
-		Again  int64    `json:"again"`
-	}{date, start.UnixMilli(), KeepBooks.Milliseconds(), ask, string(kinds), again.Milliseconds()}, result, news)
-	if err != nil {
-		return time.Time{}, err
-	}
-	r := reader{vals: reply}
-	at = time.UnixMilli(r.int()).UTC()
-	return at, r.err()
+	r := run(ctx, l.rdb, closeBookScript, []string{l.keys.Book(date), l.keys.Books(), l.keys.Bookkeeping(), l.keys.Acks(), l.keys.Outcomes()}, map[string]any{
+		"date": date, "start": start.UnixMilli(), "keep": KeepBooks.Milliseconds(),
+		"asks": ask, "counts": string(kinds), "again": again.Milliseconds(),
+	}, result, news)
+	at = r.time().UTC()
+	return at, r.err
 }
 
 // Book returns what came of a day, and when, or ErrNotFound.
@@ -215,20 +199,11 @@ func (l *Ledger) EndBookTurn(ctx context.Context, token string, date BookDate, a
 }
 
 func (l *Ledger) bookTurn(ctx context.Context, token string, lease time.Duration, date BookDate, again time.Duration, begin BookDate) (bool, error) {
-	reply, err := run(ctx, l.rdb, bookTurnScript, []string{l.keys.Bookkeeping()}, struct {
-		Token string   `json:"token"`
-		Lease int64    `json:"lease"`
-		Date  BookDate `json:"date"`
-		Again int64    `json:"again"`
-		Begin BookDate `json:"begin"`
-	}{token, lease.Milliseconds(), date, again.Milliseconds(), begin})
-	if err != nil {
-		return false, err
-	}
-	r := reader{vals: reply}
+	r := run(ctx, l.rdb, bookTurnScript, []string{l.keys.Bookkeeping()}, map[string]any{
+		"token": token, "lease": lease.Milliseconds(), "date": date, "again": again.Milliseconds(), "begin": begin,
+	})
 	granted := r.str() == string(Granted)
-	_ = r.int()
-	return granted, r.err()
+	return granted, r.err
 }
 
 // Bookkeeping is what workers know of the books together.
@@ -319,43 +294,29 @@ func (l *Ledger) AwaitSlot(ctx context.Context, rate float64) error {
 }
 
 func (l *Ledger) slot(ctx context.Context, rate float64) (granted bool, wait time.Duration, err error) {
-	reply, err := run(ctx, l.rdb, callSlotScript, []string{l.keys.Gate()}, struct {
-		Interval int64 `json:"interval"`
-		Horizon  int64 `json:"horizon"`
-	}{interval(rate), slotHorizon.Microseconds()})
-	if err != nil {
-		return false, 0, err
-	}
-	r := reader{vals: reply}
+	r := run(ctx, l.rdb, callSlotScript, []string{l.keys.Gate()}, map[string]any{
+		"interval": interval(rate), "horizon": slotHorizon.Microseconds(),
+	})
 	granted = r.str() == string(Granted)
-	_ = r.int()
+	_ = r.int() // Redis's clock
 	wait = time.Duration(r.int()) * time.Microsecond
-	return granted, wait, r.err()
+	return granted, wait, r.err
 }
 
 // Ask has an order queried of which a bill has a payment that the ledger has not. A caller
 // that does not query itself has no token, and gets no lease. rate and sure are as in
 // Limits; lease is without the wait for the slot.
 func (l *Ledger) Ask(ctx context.Context, no, token string, lease, grace time.Duration, rate float64, sure time.Time) (Asked, error) {
-	reply, err := run(ctx, l.rdb, askScript, []string{l.keys.Order(no), l.keys.Due(), l.keys.Words(), l.keys.Bookkeeping(), l.keys.Sweep(), l.keys.Gate()}, struct {
-		No       string `json:"no"`
-		Token    string `json:"token"`
-		Lease    int64  `json:"lease"`
-		Grace    int64  `json:"grace"`
-		Sure     int64  `json:"sure"`
-		Interval int64  `json:"interval"`
-		Horizon  int64  `json:"horizon"`
-	}{no, token, lease.Milliseconds(), grace.Milliseconds(), sureMS(sure), interval(rate), slotHorizon.Microseconds()})
-	if err != nil {
-		return Asked{}, err
-	}
-	r := reader{vals: reply}
+	r := run(ctx, l.rdb, askScript, []string{l.keys.Order(no), l.keys.Due(), l.keys.Words(), l.keys.Bookkeeping(), l.keys.Sweep(), l.keys.Gate()}, map[string]any{
+		"no": no, "token": token, "lease": lease.Milliseconds(), "grace": grace.Milliseconds(),
+		"sure": sureMS(sure), "interval": interval(rate), "horizon": slotHorizon.Microseconds(),
+	})
 	a := Asked{Code: Code(r.str())}
-	_ = r.int()
+	_ = r.int() // Redis's clock
 	a.Owner = owner.Owner{MchID: l.mchid, AppID: r.str(), ServiceID: r.str()}
 	a.Round = r.int()
 	a.Wait = time.Duration(r.int()) * time.Microsecond
-	return a, r.err()
+	return a, r.err
 }
 
 // Told ends the lease that Ask has given for an order in a final state, and forgets that

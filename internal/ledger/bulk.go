@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -55,11 +56,8 @@ func (b Bulk) Deed() Deed { return Deed{By: b.By, Reason: b.Reason, Token: b.ID}
 // Amount is what an order comes to, in fen: by WeChat Pay's signed word, else by
 // billing's; 0 where neither has said it.
 func (o Order) Amount() int64 {
-	switch {
-	case o.TotalAmount != nil:
-		return *o.TotalAmount
-	case o.BillingAmount != nil:
-		return *o.BillingAmount
+	if fen := cmp.Or(o.TotalAmount, o.BillingAmount); fen != nil {
+		return *fen
 	}
 	return 0
 }
@@ -207,17 +205,13 @@ func (l *Ledger) ReleaseBulk(ctx context.Context, id, token string, grace time.D
 }
 
 func (l *Ledger) claimBulk(ctx context.Context, id, token, holder string, length time.Duration) (b Bulk, round int64, code Code, err error) {
-	reply, err := run(ctx, l.rdb, bulkClaimScript, []string{l.keys.Bulk(id)}, map[string]any{
+	r := run(ctx, l.rdb, bulkClaimScript, []string{l.keys.Bulk(id)}, map[string]any{
 		"token": token, "holder": holder, "length": length.Milliseconds(),
 	})
-	if err != nil {
-		return Bulk{}, 0, "", err
-	}
-	r := reader{vals: reply}
 	code, round = Code(r.str()), r.int()
 	fields := r.list()
-	if err := r.err(); err != nil || code != Granted {
-		return Bulk{}, 0, code, err
+	if r.err != nil || code != Granted {
+		return Bulk{}, 0, code, r.err
 	}
 	b, err = readBulk(l.mchid, id, pairs(fields))
 	return b, round, code, err
@@ -248,18 +242,14 @@ func (l *Ledger) CountBulk(ctx context.Context, b *Bulk, token string) (held boo
 	for i, o := range orders {
 		nos[i], results[i], amounts[i] = o.OutOrderNo, b.foregone(o), o.Amount()
 	}
-	reply, err := run(ctx, l.rdb, bulkCountScript, []string{l.keys.Bulk(b.ID), l.keys.BulkTodo(b.ID)}, map[string]any{
+	r := run(ctx, l.rdb, bulkCountScript, []string{l.keys.Bulk(b.ID), l.keys.BulkTodo(b.ID)}, map[string]any{
 		"token": token, "length": BulkLease.Milliseconds(), "from": b.place, "place": place,
 		"nos": nos, "results": results, "amounts": amounts, "keep": bulkKeep.Milliseconds(),
 	})
-	if err != nil {
-		return false, err
-	}
-	r := reader{vals: reply}
 	code := r.str()
 	held = r.int() == 1
-	if err := r.err(); err != nil {
-		return false, err
+	if r.err != nil {
+		return false, r.err
 	}
 	if code != "counted" { // another worker's page, or this one, and the answer was lost
 		fresh, code, err := l.ClaimBulk(ctx, b.ID, token)
@@ -314,14 +304,10 @@ func (l *Ledger) TickBulk(ctx context.Context, id, token string, became map[stri
 	for no, result := range became {
 		nos, results = append(nos, no), append(results, result)
 	}
-	reply, err := run(ctx, l.rdb, bulkTickScript, []string{l.keys.Bulk(id), l.keys.BulkTodo(id)}, map[string]any{
+	r := run(ctx, l.rdb, bulkTickScript, []string{l.keys.Bulk(id), l.keys.BulkTodo(id)}, map[string]any{
 		"token": token, "length": BulkLease.Milliseconds(), "nos": nos, "results": results, "keep": bulkKeep.Milliseconds(),
 	})
-	if err != nil {
-		return 0, false, err
-	}
-	r := reader{vals: reply}
 	left = r.int()
 	held = r.int() == 1
-	return left, held, r.err()
+	return left, held, r.err
 }

@@ -224,19 +224,15 @@ func (l *Ledger) CollectNow(ctx context.Context, no string, d Deed, e Earliest, 
 	for _, t := range e.Windows {
 		windows = append(windows, t.UnixMilli())
 	}
-	reply, err := run(ctx, l.rdb, collectNowScript, []string{l.keys.Order(no), l.keys.Due(), l.keys.Audit(), l.keys.Sweep()}, map[string]any{
+	r := run(ctx, l.rdb, collectNowScript, []string{l.keys.Order(no), l.keys.Due(), l.keys.Audit(), l.keys.Sweep()}, map[string]any{
 		"no": no, "deed": d.args(), "gap": e.MinGap.Milliseconds(), "windows": windows, "grace": grace.Milliseconds(),
 	})
-	if err != nil {
-		return Hastened{}, err
-	}
-	r := reader{vals: reply}
 	h := Hastened{Code: OpenCode(r.str()), State: State(r.str()), Round: r.int()}
 	if due := r.int(); due > 0 && h.State.Open() {
 		h.Due = time.UnixMilli(due)
 	}
 	h.Owner = owner.Owner{MchID: l.mchid, AppID: r.str(), ServiceID: r.str()}
-	return h, r.err()
+	return h, r.err
 }
 
 // Hastened is the answer to CollectNow.

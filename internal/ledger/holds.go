@@ -108,7 +108,7 @@ func (l *Ledger) Holds(ctx context.Context) (Holds, error) {
 
 // AskHolds asks what Holds returns.
 func (l *Ledger) AskHolds(q *Questions) func() (Holds, error) {
-	cmd := q.script(holdsScript, l.holdsKeys()...)
+	cmd := q.script(holdsScript, l.holdsKeys())
 	return func() (Holds, error) { return l.readHolds(cmd) }
 }
 
@@ -127,7 +127,7 @@ func (l *Ledger) readHolds(cmd *redis.Cmd) (Holds, error) {
 		h.Jump = ClockJump{time.Duration(atoi(by)) * time.Millisecond, millis(at)}
 	}
 	h.Pause = readPause(r.int(), r.int(), r.str())
-	for len(r.vals) > 0 && !r.bad {
+	for r.more() {
 		scope := r.str()
 		hold := Hold{Kind: HoldKind(r.str()), Since: time.UnixMilli(r.int()), NextProbe: time.UnixMilli(r.int())}
 		if pair, ok := strings.CutPrefix(scope, "service:"); ok {
@@ -141,5 +141,5 @@ func (l *Ledger) readHolds(cmd *redis.Cmd) (Holds, error) {
 	slices.SortFunc(h.Services, func(a, b Hold) int {
 		return strings.Compare(a.Scope(), b.Scope())
 	})
-	return h, r.err()
+	return h, r.err
 }

@@ -66,44 +66,37 @@ type HookRelayArgs struct {
 // returns orders whose delivery is due. The first call ever begins with the oldest
 // event of the stream. Any number of workers may call it.
 func (l *Ledger) RelayHooks(ctx context.Context, a HookRelayArgs) (HookRelay, error) {
-	reply, err := run(ctx, l.rdb, hooksScript,
+	r := run(ctx, l.rdb, hooksScript,
 		[]string{l.keys.Outcomes(), l.keys.Hooks(), l.keys.HookDue(), l.keys.HookWaiting()},
 		map[string]any{
 			"ends": endTypes, "scan": a.Scan, "take": a.Take, "most": a.Most, "grace": a.Grace.Milliseconds(),
 		})
-	if err != nil {
-		return HookRelay{}, err
-	}
-	r := reader{vals: reply}
 	ends := r.str() == "ends"
 	relay := HookRelay{More: r.int() == 1, Foreign: r.int()}
-	if ends && !r.bad {
-		if reply, err = l.takeHooks(ctx, &r, a); err != nil {
-			return HookRelay{}, err
-		}
-		r = reader{vals: reply}
+	if ends {
+		r = l.takeHooks(ctx, r, a)
 		relay.More = r.str() == "moved" || relay.More
 	}
-	for len(r.vals) > 0 && !r.bad {
+	for r.more() {
 		relay.Orders = append(relay.Orders, DueHook{r.str(), r.int()})
 	}
-	return relay, r.err()
+	return relay, r.err
 }
 
 // takeHooks takes the ends that hooks.lua has found: the lists that they go into
 // are keys of the call.
-func (l *Ledger) takeHooks(ctx context.Context, found *reader, a HookRelayArgs) ([]any, error) {
+func (l *Ledger) takeHooks(ctx context.Context, found reader, a HookRelayArgs) reader {
 	before, cursor := found.str(), found.str()
 	keys := []string{l.keys.Hooks(), l.keys.HookDue(), l.keys.HookWaiting()}
 	var ids, nos []string
 	var fields []any
-	for len(found.vals) > 0 && !found.bad {
+	for found.more() {
 		id, no := found.str(), found.str()
 		ids, nos, fields = append(ids, id), append(nos, no), append(fields, found.str())
 		keys = append(keys, l.keys.Hook(no))
 	}
-	if found.bad {
-		return nil, errReply
+	if found.err != nil {
+		return found
 	}
 	return run(ctx, l.rdb, hookTakeScript, keys, map[string]any{
 		"before": before, "cursor": cursor, "ids": ids, "nos": nos, "take": a.Take, "grace": a.Grace.Milliseconds(),
@@ -154,17 +147,12 @@ func (l *Ledger) SettleHook(ctx context.Context, s HookSettlement) (HookClaim, e
 }
 
 func (l *Ledger) hook(ctx context.Context, script *redis.Script, no string, args any) (HookClaim, error) {
-	reply, err := run(ctx, l.rdb, script,
-		[]string{l.keys.Hook(no), l.keys.Hooks(), l.keys.HookDue(), l.keys.HookWaiting()}, args)
-	if err != nil {
-		return HookClaim{}, err
-	}
-	r := reader{vals: reply}
-	c := HookClaim{Code: Code(r.str()), Now: time.UnixMilli(r.int())}
+	r := run(ctx, l.rdb, script, []string{l.keys.Hook(no), l.keys.Hooks(), l.keys.HookDue(), l.keys.HookWaiting()}, args)
+	c := HookClaim{Code: Code(r.str()), Now: r.time()}
 	head := r.str()
 	c.Fails = r.int()
-	if c.Code != Granted || r.bad {
-		return c, r.err()
+	if c.Code != Granted || r.err != nil {
+		return c, r.err
 	}
 	id, body, _ := strings.Cut(head, " ")
 	var list []string

@@ -25,7 +25,7 @@ func (l *Ledger) HooksWaiting(ctx context.Context) (orders int64, oldest time.Du
 // AskHooksWaiting asks what HooksWaiting returns.
 func (l *Ledger) AskHooksWaiting(q *Questions) func() (orders int64, oldest time.Duration, err error) {
 	size := q.ZCard(context.Background(), l.keys.HookWaiting())
-	lag := q.script(lagScript, l.keys.HookWaiting()) // the index has times like the due index
+	lag := q.script(lagScript, []string{l.keys.HookWaiting()}) // the index has times like the due index
 	return func() (int64, time.Duration, error) {
 		orders, err := size.Result()
 		if err != nil {
@@ -207,14 +207,14 @@ const hookPageSize = 500
 func (l *Ledger) RetryHooks(ctx context.Context, d Deed, nos []string) (HookRetry, error) {
 	r := HookRetry{MchID: l.mchid}
 	deed, detail := d.args(), retryDetail(nos)
-	retry := func(page []string) ([]string, error) {
-		reply, err := run(ctx, l.rdb, hookRetryScript, []string{l.keys.HookDue(), l.keys.Audit()},
+	retry := func(page []string) (due []string, err error) {
+		reply := run(ctx, l.rdb, hookRetryScript, []string{l.keys.HookDue(), l.keys.Audit()},
 			map[string]any{"nos": page, "page": hookPageSize, "deed": deed, "detail": detail})
-		if err != nil {
-			return nil, err
+		for reply.more() {
+			due = append(due, reply.str())
 		}
-		deed = []string{}
-		return texts(reply)
+		deed = []string{} // it is recorded once
+		return due, reply.err
 	}
 	if len(nos) == 0 {
 		// What fails again, and is due later again, does not make this endless.
@@ -254,15 +254,6 @@ func retryDetail(nos []string) string {
 	return strings.Join(nos, " ")
 }
 
-// texts reads a reply of texts alone.
-func texts(reply []any) (list []string, err error) {
-	r := reader{vals: reply}
-	for len(r.vals) > 0 && !r.bad {
-		list = append(list, r.str())
-	}
-	return list, r.err()
-}
-
 // HookReplay is what ReplayHooks sends again. Its JSON is part of the interface.
 type HookReplay struct {
 	MchID string    `json:"mchid"`
@@ -285,26 +276,22 @@ var ErrNoHooks = errors.New("webhooks have never run for this merchant: no worke
 // With begin, webhooks that have never run for the merchant begin at that time; otherwise
 // that is an ErrNoHooks. The step that sets the webhooks back records the deed in the trail.
 func (l *Ledger) ReplayHooks(ctx context.Context, d Deed, since time.Time, begin bool) (HookReplay, error) {
-	reply, err := run(ctx, l.rdb, hookReplayScript, []string{l.keys.Outcomes(), l.keys.Hooks(), l.keys.Audit()}, map[string]any{
+	r := run(ctx, l.rdb, hookReplayScript, []string{l.keys.Outcomes(), l.keys.Hooks(), l.keys.Audit()}, map[string]any{
 		"since": max(1, since.UnixMilli()), "begin": begin, "deed": d.args(), "detail": "since " + since.UTC().Format(time.RFC3339),
 	})
-	if err != nil {
-		return HookReplay{}, err
-	}
-	r := reader{vals: reply}
 	code, first, last := r.str(), r.str(), r.str()
-	if r.bad {
-		return HookReplay{}, errReply
-	}
-	if code == "absent" {
+	switch {
+	case r.err != nil:
+		return HookReplay{}, r.err
+	case code == "absent":
 		return HookReplay{}, fmt.Errorf("merchant %s: %w", l.mchid, ErrNoHooks)
 	}
 	replay := HookReplay{MchID: l.mchid, Since: since.UTC().Truncate(time.Millisecond)}
 	if code == "replayed" {
 		replay.First, replay.Last = entryTime(first), entryTime(last)
-		err = l.beginReplay(ctx)
+		return replay, l.beginReplay(ctx)
 	}
-	return replay, err
+	return replay, nil
 }
 
 // beginReplay takes events from the stream until an order waits for their delivery: a

@@ -195,7 +195,7 @@ const NoRound = -1
 // Claim tries to take the lease of an order. It can be repeated with the same
 // token.
 func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim Limits) (Claim, error) {
-	reply, err := run(ctx, l.rdb, claimScript,
+	r := run(ctx, l.rdb, claimScript,
 		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Gate(), l.keys.Hold(), l.keys.Paused(), l.keys.Sweep()},
 		struct {
 			limitArgs
@@ -203,11 +203,7 @@ func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim L
 			Terms   string `json:"terms,omitempty"`
 			Amounts bool   `json:"amounts,omitempty"`
 		}{lim.args(no, token), round, lim.Terms, lim.ByAmount})
-	if err != nil {
-		return Claim{}, err
-	}
-	r := reader{vals: reply}
-	c := Claim{Code: Code(r.str()), Now: time.UnixMilli(r.int()), Wait: time.Duration(r.int()) * time.Microsecond}
+	c := Claim{Code: Code(r.str()), Now: r.time(), Wait: time.Duration(r.int()) * time.Microsecond}
 	switch c.Code {
 	case Granted:
 		c.Token = token
@@ -215,14 +211,14 @@ func (l *Ledger) Claim(ctx context.Context, no, token string, round int64, lim L
 	case Unlike:
 		c.Terms = r.str()
 	default:
-		return c, r.err()
+		return c, r.err
 	}
 	snapshot, ok := l.snapshot(no, r.list())
 	if !ok {
 		return c, errReply
 	}
 	c.Order = snapshot
-	return c, r.err()
+	return c, r.err
 }
 
 // Permit asks under a claim whether the order may be collected as well.
@@ -238,7 +234,7 @@ func (l *Ledger) Permit(ctx context.Context, c Claim, lim Limits) (Permit, error
 	if c.Probe {
 		probe = 1
 	}
-	reply, err := run(ctx, l.rdb, permitScript,
+	r := run(ctx, l.rdb, permitScript,
 		[]string{l.keys.Order(c.Order.OutOrderNo), l.keys.Due(), l.keys.Gate(), l.keys.Hold()},
 		struct {
 			limitArgs
@@ -246,17 +242,21 @@ func (l *Ledger) Permit(ctx context.Context, c Claim, lim Limits) (Permit, error
 			Life  string `json:"life,omitempty"`
 			Sync  bool   `json:"sync,omitempty"`
 		}{lim.args(c.Order.OutOrderNo, c.Token), probe, c.Order.Life, c.Order.Sync})
-	if err != nil {
-		return Permit{}, err
-	}
-	r := reader{vals: reply}
-	p := Permit{Code: Code(r.str()), Now: time.UnixMilli(r.int()), Wait: time.Duration(r.int()) * time.Microsecond}
-	return p, r.err()
+	p := Permit{Code: Code(r.str()), Now: r.time(), Wait: time.Duration(r.int()) * time.Microsecond}
+	return p, r.err
 }
 
 func atoi(s string) int64 {
 	n, _ := strconv.ParseInt(s, 10, 64) // fields that are not set are ""
 	return n
+}
+
+// unixMS is a time in ms; 0 for none.
+func unixMS(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
 }
 
 func millis(s string) time.Time {

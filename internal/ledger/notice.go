@@ -46,7 +46,7 @@ func (l *Ledger) Notice(ctx context.Context, n Notice) (NoticeCode, []News, erro
 		return "", nil, err
 	}
 	money.Done = money.Done || n.Paid
-	reply, err := run(ctx, l.rdb, noticeScript, []string{
+	r := run(ctx, l.rdb, noticeScript, []string{
 		l.keys.Order(n.OutOrderNo), l.keys.Log(n.OutOrderNo), l.keys.Due(), l.keys.Outcomes(),
 		l.keys.Stats(), l.keys.Ended(Paid), l.keys.Words(), l.keys.Recovery(),
 	}, struct {
@@ -58,14 +58,10 @@ func (l *Ledger) Notice(ctx context.Context, n Notice) (NoticeCode, []News, erro
 		Verdict string `json:"verdict"`
 		Keep    int    `json:"keep"`
 	}{money, n.OutOrderNo, n.ID, n.Token, n.Paid, n.Entry.Verdict, LogEntries}, n.Entry.encode())
-	if err != nil {
-		return "", nil, err
-	}
-	r := reader{vals: reply}
 	code := NoticeCode(r.str())
-	_ = r.int()
+	_ = r.int() // Redis's clock
 	news := newsOf(r.str())
-	return code, news, r.err()
+	return code, news, r.err
 }
 
 // NoticeTold records that the answer to a notice was logged and counted. It can be

@@ -1,8 +1,8 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -130,10 +130,6 @@ func Open(ctx context.Context, rdb redis.UniversalClient, orders []Opening) []Op
 
 // args are an order's arguments of open.lua.
 func (o Opening) args() []any {
-	var at int64
-	if !o.At.IsZero() {
-		at = max(0, o.At.UnixMilli())
-	}
 	var amount, owed any = "", ""
 	if o.Amount > 0 {
 		amount = o.Amount
@@ -141,7 +137,7 @@ func (o Opening) args() []any {
 	if !o.OwedSince.IsZero() {
 		owed = o.OwedSince.UnixMilli()
 	}
-	return []any{o.OutOrderNo, o.AppID, o.ServiceID, at, amount, owed, o.Schedule}
+	return []any{o.OutOrderNo, o.AppID, o.ServiceID, max(0, unixMS(o.At)), amount, owed, o.Schedule}
 }
 
 // readOpened reads what open.lua says of one order: the due time of a new one, else
@@ -155,9 +151,9 @@ func readOpened(now, said any) Opened {
 	} else {
 		old := reader{vals: r.list()}
 		o.Code, o.State, o.Round, due = OpenCode(old.str()), State(old.str()), old.int(), old.int()
-		r.bad = r.bad || old.bad
+		r.err = cmp.Or(r.err, old.err)
 	}
-	o.Now, o.Err = due <= at, r.err()
+	o.Now, o.Err = due <= at, r.err
 	if due > 0 {
 		o.Due = time.UnixMilli(due)
 	}
@@ -199,16 +195,12 @@ func (l *Ledger) Withdraw(ctx context.Context, no string, d Deed, paidAt time.Ti
 	if !paidAt.IsZero() {
 		at = paidAt.In(China).Format(PaidTime)
 	}
-	reply, err := withdrawScript.Run(ctx, l.rdb,
+	r := replyTo(withdrawScript.Run(ctx, l.rdb,
 		[]string{l.keys.Order(no), l.keys.Due(), l.keys.Outcomes(), l.keys.Stats(), l.keys.Ended(Withdrawn), l.keys.Audit(), l.keys.Words(), l.keys.Sweep(), l.keys.Recovery(), l.keys.Log(no)},
-		no, d.Reason, at, grace.Milliseconds(), deed[0], deed[2]).Slice()
-	if err != nil {
-		return Withdrawing{}, fmt.Errorf("ledger: %w", err)
-	}
-	r := reader{vals: reply}
+		no, d.Reason, at, grace.Milliseconds(), deed[0], deed[2]))
 	w := Withdrawing{Code: OpenCode(r.str()), State: State(r.str()), Round: r.int()}
 	w.Owner = owner.Owner{MchID: l.mchid, AppID: r.str(), ServiceID: r.str()}
-	return w, r.err()
+	return w, r.err
 }
 
 // PaidTime is how WeChat Pay writes the time of a payment in a body, on China's clock.

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -47,15 +48,11 @@ func (l *Ledger) Pause(ctx context.Context, d Deed, length time.Duration) (Pause
 	if err := Introduce(ctx, l.rdb, l.mchid); err != nil {
 		return Pause{}, err
 	}
-	reply, err := pauseScript.Run(ctx, l.rdb, []string{l.keys.Hold(), l.keys.Audit()},
-		length.Milliseconds(), by[0], by[1], by[2], detail).Slice()
-	if err != nil {
-		return Pause{}, fmt.Errorf("ledger: %w", err)
-	}
-	r := reader{vals: reply}
+	r := replyTo(pauseScript.Run(ctx, l.rdb, []string{l.keys.Hold(), l.keys.Audit()},
+		length.Milliseconds(), by[0], by[1], by[2], detail))
 	p := readPause(r.int(), r.int(), "")
-	if r.bad || p == nil {
-		return Pause{}, errReply
+	if r.err != nil || p == nil {
+		return Pause{}, cmp.Or(r.err, errReply)
 	}
 	p.By, p.Reason = d.By, d.Reason
 	return *p, nil
@@ -91,18 +88,11 @@ func (l *Ledger) Unpause(ctx context.Context) (made int64, err error) {
 		for _, no := range nos {
 			keys = append(keys, l.keys.Order(no))
 		}
-		reply, err := run(ctx, l.rdb, unpauseScript, keys, map[string]any{"nos": nos})
-		if err != nil {
-			return made, err
-		}
-		r := reader{vals: reply}
-		code, n := r.str(), r.int()
-		if r.bad {
-			return made, errReply
-		}
-		made += n
-		if code == "paused" {
-			return made, nil
+		r := run(ctx, l.rdb, unpauseScript, keys, map[string]any{"nos": nos})
+		code := r.str()
+		made += r.int()
+		if r.err != nil || code == "paused" {
+			return made, r.err
 		}
 	}
 }

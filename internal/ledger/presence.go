@@ -79,8 +79,7 @@ func (l *Ledger) Beat(ctx context.Context, id string, every time.Duration, s Set
 	if err != nil {
 		return err
 	}
-	_, err = run(ctx, l.rdb, beatScript, []string{l.keys.Workers()}, beat{id, every.Milliseconds(), stopped, string(body), keepWorkers.Milliseconds()})
-	return err
+	return run(ctx, l.rdb, beatScript, []string{l.keys.Workers()}, beat{id, every.Milliseconds(), stopped, string(body), keepWorkers.Milliseconds()}).err
 }
 
 // beat is the argument of beat.lua.
@@ -99,24 +98,18 @@ func BeatAll(ctx context.Context, rdb redis.UniversalClient, mchids []string, id
 	if err != nil {
 		return err
 	}
-	keys := func(mchid string) []string { return []string{KeysOf(mchid).Workers()} }
-	pipe := rdb.Pipeline()
 	sent := make([]*redis.Cmd, len(mchids))
-	for i, mchid := range mchids {
-		sent[i] = beatScript.EvalSha(ctx, pipe, keys(mchid), body)
-	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
-	var first error
+	Ask(ctx, rdb, func(q *Questions) {
+		for i, mchid := range mchids {
+			sent[i] = q.script(beatScript, []string{KeysOf(mchid).Workers()}, body)
+		}
+	})
 	for i, cmd := range sent {
-		err := cmd.Err()
-		if redis.HasErrorPrefix(err, "NOSCRIPT") {
-			err = beatScript.Run(ctx, rdb, keys(mchids[i]), body).Err()
-		}
-		if err != nil && first == nil {
-			first = fmt.Errorf("ledger: report for merchant %s: %w", mchids[i], err)
+		if err := cmd.Err(); err != nil {
+			return fmt.Errorf("ledger: report for merchant %s: %w", mchids[i], err)
 		}
 	}
-	return first
+	return nil
 }
 
 // Workers returns the workers that have reported in the last day, the newest report
@@ -128,22 +121,14 @@ func (l *Ledger) Workers(ctx context.Context) (workers []Worker, now time.Time, 
 
 // AskWorkers asks what Workers returns.
 func (l *Ledger) AskWorkers(q *Questions) func() (workers []Worker, now time.Time, err error) {
-	cmd := q.script(workersScript, l.keys.Workers())
+	cmd := q.script(workersScript, []string{l.keys.Workers()})
 	return func() ([]Worker, time.Time, error) { return readWorkers(cmd) }
 }
 
 func readWorkers(cmd *redis.Cmd) (workers []Worker, now time.Time, err error) {
-	reply, err := cmd.Slice()
-	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("ledger: %w", err)
-	}
-	r := reader{vals: reply}
-	now = time.UnixMilli(r.int())
-	fields := map[string]string{}
-	for list := (reader{vals: r.list()}); len(list.vals) > 0 && !list.bad; {
-		name := list.str()
-		fields[name] = list.str()
-	}
+	r := replyTo(cmd)
+	now = r.time()
+	fields := pairs(r.list())
 	for name, value := range fields {
 		id, ok := strings.CutPrefix(name, "seen:")
 		if !ok {
@@ -166,7 +151,7 @@ func readWorkers(cmd *redis.Cmd) (workers []Worker, now time.Time, err error) {
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
-	return workers, now, r.err()
+	return workers, now, r.err
 }
 
 // AskFirstDue asks for the time at which the sweep takes the first order of the due

@@ -72,7 +72,7 @@ func (l *Ledger) Get(ctx context.Context, no string) (Order, error) {
 
 // AskGet asks what Get returns.
 func (l *Ledger) AskGet(q *Questions, no string) func() (Order, error) {
-	cmd := q.script(getScript, l.getKeys(no)...)
+	cmd := q.script(getScript, l.getKeys(no))
 	return func() (Order, error) { return l.readGet(no, cmd) }
 }
 
@@ -87,8 +87,8 @@ func (l *Ledger) readGet(no string, cmd *redis.Cmd) (Order, error) {
 	}
 	r := reader{vals: reply}
 	fields, log := r.list(), r.list()
-	if r.bad {
-		return Order{}, errReply
+	if r.err != nil {
+		return Order{}, r.err
 	}
 	if len(fields) == 0 {
 		return Order{}, ErrNotFound
@@ -114,12 +114,7 @@ type Filter struct {
 }
 
 func (f Filter) matches(o Order) bool {
-	at := o.EndedAt
-	if f.State.Open() {
-		at = o.OpenedAt
-	}
-	return o.State == f.State && (f.ServiceID == "" || o.ServiceID == f.ServiceID) &&
-		(f.Since.IsZero() || !at.Before(f.Since)) && (f.Until.IsZero() || at.Before(f.Until))
+	return Query{States: []State{f.State}, ServiceID: f.ServiceID, Since: f.Since, Until: f.Until}.Matches(o)
 }
 
 // Select yields the orders that a filter names, without their logs and past: ended ones
@@ -195,8 +190,8 @@ func (l *Ledger) records(ctx context.Context, nos []string) ([]Order, error) {
 	for i, row := range page {
 		r := reader{vals: row.([]any)}
 		fields, log := r.list(), r.list()
-		if r.bad {
-			return nil, errReply
+		if r.err != nil {
+			return nil, r.err
 		}
 		if orders[i], err = l.order(nos[i], fields, log); err != nil {
 			return nil, err

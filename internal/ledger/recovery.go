@@ -190,12 +190,6 @@ func (l *Ledger) FillRecovery(ctx context.Context, now time.Time) (more bool, er
 // fillPage returns the orders of a page, and the place behind it; the same place if there
 // is nothing to do.
 func (l *Ledger) fillPage(ctx context.Context, place string, now time.Time) (next string, nos []string, err error) {
-	var ended []State
-	for _, s := range States {
-		if !s.Open() {
-			ended = append(ended, s)
-		}
-	}
 	pass, begun, state, score, passed := 1, now.UnixMilli(), 0, int64(0), 0
 	switch {
 	case place == filled:
@@ -211,7 +205,7 @@ func (l *Ledger) fillPage(ctx context.Context, place string, now time.Time) (nex
 		}
 		pass, score = 2, secondPass(begun)
 	case place != "":
-		if n, _ := fmt.Sscan(place, &pass, &begun, &state, &score, &passed); n != 5 || state < 0 || state >= len(ended) {
+		if n, _ := fmt.Sscan(place, &pass, &begun, &state, &score, &passed); n != 5 || state < 0 || state >= len(finalStates) {
 			// It begins again: to count an order once more changes nothing.
 			pass, begun, state, score, passed = 1, now.UnixMilli(), 0, 0, 0
 		}
@@ -219,7 +213,7 @@ func (l *Ledger) fillPage(ctx context.Context, place string, now time.Time) (nex
 	// Redis's clock may have been ahead when the pass began, and what has ended since it is
 	// right again has earlier times.
 	begun = min(begun, now.UnixMilli())
-	page, err := l.rdb.ZRangeByScoreWithScores(ctx, l.keys.Ended(ended[state]), &redis.ZRangeBy{
+	page, err := l.rdb.ZRangeByScoreWithScores(ctx, l.keys.Ended(finalStates[state]), &redis.ZRangeBy{
 		Min: strconv.FormatInt(score, 10), Max: "+inf", Offset: int64(passed), Count: fillPage,
 	}).Result()
 	if err != nil {
@@ -238,7 +232,7 @@ func (l *Ledger) fillPage(ctx context.Context, place string, now time.Time) (nex
 		} else {
 			score, passed = last, 0
 		}
-	case state+1 < len(ended):
+	case state+1 < len(finalStates):
 		state, score, passed = state+1, 0, 0
 		if pass == 2 {
 			score = secondPass(begun)

@@ -17,10 +17,7 @@ const (
 // ledger, with their logs, and returns how many. It keeps open orders, and orders that
 // could be collected too soon if they were enqueued again at once. For sure see Limits.
 func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration, sure time.Time) (removed int64, err error) {
-	for _, state := range States {
-		if state.Open() {
-			continue
-		}
+	for _, state := range finalStates {
 		start := int64(0)
 		for range retainPages {
 			nos, err := agedScript.Run(ctx, l.rdb, []string{l.keys.Ended(state)}, retention.Milliseconds(), start, retainPage).StringSlice()
@@ -34,16 +31,12 @@ func (l *Ledger) Retain(ctx context.Context, retention, minGap time.Duration, su
 			for _, no := range nos {
 				keys = append(keys, l.keys.Order(no), l.keys.Log(no))
 			}
-			reply, err := run(ctx, l.rdb, retainScript, keys, map[string]any{
+			r := run(ctx, l.rdb, retainScript, keys, map[string]any{
 				"state": state, "nos": nos, "retention": retention.Milliseconds(), "gap": minGap.Milliseconds(), "sure": sureMS(sure),
 			})
-			if err != nil {
-				return removed, err
-			}
-			r := reader{vals: reply}
 			gone, passed := r.int(), r.int()
-			if err := r.err(); err != nil {
-				return removed, err
+			if r.err != nil {
+				return removed, r.err
 			}
 			removed, start = removed+gone, start+passed
 			if len(nos) < retainPage {
@@ -83,41 +76,30 @@ type CompactArgs struct {
 // has stopped, by the time of the final states; what it must leave out it tries again
 // after a day.
 func (l *Ledger) Compact(ctx context.Context, a CompactArgs) (compacted int64, err error) {
-	var states []State
 	looked := []string{l.keys.Outcomes(), l.keys.Hooks(), l.keys.Sweep(), l.keys.Whole()}
-	for _, state := range States {
-		if !state.Open() {
-			states, looked = append(states, state), append(looked, l.keys.Ended(state))
-		}
+	for _, state := range finalStates {
+		looked = append(looked, l.keys.Ended(state))
 	}
 	for range compactPages {
-		reply, err := run(ctx, l.rdb, ripeScript, looked, map[string]any{
-			"states": states, "after": a.After.Milliseconds(), "patient": max(a.After, a.Patient).Milliseconds(), "limit": compactPage,
+		r := run(ctx, l.rdb, ripeScript, looked, map[string]any{
+			"states": finalStates, "after": a.After.Milliseconds(), "patient": max(a.After, a.Patient).Milliseconds(), "limit": compactPage,
 		})
-		if err != nil {
-			return compacted, err
-		}
-		r := reader{vals: reply}
 		field, value := r.str(), r.str()
 		keys, nos := []string{l.keys.Sweep(), l.keys.Words(), l.keys.HookWaiting(), l.keys.Whole()}, []string{}
-		for len(r.vals) > 0 && !r.bad {
+		for r.more() {
 			no := r.str()
 			nos, keys = append(nos, no), append(keys, l.keys.Order(no), l.keys.Log(no))
 		}
-		if len(nos) == 0 || r.bad {
-			return compacted, r.err()
+		if len(nos) == 0 || r.err != nil {
+			return compacted, r.err
 		}
-		reply, err = run(ctx, l.rdb, compactScript, keys, map[string]any{
+		r = run(ctx, l.rdb, compactScript, keys, map[string]any{
 			"nos": nos, "field": field, "value": value,
 			"after": a.After.Milliseconds(), "gap": a.Gap.Milliseconds(), "again": compactAgain.Milliseconds(), "sure": sureMS(a.Sure),
 		})
-		if err != nil {
-			return compacted, err
-		}
-		r = reader{vals: reply}
 		compacted += r.int()
-		if err := r.err(); err != nil {
-			return compacted, err
+		if r.err != nil {
+			return compacted, r.err
 		}
 	}
 	return compacted, nil
@@ -143,17 +125,12 @@ func (l *Ledger) Readers(ctx context.Context) ([]StreamReader, time.Time, error)
 }
 
 func (l *Ledger) trim(ctx context.Context, keep time.Duration) (readers []StreamReader, now time.Time, err error) {
-	reply, err := run(ctx, l.rdb, streamScript, []string{l.keys.Outcomes(), l.keys.Hooks()},
-		map[string]any{"keep": keep.Milliseconds()})
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	r := reader{vals: reply}
-	now = time.UnixMilli(r.int()).UTC()
-	for len(r.vals) > 0 && !r.bad {
+	r := run(ctx, l.rdb, streamScript, []string{l.keys.Outcomes(), l.keys.Hooks()}, map[string]any{"keep": keep.Milliseconds()})
+	now = r.time().UTC()
+	for r.more() {
 		s := StreamReader{Group: r.str(), Pending: r.int()}
 		s.Behind = max(0, time.Duration(r.int())*time.Millisecond)
 		readers = append(readers, s)
 	}
-	return readers, now, r.err()
+	return readers, now, r.err
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -177,60 +179,61 @@ func LoadScripts(ctx context.Context, rdb redis.Scripter) error {
 	return nil
 }
 
-// run calls a script with named arguments, and entries for a log behind them, and
-// returns its reply.
-func run(ctx context.Context, rdb redis.Scripter, script *redis.Script, keys []string, args any, entries ...any) ([]any, error) {
+// run calls a script with named arguments, and entries for a log behind them.
+func run(ctx context.Context, rdb redis.Scripter, script *redis.Script, keys []string, args any, entries ...any) reader {
 	body, err := json.Marshal(args)
 	if err != nil {
-		return nil, err
+		return reader{err: err}
 	}
-	reply, err := script.Run(ctx, rdb, keys, append([]any{body}, entries...)...).Slice()
+	return replyTo(script.Run(ctx, rdb, keys, append([]any{body}, entries...)...))
+}
+
+// replyTo reads the reply to a call of a script.
+func replyTo(call *redis.Cmd) reader {
+	vals, err := call.Slice()
 	if err != nil {
-		return nil, fmt.Errorf("ledger: %w", err)
+		return reader{err: fmt.Errorf("ledger: %w", err)}
 	}
-	return reply, nil
+	return reader{vals: vals}
 }
 
 var errReply = errors.New("ledger: a script's reply has another shape than expected; do workers of different releases share one Redis?")
 
-// reader takes a script's reply apart, value by value, and remembers whether
-// everything had the right type.
+// reader takes a script's reply apart, value by value. err is the first thing that went
+// wrong: the call itself, or a value that is missing or has another type. From then on
+// every value is the zero value of its type.
 type reader struct {
 	vals []any
-	bad  bool
+	err  error
 }
 
-func (r *reader) next() any {
-	if len(r.vals) == 0 {
-		r.bad = true
-		return nil
+func nextAs[T any](r *reader) (v T) {
+	if !r.more() {
+		r.err = cmp.Or(r.err, errReply)
+		return v
 	}
-	v := r.vals[0]
+	v, ok := r.vals[0].(T)
+	if !ok {
+		r.err = errReply
+	}
 	r.vals = r.vals[1:]
 	return v
 }
 
-func (r *reader) str() string {
-	s, ok := r.next().(string)
-	r.bad = r.bad || !ok
-	return s
-}
+// more reports whether there is another value.
+func (r *reader) more() bool { return r.err == nil && len(r.vals) > 0 }
 
-func (r *reader) int() int64 {
-	n, ok := r.next().(int64)
-	r.bad = r.bad || !ok
-	return n
-}
+func (r *reader) str() string { return nextAs[string](r) }
 
-func (r *reader) list() []any {
-	l, ok := r.next().([]any)
-	r.bad = r.bad || !ok
-	return l
-}
+func (r *reader) int() int64 { return nextAs[int64](r) }
 
-func (r *reader) err() error {
-	if r.bad {
-		return errReply
+func (r *reader) list() []any { return nextAs[[]any](r) }
+
+// time reads a time in ms.
+func (r *reader) time() time.Time {
+	ms := r.int()
+	if r.err != nil {
+		return time.Time{}
 	}
-	return nil
+	return time.UnixMilli(ms)
 }

@@ -57,55 +57,60 @@ const (
 // counters are the record's fields that count calls.
 var counters = map[Call]string{CollectCall: "collects", QueryCall: "queries", SyncCall: "syncs"}
 
-// Settlement is what a step brings to the ledger. Counters are absolute.
+// Settlement is what a step brings to the ledger. Counters are absolute. The names in JSON
+// are the arguments of settle.lua; Settle adds those that have another form there.
 type Settlement struct {
-	State    State
-	Reason   string
-	Next     Plan
-	Due      time.Time
-	Grace    time.Duration // how long after Due the sweep leaves the order alone
-	NewRound bool
+	State    State         `json:"state"`
+	Reason   string        `json:"reason,omitempty"`
+	Next     Plan          `json:"next,omitempty"`
+	Due      time.Time     `json:"-"`
+	Grace    time.Duration `json:"-"` // how long after Due the sweep leaves the order alone
+	NewRound bool          `json:"bump,omitempty"`
 	// Paused: the order is put off because its merchant's collect calls are paused.
-	Paused bool
+	Paused bool `json:"paused,omitempty"`
 
-	AddAttempts int64
-	Declines    int64
-	Confirms    int64
-	Fails       int64
-	Missing     int64
+	AddAttempts int64 `json:"attempts,omitempty"`
+	Declines    int64 `json:"declines,omitempty,string"`
+	Confirms    int64 `json:"confirms,omitempty,string"`
+	Fails       int64 `json:"fails,omitempty,string"`
+	Missing     int64 `json:"missing,omitempty,string"`
 
 	// Sync is the state of a withdrawn order's sync, and SyncReason explains it; empty
 	// for a step on an open order.
-	Sync       SyncState
-	SyncReason string
+	Sync       SyncState `json:"sync,omitempty"`
+	SyncReason string    `json:"syncwhy,omitempty"`
 
 	// NotMade is the call that the claim counted and that was not made; empty where it
 	// was made.
-	NotMade Call
+	NotMade Call `json:"-"`
 	// Collected is when the step's collect call was finished; zero if it made none.
 	// MIN_GAP counts from the end of a call, since the platform receives it at some time
 	// between its start and its end.
-	Collected time.Time
+	Collected time.Time `json:"-"`
 
-	Facts Facts
+	Facts Facts `json:"-"`
 	// VerifiedPaid: the last reply was a payment under WeChat Pay's signature.
-	VerifiedPaid bool
+	VerifiedPaid bool `json:"verified_paid,omitempty"`
 	// Of the step's last call, for the event.
-	Call, Verdict, Code, DetailCode string
+	Call       string `json:"call,omitempty"`
+	Verdict    string `json:"verdict,omitempty"`
+	Code       string `json:"code,omitempty"`
+	DetailCode string `json:"detail,omitempty"`
 	// Accepted is set if the last call was a collect that was accepted: a payment at most so
 	// long before or after it is its doing.
-	Accepted time.Duration
+	Accepted time.Duration `json:"-"`
 
-	Gate     GateSignal
-	CalledAt time.Time
+	Gate     GateSignal `json:"gate,omitempty"`
+	CalledAt time.Time  `json:"-"`
 	// At is the present time by the worker, from Redis's clock at the claim on; zero if
 	// it does not know. The times above are moved by a jump of Redis's clock since then.
-	At time.Time
+	At time.Time `json:"-"`
 	// First and Most are the time from a hold's beginning to its first probe, and the
 	// longest time from one probe's call to the next probe.
-	First, Most time.Duration
-	Failures    int // consecutive ones that begin a hold of the merchant
-	Log         []Entry
+	First    time.Duration `json:"-"`
+	Most     time.Duration `json:"-"`
+	Failures int           `json:"limit"` // consecutive ones that begin a hold of the merchant
+	Log      []Entry       `json:"-"`
 }
 
 // SyncState says whether WeChat Pay knows that the user of a withdrawn order paid
@@ -178,88 +183,52 @@ func (l *Ledger) Settle(ctx context.Context, c Claim, s Settlement) (SettleResul
 	money.Fresh, money.Done = true, money.Done || s.VerifiedPaid
 	args := struct {
 		moneyArgs
-		No        string     `json:"no"`
-		Token     string     `json:"token"`
-		State     State      `json:"state"`
-		Reason    string     `json:"reason,omitempty"`
-		Next      Plan       `json:"next,omitempty"`
-		Due       int64      `json:"due,omitempty,string"`
-		Look      int64      `json:"look,omitempty,string"`
-		Bump      bool       `json:"bump,omitempty"`
-		Attempts  int64      `json:"attempts,omitempty"`
-		Declines  int64      `json:"declines,omitempty,string"`
-		Confirms  int64      `json:"confirms,omitempty,string"`
-		Fails     int64      `json:"fails,omitempty,string"`
-		Missing   int64      `json:"missing,omitempty,string"`
-		NotMade   string     `json:"not_made,omitempty"`
-		Life      string     `json:"life,omitempty"`
-		TotalWas  int64      `json:"total_was,omitempty"`
-		Sync      SyncState  `json:"sync,omitempty"`
-		SyncWhy   string     `json:"syncwhy,omitempty"`
-		VerPaid   bool       `json:"verified_paid,omitempty"`
-		Call      string     `json:"call,omitempty"`
-		Detail    string     `json:"detail,omitempty"`
-		Collected *int64     `json:"collected,omitempty,string"`
-		Verdict   string     `json:"verdict,omitempty"`
-		Code      string     `json:"code,omitempty"`
-		Gate      GateSignal `json:"gate,omitempty"`
-		At        int64      `json:"at,omitempty"`
-		Accepted  int64      `json:"accepted,omitempty,string"`
-		CalledAt  int64      `json:"called_at,omitempty"`
-		First     int64      `json:"first"`
-		Most      int64      `json:"most"`
-		Probe     bool       `json:"probe,omitempty"`
-		Limit     int        `json:"limit"`
-		Keep      int        `json:"keep"`
-		Paused    bool       `json:"paused,omitempty"`
+		Settlement
+		No        string `json:"no"`
+		Token     string `json:"token"`
+		Due       int64  `json:"due,omitempty,string"`
+		Look      int64  `json:"look,omitempty,string"`
+		NotMade   string `json:"not_made,omitempty"`
+		Life      string `json:"life,omitempty"`
+		TotalWas  int64  `json:"total_was,omitempty"`
+		Collected *int64 `json:"collected,omitempty,string"`
+		At        int64  `json:"at,omitempty"`
+		Accepted  int64  `json:"accepted,omitempty,string"`
+		CalledAt  int64  `json:"called_at,omitempty"`
+		First     int64  `json:"first"`
+		Most      int64  `json:"most"`
+		Probe     bool   `json:"probe,omitempty"`
+		Keep      int    `json:"keep"`
 	}{
-		moneyArgs: money, No: no, Token: c.Token,
-		State: s.State, Reason: s.Reason, Next: s.Next, Bump: s.NewRound, Paused: s.Paused,
-		Attempts: s.AddAttempts, Declines: s.Declines, Confirms: s.Confirms, Fails: s.Fails, Missing: s.Missing,
-		Life: c.Order.Life, TotalWas: c.Order.Total, Sync: s.Sync, SyncWhy: s.SyncReason, VerPaid: s.VerifiedPaid,
-		Call: s.Call, Verdict: s.Verdict, Code: s.Code, Detail: s.DetailCode,
-		Gate: s.Gate, Accepted: s.Accepted.Milliseconds(),
-		First: s.First.Milliseconds(), Most: s.Most.Milliseconds(), Limit: s.Failures,
-		Probe: c.Probe,
-		Keep:  LogEntries, NotMade: counters[s.NotMade],
+		moneyArgs: money, Settlement: s, No: no, Token: c.Token, NotMade: counters[s.NotMade],
+		Life: c.Order.Life, TotalWas: c.Order.Total, Probe: c.Probe, Keep: LogEntries,
+		At: unixMS(s.At), CalledAt: unixMS(s.CalledAt), Accepted: s.Accepted.Milliseconds(),
+		First: s.First.Milliseconds(), Most: s.Most.Milliseconds(),
 	}
 	if !s.Due.IsZero() {
 		args.Due = s.Due.UnixMilli()
 		args.Look = s.Due.Add(s.Grace).UnixMilli()
-	}
-	if !s.At.IsZero() {
-		args.At = s.At.UnixMilli()
-	}
-	if !s.CalledAt.IsZero() {
-		args.CalledAt = s.CalledAt.UnixMilli()
 	}
 	if !s.Collected.IsZero() {
 		over := s.Collected.UnixMilli()
 		args.Collected = &over
 	}
 	if s.NotMade == CollectCall {
-		var before int64
-		if !c.Order.Collected.IsZero() {
-			before = c.Order.Collected.UnixMilli()
-		}
+		before := unixMS(c.Order.Collected)
 		args.Collected = &before
 	}
 	entries := make([]any, len(s.Log))
 	for i, e := range s.Log {
 		entries[i] = e.encode()
 	}
-	reply, err := run(ctx, l.rdb, settleScript, []string{
+	r := run(ctx, l.rdb, settleScript, []string{
 		l.keys.Order(no), l.keys.Log(no), l.keys.Due(), l.keys.Outcomes(),
 		l.keys.Stats(), l.keys.Gate(), l.keys.Ended(s.State), l.keys.Hold(), l.keys.Words(), l.keys.Paused(), l.keys.Sweep(), l.keys.Recovery(),
 	}, args, entries...)
-	if err != nil {
-		return SettleResult{}, err
-	}
-	r := reader{vals: reply}
-	res := SettleResult{Code: Code(r.str()), Now: time.UnixMilli(r.int())}
+	res := SettleResult{Code: Code(r.str()), Now: r.time()}
 	res.Gate, res.News, res.State, res.First = GateChange(r.str()), newsOf(r.str()), State(r.str()), Code(r.str())
 	if res.Code == Repeat && res.First == "" {
 		res.First = Settled
 	}
-	return res, r.err()
+	return res, r.err
 }

@@ -20,6 +20,9 @@ const (
 // States lists every state, open ones first, in the order in which people see them.
 var States = []State{Queued, Awaiting, Paid, Closed, Rejected, Withdrawn, Exhausted}
 
+// finalStates are those of them that are not open.
+var finalStates = States[2:]
+
 // Next lists the states that an order in this one can go to. The scripts keep to it,
 // and docs/architecture.md draws it.
 func (s State) Next() []State {
@@ -27,7 +30,7 @@ func (s State) Next() []State {
 	case Queued:
 		return States[1:]
 	case Awaiting:
-		return States[2:]
+		return finalStates
 	case Closed, Rejected, Withdrawn, Exhausted:
 		return []State{Queued} // only by an explicit reopening
 	}

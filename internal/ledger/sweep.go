@@ -56,46 +56,37 @@ type Expected struct {
 	Age time.Duration
 }
 
-func (e Expected) args() (now, age int64) {
-	if e.Now.IsZero() {
-		return 0, 0
-	}
-	return e.Now.UnixMilli(), e.Age.Milliseconds()
-}
-
 // Sweep takes orders that are due and that no task is known to carry. Where it
 // finds some, it takes them in a second round trip: what the first one has found,
 // the keys of the second one must name.
 func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
-	expected, age := a.Expected.args()
-	reply, err := run(ctx, l.rdb, sweepScript,
+	r := run(ctx, l.rdb, sweepScript,
 		[]string{l.keys.Due(), l.keys.Sweep(), l.keys.Hold(), l.keys.Paused()},
-		map[string]any{"interval": a.Interval.Milliseconds(), "dry": a.Dry, "marked": !a.Unmarked, "limit": a.Limit, "closed": a.Closed, "expected": expected, "age": age})
-	if err != nil {
-		return Sweep{}, err
-	}
-	r := reader{vals: reply}
-	s := Sweep{Taken: r.str() == "taken"}
-	now, n := r.int(), r.int()
-	s.Now = time.UnixMilli(now)
+		map[string]any{
+			"interval": a.Interval.Milliseconds(), "dry": a.Dry, "marked": !a.Unmarked, "limit": a.Limit, "closed": a.Closed,
+			"expected": unixMS(a.Expected.Now), "age": a.Expected.Age.Milliseconds(),
+		})
+	s := Sweep{Taken: r.str() == "taken", Now: r.time()}
+	n := r.int()
 	if s.Taken {
 		s.More = n == 1
 	} else {
 		s.Wait = time.Duration(n) * time.Millisecond
 	}
-	if oldest := r.int(); oldest > 0 && oldest < now {
-		s.Lag = time.Duration(now-oldest) * time.Millisecond
+	if oldest := r.int(); oldest > 0 {
+		s.Lag = max(0, s.Now.Sub(time.UnixMilli(oldest)))
 	}
 	s.WentBack = time.Duration(r.int()) * time.Millisecond
 	s.Lost = r.int() == 1
 	s.Parked = r.int() == 1
 	var nos []string
-	for len(r.vals) > 0 && !r.bad {
+	for r.more() {
 		nos = append(nos, r.str())
 	}
-	if err := r.err(); err != nil || len(nos) == 0 {
-		return s, err
+	if r.err != nil || len(nos) == 0 {
+		return s, r.err
 	}
+	var err error
 	s.Orders, err = l.take(ctx, nos, a)
 	return s, err
 }
@@ -105,14 +96,10 @@ func (l *Ledger) take(ctx context.Context, nos []string, a SweepArgs) ([]Due, er
 	for _, no := range nos {
 		keys = append(keys, l.keys.Order(no))
 	}
-	reply, err := run(ctx, l.rdb, takeScript, keys,
+	r := run(ctx, l.rdb, takeScript, keys,
 		map[string]any{"nos": nos, "grace": a.Grace.Milliseconds(), "sure": sureMS(a.Sure)})
-	if err != nil {
-		return nil, err
-	}
 	var due []Due
-	r := reader{vals: reply}
-	for len(r.vals) > 0 && !r.bad {
+	for r.more() {
 		due = append(due, Due{
 			OutOrderNo: r.str(),
 			Owner:      owner.Owner{MchID: l.mchid, AppID: r.str(), ServiceID: r.str()},
@@ -120,7 +107,7 @@ func (l *Ledger) take(ctx context.Context, nos []string, a SweepArgs) ([]Due, er
 			Sync:       r.str() == string(SyncPending),
 		})
 	}
-	return due, r.err()
+	return due, r.err
 }
 
 // Rewind gives an order a new round where the task of the given one is stuck
@@ -135,13 +122,11 @@ func (l *Ledger) Rewind(ctx context.Context, no string, round int64) (next int64
 // that does not jump; by is negative for a jump back. Any number of workers may
 // report the same jump.
 func (l *Ledger) Jumped(ctx context.Context, by time.Duration, e Expected) error {
-	expected, age := e.args()
-	body := map[string]int64{"by": by.Milliseconds(), "expected": expected, "age": age}
-	encoded, err := json.Marshal(body)
+	body, err := json.Marshal(map[string]int64{"by": by.Milliseconds(), "expected": unixMS(e.Now), "age": e.Age.Milliseconds()})
 	if err != nil {
 		return err
 	}
-	return jumpedScript.Run(ctx, l.rdb, []string{l.keys.Sweep(), l.keys.Hold()}, encoded).Err()
+	return jumpedScript.Run(ctx, l.rdb, []string{l.keys.Sweep(), l.keys.Hold()}, body).Err()
 }
 
 // mendPage is how many orders one call of mend.lua checks: few enough not to
@@ -172,8 +157,7 @@ func (l *Ledger) mendPage(ctx context.Context, state string, soon time.Time) (ne
 		return "", 0, errReply
 	}
 	if f[1] == "hookdue" {
-		reply, err := hookMendScript.Run(ctx, l.rdb, []string{l.keys.HookDue(), l.keys.Sweep()}, state, mendPage).Slice()
-		return mended(reply, err)
+		return mended(replyTo(hookMendScript.Run(ctx, l.rdb, []string{l.keys.HookDue(), l.keys.Sweep()}, state, mendPage)))
 	}
 	end := "+inf"
 	if f[0] == "0" {
@@ -196,11 +180,7 @@ func (l *Ledger) mendPage(ctx context.Context, state string, soon time.Time) (ne
 		map[string]any{"mend": state, "nos": nos, "scores": scores, "last": len(page) < mendPage}))
 }
 
-func mended(reply []any, err error) (next string, moved int64, _ error) {
-	if err != nil {
-		return "", 0, err
-	}
-	r := reader{vals: reply}
+func mended(r reader) (next string, moved int64, err error) {
 	next, moved = r.str(), r.int()
-	return next, moved, r.err()
+	return next, moved, r.err
 }
