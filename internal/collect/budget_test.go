@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +24,8 @@ import (
 // pipeline, however many commands it has. It names the ledger's scripts, and
 // calls every other one asynq's.
 type trips struct {
+	redistest.Hook
+
 	mu    sync.Mutex
 	names []string
 }
@@ -42,10 +43,6 @@ func (c *trips) made() string {
 	s := strings.Join(c.names, " ")
 	c.names = nil
 	return s
-}
-
-func (c *trips) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
 }
 
 func (c *trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {

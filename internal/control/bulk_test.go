@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"sync"
@@ -279,6 +278,7 @@ func TestBulk_TakesOnlyWhatMatches(t *testing.T) {
 // dying is a worker's connection that ends for good with its nth command: before it takes
 // effect, or after, and then only its answer is lost.
 type dying struct {
+	redistest.Hook
 	mu     sync.Mutex
 	left   int
 	effect bool
@@ -292,10 +292,6 @@ func (d *dying) dies() (dead, effect bool) {
 	defer d.mu.Unlock()
 	d.left--
 	return d.left <= 0, d.left == 0 && d.effect
-}
-
-func (d *dying) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
 }
 
 func (d *dying) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
@@ -312,10 +308,6 @@ func (d *dying) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		return err
 	}
-}
-
-func (d *dying) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
 }
 
 // A worker dies at each of its commands: another one continues, and every order was acted

@@ -385,22 +385,21 @@ func TestLedger_PaidSince_OneMillisecond(t *testing.T) {
 	if len(want) != 0 {
 		t.Errorf("%d orders are missing", len(want))
 	}
-	if most := int64(3 * ((n+700)/500 + 2)); int64(reads) > most {
-		t.Errorf("the index was read %d times, want %d at most", reads, most)
+	if most := int64(3 * ((n+700)/500 + 2)); reads.n > most {
+		t.Errorf("the index was read %d times, want %d at most", reads.n, most)
 	}
 }
 
 // counted counts the commands that read an index of final states.
-type counted int64
-
-func (*counted) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (*counted) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+type counted struct {
+	redistest.Hook
+	n int64
 }
+
 func (c *counted) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		if strings.HasPrefix(cmd.Name(), "zrev") {
-			*c++
+			c.n++
 		}
 		return next(ctx, cmd)
 	}

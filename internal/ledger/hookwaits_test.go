@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit/redistest"
 )
 
 // everything relays all that is there.
@@ -407,7 +408,7 @@ func TestDropHooks_InterruptedMidway(t *testing.T) {
 		s.redis.Client.ZAdd(t.Context(), k.HookWaiting(), z(fmt.Sprintf("W%d", i), time.Now().UnixMilli()))
 	}
 	ctx, die := context.WithCancel(t.Context())
-	s.redis.Client.AddHook(afterScript(die))
+	s.redis.Client.AddHook(afterScript{do: die})
 	if _, err := s.ledger.DropHooks(ctx, deed, "webhooks"); err == nil {
 		t.Fatal("not interrupted")
 	}
@@ -423,19 +424,16 @@ func TestDropHooks_InterruptedMidway(t *testing.T) {
 }
 
 // afterScript is called after each script that has run.
-type afterScript func()
-
-func (afterScript) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (afterScript) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+type afterScript struct {
+	redistest.Hook
+	do func()
 }
 
-func (do afterScript) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (a afterScript) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
 		if err == nil && strings.HasPrefix(cmd.Name(), "eval") {
-			do()
+			a.do()
 		}
 		return err
 	}
@@ -522,7 +520,7 @@ func TestDeedsToReadersAreRecorded(t *testing.T) {
 			d := ledger.Deed{By: "cli:anna", Token: ledger.NewToken()}
 			ctx, die := context.WithCancel(t.Context())
 			defer die()
-			s.redis.Client.AddHook(afterScript(die))
+			s.redis.Client.AddHook(afterScript{do: die})
 			_ = do(s, ctx, d) // the caller dies; whether it has its answer is chance
 			wants := func(when string, n int) {
 				t.Helper()

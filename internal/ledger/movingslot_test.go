@@ -53,6 +53,7 @@ func TestASlotThatMovesBreaksNoScript(t *testing.T) {
 }
 
 type movingSlot struct {
+	redistest.Hook
 	*setup
 	t        *testing.T
 	from, to *redistest.Server
@@ -166,12 +167,6 @@ func (m *movingSlot) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		m.refused[name] = true
 		return err
 	}
-}
-
-func (m *movingSlot) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (m *movingSlot) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
 }
 
 type slotOperation struct {

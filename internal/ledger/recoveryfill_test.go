@@ -13,6 +13,7 @@ import (
 
 	"payscore-collector/internal/audit"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
 
@@ -293,12 +294,11 @@ func (s *setup) recountsFilled(nos ...string) {
 var errKilled = errors.New("killed")
 
 // killing lets every at-th run of fill.lua be the last thing that a worker does.
-type killing struct{ n, at, killed int }
-
-func (k *killing) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (k *killing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+type killing struct {
+	redistest.Hook
+	n, at, killed int
 }
+
 func (k *killing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -16,6 +15,8 @@ var ErrInjected = errors.New("injected: the connection was reset")
 // Faults is a go-redis hook that makes calls of Lua scripts fail on demand: before
 // the script took effect, or after, when only the answer is lost.
 type Faults struct {
+	Hook
+
 	// Name returns the name of a script by its SHA-1, "" for one that it does not
 	// know.
 	Name func(sha string) string
@@ -79,14 +80,4 @@ func (f *Faults) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		cmd.SetErr(ErrInjected)
 		return ErrInjected
 	}
-}
-
-// DialHook implements redis.Hook.
-func (f *Faults) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
-
-// ProcessPipelineHook implements redis.Hook.
-func (f *Faults) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
 }

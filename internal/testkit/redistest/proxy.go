@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/alicebob/miniredis/v2/proto"
 )
 
 // Proxy stands in front of a Redis and answers some commands itself, as the
@@ -141,8 +142,12 @@ func (p *Proxy) Count(command string) int {
 func (p *Proxy) serve(near, far net.Conn) {
 	requests, replies := bufio.NewReader(near), bufio.NewReader(far)
 	for {
-		raw, args, err := readCommand(requests)
+		command, err := proto.Read(requests)
 		if err != nil {
+			return
+		}
+		args, err := proto.ReadStrings(command)
+		if err != nil || len(args) == 0 {
 			return
 		}
 		p.mu.Lock()
@@ -154,7 +159,7 @@ func (p *Proxy) serve(near, far net.Conn) {
 			}
 			continue
 		}
-		if _, err := far.Write(raw); err != nil {
+		if _, err := io.WriteString(far, command); err != nil {
 			return
 		}
 		if strings.EqualFold(args[0], "subscribe") { // from here on both sides speak when they like
@@ -162,68 +167,15 @@ func (p *Proxy) serve(near, far net.Conn) {
 			_, _ = io.Copy(near, replies)
 			return
 		}
-		reply, err := readReply(replies, nil)
+		reply, err := proto.Read(replies)
 		if err != nil {
 			return
 		}
 		if strings.EqualFold(args[0], "evalsha") {
 			<-p.mayPass()
 		}
-		if _, err := near.Write(reply); err != nil {
+		if _, err := io.WriteString(near, reply); err != nil {
 			return
 		}
 	}
-}
-
-// readCommand reads an array of bulk strings.
-func readCommand(r *bufio.Reader) (raw []byte, args []string, err error) {
-	raw, n, err := readHead(r, nil)
-	if err != nil || raw[0] != '*' || n < 1 {
-		return nil, nil, fmt.Errorf("not a command: %q, %w", raw, err)
-	}
-	for range n {
-		start := len(raw)
-		if raw, err = readReply(r, raw); err != nil {
-			return nil, nil, err
-		}
-		_, arg, _ := strings.Cut(string(raw[start:]), "\r\n")
-		args = append(args, strings.TrimSuffix(arg, "\r\n"))
-	}
-	return raw, args, nil
-}
-
-// readReply reads one value of RESP2 and appends its bytes.
-func readReply(r *bufio.Reader, raw []byte) ([]byte, error) {
-	start := len(raw)
-	raw, n, err := readHead(r, raw)
-	if err != nil || n < 0 {
-		return raw, err
-	}
-	switch raw[start] {
-	case '$':
-		body := make([]byte, n+2)
-		if _, err := io.ReadFull(r, body); err != nil {
-			return raw, err
-		}
-		return append(raw, body...), nil
-	case '*':
-		for range n {
-			if raw, err = readReply(r, raw); err != nil {
-				return raw, err
-			}
-		}
-	}
-	return raw, nil
-}
-
-// readHead reads a value's first line; n is its number, where it has one.
-func readHead(r *bufio.Reader, raw []byte) (_ []byte, n int, err error) {
-	line, err := r.ReadBytes('\n')
-	if err != nil {
-		return raw, 0, err
-	}
-	if line[0] == '$' || line[0] == '*' {
-		n, err = strconv.Atoi(strings.TrimSpace(string(line[1:])))
-	}
-	return append(raw, line...), n, err
 }

@@ -53,11 +53,7 @@ func Start(t testing.TB, args ...string) *Server {
 // none. Further args are its settings, such as "--maxmemory", "10mb".
 func StartReal(t testing.TB, args ...string) *Server {
 	t.Helper()
-	NeedReal(t)
-	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", testkit.FreePort(t)), Real: true, dir: t.TempDir()}
-	s.connect(t)
-	s.Run(t, args...)
-	return s
+	return StartWithClock(t, nil, args...)
 }
 
 // StartNode returns a redis-server process that can be in a Redis Cluster, without a slot.
@@ -84,10 +80,18 @@ func StartCluster(t testing.TB) *Server {
 // the test as StartReal does.
 func StartWithClock(t testing.TB, clock *WallClock, args ...string) *Server {
 	t.Helper()
-	NeedReal(t)
-	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", testkit.FreePort(t)), Real: true, dir: t.TempDir(), clock: clock}
-	s.connect(t)
+	s := newReal(t)
+	s.clock = clock
 	s.Run(t, args...)
+	return s
+}
+
+// newReal returns a server whose process is not started yet.
+func newReal(t testing.TB) *Server {
+	t.Helper()
+	NeedReal(t)
+	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d/0", testkit.FreePort(t)), Real: true, dir: t.TempDir()}
+	s.connect(t)
 	return s
 }
 
@@ -154,9 +158,7 @@ func (s *Server) start(t testing.TB, args ...string) {
 // to, or skips the test where there is no redis-server.
 func StartSentinel(t testing.TB, conf string) *Server {
 	t.Helper()
-	NeedReal(t)
-	s := &Server{URL: fmt.Sprintf("redis://127.0.0.1:%d", testkit.FreePort(t)), Real: true, dir: t.TempDir()}
-	s.connect(t)
+	s := newReal(t)
 	_, port, _ := net.SplitHostPort(s.Client.Options().Addr)
 	s.start(t, conf, "--sentinel", "--port", port, "--bind", "127.0.0.1")
 	return s

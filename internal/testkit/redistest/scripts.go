@@ -5,7 +5,6 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"errors"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +21,7 @@ func PatchScripts(client *redis.Client, patch func(src string) string) {
 }
 
 type patcher struct {
+	Hook
 	patch func(string) string
 	mu    sync.Mutex
 	known map[string]string // SHA-1 of the patched script by that of the script
@@ -61,14 +61,6 @@ func (p *patcher) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		args[0], args[1] = "evalsha", load.Val()
 		return next(ctx, cmd)
 	}
-}
-
-func (p *patcher) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
-
-func (p *patcher) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
 }
 
 // clockKey has the time of the scripts, in seconds and microseconds, where a test

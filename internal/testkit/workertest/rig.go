@@ -210,27 +210,21 @@ func (r *Rig) Eventually(what string, ok func() bool) {
 // Until waits for a condition that must be met within a time.
 func (r *Rig) Until(within time.Duration, what string, ok func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(within); !ok(); <-time.After(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			r.Dump()
-			r.t.Fatalf("waited %s in vain for: %s", within, what)
-		}
-	}
+	testkit.Within(r.t, within, what, ok, r)
 }
 
-// Dump shows what is known when a test fails.
-func (r *Rig) Dump() {
+// String is what is known when a test fails.
+func (r *Rig) String() string {
 	var lines []string
 	for line := range strings.Lines(r.Logs.String()) {
 		if !strings.Contains(line, "All queues are empty") {
 			lines = append(lines, line)
 		}
 	}
-	r.t.Logf("the log's last lines:\n%s", strings.Join(lines[max(0, len(lines)-30):], ""))
 	stats, err := r.Ledger.Stats(context.Background())
-	r.t.Logf("stats: %v %v", stats, err)
-	holds, err := r.Ledger.Holds(context.Background())
-	r.t.Logf("holds: %+v %v", holds, err)
+	holds, err2 := r.Ledger.Holds(context.Background())
+	return fmt.Sprintf("the log's last lines:\n%sstats: %v %v\nholds: %+v %v",
+		strings.Join(lines[max(0, len(lines)-30):], ""), stats, err, holds, err2)
 }
 
 // AllEnded waits until no order is open.
