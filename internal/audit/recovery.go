@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -84,13 +85,8 @@ func (counts RecoveryCounts) Add(o ledger.Order, cause string) {
 // Differ compares the ledger's counters with counts, which are a recount.
 func (counts RecoveryCounts) Differ(recorded map[ledger.RecoveryKey]ledger.RecoveryCount) []Difference {
 	var found []Difference
-	keys := map[ledger.RecoveryKey]bool{}
-	for key := range counts {
-		keys[key] = true
-	}
-	for key := range recorded {
-		keys[key] = true
-	}
+	keys := maps.Clone(counts)
+	maps.Copy(keys, recorded)
 	for key := range keys {
 		if has, want := recorded[key], counts[key]; has != want {
 			found = append(found, Difference{WrongCount, fmt.Sprintf("the counter %s %c%s is %+v, and a recount of the orders gives %+v", key.Day, key.Kind, key.Value, has, want)})

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"payscore-collector/internal/config"
@@ -75,12 +76,7 @@ func (t Terms) fit(d config.ScheduleDefault) bool {
 
 // ByAmount reports whether a default depends on the amount.
 func (s Schedules) ByAmount() bool {
-	for _, d := range s.Defaults {
-		if d.AtLeast > 0 || d.Below > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.Defaults, func(d config.ScheduleDefault) bool { return d.AtLeast > 0 || d.Below > 0 })
 }
 
 // policyOf returns the policy of an order by s. known is false where its schedule does not

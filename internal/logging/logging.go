@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,10 +67,8 @@ var levels = []string{"trace", "debug", "info", "warn", "error"}
 
 // ParseLevel turns one of trace, debug, info, warn and error into a level.
 func ParseLevel(s string) (zerolog.Level, error) {
-	for _, l := range levels {
-		if s == l {
-			return zerolog.ParseLevel(s)
-		}
+	if slices.Contains(levels, s) {
+		return zerolog.ParseLevel(s)
 	}
 	return zerolog.NoLevel, fmt.Errorf("log level %q is unknown: use one of %s", s, strings.Join(levels, ", "))
 }

@@ -128,6 +128,10 @@ func (m *ledgerMetrics) read(ctx context.Context, l *ledger.Ledger) *numbers {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		n.metrics = append(n.metrics, prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{l.MchID()}, labels...)...))
 	}
+	answered := func(err error) bool {
+		n.partial = n.partial || err != nil
+		return err == nil
+	}
 	stats, err := l.Stats(ctx)
 	if err != nil {
 		n.err = err
@@ -138,40 +142,30 @@ func (m *ledgerMetrics) read(ctx context.Context, l *ledger.Ledger) *numbers {
 	}
 	n.metrics = append(n.metrics, prometheus.MustNewConstMetric(m.collected, prometheus.CounterValue, float64(stats.PaidAmount+stats.PaidLeft), l.MchID()))
 
-	if h, err := l.Holds(ctx); err == nil {
+	if h, err := l.Holds(ctx); answered(err) {
 		for _, kind := range []ledger.HoldKind{ledger.HoldFault, ledger.HoldDown, ledger.HoldThrottled} {
 			gauge(m.gate, gaugeOf(h.Merchant.Kind == kind), string(kind))
 		}
 		gauge(m.closedServices, float64(len(h.Services)))
 		gauge(m.paused, gaugeOf(h.Pause != nil))
-	} else {
-		n.partial = true
 	}
-	if lag, err := l.Lag(ctx); err == nil {
+	if lag, err := l.Lag(ctx); answered(err) {
 		gauge(m.oldest, lag.Seconds())
-	} else {
-		n.partial = true
 	}
-	if readers, err := l.Trim(ctx, 0); err == nil {
+	if readers, err := l.Trim(ctx, 0); answered(err) {
 		n.readers = readers
-	} else {
-		n.partial = true
 	}
-	if sizes, err := asynqx.Sizes(ctx, m.rdb, tasks.QueueName(l.MchID())); err == nil {
+	if sizes, err := asynqx.Sizes(ctx, m.rdb, tasks.QueueName(l.MchID())); answered(err) {
 		for state, size := range sizes {
 			gauge(m.tasks, float64(size), state)
 		}
-	} else {
-		n.partial = true
 	}
 	if m.hooksWaiting == nil {
 		return n
 	}
-	if waiting, age, err := l.HooksWaiting(ctx); err == nil {
+	if waiting, age, err := l.HooksWaiting(ctx); answered(err) {
 		gauge(m.hooksWaiting, float64(waiting))
 		gauge(m.hooksOldest, age.Seconds())
-	} else {
-		n.partial = true
 	}
 	return n
 }
