@@ -135,8 +135,6 @@ type analyticsInput struct {
 	To    string `query:"to" doc:"The last day of enqueueing, or a time on it; without it, today." example:"2026-11-22"`
 }
 
-type analyticsReply struct{ Body AnalyticsView }
-
 // A merchant's counters of a year are some hundred kilobytes, so that few are read at once:
 // those of analyticsTogether merchants, for each of mostAnalyses requests. The others wait.
 const (
@@ -144,7 +142,7 @@ const (
 	mostAnalyses      = 2
 )
 
-func (a *API) analytics(ctx context.Context, in *analyticsInput) (*analyticsReply, error) {
+func (a *API) analytics(ctx context.Context, in *analyticsInput) (*reply[AnalyticsView], error) {
 	from, err := dayOf("from", in.From)
 	if err != nil {
 		return nil, err
@@ -169,7 +167,7 @@ func (a *API) analytics(ctx context.Context, in *analyticsInput) (*analyticsRepl
 	case a.analyses <- struct{}{}:
 		defer func() { <-a.analyses }()
 	case <-ctx.Done():
-		return nil, redisFailed(ctx.Err())
+		return nil, ctx.Err()
 	}
 	all, adding := ledger.Recovery{Counts: map[ledger.RecoveryKey]ledger.RecoveryCount{}, Filled: true}, sync.Mutex{}
 	reading, ctx := errgroup.WithContext(ctx)
@@ -184,9 +182,9 @@ func (a *API) analytics(ctx context.Context, in *analyticsInput) (*analyticsRepl
 		})
 	}
 	if err := reading.Wait(); err != nil {
-		return nil, redisFailed(err)
+		return nil, err
 	}
-	return &analyticsReply{analyticsOf(from, to, all)}, nil
+	return replied(analyticsOf(from, to, all), nil)
 }
 
 // dayOf reads a day, or a time, of which it returns the day in Shanghai. Of an empty text it

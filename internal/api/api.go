@@ -219,7 +219,7 @@ func (o op) changes() bool { return o.method != http.MethodGet }
 
 func (o op) takesBody() bool { return o.method == http.MethodPost }
 
-// add makes an operation of a function.
+// add makes an operation of a function. See asProblem for the errors that it may return.
 func add[I, O any](a *API, o op, do func(context.Context, *I) (*O, error)) {
 	if o.within == 0 {
 		o.within = workTime
@@ -246,8 +246,17 @@ func add[I, O any](a *API, o op, do func(context.Context, *I) (*O, error)) {
 			}
 		}},
 	}
-	huma.Register(a.huma, h, do)
+	huma.Register(a.huma, h, func(ctx context.Context, in *I) (*O, error) {
+		out, err := do(ctx, in)
+		return out, asProblem(err)
+	})
 }
+
+// reply is what most operations answer with.
+type reply[T any] struct{ Body T }
+
+// replied is the reply of an operation that ends with a call of another function.
+func replied[T any](body T, err error) (*reply[T], error) { return &reply[T]{body}, err }
 
 // guard lets a request through to its operation: who calls, what is under way, how much
 // time it has. It returns the status of the answer.
@@ -329,7 +338,7 @@ func (a *API) admit(ctx huma.Context, r *http.Request, o op) (Caller, error) {
 			continue
 		}
 		if err := tasks.ValidateMchID(mchid); err != nil {
-			return caller, invalid(err)
+			return caller, Invalid(err)
 		}
 		if err := caller.may(mchid); err != nil {
 			return caller, err
@@ -337,7 +346,7 @@ func (a *API) admit(ctx huma.Context, r *http.Request, o op) (Caller, error) {
 	}
 	if no := r.PathValue("out_order_no"); no != "" {
 		if err := tasks.ValidateOutOrderNo(no); err != nil {
-			return caller, invalid(err)
+			return caller, Invalid(err)
 		}
 	}
 	if !o.takesBody() {

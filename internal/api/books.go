@@ -28,9 +28,7 @@ type booksInput struct {
 	Date  string `query:"date" required:"true" format:"date" doc:"The day, in Shanghai." example:"2026-01-01"`
 }
 
-type booksReply struct{ Body books.Result }
-
-func (a *API) books(ctx context.Context, in *booksInput) (*booksReply, error) {
+func (a *API) books(ctx context.Context, in *booksInput) (*reply[books.Result], error) {
 	date := ledger.BookDate(in.Date)
 	if start, err := date.Start(); err != nil || start.Format(time.DateOnly) != in.Date {
 		return nil, refuse(http.StatusUnprocessableEntity, "date", "is not a day: write it as 2026-01-01")
@@ -48,8 +46,6 @@ func (a *API) books(ctx context.Context, in *booksInput) (*booksReply, error) {
 		return nil, newProblem(http.StatusNotFound, fmt.Sprintf("the stored books of that day cannot be read, and workers do not compare the day again: outcomes books --mchid %s --date %s does", ledgers[0].MchID(), date))
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, newProblem(http.StatusNotFound, "the books of that day are not closed: workers close each day at BOOKS_AT, and outcomes books closes any")
-	case err != nil:
-		return nil, redisFailed(err)
 	}
-	return &booksReply{r}, nil
+	return replied(r, err)
 }

@@ -141,7 +141,7 @@ func (a *API) startBulk(ctx context.Context, in *bulkInput) (*bulkReply, error) 
 	}
 	r := control.BulkRequest{Action: body.Action, By: callerOf(ctx).By(), Reason: body.Reason, PaidAt: paidAt}
 	if err := r.Validate(); err != nil {
-		return nil, invalid(err)
+		return nil, Invalid(err)
 	}
 	if r.Query, err = body.Filter.query(); err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (a *API) startBulk(ctx context.Context, in *bulkInput) (*bulkReply, error) 
 		case errors.Is(err, context.DeadlineExceeded):
 			return nil, refuse(http.StatusUnprocessableEntity, "filter", "leaves more orders to look through than can be counted in %s: narrow it, such as by mchid or state", bulkWithin)
 		case err != nil:
-			return nil, redisFailed(err)
+			return nil, err
 		}
 		return &bulkReply{http.StatusOK, p}, nil
 	}
@@ -164,7 +164,7 @@ func (a *API) startBulk(ctx context.Context, in *bulkInput) (*bulkReply, error) 
 	}
 	id, err := control.StartBulk(ctx, a.Redis, r)
 	if err != nil {
-		return nil, redisFailed(err)
+		return nil, err
 	}
 	return &bulkReply{http.StatusAccepted, BulkStarted{id}}, nil
 }
@@ -175,17 +175,14 @@ func (a *API) bulkMerchants(ctx context.Context, named string) ([]string, error)
 		return a.mchids(ctx, "")
 	}
 	if err := tasks.ValidateMchID(named); err != nil {
-		return nil, invalid(err)
+		return nil, Invalid(err)
 	}
 	if err := callerOf(ctx).may(named); err != nil {
 		return nil, err
 	}
 	known, err := a.Redis.SIsMember(ctx, ledger.MerchantsKey, named).Result()
-	switch {
-	case err != nil:
-		return nil, redisFailed(err)
-	case !known:
-		return nil, nil
+	if err != nil || !known {
+		return nil, err
 	}
 	return []string{named}, nil
 }
@@ -194,9 +191,7 @@ type bulkPath struct {
 	ID string `path:"id" doc:"The id of a bulk action." example:"4611686018427387904"`
 }
 
-type bulkProgressReply struct{ Body ledger.BulkProgress }
-
-func (a *API) getBulk(ctx context.Context, in *bulkPath) (*bulkProgressReply, error) {
+func (a *API) getBulk(ctx context.Context, in *bulkPath) (*reply[ledger.BulkProgress], error) {
 	absent := newProblem(http.StatusNotFound, fmt.Sprintf("id is %q, and there is no such bulk action of a merchant of this token: they are kept for 30 days after they are done", clip(in.ID)))
 	if !ledger.ValidBulkID(in.ID) {
 		return nil, absent
@@ -206,11 +201,8 @@ func (a *API) getBulk(ctx context.Context, in *bulkPath) (*bulkProgressReply, er
 		return nil, err
 	}
 	p, err := ledger.ProgressOfBulk(ctx, a.Redis, mchids, in.ID)
-	switch {
-	case errors.Is(err, ledger.ErrNotFound):
+	if errors.Is(err, ledger.ErrNotFound) {
 		return nil, absent
-	case err != nil:
-		return nil, redisFailed(err)
 	}
-	return &bulkProgressReply{p}, nil
+	return replied(p, err)
 }

@@ -2,14 +2,12 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/control"
 	"payscore-collector/internal/ledger"
-	"payscore-collector/tasks"
 )
 
 // addControl adds what only an operator does.
@@ -37,10 +35,10 @@ func (a *API) addControl() {
 	}, a.resume)
 }
 
-func (a *API) collectNow(ctx context.Context, in *reasonInput) (*orderReply, error) {
+func (a *API) collectNow(ctx context.Context, in *reasonInput) (*reply[OrderView], error) {
 	h, err := control.NewHastener(ctx, a.Redis, in.MchID)
 	if err != nil {
-		return nil, redisFailed(err)
+		return nil, err
 	}
 	res, err := h.CollectNow(ctx, in.OutOrderNo, ledger.Deed{By: callerOf(ctx).By(), Reason: in.Body.Reason, Token: ledger.NewToken()})
 	return a.changed(ctx, &in.OrderPath, res, err, "collect")
@@ -55,9 +53,7 @@ type pauseInput struct {
 	}
 }
 
-type merchantReply struct{ Body MerchantView }
-
-func (a *API) pause(ctx context.Context, in *pauseInput) (*merchantReply, error) {
+func (a *API) pause(ctx context.Context, in *pauseInput) (*reply[MerchantView], error) {
 	var length time.Duration
 	if in.Body.For != "" {
 		var err error
@@ -77,22 +73,15 @@ type resumeInput struct {
 	}
 }
 
-func (a *API) resume(ctx context.Context, in *resumeInput) (*merchantReply, error) {
+func (a *API) resume(ctx context.Context, in *resumeInput) (*reply[MerchantView], error) {
 	_, err := control.Resume(ctx, a.Redis, in.MchID, ledger.Deed{By: callerOf(ctx).By(), Reason: in.Body.Reason, Token: ledger.NewToken()})
 	return a.controlled(ctx, in.MchID, err)
 }
 
 // controlled answers a change of a merchant with the merchant.
-func (a *API) controlled(ctx context.Context, mchid string, err error) (*merchantReply, error) {
-	if _, ok := errors.AsType[*tasks.FieldError](err); ok {
-		return nil, invalid(err)
-	}
+func (a *API) controlled(ctx context.Context, mchid string, err error) (*reply[MerchantView], error) {
 	if err != nil {
-		return nil, redisFailed(err)
+		return nil, err
 	}
-	m, err := a.merchant(ctx, mchid)
-	if err != nil {
-		return nil, redisFailed(err)
-	}
-	return &merchantReply{m}, nil
+	return replied(a.merchant(ctx, mchid))
 }

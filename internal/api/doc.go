@@ -9,8 +9,8 @@
 //   - read its caller with callerOf(ctx), where an action is recorded (Caller.By), and call
 //     Caller.may for each merchant that is named in a body (the path parameter and the
 //     query parameter mchid are checked before it runs);
-//   - return refuse(status, field, sentence) for what the caller must change, and
-//     redisFailed(err) for any error of Redis;
+//   - return refuse(status, field, sentence) for what the caller must change; any other
+//     error is taken for one of Redis;
 //   - not watch for callers that leave: the context of an operation that changes something
 //     does not end with the request.
 //

@@ -118,7 +118,7 @@ func (a *API) enqueue(ctx context.Context, in *enqueueInput) (*enqueueReply, err
 	}
 	down := inBatches(len(rows), func(from, to int) error { return a.submit(ctx, items[from:to], results[from:to]) }) // of Redis
 	if down != nil && !slices.ContainsFunc(results, func(r RowResult) bool { return r.Result != tasks.Failed && r.Result != tasks.Invalid }) {
-		return nil, redisFailed(down)
+		return nil, down
 	}
 	reply := &enqueueReply{}
 	reply.Body.Results = results

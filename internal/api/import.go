@@ -84,7 +84,7 @@ func (a *API) importOrders(ctx context.Context, in *importInput) (*huma.StreamRe
 	first, cancel := context.WithTimeout(ctx, workTime)
 	defer cancel()
 	if err := a.Redis.Ping(first).Err(); err != nil {
-		return nil, redisFailed(err)
+		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		r, w := humago.Unwrap(hctx)

@@ -53,9 +53,7 @@ func (StatsView) Schema(huma.Registry) *huma.Schema {
 	return s
 }
 
-type statsReply struct{ Body map[string]StatsView }
-
-func (a *API) stats(ctx context.Context, in *merchantInput) (*statsReply, error) {
+func (a *API) stats(ctx context.Context, in *merchantInput) (*reply[map[string]StatsView], error) {
 	mchids, err := a.mchids(ctx, in.MchID)
 	if err != nil {
 		return nil, err
@@ -64,11 +62,11 @@ func (a *API) stats(ctx context.Context, in *merchantInput) (*statsReply, error)
 	for _, mchid := range mchids {
 		s, err := ledger.New(a.Redis, mchid).Stats(ctx)
 		if err != nil {
-			return nil, redisFailed(err)
+			return nil, err
 		}
 		all[mchid] = StatsView{s}
 	}
-	return &statsReply{all}, nil
+	return replied(all, nil)
 }
 
 // MerchantView is what slows or stops the calls of a merchant.
@@ -120,9 +118,7 @@ type WindowView struct {
 	ChangesAt time.Time `json:"changes_at,omitzero" doc:"When that changes; absent where it does not, or is not known."`
 }
 
-type merchantsReply struct{ Body []MerchantView }
-
-func (a *API) merchants(ctx context.Context, in *merchantInput) (*merchantsReply, error) {
+func (a *API) merchants(ctx context.Context, in *merchantInput) (*reply[[]MerchantView], error) {
 	mchids, err := a.mchids(ctx, in.MchID)
 	if err != nil {
 		return nil, err
@@ -136,10 +132,7 @@ func (a *API) merchants(ctx context.Context, in *merchantInput) (*merchantsReply
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, redisFailed(err)
-	}
-	return &merchantsReply{list}, nil
+	return replied(list, g.Wait())
 }
 
 func (a *API) merchant(ctx context.Context, mchid string) (MerchantView, error) {

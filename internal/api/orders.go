@@ -82,18 +82,16 @@ type OrderPath struct {
 	Lang       string `header:"Accept-Language" doc:"The language of explain: en (default) or zh." example:"zh-CN"`
 }
 
-type orderReply struct{ Body OrderView }
-
-func (a *API) getOrder(ctx context.Context, in *OrderPath) (*orderReply, error) {
+func (a *API) getOrder(ctx context.Context, in *OrderPath) (*reply[OrderView], error) {
 	l := ledger.New(a.Redis, in.MchID)
 	o, s, hooks, err := status.ReadOrder(ctx, a.Redis, l, in.OutOrderNo)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, absentOrder(in.MchID, in.OutOrderNo)
 	case err != nil:
-		return nil, redisFailed(err)
+		return nil, err
 	}
-	return &orderReply{OrderView{o, explanation(teller(in.Lang, s), o, s, hooks)}}, nil
+	return replied(OrderView{o, explanation(teller(in.Lang, s), o, s, hooks)}, nil)
 }
 
 func absentOrder(mchid, no string) error {
@@ -234,9 +232,7 @@ type OrderPage struct {
 	Next   string         `json:"next,omitempty" doc:"The cursor of the next page; absent after the last one."`
 }
 
-type listReply struct{ Body OrderPage }
-
-func (a *API) listOrders(ctx context.Context, in *listInput) (*listReply, error) {
+func (a *API) listOrders(ctx context.Context, in *listInput) (*reply[OrderPage], error) {
 	q, err := in.Query()
 	if err != nil {
 		return nil, err
@@ -266,7 +262,7 @@ func (a *API) listOrders(ctx context.Context, in *listInput) (*listReply, error)
 		}
 		orders, next, err := ledger.New(a.Redis, mchid).Page(ctx, q, from, in.Limit-len(page.Orders))
 		if err != nil {
-			return nil, redisFailed(err)
+			return nil, err
 		}
 		page.Orders = append(page.Orders, orders...)
 		if next != nil {
@@ -274,7 +270,7 @@ func (a *API) listOrders(ctx context.Context, in *listInput) (*listReply, error)
 			break
 		}
 	}
-	return &listReply{page}, nil
+	return replied(page, nil)
 }
 
 // mchids returns the merchants that a request is about: the one that is named, or all that
@@ -285,7 +281,7 @@ func (a *API) mchids(ctx context.Context, named string) ([]string, error) {
 	}
 	all, err := ledger.Merchants(ctx, a.Redis)
 	if err != nil {
-		return nil, redisFailed(err)
+		return nil, err
 	}
 	caller := callerOf(ctx)
 	return slices.DeleteFunc(all, func(mchid string) bool { return caller.may(mchid) != nil || tasks.ValidateMchID(mchid) != nil }), nil
@@ -318,7 +314,7 @@ func readCursor(text, filter string) (cursor, error) {
 	}
 	switch {
 	case err != nil || tasks.ValidateMchID(c.MchID) != nil || c.Place.Part != "" && !c.Place.Part.Valid():
-		return c, refuse(http.StatusUnprocessableEntity, "cursor", "is not one that a page has returned: leave it out to begin with the first page")
+		return c, badCursor()
 	case c.Filter != filter:
 		return c, refuse(http.StatusUnprocessableEntity, "cursor", "belongs to pages with another filter: repeat the parameters of the first page, or leave it out")
 	}
@@ -346,7 +342,7 @@ func paidAtOf(text *string) (time.Time, error) {
 	return timeOf("paid_at", *text)
 }
 
-func (a *API) withdraw(ctx context.Context, in *withdrawInput) (*orderReply, error) {
+func (a *API) withdraw(ctx context.Context, in *withdrawInput) (*reply[OrderView], error) {
 	paidAt, err := paidAtOf(in.Body.PaidAt)
 	if err != nil {
 		return nil, err
@@ -363,16 +359,16 @@ type reasonInput struct {
 	}
 }
 
-func (a *API) reopen(ctx context.Context, in *reasonInput) (*orderReply, error) {
+func (a *API) reopen(ctx context.Context, in *reasonInput) (*reply[OrderView], error) {
 	if err := tasks.ValidateReason(in.Body.Reason); err != nil {
-		return nil, invalid(err)
+		return nil, Invalid(err)
 	}
 	o, err := ledger.New(a.Redis, in.MchID).Get(ctx, in.OutOrderNo)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, absentOrder(in.MchID, in.OutOrderNo)
 	case err != nil:
-		return nil, redisFailed(err)
+		return nil, err
 	}
 	res, err := a.producer.Enqueue(ctx, tasks.Order{
 		Payload: tasks.Payload{MchID: in.MchID, OutOrderNo: in.OutOrderNo, AppID: o.AppID, ServiceID: o.ServiceID}, Reopen: true,
@@ -382,12 +378,12 @@ func (a *API) reopen(ctx context.Context, in *reasonInput) (*orderReply, error) 
 }
 
 // changed answers a change of one order with the order, or says why it was refused.
-func (a *API) changed(ctx context.Context, in *OrderPath, res tasks.Result, err error, what string) (*orderReply, error) {
+func (a *API) changed(ctx context.Context, in *OrderPath, res tasks.Result, err error, what string) (*reply[OrderView], error) {
 	switch {
 	case err != nil:
-		return nil, redisFailed(err)
+		return nil, err
 	case res.Status == tasks.Invalid:
-		return nil, invalid(res.Err)
+		return nil, Invalid(res.Err)
 	case res.Status == tasks.Absent:
 		return nil, absentOrder(in.MchID, in.OutOrderNo)
 	case res.Status == tasks.Ended && what == "withdraw" && res.State == tasks.Exhausted:

@@ -14,6 +14,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
 	"payscore-collector/internal/textsafe"
 	"payscore-collector/tasks"
@@ -54,8 +55,8 @@ func refuse(status int, field, format string, args ...any) error {
 	return newProblem(status, field+" "+said, FieldProblem{field, said})
 }
 
-// invalid returns the problem of an error of package tasks, whose FieldErrors name fields.
-func invalid(err error) error {
+// Invalid returns the problem of an error of package tasks, whose FieldErrors name fields.
+func Invalid(err error) error {
 	p := newProblem(http.StatusUnprocessableEntity, strings.ReplaceAll(err.Error(), "\n", "; "))
 	list := []error{err}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
@@ -82,6 +83,26 @@ func later(status int, after time.Duration, detail string) error {
 func redisFailed(err error) error {
 	return later(http.StatusServiceUnavailable, retryAfter,
 		"Redis does not serve: "+redisconn.Explain(err).Advice()+"; the request can be sent again without harm")
+}
+
+// asProblem is the problem of an error that an operation has returned, which is one itself,
+// or names a field, or is one of Redis.
+func asProblem(err error) error {
+	if _, ok := errors.AsType[*Problem](err); ok || err == nil {
+		return err
+	}
+	if _, ok := errors.AsType[*tasks.FieldError](err); ok {
+		return Invalid(err)
+	}
+	if errors.Is(err, ledger.ErrCursor) {
+		return badCursor()
+	}
+	return redisFailed(err)
+}
+
+// badCursor is the problem of a cursor that no page has returned.
+func badCursor() error {
+	return refuse(http.StatusUnprocessableEntity, "cursor", "is not one that a page has returned: leave it out to begin with the first page")
 }
 
 // writeProblem writes an error outside of an operation, and returns its status.

@@ -77,31 +77,19 @@ type Paging struct {
 
 type pagingInput struct{ Paging }
 
-func badCursor() error {
-	return refuse(http.StatusUnprocessableEntity, "cursor", "is not one that a page has returned: leave it out to begin with the first page")
-}
-
 // ActionPage is a page of the trail.
 type ActionPage struct {
 	Actions []ledger.Audited `json:"actions" doc:"What was done, newest first."`
 	Next    string           `json:"next,omitempty" doc:"The cursor of the next page; absent after the last one."`
 }
 
-type auditReply struct{ Body ActionPage }
-
-func (a *API) audit(ctx context.Context, in *pagingInput) (*auditReply, error) {
+func (a *API) audit(ctx context.Context, in *pagingInput) (*reply[ActionPage], error) {
 	ledgers, err := a.ledgers(ctx, in.MchID)
 	if err != nil {
 		return nil, err
 	}
 	list, next, err := ledger.Audit(ctx, ledgers, in.Limit, in.Cursor)
-	switch {
-	case errors.Is(err, ledger.ErrCursor):
-		return nil, badCursor()
-	case err != nil:
-		return nil, redisFailed(err)
-	}
-	return &auditReply{ActionPage{append([]ledger.Audited{}, list...), next}}, nil
+	return replied(ActionPage{append([]ledger.Audited{}, list...), next}, err)
 }
 
 // WebhookPage is a page of orders whose webhooks wait.
@@ -110,9 +98,7 @@ type WebhookPage struct {
 	Next     string            `json:"next,omitempty" doc:"The cursor of the next page; absent after the last one."`
 }
 
-type webhooksReply struct{ Body WebhookPage }
-
-func (a *API) webhooks(ctx context.Context, in *pagingInput) (*webhooksReply, error) {
+func (a *API) webhooks(ctx context.Context, in *pagingInput) (*reply[WebhookPage], error) {
 	ledgers, err := a.ledgers(ctx, in.MchID)
 	if err != nil {
 		return nil, err
@@ -134,11 +120,8 @@ func (a *API) webhooks(ctx context.Context, in *pagingInput) (*webhooksReply, er
 			break
 		}
 		list, next, err := l.HookWaits(ctx, cursor, in.Limit-len(page.Webhooks))
-		switch {
-		case errors.Is(err, ledger.ErrCursor):
-			return nil, badCursor()
-		case err != nil:
-			return nil, redisFailed(err)
+		if err != nil {
+			return nil, err
 		}
 		page.Webhooks = append(page.Webhooks, list...)
 		if next != "" {
@@ -146,7 +129,7 @@ func (a *API) webhooks(ctx context.Context, in *pagingInput) (*webhooksReply, er
 			break
 		}
 	}
-	return &webhooksReply{page}, nil
+	return replied(page, nil)
 }
 
 // merchantNamed checks the merchant that a body names.
@@ -155,7 +138,7 @@ func merchantNamed(ctx context.Context, mchid string) error {
 		return refuse(http.StatusUnprocessableEntity, "mchid", "is missing: write whose webhooks")
 	}
 	if err := tasks.ValidateMchID(mchid); err != nil {
-		return invalid(err)
+		return Invalid(err)
 	}
 	return callerOf(ctx).may(mchid)
 }
@@ -168,9 +151,7 @@ type retryInput struct {
 	}
 }
 
-type retryReply struct{ Body ledger.HookRetry }
-
-func (a *API) retryWebhooks(ctx context.Context, in *retryInput) (*retryReply, error) {
+func (a *API) retryWebhooks(ctx context.Context, in *retryInput) (*reply[ledger.HookRetry], error) {
 	if err := merchantNamed(ctx, in.Body.MchID); err != nil {
 		return nil, err
 	}
@@ -183,11 +164,7 @@ func (a *API) retryWebhooks(ctx context.Context, in *retryInput) (*retryReply, e
 			return nil, refuse(http.StatusUnprocessableEntity, "out_order_nos", "has a number that %s", strings.TrimPrefix(err.Error(), "out_order_no "))
 		}
 	}
-	done, err := ledger.New(a.Redis, in.Body.MchID).RetryHooks(ctx, ledger.Deed{By: callerOf(ctx).By()}, nos)
-	if err != nil {
-		return nil, redisFailed(err)
-	}
-	return &retryReply{done}, nil
+	return replied(ledger.New(a.Redis, in.Body.MchID).RetryHooks(ctx, ledger.Deed{By: callerOf(ctx).By()}, nos))
 }
 
 type replayInput struct {
@@ -198,9 +175,7 @@ type replayInput struct {
 	}
 }
 
-type replayReply struct{ Body ledger.HookReplay }
-
-func (a *API) replayWebhooks(ctx context.Context, in *replayInput) (*replayReply, error) {
+func (a *API) replayWebhooks(ctx context.Context, in *replayInput) (*reply[ledger.HookReplay], error) {
 	if err := merchantNamed(ctx, in.Body.MchID); err != nil {
 		return nil, err
 	}
@@ -214,13 +189,10 @@ func (a *API) replayWebhooks(ctx context.Context, in *replayInput) (*replayReply
 		return nil, refuse(http.StatusUnprocessableEntity, "since", "lies in the future: write the time of the first event that billing must get again")
 	}
 	done, err := ledger.New(a.Redis, in.Body.MchID).ReplayHooks(ctx, ledger.Deed{By: callerOf(ctx).By()}, since, false)
-	switch {
-	case errors.Is(err, ledger.ErrNoHooks):
+	if errors.Is(err, ledger.ErrNoHooks) {
 		return nil, newProblem(http.StatusConflict, "mchid is "+in.Body.MchID+", for which webhooks have never run: start a worker with BILLING_WEBHOOK_URL first")
-	case err != nil:
-		return nil, redisFailed(err)
 	}
-	return &replayReply{done}, nil
+	return replied(done, err)
 }
 
 // ReaderList is the readers of events.
@@ -228,9 +200,7 @@ type ReaderList struct {
 	Readers []eventstream.Standing `json:"readers" doc:"The readers, by merchant and name."`
 }
 
-type readersReply struct{ Body ReaderList }
-
-func (a *API) readers(ctx context.Context, in *merchantInput) (*readersReply, error) {
+func (a *API) readers(ctx context.Context, in *merchantInput) (*reply[ReaderList], error) {
 	ledgers, err := a.ledgers(ctx, in.MchID)
 	if err != nil {
 		return nil, err
@@ -239,11 +209,11 @@ func (a *API) readers(ctx context.Context, in *merchantInput) (*readersReply, er
 	for _, l := range ledgers {
 		readers, err := eventstream.Readers(ctx, a.Redis, l)
 		if err != nil {
-			return nil, redisFailed(err)
+			return nil, err
 		}
 		list = append(list, readers...)
 	}
-	return &readersReply{ReaderList{list}}, nil
+	return replied(ReaderList{list}, nil)
 }
 
 type readerInput struct {
@@ -252,12 +222,10 @@ type readerInput struct {
 	Reason string `query:"reason" doc:"Why, in your own words, for those who ask later."`
 }
 
-type readerReply struct{ Body eventstream.Standing }
-
-func (a *API) destroyReader(ctx context.Context, in *readerInput) (*readerReply, error) {
+func (a *API) destroyReader(ctx context.Context, in *readerInput) (*reply[eventstream.Standing], error) {
 	if in.Reason != "" {
 		if err := tasks.ValidateReason(in.Reason); err != nil {
-			return nil, invalid(err)
+			return nil, Invalid(err)
 		}
 	}
 	gone, err := eventstream.Destroy(ctx, a.Redis, ledger.New(a.Redis, in.MchID), in.Group, ledger.Deed{By: callerOf(ctx).By(), Reason: in.Reason})
@@ -266,8 +234,6 @@ func (a *API) destroyReader(ctx context.Context, in *readerInput) (*readerReply,
 		return nil, newProblem(http.StatusConflict, textsafe.Clip(err.Error(), 300))
 	case errors.Is(err, eventstream.ErrNoReader):
 		return nil, newProblem(http.StatusNotFound, "group is "+clip(in.Group)+", and merchant "+in.MchID+" has no such reader: GET /v1/readers lists them")
-	case err != nil:
-		return nil, redisFailed(err)
 	}
-	return &readerReply{gone}, nil
+	return replied(gone, err)
 }
