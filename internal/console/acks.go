@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"time"
 
+	"payscore-collector/internal/api"
 	"payscore-collector/internal/books"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/explain"
@@ -209,7 +210,6 @@ func absent(err error) error {
 
 // acknowledge records that the caller has seen a matter.
 func (c *Console) acknowledge(v *view) error {
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 64<<10)
 	if !v.can(config.Billing) {
 		return problem(http.StatusForbidden, v.word("role.needs", v.word("role.billing")))
 	}
@@ -223,7 +223,7 @@ func (c *Console) acknowledge(v *view) error {
 	}
 	note := v.r.PostFormValue("reason")
 	if err := tasks.ValidateReason(note); err != nil {
-		return invalid(err)
+		return api.Invalid(err)
 	}
 	m, err := v.matterNow(ledgers[0], ledger.Matter(v.r.PostFormValue("matter")))
 	switch {

@@ -39,10 +39,7 @@ func (c *Console) books(v *view) error {
 		return err
 	}
 	q := v.r.URL.Query()
-	b := booksBody{MchID: q.Get("mchid"), Date: q.Get("date")}
-	for _, l := range all {
-		b.Merchants = append(b.Merchants, l.MchID())
-	}
+	b := booksBody{Merchants: mchidsOf(all), MchID: q.Get("mchid"), Date: q.Get("date")}
 	if b.MchID == "" && len(b.Merchants) > 0 {
 		b.MchID = b.Merchants[0]
 	}

@@ -38,7 +38,6 @@ func (t ticked) Value() string { return t.MchID + " " + t.No }
 const mostTicked = 200
 
 func (v *view) bulkForm() (bulkForm, error) {
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 64<<10)
 	if err := v.r.ParseForm(); err != nil {
 		return bulkForm{}, problem(http.StatusBadRequest, v.word("bulk.broken"))
 	}
@@ -51,7 +50,7 @@ func (v *view) bulkForm() (bulkForm, error) {
 		return f, problem(http.StatusUnprocessableEntity, v.word("bulk.no_action"))
 	}
 	if err := tasks.ValidateReason(f.Reason); err != nil {
-		return f, invalid(err)
+		return f, api.Invalid(err)
 	}
 	if f.Tell && f.Action == ledger.ActWithdraw {
 		if _, err := v.momentOf(f.PaidAt); err != nil {
@@ -86,10 +85,7 @@ func (v *view) paidAt(f bulkForm) string {
 // request is the body of the API's bulk action.
 func (v *view) request(f bulkForm, dry bool) map[string]any {
 	asked, _ := f.Filter.asked() // bulkForm has checked it
-	body := map[string]any{"action": f.Action, "reason": f.Reason, "dry_run": dry, "filter": map[string]any{
-		"mchid": asked.MchID, "state": asked.States, "reason": asked.Reason, "q": asked.Q, "opened_from": asked.OpenedFrom, "opened_to": asked.OpenedTo,
-		"service_id": asked.ServiceID, "code": asked.Code, "amount_from": asked.AmountFrom, "amount_to": asked.AmountTo,
-	}}
+	body := map[string]any{"action": f.Action, "reason": f.Reason, "dry_run": dry, "filter": asked}
 	if at := v.paidAt(f); at != "" {
 		body["paid_at"] = at
 	}
@@ -188,16 +184,12 @@ func (c *Console) bulk(v *view) error {
 	if err != nil {
 		return err
 	}
-	mchids := make([]string, len(ledgers))
-	for i, l := range ledgers {
-		mchids[i] = l.MchID()
-	}
 	id := v.r.PathValue("id")
 	absent := problem(http.StatusNotFound, v.word("bulk.absent"))
 	if !ledger.ValidBulkID(id) {
 		return absent
 	}
-	p, err := ledger.ProgressOfBulk(v.ctx(), c.redis, mchids, id)
+	p, err := ledger.ProgressOfBulk(v.ctx(), c.redis, mchidsOf(ledgers), id)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return absent

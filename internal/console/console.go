@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"maps"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -69,7 +71,9 @@ func (c *Console) Stop() { c.stop() }
 func (c *Console) Register(mux *http.ServeMux) {
 	own := http.NewServeMux()
 	get := func(path string, page func(*view) error) { own.HandleFunc("GET "+path, c.serve(page)) }
-	post := func(path string, action func(*view) error) { own.HandleFunc("POST "+path, c.serve(action)) }
+	post := func(path string, action func(*view) error) {
+		own.Handle("POST "+path, http.MaxBytesHandler(c.serve(action), mostForm))
+	}
 	get("/{$}", c.overview)
 	get("/recovery", c.recovery)
 	get("/orders", c.orders)
@@ -98,6 +102,9 @@ func (c *Console) Register(mux *http.ServeMux) {
 	own.HandleFunc("/", c.serve(func(v *view) error { return problem(http.StatusNotFound, v.word("problem.nothing_here")) }))
 	mux.Handle("/", c.guard(c.whenTrusted(own)))
 }
+
+// mostForm bounds the body of a request, in bytes.
+const mostForm = 64 << 10
 
 // whenTrusted answers with a page that says so until Redis was found fit for the ledger, as
 // the API does: before that, nothing that Redis has is shown, and no session is looked up.
@@ -262,7 +269,7 @@ func (v *view) ledgers(mchid string) ([]*ledger.Ledger, error) {
 			return nil, err
 		}
 	} else if err := tasks.ValidateMchID(mchid); err != nil {
-		return nil, invalid(err)
+		return nil, api.Invalid(err)
 	} else if !v.Caller.MayRead(mchid) {
 		return nil, problem(http.StatusForbidden, v.word("problem.other_merchant", mchid))
 	}
@@ -273,6 +280,37 @@ func (v *view) ledgers(mchid string) ([]*ledger.Ledger, error) {
 		}
 	}
 	return list, nil
+}
+
+// mchidsOf are the merchants of ledgers.
+func mchidsOf(ledgers []*ledger.Ledger) []string {
+	mchids := make([]string, len(ledgers))
+	for i, l := range ledgers {
+		mchids[i] = l.MchID()
+	}
+	return mchids
+}
+
+// address is a path with those of the parameters that have a value.
+func address(path string, q url.Values) string {
+	maps.DeleteFunc(q, func(_ string, values []string) bool { return len(values) == 0 || values[0] == "" })
+	return path + "?" + q.Encode()
+}
+
+// pages are the addresses of a list's first page, empty on it, and of its next page, empty
+// on the last one.
+type pages struct{ First, Next string }
+
+// pagesOf are those of the page at a cursor, behind which the next one begins at next.
+func pagesOf(path string, q url.Values, cursor, next string) (p pages) {
+	if cursor != "" {
+		p.First = address(path, q)
+	}
+	if next != "" {
+		q.Set("cursor", next)
+		p.Next = address(path, q)
+	}
+	return p
 }
 
 // asset is an embedded file.

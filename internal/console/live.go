@@ -147,11 +147,7 @@ func (c *Console) live(v *view) error {
 	if err != nil {
 		return err
 	}
-	mchids := make([]string, len(ledgers))
-	for i, l := range ledgers {
-		mchids[i] = l.MchID()
-	}
-	l := c.hub.listen(mchids)
+	l := c.hub.listen(mchidsOf(ledgers))
 	if l == nil {
 		return problem(http.StatusServiceUnavailable, v.word("problem.too_many_live"))
 	}

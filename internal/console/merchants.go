@@ -11,10 +11,10 @@ import (
 )
 
 type merchantsBody struct {
-	Q           string // a part of the mchid
-	All         int    // merchants that have it
-	Rows        []merchantRow
-	First, Next string
+	Q    string // a part of the mchid
+	All  int    // merchants that have it
+	Rows []merchantRow
+	pages
 }
 
 // merchants shows merchants by their numbers, page by page.
@@ -27,22 +27,16 @@ func (c *Console) merchants(v *view) error {
 	b := merchantsBody{Q: strings.TrimSpace(q.Get("q"))}
 	ledgers = slices.DeleteFunc(ledgers, func(l *ledger.Ledger) bool { return !strings.Contains(l.MchID(), b.Q) })
 	b.All = len(ledgers)
-	address := func(after string) string {
-		q := url.Values{}
-		for name, value := range map[string]string{"q": b.Q, "after": after} {
-			if value != "" {
-				q.Set(name, value)
-			}
-		}
-		return "/merchants?" + q.Encode()
+	page := func(after string) string {
+		return address("/merchants", url.Values{"q": {b.Q}, "after": {after}})
 	}
 	if after := q.Get("after"); after != "" {
-		b.First = address("")
+		b.First = page("")
 		ledgers = slices.DeleteFunc(ledgers, func(l *ledger.Ledger) bool { return l.MchID() <= after })
 	}
 	if len(ledgers) > mostMerchants {
 		ledgers = ledgers[:mostMerchants]
-		b.Next = address(ledgers[mostMerchants-1].MchID())
+		b.Next = page(ledgers[mostMerchants-1].MchID())
 	}
 	if b.Rows, err = v.merchantRows(ledgers); err != nil {
 		return err
@@ -113,7 +107,6 @@ func (c *Console) actOnMerchant(v *view) error {
 	if !merchantActions[action] {
 		return problem(http.StatusNotFound, v.word("problem.nothing_here"))
 	}
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 64<<10)
 	body := map[string]string{"reason": v.r.PostFormValue("reason")}
 	if length := v.r.PostFormValue("for"); action == "pause" && length != "" {
 		body["for"] = length

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"payscore-collector/internal/api"
 	"payscore-collector/internal/explain"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/status"
@@ -32,7 +33,7 @@ func (c *Console) order(v *view) error {
 		return err
 	}
 	if err := tasks.ValidateOutOrderNo(no); err != nil {
-		return invalid(err)
+		return api.Invalid(err)
 	}
 	l := ledgers[0]
 	o, s, hooks, err := status.ReadOrder(v.ctx(), c.redis, l, no)
@@ -75,7 +76,6 @@ func (c *Console) actOnOrder(v *view) error {
 	if !orderActions[action] {
 		return problem(http.StatusNotFound, v.word("problem.nothing_here"))
 	}
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 64<<10)
 	body := map[string]string{"reason": v.r.PostFormValue("reason")}
 	if action == "withdraw" && v.r.PostFormValue("tell") == "yes" {
 		at, err := v.momentOf(v.r.PostFormValue("paid_at"))

@@ -80,17 +80,10 @@ func filterOf(q url.Values) filter {
 
 // values are the filter as a page's address has it.
 func (f filter) values() url.Values {
-	q := url.Values{}
-	for name, value := range map[string]string{"mchid": f.MchID, "reason": f.Reason, "q": f.Q, "from": f.From, "to": f.To,
-		"service": f.Service, "code": f.Code, "least": f.Least, "below": f.Below, "sort": f.Sort} {
-		if value != "" {
-			q.Set(name, value)
-		}
+	return url.Values{
+		"mchid": {f.MchID}, "reason": {f.Reason}, "q": {f.Q}, "from": {f.From}, "to": {f.To}, "state": f.States,
+		"service": {f.Service}, "code": {f.Code}, "least": {f.Least}, "below": {f.Below}, "sort": {f.Sort},
 	}
-	if len(f.States) > 0 {
-		q["state"] = f.States
-	}
-	return q
 }
 
 // asked is the filter as the API takes it. Dates are days of Shanghai, the last one
@@ -145,16 +138,11 @@ func digits(n int64) string {
 
 // query is a request for a page of the API.
 func query(f api.Filter, limit int, cursor string) string {
-	q := url.Values{"limit": {strconv.Itoa(limit)}}
-	for name, value := range map[string]string{
-		"mchid": f.MchID, "reason": f.Reason, "q": f.Q, "opened_from": f.OpenedFrom, "opened_to": f.OpenedTo, "state": strings.Join(f.States, ","), "cursor": cursor,
-		"service_id": f.ServiceID, "code": f.Code, "amount_from": digits(f.AmountFrom), "amount_to": digits(f.AmountTo),
-	} {
-		if value != "" {
-			q.Set(name, value)
-		}
-	}
-	return "/v1/orders?" + q.Encode()
+	return address("/v1/orders", url.Values{
+		"mchid": {f.MchID}, "state": {strings.Join(f.States, ",")}, "reason": {f.Reason}, "q": {f.Q}, "opened_from": {f.OpenedFrom}, "opened_to": {f.OpenedTo},
+		"service_id": {f.ServiceID}, "code": {f.Code}, "amount_from": {digits(f.AmountFrom)}, "amount_to": {digits(f.AmountTo)},
+		"limit": {strconv.Itoa(limit)}, "cursor": {cursor},
+	})
 }
 
 type ordersBody struct {
@@ -162,10 +150,9 @@ type ordersBody struct {
 	Merchants []string
 	Exact     []ledger.Order // those of the very number that is searched for
 	Orders    []ledger.Order
-	First     string // the address of the first page; empty on it
-	Next      string // the address of the next page; empty on the last one
-	CSV       string
-	cursor    string
+	pages
+	CSV    string
+	cursor string
 }
 
 // SortURL is the address of the same page in another order; without any order if it is in
@@ -177,10 +164,8 @@ func (b ordersBody) SortURL(by string) string {
 	}
 	f.Sort = by
 	q := f.values()
-	if b.cursor != "" {
-		q.Set("cursor", b.cursor)
-	}
-	return "/orders?" + q.Encode()
+	q.Set("cursor", b.cursor)
+	return address("/orders", q)
 }
 
 // sorter is the head of a column by which a page can be sorted.
@@ -194,16 +179,12 @@ func (b ordersBody) Many() bool { return len(b.Merchants) > 1 }
 
 func (c *Console) orders(v *view) error {
 	q := v.r.URL.Query()
-	b := ordersBody{Filter: filterOf(q)}
 	all, err := v.ledgers("")
 	if err != nil {
 		return err
 	}
-	for _, l := range all {
-		b.Merchants = append(b.Merchants, l.MchID())
-	}
 	cursor := q.Get("cursor")
-	b.cursor = cursor
+	b := ordersBody{Filter: filterOf(q), Merchants: mchidsOf(all), cursor: cursor}
 	if b.Filter.Q != "" && cursor == "" && tasks.ValidateOutOrderNo(b.Filter.Q) == nil {
 		ledgers, err := v.ledgers(b.Filter.MchID)
 		if err != nil {
@@ -212,16 +193,6 @@ func (c *Console) orders(v *view) error {
 		if b.Exact, err = findAll(v.ctx(), ledgers, b.Filter.Q); err != nil {
 			return err
 		}
-	}
-	address := func(cursor string) string {
-		q := b.Filter.values()
-		if cursor != "" {
-			q.Set("cursor", cursor)
-		}
-		return "/orders?" + q.Encode()
-	}
-	if cursor != "" {
-		b.First = address("")
 	}
 	asked, err := v.asked(b.Filter)
 	if err != nil {
@@ -244,13 +215,9 @@ func (c *Console) orders(v *view) error {
 	if by := sorts[b.Filter.Sort]; by != nil {
 		slices.SortStableFunc(b.Orders, by)
 	}
-	if cursor != "" {
-		b.Next = address(cursor)
-	}
-	b.CSV = "/orders.csv?" + b.Filter.values().Encode()
-	if v.Live = b.Filter.MchID; v.Live == "" {
-		v.Live = everyMerchant
-	}
+	b.pages = pagesOf("/orders", b.Filter.values(), b.cursor, cursor)
+	b.CSV = address("/orders.csv", b.Filter.values())
+	v.Live = cmp.Or(b.Filter.MchID, everyMerchant)
 	return v.show("orders", b)
 }
 

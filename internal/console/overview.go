@@ -258,11 +258,7 @@ func (v *view) pressing(ledgers []*ledger.Ledger, waits []hookWait) ([]*ledger.L
 	if len(ledgers) <= mostMerchants {
 		return ledgers, nil
 	}
-	mchids := make([]string, len(ledgers))
-	for i, l := range ledgers {
-		mchids[i] = l.MchID()
-	}
-	stops, err := ledger.Stops(v.ctx(), v.c.redis, mchids)
+	stops, err := ledger.Stops(v.ctx(), v.c.redis, mchidsOf(ledgers))
 	if err != nil {
 		return nil, err
 	}

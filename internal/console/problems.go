@@ -1,7 +1,6 @@
 package console
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -10,7 +9,6 @@ import (
 
 	"payscore-collector/internal/api"
 	"payscore-collector/internal/explain"
-	"payscore-collector/tasks"
 )
 
 // The API's problems are in English. A page in Chinese says them in Chinese: field, fault
@@ -147,13 +145,4 @@ func statusClass(status int) string {
 		return "later"
 	}
 	return "wrong"
-}
-
-// invalid is the problem of what package tasks finds wrong with a field.
-func invalid(err error) error {
-	p := &api.Problem{Title: http.StatusText(http.StatusUnprocessableEntity), Status: http.StatusUnprocessableEntity, Detail: err.Error()}
-	if field, ok := errors.AsType[*tasks.FieldError](err); ok {
-		p.Errors = []api.FieldProblem{{Field: field.Field, Detail: field.Problem}}
-	}
-	return p
 }

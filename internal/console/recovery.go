@@ -68,22 +68,14 @@ func (c *Console) recovery(v *view) error {
 		return err
 	}
 	q := v.r.URL.Query()
-	b := recoveryBody{MchID: q.Get("mchid")}
-	for _, l := range ledgers {
-		b.Merchants = append(b.Merchants, l.MchID())
-	}
-	asked := url.Values{}
-	for _, name := range []string{"mchid", "from", "to"} {
-		if value := q.Get(name); value != "" {
-			asked.Set(name, value)
-		}
-	}
-	if !asked.Has("from") && !asked.Has("to") {
+	b := recoveryBody{Merchants: mchidsOf(ledgers), MchID: q.Get("mchid")}
+	asked := url.Values{"mchid": {b.MchID}, "from": {q.Get("from")}, "to": {q.Get("to")}}
+	if asked.Get("from") == "" && asked.Get("to") == "" {
 		today := startOfDay(v.Tell.Now)
 		monday := today.AddDate(0, 0, -(int(today.Weekday())+6)%7)
 		asked.Set("from", monday.AddDate(0, 0, -7*(recoveryWeeks-1)).Format(time.DateOnly))
 	}
-	if err := v.call(http.MethodGet, "/v1/analytics?"+asked.Encode(), nil, &b.AnalyticsView); err != nil {
+	if err := v.call(http.MethodGet, address("/v1/analytics", asked), nil, &b.AnalyticsView); err != nil {
 		return err
 	}
 	fen := v.weekTable("h-fen", v.word("recovery.weeks_fen"), b.Weeks, func(w api.WeekCount) int64 { return w.Amount }, func(w api.WeekCount) int64 { return w.PaidAmount }, func(d api.DayCount) int64 { return d.PaidAmount })

@@ -121,7 +121,7 @@ func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) {
 
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	v := c.newView(w, r)
-	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+	r.Body = http.MaxBytesReader(w, r.Body, mostForm)
 	next := local(r.PostFormValue("next"))
 	caller, sum, err := c.api.SignIn(r, r.PostFormValue("token"))
 	if err != nil {

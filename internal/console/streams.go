@@ -11,34 +11,26 @@ import (
 )
 
 type webhooksBody struct {
-	Page        api.WebhookPage
-	Next, First string
-	Readers     []eventstream.Standing
-	Merchants   []string
-	Done        string
+	Page api.WebhookPage
+	pages
+	Readers   []eventstream.Standing
+	Merchants []string
+	Done      string
 }
 
 var streamActions = map[string]bool{"retry": true, "replay": true, "destroy": true}
 
 func (c *Console) webhooks(v *view) error {
-	b := webhooksBody{}
 	ledgers, err := v.ledgers("")
 	if err != nil {
 		return err
 	}
-	for _, l := range ledgers {
-		b.Merchants = append(b.Merchants, l.MchID())
-	}
+	b := webhooksBody{Merchants: mchidsOf(ledgers)}
 	cursor := v.r.URL.Query().Get("cursor")
-	if err := v.call(http.MethodGet, "/v1/webhooks?limit=50"+cursorOf(cursor), nil, &b.Page); err != nil {
+	if err := v.call(http.MethodGet, address("/v1/webhooks", url.Values{"limit": {"50"}, "cursor": {cursor}}), nil, &b.Page); err != nil {
 		return err
 	}
-	if b.Page.Next != "" {
-		b.Next = "/webhooks?" + url.Values{"cursor": {b.Page.Next}}.Encode()
-	}
-	if cursor != "" {
-		b.First = "/webhooks"
-	}
+	b.pages = pagesOf("/webhooks", url.Values{}, cursor, b.Page.Next)
 	var readers api.ReaderList
 	if err := v.call(http.MethodGet, "/v1/readers", nil, &readers); err != nil {
 		return err
@@ -51,17 +43,9 @@ func (c *Console) webhooks(v *view) error {
 	return v.show("webhooks", b)
 }
 
-func cursorOf(cursor string) string {
-	if cursor == "" {
-		return ""
-	}
-	return "&" + url.Values{"cursor": {cursor}}.Encode()
-}
-
 // actOnWebhooks delivers webhooks of a merchant now, or once more.
 func (c *Console) actOnWebhooks(v *view) error {
 	action := v.r.PathValue("action")
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 64<<10)
 	body := map[string]any{"mchid": v.r.PostFormValue("mchid")}
 	switch action {
 	case "retry":
@@ -85,7 +69,6 @@ func (c *Console) actOnWebhooks(v *view) error {
 
 // destroyReader forgets a reader that is no longer used.
 func (c *Console) destroyReader(v *view) error {
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 64<<10)
 	path := "/v1/readers/" + url.PathEscape(v.r.PathValue("mchid")) + "/" + url.PathEscape(v.r.PathValue("group")) +
 		"?" + url.Values{"reason": {v.r.PostFormValue("reason")}}.Encode()
 	if err := v.call(http.MethodDelete, path, nil, nil); err != nil {
@@ -95,9 +78,9 @@ func (c *Console) destroyReader(v *view) error {
 }
 
 type trailBody struct {
-	Heads       []string
-	Rows        []trailRow
-	Next, First string
+	Heads []string
+	Rows  []trailRow
+	pages
 }
 
 type trailRow struct {
@@ -108,18 +91,12 @@ type trailRow struct {
 func (c *Console) trail(v *view) error {
 	cursor := v.r.URL.Query().Get("cursor")
 	var page api.ActionPage
-	if err := v.call(http.MethodGet, "/v1/audit?limit=100"+cursorOf(cursor), nil, &page); err != nil {
+	if err := v.call(http.MethodGet, address("/v1/audit", url.Values{"limit": {"100"}, "cursor": {cursor}}), nil, &page); err != nil {
 		return err
 	}
-	b := trailBody{Heads: v.Tell.AuditHeads()}
+	b := trailBody{Heads: v.Tell.AuditHeads(), pages: pagesOf("/trail", url.Values{}, cursor, page.Next)}
 	for _, a := range page.Actions {
 		b.Rows = append(b.Rows, trailRow{a, v.Tell.AuditRow(a)})
-	}
-	if page.Next != "" {
-		b.Next = "/trail?" + url.Values{"cursor": {page.Next}}.Encode()
-	}
-	if cursor != "" {
-		b.First = "/trail"
 	}
 	v.Live = everyMerchant
 	return v.show("trail", b)
