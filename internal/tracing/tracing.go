@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 // Header is the header of asynq's tasks that has the span of their hand-over, as W3C Trace
@@ -61,75 +62,57 @@ func Provider() trace.TracerProvider {
 }
 
 // Span is a span, or none.
-type Span struct{ span trace.Span }
+type Span struct{ trace.Span }
+
+var none = Span{noop.Span{}}
 
 // Of returns the span of ctx.
 func Of(ctx context.Context) Span {
 	if current.Load() == nil {
-		return Span{}
+		return none
 	}
 	return Span{trace.SpanFromContext(ctx)}
 }
 
 // On reports whether it is one. Attributes are only made for one that is.
-func (s Span) On() bool { return s.span != nil }
+func (s Span) On() bool { return s.IsRecording() }
 
 // Set sets attributes.
-func (s Span) Set(attributes ...attribute.KeyValue) {
-	if s.span != nil {
-		s.span.SetAttributes(attributes...)
-	}
-}
+func (s Span) Set(attributes ...attribute.KeyValue) { s.SetAttributes(attributes...) }
 
 // Failed marks the span as one that did not do what it should; why is a fixed word, such
 // as a verdict.
-func (s Span) Failed(why string) {
-	if s.span != nil {
-		s.span.SetStatus(codes.Error, why)
-	}
-}
-
-// End ends the span.
-func (s Span) End() {
-	if s.span != nil {
-		s.span.End()
-	}
-}
+func (s Span) Failed(why string) { s.SetStatus(codes.Error, why) }
 
 // Start begins a span of this process, below the one of ctx.
-func Start(ctx context.Context, name string) (context.Context, Span) {
-	t := current.Load()
-	if t == nil {
-		return ctx, Span{}
-	}
-	ctx, span := t.Start(ctx, name)
-	return ctx, Span{span}
-}
+func Start(ctx context.Context, name string) (context.Context, Span) { return start(ctx, name, nil) }
 
 // Call is Start for a call to another system.
-func Call(ctx context.Context, name string) (context.Context, Span) {
+func Call(ctx context.Context, name string) (context.Context, Span) { return start(ctx, name, toOther) }
+
+var toOther = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)}
+
+func start(ctx context.Context, name string, options []trace.SpanStartOption) (context.Context, Span) {
 	t := current.Load()
 	if t == nil {
-		return ctx, Span{}
+		return ctx, none
 	}
-	ctx, span := t.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient))
+	ctx, span := t.Start(ctx, name, options...)
 	return ctx, Span{span}
 }
 
 // Step begins the span of a task's work. The hand-over may be days ago, so the span is
 // linked to it, and begins a trace of its own.
 func Step(ctx context.Context, name, traceparent string) (context.Context, Span) {
-	t := current.Load()
-	if t == nil {
-		return ctx, Span{}
+	if !On() {
+		return ctx, none
 	}
 	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindConsumer)}
 	from := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{Header: traceparent})
 	if link := trace.SpanContextFromContext(from); link.IsValid() {
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: link}))
 	}
-	ctx, span := t.Start(ctx, name, options...)
-	return ctx, Span{span}
+	return start(ctx, name, options)
 }
 
 // Traceparent returns the span of ctx as Header has it, also one of a caller's own
