@@ -1,6 +1,7 @@
 package console
 
 import (
+	_ "embed"
 	"fmt"
 	"html"
 	"html/template"
@@ -10,10 +11,26 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"payscore-collector/internal/api"
 	"payscore-collector/internal/explain"
 	"payscore-collector/tasks"
 )
+
+// table has the words of the pages that package explain does not have, by key: in English,
+// and in Chinese.
+var table = readWords()
+
+//go:embed words.yaml
+var wordsFile []byte
+
+func readWords() (words map[string][2]string) {
+	if err := yaml.Unmarshal(wordsFile, &words); err != nil {
+		panic(fmt.Sprintf("console: words.yaml: %v", err))
+	}
+	return words
+}
 
 // word returns the text of a key, with its arguments filled in.
 func word(lang explain.Language, key string, args ...any) string {
