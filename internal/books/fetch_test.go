@@ -32,8 +32,8 @@ type platform struct {
 // noon is the clock of a platform: noon of yesterday in Shanghai.
 func noon() time.Time { return books.Day(time.Now()).AddDate(0, 0, -1).Add(12 * time.Hour) }
 
-func newPlatform(t *testing.T) *platform {
-	sim, err := simulator.New(simulator.Options{KeyBits: 1024, Clock: noon})
+func newPlatform(t *testing.T, clock func() time.Time) *platform {
+	sim, err := simulator.New(simulator.Options{KeyBits: 1024, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func newPlatform(t *testing.T) *platform {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	return &platform{T: t, Simulator: sim, client: client, day: books.Day(noon())}
+	return &platform{T: t, Simulator: sim, client: client, day: books.Day(clock())}
 }
 
 // pay adds orders that are paid: by a deduction, or by the user.
@@ -108,7 +108,7 @@ func (p *platform) compare(l books.Ledger) (books.Result, error) {
 
 // Every lie of the simulator is found, and without one all agrees.
 func TestFetch_Lies(t *testing.T) {
-	p := newPlatform(t)
+	p := newPlatform(t, noon)
 	p.pay(7)
 	l := p.ledger()
 	none := 0
@@ -171,7 +171,7 @@ func TestFetch_Lies(t *testing.T) {
 
 // A day without transactions is closed by WeChat Pay's signed word.
 func TestFetch_NoStatement(t *testing.T) {
-	p := newPlatform(t)
+	p := newPlatform(t, noon)
 	if r, err := p.compare(signed{mchid: p.Merchant().MchID}); err != nil || !r.Agrees() || r.Bill.SHA1 != "" {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -226,7 +226,7 @@ func TestFetch_Retries(t *testing.T) {
 // Every request for a bill waits for a slot of the rate, retries and downloads too; no
 // request is sent without one.
 func TestFetch_Paced(t *testing.T) {
-	p := newPlatform(t)
+	p := newPlatform(t, noon)
 	p.pay(2)
 	awaited := 0
 	paced := books.Paced{Client: p.client, Await: func(context.Context) error { awaited++; return nil }}

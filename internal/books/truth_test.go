@@ -2,13 +2,11 @@ package books_test
 
 import (
 	"fmt"
-	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"payscore-collector/internal/books"
-	"payscore-collector/internal/payscore"
 	"payscore-collector/internal/simulator"
 	"payscore-collector/internal/testkit"
 )
@@ -19,42 +17,26 @@ func TestCompare_Truth(t *testing.T) {
 	midnight := books.Day(time.Now()).AddDate(0, 0, -1)
 	var clock atomic.Int64
 	clock.Store(midnight.Add(-3 * time.Second).UnixNano())
-	sim, err := simulator.New(simulator.Options{KeyBits: 1024, Clock: func() time.Time { return time.Unix(0, clock.Load()) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(sim.Close)
-	server := httptest.NewServer(sim.Handler())
-	t.Cleanup(server.Close)
-	m := sim.Merchant()
-	client, err := payscore.New(payscore.Config{
-		MchID: m.MchID, SerialNo: m.SerialNo, Signer: m.PrivateKey, PublicKeyID: m.PublicKeyID, PublicKey: m.PublicKey,
-		BaseURL: server.URL, Timeout: time.Minute, Connections: 2,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	p := &platform{T: t, Simulator: sim, client: client}
+	p := newPlatform(t, func() time.Time { return time.Unix(0, clock.Load()) })
 	fates := []simulator.Fate{"pays", "parts:3", "mixed", "pays", "parts:2"}
 	orders := make([]simulator.Order, testkit.Form(100, 1000))
 	for i := range orders {
 		orders[i] = simulator.Order{OutOrderNo: fmt.Sprintf("TRUTH-%d", i), TotalAmount: int64(100 + i), Fate: fates[i%len(fates)]}
 		p.nos = append(p.nos, orders[i].OutOrderNo)
 	}
-	if err := sim.AddOrders(orders...); err != nil {
+	if err := p.AddOrders(orders...); err != nil {
 		t.Fatal(err)
 	}
 	for round := range 3 {
 		for i, no := range p.nos {
-			switch truth, _ := sim.Order(no); {
+			switch truth, _ := p.Order(no); {
 			case truth.Entity.State == simulator.StateDone:
 			case i%7 == 6 && round == 1:
-				if err := sim.Pay(no, 0, []string{simulator.PaidTypeNewton, simulator.PaidTypeMch}[i%2]); err != nil {
+				if err := p.Pay(no, 0, []string{simulator.PaidTypeNewton, simulator.PaidTypeMch}[i%2]); err != nil {
 					t.Fatal(err)
 				}
 			default:
-				client.Collect(t.Context(), p.request(no))
+				p.client.Collect(t.Context(), p.request(no))
 			}
 		}
 		clock.Add(int64(2 * time.Second)) // the third round is after midnight
@@ -68,12 +50,12 @@ func TestCompare_Truth(t *testing.T) {
 			}
 		}
 	}
-	if err := sim.SetBill(simulator.Bill{Refunds: 5}); err != nil {
+	if err := p.SetBill(simulator.Bill{Refunds: 5}); err != nil {
 		t.Fatal(err)
 	}
 	got := int64(0)
 	for _, day := range []time.Time{midnight.AddDate(0, 0, -1), midnight} {
-		r, err := books.Compare(t.Context(), l, day, books.Fetch(client, day, time.Now()))
+		r, err := books.Compare(t.Context(), l, day, books.Fetch(p.client, day, time.Now()))
 		if err != nil {
 			t.Fatal(err)
 		}
