@@ -1,6 +1,7 @@
 package books
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -10,10 +11,7 @@ import (
 
 // judgeBill judges what the bill has and the ledger has not, or has otherwise.
 func (c *comparison) judgeBill() error {
-	nos := make([]string, 0, len(c.unsigned)+len(c.wrong))
-	for no := range c.unsigned {
-		nos = append(nos, no)
-	}
+	nos := slices.Collect(maps.Keys(c.unsigned))
 	for _, w := range c.wrong {
 		nos = append(nos, w.no)
 	}
@@ -31,12 +29,7 @@ func (c *comparison) judgeBill() error {
 	for _, no := range nos {
 		c.judgeUnsigned(of[no], c.unsigned[no])
 	}
-	txs := make([]string, 0, len(c.wrong))
-	for tx := range c.wrong {
-		txs = append(txs, tx)
-	}
-	slices.Sort(txs)
-	for _, tx := range txs {
+	for _, tx := range slices.Sorted(maps.Keys(c.wrong)) {
 		w := c.wrong[tx]
 		o := of[w.no]
 		c.except(Exception{

@@ -50,11 +50,10 @@ func (b bodies) read(w http.ResponseWriter, req *http.Request) ([]byte, Result) 
 		rest, err = io.ReadAll(from)
 		body = append(body, rest...)
 	}
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, TooLarge
-	case err != nil:
+	}
+	if err != nil {
 		return nil, Incomplete
 	}
 	return body, ""

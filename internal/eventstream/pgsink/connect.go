@@ -15,8 +15,8 @@ import (
 // waiting does not help. It returns nil for other errors. pgx has an error for each
 // address, with TLS and without, and they mostly say the same.
 func (s *Sink) unreached(err error) error {
-	var failed *pgconn.ConnectError
-	if !errors.As(err, &failed) {
+	failed, ok := errors.AsType[*pgconn.ConnectError](err)
+	if !ok {
 		return nil
 	}
 	causes := bottoms(failed)
@@ -71,11 +71,10 @@ func bottoms(err error) []error {
 }
 
 func short(err error) string {
-	var pg *pgconn.PgError
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return "no answer in time"
-	case errors.As(err, &pg):
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return oneLine(pg.Message)
 	}
 	return oneLine(err.Error())

@@ -52,8 +52,7 @@ const (
 // remedyOf returns the remedy of an error, or nil.
 func remedyOf(err error) *remedy {
 	code, text := "", strings.ToLower(err.Error())
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		code = pg.Code
 	}
 	for i, r := range remedies {
@@ -69,8 +68,7 @@ func (s *Sink) told(err error) error {
 	if failed := s.unreached(err); failed != nil {
 		return failed
 	}
-	var no *Refused
-	if errors.As(err, &no) {
+	if no, ok := errors.AsType[*Refused](err); ok {
 		return no
 	}
 	text := oneLine(err.Error())

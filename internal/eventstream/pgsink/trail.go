@@ -125,17 +125,12 @@ func (t *Trail) write(ctx context.Context, list []ledger.Audited) error {
 func (t *Trail) resume(ctx context.Context) error {
 	try, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	rows, err := t.sink.pool.Query(try, trailPlaces)
-	var places []struct {
+	type place struct {
 		MchID string
 		Place []int64
 	}
-	if err == nil {
-		places, err = pgx.CollectRows(rows, pgx.RowToStructByPos[struct {
-			MchID string
-			Place []int64
-		}])
-	}
+	rows, _ := t.sink.pool.Query(try, trailPlaces)
+	places, err := pgx.CollectRows(rows, pgx.RowToStructByPos[place]) // has the error of the query, too
 	if err != nil {
 		return fmt.Errorf("read PostgreSQL's table actions: %w", t.sink.told(err))
 	}

@@ -101,50 +101,47 @@ const tlsAlert = `malformed HTTP response "\x15\x03`
 // speaksHTTPS is the reason where nginx, Apache or Go's server answer a plain request.
 const speaksHTTPS = "it speaks https, and BILLING_WEBHOOK_URL says http"
 
+// is reports whether an error is, or wraps, one of type E.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
 // describe says in a few words why there was no answer. It never repeats an error's own
 // text, which has the URL with its secrets, or a piece of what the other side sent.
 func describe(err error) string {
-	var (
-		dns      *net.DNSError
-		unknown  x509.UnknownAuthorityError
-		host     x509.HostnameError
-		invalid  x509.CertificateInvalidError
-		timeout  net.Error
-		cert     *tls.CertificateVerificationError
-		tlsError tls.RecordHeaderError
-		alert    tls.AlertError
-		op       *net.OpError
-		ue       *url.Error
-	)
-	if errors.As(err, &ue) {
-		err = ue.Err
+	if outer, ok := errors.AsType[*url.Error](err); ok {
+		err = outer.Err
 	}
+	timeout, _ := errors.AsType[net.Error](err)
+	invalid, _ := errors.AsType[x509.CertificateInvalidError](err)
+	op, _ := errors.AsType[*net.OpError](err)
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, context.DeadlineExceeded), timeout != nil && timeout.Timeout():
 		return "no answer in time"
-	case errors.As(err, &dns):
+	case is[*net.DNSError](err):
 		return "the host's name could not be resolved"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "the connection was refused"
-	case errors.As(err, &unknown):
+	case is[x509.UnknownAuthorityError](err):
 		return "its TLS certificate is signed by an authority that this machine does not know; name a file with the authority's certificate in SSL_CERT_FILE"
-	case errors.As(err, &host):
+	case is[x509.HostnameError](err):
 		return "its TLS certificate is for another host name than BILLING_WEBHOOK_URL's"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+	case is[x509.CertificateInvalidError](err) && invalid.Reason == x509.Expired:
 		return "its TLS certificate has expired, or is not valid yet"
-	case errors.As(err, &cert):
+	case is[*tls.CertificateVerificationError](err):
 		return "its TLS certificate cannot be verified"
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return "it speaks http, and BILLING_WEBHOOK_URL says https"
 	case strings.Contains(err.Error(), tlsAlert):
 		return speaksHTTPS
-	case errors.As(err, &tlsError), errors.As(err, &alert):
+	case is[tls.RecordHeaderError](err), is[tls.AlertError](err):
 		return "TLS could not be agreed on"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "the connection was reset"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the connection was closed before the answer was complete"
-	case errors.As(err, &op) && op.Op == "dial":
+	case op != nil && op.Op == "dial":
 		return "the host could not be reached"
 	}
 	return "the answer is not HTTP"
