@@ -43,6 +43,7 @@ func TestScriptsTouchOnlyTheirKeys(t *testing.T) {
 		"local function f(k)\n  redis.call('DEL', k)\nend\nf(a.key)",
 		"local function f(x, k)\n  redis.call('DEL', k)\nend\nf(KEYS[1], no)",
 		"redis.call(command, KEYS[1])",
+		"redis.call('EXISTS', unpack(a.keys))",
 		"local t = {}\nt[1] = a.key\nredis.call('DEL', t[1])",
 	} {
 		if len(undeclaredKeys(src, []string{src})) == 0 {
@@ -56,7 +57,7 @@ var (
 	luaCall     = regexp.MustCompile(`redis\.call\(\s*([^,)]+)`)
 	luaLocal    = regexp.MustCompile(`local ([\w, ]+) = ([^\n]*)`)
 	luaFunction = regexp.MustCompile(`(?m)^\s*local function (\w+)\(([\w, ]*)\)`)
-	luaKey      = regexp.MustCompile(`^KEYS\[[^\]]+\]$`)
+	luaKey      = regexp.MustCompile(`^(?:KEYS\[[^\]]+\]|unpack\(KEYS\b[^)]*\))$`)
 	luaName     = regexp.MustCompile(`^\w+$`)
 	luaElement  = regexp.MustCompile(`^(\w+)\[[^\]]+\]$`)
 )
@@ -66,7 +67,7 @@ var (
 var keyless = map[string]int{"'TIME'": -1, "'XINFO'": 2, "'XGROUP'": 2}
 
 // undeclaredKeys returns what a script touches that is not in KEYS, as far as its
-// text says: a key is KEYS[…], a local of that, an element of a table of them, or
+// text says: a key is KEYS[…], several of them, a local of that, an element of a table of them, or
 // the parameter of a function that is always called with one. all has every script,
 // for their calls of one another's functions.
 func undeclaredKeys(src string, all []string) (wrong []string) {
