@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/config"
@@ -199,7 +200,7 @@ func (a *API) CheckHost(next http.Handler) http.Handler {
 }
 
 func unauthorized(detail string) error {
-	return withHeader(newProblem(http.StatusUnauthorized, detail), "WWW-Authenticate", `Bearer realm="payscore-collector"`)
+	return huma.ErrorWithHeaders(newProblem(http.StatusUnauthorized, detail), http.Header{"WWW-Authenticate": {`Bearer realm="payscore-collector"`}})
 }
 
 // allowed returns the problem of a caller whose role does not suffice.

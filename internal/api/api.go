@@ -469,8 +469,3 @@ func example(text string) any {
 	}
 	return v
 }
-
-// withHeader adds a header to a problem.
-func withHeader(p *Problem, name, value string) error {
-	return huma.ErrorWithHeaders(p, http.Header{name: {value}})
-}

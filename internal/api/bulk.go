@@ -56,12 +56,8 @@ type BulkStarted struct {
 
 // BulkFilter is Filter in a body.
 type BulkFilter struct {
-	MchID      string   `json:"mchid,omitempty" doc:"Only orders of this merchant; without it, of every merchant of the token." example:"1900000109"`
-	State      stateSet `json:"state,omitempty" doc:"Only orders in these states: a list, or a text with commas between."`
-	Reason     string   `json:"reason,omitempty" doc:"Only orders with exactly this reason, such as NOTENOUGH." example:"ORDER_EXPIRED"`
-	Q          string   `json:"q,omitempty" doc:"Only orders whose out_order_no begins so." example:"BIKE-"`
-	OpenedFrom string   `json:"opened_from,omitempty" doc:"Only orders that were opened at this time or later; RFC 3339." example:"2026-01-01T00:00:00Z"`
-	OpenedTo   string   `json:"opened_to,omitempty" doc:"Only orders that were opened before this time; RFC 3339." example:"2026-02-01T00:00:00Z"`
+	MchID string   `json:"mchid,omitempty" doc:"Only orders of this merchant; without it, of every merchant of the token." example:"1900000109"`
+	State stateSet `json:"state,omitempty" doc:"Only orders in these states: a list, or a text with commas between."`
 	MoreFilter
 	_ struct{} `additionalProperties:"false"`
 }
@@ -111,7 +107,7 @@ func (f BulkFilter) query() (ledger.Query, error) {
 	if n := utf8.RuneCountInString(f.Reason); n > tasks.MaxReason {
 		return ledger.Query{}, refuse(http.StatusUnprocessableEntity, "filter.reason", "is %d characters long; at most %d are allowed", n, tasks.MaxReason)
 	}
-	return Filter{States: states, Reason: f.Reason, Q: f.Q, OpenedFrom: f.OpenedFrom, OpenedTo: f.OpenedTo, MoreFilter: f.MoreFilter}.Query()
+	return Filter{States: states, MoreFilter: f.MoreFilter}.Query()
 }
 
 type bulkInput struct {

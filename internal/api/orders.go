@@ -143,17 +143,17 @@ func Language(accept string) explain.Language {
 
 // Filter says which orders are meant.
 type Filter struct {
-	MchID      string   `query:"mchid" json:"mchid,omitempty" doc:"Only orders of this merchant; without it, of every merchant of the token." example:"1900000109"`
-	States     []string `query:"state" json:"state,omitempty" enum:"queued,awaiting,paid,closed,rejected,withdrawn,exhausted" doc:"Only orders in these states; several with commas between; in a query also state several times."`
-	Reason     string   `query:"reason" json:"reason,omitempty" doc:"Only orders with exactly this reason, such as NOTENOUGH." example:"ORDER_EXPIRED"`
-	Q          string   `query:"q" json:"q,omitempty" doc:"Only orders whose out_order_no begins so." example:"BIKE-"`
-	OpenedFrom string   `query:"opened_from" json:"opened_from,omitempty" doc:"Only orders that were opened at this time or later; RFC 3339." example:"2026-01-01T00:00:00Z"`
-	OpenedTo   string   `query:"opened_to" json:"opened_to,omitempty" doc:"Only orders that were opened before this time; RFC 3339." example:"2026-02-01T00:00:00Z"`
+	MchID  string   `query:"mchid" json:"mchid,omitempty" doc:"Only orders of this merchant; without it, of every merchant of the token." example:"1900000109"`
+	States []string `query:"state" json:"state,omitempty" enum:"queued,awaiting,paid,closed,rejected,withdrawn,exhausted" doc:"Only orders in these states; several with commas between; in a query also state several times."`
 	MoreFilter
 }
 
 // MoreFilter is the part of a filter that a query and a body have in the same form.
 type MoreFilter struct {
+	Reason     string `query:"reason" json:"reason,omitempty" doc:"Only orders with exactly this reason, such as NOTENOUGH." example:"ORDER_EXPIRED"`
+	Q          string `query:"q" json:"q,omitempty" doc:"Only orders whose out_order_no begins so." example:"BIKE-"`
+	OpenedFrom string `query:"opened_from" json:"opened_from,omitempty" doc:"Only orders that were opened at this time or later; RFC 3339." example:"2026-01-01T00:00:00Z"`
+	OpenedTo   string `query:"opened_to" json:"opened_to,omitempty" doc:"Only orders that were opened before this time; RFC 3339." example:"2026-02-01T00:00:00Z"`
 	ServiceID  string `query:"service_id" json:"service_id,omitempty" doc:"Only orders of this PayScore service." example:"500001"`
 	Code       string `query:"code" json:"code,omitempty" doc:"Only orders whose last error has this code, or this detail code." example:"TRADE_ERROR"`
 	AmountFrom int64  `query:"amount_from" json:"amount_from,omitempty" minimum:"0" doc:"Only orders that come to so many fen or more: by WeChat Pay's signed word, else by billing's. An order of which neither is known does not match." example:"1000"`

@@ -68,14 +68,12 @@ func (a *API) ledgers(ctx context.Context, named string) ([]*ledger.Ledger, erro
 	return list, err
 }
 
-// Paging is what the lists of a merchant's things take.
-type Paging struct {
+// pagingInput is what the lists of a merchant's things take.
+type pagingInput struct {
 	MchID  string `query:"mchid" doc:"Only this merchant; without it, every merchant of the token." example:"1900000109"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Entries in a page at most."`
 	Cursor string `query:"cursor" doc:"next of the page before, for the same merchants."`
 }
-
-type pagingInput struct{ Paging }
 
 // ActionPage is a page of the trail.
 type ActionPage struct {

@@ -89,14 +89,15 @@ func (f filter) values() url.Values {
 // asked is the filter as the API takes it. Dates are days of Shanghai, the last one
 // included.
 func (f filter) asked() (asked api.Filter, err error) {
-	asked = api.Filter{MchID: f.MchID, States: f.States, Reason: f.Reason, Q: f.Q, OpenedFrom: f.From, OpenedTo: f.To}
+	asked = api.Filter{MchID: f.MchID, States: f.States, MoreFilter: api.MoreFilter{
+		Reason: f.Reason, Q: f.Q, OpenedFrom: f.From, OpenedTo: f.To, ServiceID: f.Service, Code: f.Code,
+	}}
 	if from, err := time.ParseInLocation(time.DateOnly, f.From, tasks.China); err == nil {
 		asked.OpenedFrom = from.Format(time.RFC3339)
 	}
 	if to, err := time.ParseInLocation(time.DateOnly, f.To, tasks.China); err == nil {
 		asked.OpenedTo = to.AddDate(0, 0, 1).Format(time.RFC3339)
 	}
-	asked.ServiceID, asked.Code = f.Service, f.Code
 	if asked.AmountFrom, err = fenOf(f.Least); err == nil {
 		asked.AmountTo, err = fenOf(f.Below)
 	}

@@ -135,12 +135,11 @@ func (in *instance) stop(t *testing.T) {
 
 // noAck fails every acknowledgement, and counts them, as if the process died after the
 // commit.
-type noAck struct{ tried atomic.Int64 }
-
-func (n *noAck) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (n *noAck) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+type noAck struct {
+	redistest.Hook
+	tried atomic.Int64
 }
+
 func (n *noAck) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		if cmd.Name() == "xack" {

@@ -112,7 +112,7 @@ func (d *delivery) one(ctx context.Context, claim ledger.HookClaim, asked time.T
 			Msg("webhook abandoned: its event in the stream is unreadable; notify billing manually")
 		return ledger.HookSettlement{Done: true}
 	}
-	if d.stopping() || ctx.Err() != nil {
+	if d.stopped.Load() || ctx.Err() != nil {
 		return ledger.HookSettlement{} // another worker may deliver it at once
 	}
 	if claim.Fails > 0 {

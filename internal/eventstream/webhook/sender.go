@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -73,7 +74,7 @@ type Sender struct {
 	trouble zerolog.Logger // sampled, for what may happen to every task at once
 	metrics *Metrics
 	retries chan struct{} // has retriesAtOnce places
-	stop    chan struct{}
+	stopped *atomic.Bool
 }
 
 // New returns a merchant's Sender. It does not own rdb. Its errors do not show
@@ -95,7 +96,7 @@ func New(s Settings, l *ledger.Ledger, rdb redis.UniversalClient, log zerolog.Lo
 		log:     log,
 		trouble: log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
 		metrics: m,
-		retries: make(chan struct{}, retriesAtOnce), stop: make(chan struct{}),
+		retries: make(chan struct{}, retriesAtOnce), stopped: new(atomic.Bool),
 	}, nil
 }
 
@@ -126,21 +127,12 @@ func newClient() *http.Client {
 // the merchant's fetchers are started.
 func (s *Sender) Again() *Sender {
 	again := *s
-	again.stop = make(chan struct{})
+	again.stopped = new(atomic.Bool)
 	return &again
 }
 
-// Stop makes tasks end after their current delivery. Call it once.
-func (s *Sender) Stop() { close(s.stop) }
+// Stop makes tasks end after their current delivery.
+func (s *Sender) Stop() { s.stopped.Store(true) }
 
 // Close closes idle connections.
 func (s *Sender) Close() { s.client.CloseIdleConnections() }
-
-func (s *Sender) stopping() bool {
-	select {
-	case <-s.stop:
-		return true
-	default:
-		return false
-	}
-}
