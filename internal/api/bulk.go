@@ -63,13 +63,7 @@ type BulkFilter struct {
 }
 
 // stateSet is a list of states as it was sent.
-type stateSet json.RawMessage
-
-// UnmarshalJSON keeps it.
-func (s *stateSet) UnmarshalJSON(b []byte) error {
-	*s = append((*s)[:0], b...)
-	return nil
-}
+type stateSet struct{ json.RawMessage }
 
 // Schema implements huma.SchemaProvider.
 func (stateSet) Schema(huma.Registry) *huma.Schema {
@@ -86,7 +80,7 @@ func (stateSet) Schema(huma.Registry) *huma.Schema {
 
 func (s stateSet) list() (states []string, err error) {
 	var text string
-	switch raw := bytes.TrimSpace(s); {
+	switch raw := bytes.TrimSpace(s.RawMessage); {
 	case len(raw) == 0 || string(raw) == "null" || string(raw) == `""`:
 		return nil, nil
 	case json.Unmarshal(raw, &text) == nil:

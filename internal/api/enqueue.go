@@ -24,13 +24,7 @@ const (
 )
 
 // row is one order of a request, as it was sent. What is wrong with it concerns it alone.
-type row json.RawMessage
-
-// UnmarshalJSON keeps the row.
-func (r *row) UnmarshalJSON(b []byte) error {
-	*r = append((*r)[:0], b...)
-	return nil
-}
+type row struct{ json.RawMessage }
 
 // Schema implements huma.SchemaProvider.
 func (row) Schema(r huma.Registry) *huma.Schema { return schemaOf[OrderRow](r) }
@@ -105,7 +99,7 @@ func (a *API) enqueue(ctx context.Context, in *enqueueInput) (*enqueueReply, err
 	// Before anything is enqueued: a token is for its merchants.
 	err := inBatches(len(rows), func(from, to int) error {
 		for i := from; i < to; i++ {
-			items[i] = complete(intake.ReadObject(string(rows[i])))
+			items[i] = complete(intake.ReadObject(string(rows[i].RawMessage)))
 			items[i].Order.Reopen, items[i].Order.By = in.Body.Reopen, caller.By()
 			if err := caller.may(items[i].Order.MchID); err != nil && items[i].Order.MchID != "" {
 				return err
