@@ -4,54 +4,52 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// audit counts what clients did to the platform. The zero value is ready.
+// audit counts what clients did to the platform. Call reset first.
 type audit struct {
-	calls, collects, queries atomic.Int64
-	rejected, signed         atomic.Int64
-
-	mu       sync.Mutex
-	second   window
-	faults   map[string]int64
-	scripted map[ReplyKind]int64
+	mu     sync.Mutex
+	second window
+	counts Report // without orders and notifications
 }
 
-func (a *audit) countFault(name string) { count(a, &a.faults, name) }
-
-func (a *audit) countScripted(kind ReplyKind) { count(a, &a.scripted, kind) }
-
-func count[K comparable](a *audit, counts *map[K]int64, key K) {
+// count calls do with the counters, which are locked.
+func (a *audit) count(do func(*Report)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if *counts == nil {
-		*counts = make(map[K]int64)
-	}
-	(*counts)[key]++
+	do(&a.counts)
 }
 
-func (a *audit) countCall(c Call, now time.Time) {
-	a.calls.Add(1)
+// countCall returns how many calls there were, this one included.
+func (a *audit) countCall(c Call, now time.Time) (n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.counts.Calls++
 	switch c {
 	case CallCollect:
-		a.collects.Add(1)
+		a.counts.CollectCalls++
 	case CallQuery:
-		a.queries.Add(1)
+		a.counts.QueryCalls++
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.second.add(now)
+	a.counts.MostCallsInASecond = int64(a.second.most)
+	return a.counts.Calls
 }
 
 func (a *audit) reset() {
-	for _, n := range []*atomic.Int64{&a.calls, &a.collects, &a.queries, &a.rejected, &a.signed} {
-		n.Store(0)
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.second, a.faults, a.scripted = window{}, nil, nil
+	a.second, a.counts = window{}, Report{Faults: map[string]int64{}, Scripted: map[ReplyKind]int64{}}
+}
+
+// report returns a copy of the counters.
+func (a *audit) report() Report {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r := a.counts
+	r.Faults, r.Scripted = maps.Clone(r.Faults), maps.Clone(r.Scripted)
+	return r
 }
 
 // window counts the events of the last second, and finds the most in any second.
@@ -117,19 +115,17 @@ type call struct {
 
 // begin counts a call that has arrived. The caller must call its end.
 func (s *Simulator) begin(kind Call, no string) *call {
-	s.audit.countCall(kind, time.Now())
-	c := &call{kind: kind, no: no, order: s.find(no), seen: Seen{Began: time.Now()}}
+	n := s.audit.countCall(kind, time.Now())
+	c := &call{kind: kind, no: no, order: s.find(no), n: n, seen: Seen{Call: kind, OutOrderNo: no, Began: time.Now()}}
 	c.end = sync.OnceFunc(func() {
 		c.seen.Over = time.Now()
 		if c.order != nil {
 			c.order.endCall()
 		}
 	})
-	if c.order == nil {
-		c.n = s.audit.calls.Load()
-		return c
+	if c.order != nil {
+		c.n = c.order.beginCall(kind, s.clock())
 	}
-	c.n = c.order.beginCall(kind, s.clock())
 	return c
 }
 
@@ -252,16 +248,8 @@ func (s *Simulator) Report() Report {
 	s.mu.RLock()
 	orders, notifier := s.list, s.notifier
 	s.mu.RUnlock()
-	r := Report{
-		Calls: s.audit.calls.Load(), CollectCalls: s.audit.collects.Load(), QueryCalls: s.audit.queries.Load(),
-		RejectedSignatures: s.audit.rejected.Load(), SignedReplies: s.audit.signed.Load(),
-		Faults: map[string]int64{}, Scripted: map[ReplyKind]int64{}, Orders: make([]OrderReport, 0, len(orders)),
-	}
-	s.audit.mu.Lock()
-	r.MostCallsInASecond = int64(s.audit.second.most)
-	maps.Copy(r.Faults, s.audit.faults)
-	maps.Copy(r.Scripted, s.audit.scripted)
-	s.audit.mu.Unlock()
+	r := s.audit.report()
+	r.Orders = make([]OrderReport, 0, len(orders))
 	now := s.clock()
 	for _, o := range orders {
 		o.mu.Lock()

@@ -17,11 +17,15 @@ const maxRequestBody = 64 << 10
 func (s *Simulator) platform(kind Call, orderNo func(*http.Request) string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := s.begin(kind, orderNo(r))
-		defer s.callWatch(c)
+		defer func() {
+			if s.watch != nil {
+				s.watch(c.seen)
+			}
+		}()
 		defer c.end()
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBody))
 		if err != nil {
-			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			if tooLarge, is := errors.AsType[*http.MaxBytesError](err); is {
 				// What was not read cannot have been verified.
 				s.deliver(w, r, c, paramError(fmt.Sprintf("请求体超过%d字节", tooLarge.Limit)).reply().unsigned())
 				return
@@ -70,7 +74,7 @@ func (s *Simulator) answer(r *http.Request, c *call, body []byte, f Faults, luck
 	}
 	nonce, refusal := s.authorize(r, body)
 	if refusal != nil {
-		s.audit.rejected.Add(1)
+		s.audit.count(func(r *Report) { r.RejectedSignatures++ })
 		return refusal.reply().unsigned()
 	}
 	switch {

@@ -84,7 +84,7 @@ func (s *Simulator) deliver(w http.ResponseWriter, r *http.Request, c *call, rep
 			return
 		}
 		if rep.how == signGood {
-			s.audit.signed.Add(1)
+			s.audit.count(func(r *Report) { r.SignedReplies++ })
 		}
 	}
 	if rep.status != http.StatusNoContent {

@@ -104,6 +104,7 @@ func New(opts Options) (*Simulator, error) {
 		}
 	}
 	s := &Simulator{id: id, clock: opts.Clock, foreignClock: foreignClock, watch: opts.Watch, orders: make(map[string]*order)}
+	s.audit.reset()
 	s.seed.Store(opts.Seed)
 	s.faults.Store(&Faults{})
 	s.bill.Store(&Bill{})

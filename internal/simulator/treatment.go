@@ -29,7 +29,7 @@ func (s *Simulator) treatment(c *call, f Faults, luck draws) treatment {
 		}
 		c.order.mu.Unlock()
 		if ok {
-			s.audit.countScripted(scripted.Kind)
+			s.audit.count(func(r *Report) { r.Scripted[scripted.Kind]++ })
 			c.seen.Fault = string(scripted.Kind)
 			return s.script(c, scripted)
 		}
@@ -44,7 +44,7 @@ func (s *Simulator) treatment(c *call, f Faults, luck draws) treatment {
 
 // suffer records that a call meets a fault.
 func (s *Simulator) suffer(c *call, fault string) {
-	s.audit.countFault(fault)
+	s.audit.count(func(r *Report) { r.Faults[fault]++ })
 	c.seen.Fault = fault
 }
 

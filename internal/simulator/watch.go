@@ -20,12 +20,3 @@ type Seen struct {
 	// Owed and Ended are what an honest reply to a query showed.
 	Owed, Ended bool
 }
-
-// callWatch reports an ended call to Options.Watch.
-func (s *Simulator) callWatch(c *call) {
-	if s.watch == nil {
-		return
-	}
-	c.seen.Call, c.seen.OutOrderNo = c.kind, c.no
-	s.watch(c.seen)
-}
