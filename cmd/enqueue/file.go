@@ -59,7 +59,7 @@ func (c fileCommand) run(ctx context.Context, p process, load loader) (int, erro
 	if err != nil && ctx.Err() != nil {
 		return exitFailed, errors.New("interrupted: nothing was enqueued")
 	}
-	if wrong := (*intake.FormatError)(nil); errors.As(err, &wrong) {
+	if _, wrong := errors.AsType[*intake.FormatError](err); wrong {
 		return config.ExitUsage, fmt.Errorf("%s %w", src.name, err)
 	}
 	if err != nil {
@@ -150,7 +150,7 @@ func (c fileCommand) formatOf() intake.Format {
 
 // unreadable words an error of reading a file, whose name the error may hold as well.
 func unreadable(name string, err error) error {
-	if path := (*os.PathError)(nil); errors.As(err, &path) {
+	if path, ok := errors.AsType[*os.PathError](err); ok {
 		err = path.Err
 	}
 	return fmt.Errorf("%s cannot be read: %w", name, err)

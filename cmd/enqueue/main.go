@@ -158,8 +158,7 @@ func sample(mchid, appid, serviceID string) tasks.Payload {
 
 // flagError words the error of a field as one of its flag.
 func flagError(err error) error {
-	var field *tasks.FieldError
-	if errors.As(err, &field) {
+	if field, ok := errors.AsType[*tasks.FieldError](err); ok {
 		return fmt.Errorf("--%s %s", strings.ReplaceAll(field.Field, "_", "-"), field.Problem)
 	}
 	return err

@@ -21,9 +21,13 @@ type getCommand struct {
 }
 
 func (g *getCommand) judge(c *config.Collector) {
-	var field *tasks.FieldError
-	if errors.As(tasks.ValidateOutOrderNo(g.No), &field) {
-		c.Problem(field.Field, "%s", field.Problem)
+	judgeField(c, "out_order_no", tasks.ValidateOutOrderNo(g.No))
+}
+
+// judgeField reports what is wrong with the value of an argument.
+func judgeField(c *config.Collector, name string, wrong error) {
+	if field, ok := errors.AsType[*tasks.FieldError](wrong); ok {
+		c.Problem(name, "%s", field.Problem)
 	}
 }
 

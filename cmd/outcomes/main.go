@@ -175,17 +175,16 @@ func (p program) run(ctx context.Context) int {
 
 // fail prints an error and returns its exit status.
 func (p program) fail(err error) int {
-	var said *statusError
-	if errors.As(err, &said) && said.text == "" { // the output says it
-		return said.status
+	coded, ok := errors.AsType[*statusError](err)
+	if ok && coded.text == "" { // the output says it
+		return coded.status
 	}
 	// A script's own errors, which are of Kind Refused, need another remedy.
 	if r := redisconn.Explain(err); r.Kind.Answers() && r.Kind != redisconn.Refused && !errors.Is(err, r) {
 		err = fmt.Errorf("%w: %s", err, r.Advice())
 	}
 	p.Complain(err)
-	var coded *statusError
-	if errors.As(err, &coded) {
+	if ok {
 		return coded.status
 	}
 	return exitFailed

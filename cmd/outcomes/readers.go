@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"payscore-collector/internal/config"
@@ -57,9 +56,8 @@ func (readersDestroyCommand) Help() string {
 }
 
 func (d *readersDestroyCommand) judge(c *config.Collector) {
-	var field *tasks.FieldError
-	if d.Reason != "" && errors.As(tasks.ValidateReason(d.Reason), &field) {
-		c.Problem("--reason", "%s", field.Problem)
+	if d.Reason != "" {
+		judgeField(c, "--reason", tasks.ValidateReason(d.Reason))
 	}
 }
 

@@ -49,9 +49,8 @@ func (pc *postgresCommand) run(ctx context.Context, s *session) error {
 	defer sink.Close()
 	sink.Once, sink.Books = pc.Once, pgsink.BooksIn(s.rdb)
 	fresh, err := sink.Prepare(ctx)
-	var refused *pgsink.Refused
-	switch {
-	case errors.As(err, &refused):
+	switch refused, is := errors.AsType[*pgsink.Refused](err); {
+	case is:
 		return &statusError{config.ExitUsage, refused.Error()}
 	case ctx.Err() != nil:
 		return nil

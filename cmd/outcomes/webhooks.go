@@ -66,12 +66,8 @@ type webhooksRetryCommand struct {
 
 func (r *webhooksRetryCommand) judge(c *config.Collector) {
 	for _, no := range r.Numbers {
-		var field *tasks.FieldError
-		if ledger.ValidHook(no) {
-			continue
-		}
-		if errors.As(tasks.ValidateOutOrderNo(no), &field) {
-			c.Problem(field.Field, "%s", field.Problem)
+		if !ledger.ValidHook(no) {
+			judgeField(c, "out_order_no", tasks.ValidateOutOrderNo(no))
 		}
 	}
 }

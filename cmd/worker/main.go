@@ -65,9 +65,8 @@ func run(ctx context.Context, p config.Process) int {
 		worker.TuneRuntime(cfg)
 		err = worker.Run(ctx, cfg, log)
 	}
-	var problems config.Problems
-	switch {
-	case errors.As(err, &problems):
+	switch problems, refused := errors.AsType[config.Problems](err); {
+	case refused:
 		for _, warning := range cfg.Warnings { // a misspelt variable is why another is missing
 			log.Warn().Str(logging.FieldEvent, "setting_doubtful").Msg(warning)
 		}

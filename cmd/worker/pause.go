@@ -121,8 +121,7 @@ func (s session) with(ctx context.Context, w who, do func(redis.UniversalClient,
 
 // fail prints an error and returns its exit status.
 func (s session) fail(err error) int {
-	var field *tasks.FieldError
-	if errors.As(err, &field) {
+	if field, ok := errors.AsType[*tasks.FieldError](err); ok {
 		s.p.Complain(fmt.Errorf("--%s %s", field.Field, field.Problem))
 		return config.ExitUsage
 	}

@@ -85,8 +85,7 @@ func envFileError(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("names a file that user %d may not read: give it to that user, for instance with sudo chown -R %[1]d DIRECTORY", os.Getuid())
 	}
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err // without the path
 	}
 	return fmt.Errorf("names a file that cannot be read: %w", err)

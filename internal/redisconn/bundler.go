@@ -3,7 +3,6 @@ package redisconn
 import (
 	"context"
 	"errors"
-	"net"
 	"runtime"
 	"sync"
 
@@ -143,9 +142,7 @@ func (b *Bundler) send() {
 }
 
 // DialHook is for redis.Hook.
-func (b *Bundler) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
+func (b *Bundler) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 // ProcessHook is for redis.Hook.
 func (b *Bundler) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
@@ -213,13 +210,13 @@ func (b *Bundler) wait(ctx context.Context, c *call) bool {
 
 // ProcessPipelineHook is for redis.Hook.
 func (b *Bundler) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error { return next(ctx, cmds) }
+	return next
 }
 
 // answered reports whether an error is Redis's answer to the script itself, and
 // not one after which go-redis retries by itself.
 func answered(err error) bool {
-	var reply redis.Error
-	return errors.As(err, &reply) && !redis.IsReadOnlyError(err) && !redis.IsLoadingError(err) &&
+	_, reply := errors.AsType[redis.Error](err)
+	return reply && !redis.IsReadOnlyError(err) && !redis.IsLoadingError(err) &&
 		!redis.IsMasterDownError(err) && !redis.IsNoReplicasError(err) && !redis.IsMaxClientsError(err)
 }
