@@ -104,7 +104,7 @@ func (a *API) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse
 			page, err = feed.Read(work, int64(in.Limit), time.Until(until))
 		}
 		if err != nil && work.Err() == nil {
-			writeProblem(w, redisFailed(err))
+			writeProblem(stated{w, hctx}, redisFailed(err))
 			return
 		}
 		for _, e := range page {

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 
 	"payscore-collector/internal/api"
 	"payscore-collector/internal/testkit"
@@ -59,6 +61,42 @@ func TestMetrics(t *testing.T) {
 		got = counted(t, reg)
 		return cmp.Equal(want, got)
 	}, stringer(func() string { return cmp.Diff(want, got) }))
+}
+
+// A wait for events that Redis ends is counted as the problem that answers it.
+func TestMetrics_RedisFailsWhileAReaderWaits(t *testing.T) {
+	t.Parallel()
+	reg := prometheus.NewRegistry()
+	f := newFixture(t, func(o *api.Options) {
+		rdb := redis.NewClient(o.Redis.(*redis.Client).Options())
+		t.Cleanup(func() { _ = rdb.Close() })
+		rdb.AddHook(brokenWaits{})
+		o.Redis, o.Registry = rdb, reg
+	})
+	f.get("/v1/events?wait=1m&mchid="+mchA).wants(t, http.StatusServiceUnavailable, "Redis does not serve")
+	testkit.Eventually(t, "the request to be counted", func() bool { return len(counted(t, reg)) > 0 })
+	if got, want := counted(t, reg), map[string]float64{"read-events 503": 1}; !cmp.Equal(got, want) {
+		t.Error(cmp.Diff(want, got))
+	}
+}
+
+// brokenWaits breaks the connection of each command that waits for events.
+type brokenWaits struct{}
+
+func (brokenWaits) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (brokenWaits) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (brokenWaits) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if slices.Contains(cmd.Args(), any("block")) {
+			cmd.SetErr(io.ErrUnexpectedEOF)
+			return io.ErrUnexpectedEOF
+		}
+		return next(ctx, cmd)
+	}
 }
 
 type stringer func() string
