@@ -174,7 +174,7 @@ func (b *booksCommand) run(ctx context.Context, s *session) error {
 	exceptions := int64(0)
 	var failed error
 	for day := b.first; !day.After(b.last); day = day.AddDate(0, 0, 1) {
-		r, err := books.Close(ctx, s.rdb, l, day, source(day), nil)
+		r, err := books.Close(ctx, s.rdb, l, day, source(day), books.UsualAt, time.Time{})
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()

@@ -204,6 +204,68 @@ func TestBooks(t *testing.T) {
 	})
 }
 
+// A day that was closed by hand is compared again by workers as one that they have closed:
+// after its orders were queried, and when the next day's bill is made. Another comparison by
+// hand plans no other time, and removes no plan of a day that does not agree.
+func TestBooks_PlansTheNextComparison(t *testing.T) {
+	b := newBookkeeper(t)
+	b.pay("ASKED", 900, false)
+	l := ledger.New(b.rdb, b.mchid)
+	day, err := ledger.BookDate(b.date).Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	midnight := day.AddDate(0, 0, 1)
+	compare := func() outcome {
+		t.Helper()
+		return runAt(t, midnight.Add(11*time.Hour), b.env, "books", "--date", b.date)
+	}
+	planned := func() time.Time {
+		t.Helper()
+		k, err := l.Bookkeeping(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k.Again[ledger.BookDate(b.date)]
+	}
+	compare().wantStatus(t, exitExceptions)
+	first := planned()
+	if wait := time.Until(first); wait < 0 || wait > 10*time.Minute {
+		t.Fatalf("the day is compared again in %s, want ten minutes", wait)
+	}
+	compare().wantStatus(t, exitExceptions)
+	if at := planned(); !at.Equal(first) {
+		t.Errorf("after another comparison by hand it is compared again at %s, want %s", at, first)
+	}
+	b.pay("AGREES", 500, true)
+	truth, _ := b.sim.Order("ASKED")
+	detail := truth.Entity.Collection.Details[0]
+	at, err := time.ParseInLocation("20060102150405", detail.PaidTime, books.China)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := ledger.Notice{OutOrderNo: "ASKED", Token: ledger.NewToken(), Paid: true, Facts: paid(900).Facts, Entry: ledger.Entry{Call: "notification", Verdict: "paid"}}
+	n.Facts.TransactionID = detail.TransactionID
+	n.Facts.Payments = []ledger.Payment{{TransactionID: detail.TransactionID, Amount: 900, PaidType: "NEWTON", PaidAt: at, Seq: 1}}
+	if _, _, err := l.Notice(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	compare().wantStatus(t, config.ExitOK)
+	if at := planned(); !at.IsZero() {
+		t.Errorf("a day that agrees is compared again at %s", at)
+	}
+
+	// What was paid just before midnight may be in today's bill.
+	set := paid(100)
+	set.Facts.TransactionID = "4200009"
+	set.Facts.Payments = []ledger.Payment{{TransactionID: "4200009", Amount: 100, PaidType: "NEWTON", PaidAt: midnight.Add(-time.Second), Seq: 1}}
+	b.settle(b.mchid, "LATE", set)
+	compare().wantStatus(t, config.ExitOK)
+	if at, want := planned(), midnight.AddDate(0, 0, 1).Add(books.UsualAt); at.Sub(want).Abs() > time.Minute {
+		t.Errorf("the day is compared again at %s, want %s", at, want)
+	}
+}
+
 // A downloaded bill takes no keys. The ledger's merchant is the only one, or --mchid says.
 func TestBooks_File(t *testing.T) {
 	s := newStore(t)

@@ -133,7 +133,7 @@ func TestBadInput(t *testing.T) {
 		}
 	})
 	t.Run("books that cannot be read", func(t *testing.T) {
-		if _, err := ledger.New(f.redis.Client, mchA).CloseBook(t.Context(), "2026-01-03", []byte(`{"date":`), []byte("{}"), nil, nil, 0); err != nil {
+		if _, err := ledger.New(f.redis.Client, mchA).CloseBook(t.Context(), "2026-01-03", []byte(`{"date":`), []byte("{}"), nil, nil, ledger.BookPlan{}); err != nil {
 			t.Fatal(err)
 		}
 		f.get("/v1/books?mchid="+mchA+"&date=2026-01-03").wants(t, 404, "cannot be read", "outcomes books --mchid "+mchA+" --date 2026-01-03 does")

@@ -84,7 +84,7 @@ func world(f *fixture) {
 		f.Fatal(err)
 	}
 	text := `{"mchid":"` + mchA + `","date":"2026-01-01","bill":{"rows":1,"payscore_rows":1,"amount":5,"sha1":"x"},"ledger":{"orders":0,"amount":0},"matched":{"orders":0,"amount":0},"exceptions":[{"kind":"unknown_order","bill_amount":5,"detail":"x"}]}`
-	if _, err := l.CloseBook(f.Context(), "2026-01-01", []byte(text), []byte(text), nil, nil, 0); err != nil {
+	if _, err := l.CloseBook(f.Context(), "2026-01-01", []byte(text), []byte(text), nil, nil, ledger.BookPlan{}); err != nil {
 		f.Fatal(err)
 	}
 	if err := l.OpenBulk(f.Context(), ledger.Bulk{

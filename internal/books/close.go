@@ -13,11 +13,24 @@ import (
 	"payscore-collector/tasks"
 )
 
+const (
+	// asked is how long after the first comparison a day is compared again of which orders
+	// were queried.
+	asked = 10 * time.Minute
+	// UsualAt is the default of BOOKS_AT, for those who do not know the workers' setting.
+	UsualAt = 10*time.Hour + 30*time.Minute
+)
+
 // Close compares a day and stores the result. Open orders of which the bill has a payment
 // that the ledger has not are due for a query at once; a worker queries those in another
-// final state than paid. again says by the result when workers compare the day again; nil,
-// and 0, for never.
-func Close(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, day time.Time, source Source, again func(Result) time.Duration) (Result, error) {
+// final state than paid. Workers compare the day again where more may be known later; at is
+// their BOOKS_AT. acted is the time of the plan on which a worker closes the day; zero
+// otherwise.
+func Close(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, day time.Time, source Source, at time.Duration, acted time.Time) (Result, error) {
+	before, err := l.BooksAt(ctx, []ledger.BookDate{ledger.BookDateOf(day)})
+	if err != nil {
+		return Result{}, fmt.Errorf("read the ledger: %w", err)
+	}
 	r, err := Compare(ctx, l, day, source)
 	if err != nil {
 		return Result{}, err
@@ -34,11 +47,14 @@ func Close(ctx context.Context, rdb redis.UniversalClient, l *ledger.Ledger, day
 	for kind, n := range r.Counts() {
 		counts[string(kind)] = n
 	}
-	wait := time.Duration(0)
-	if again != nil {
-		wait = again(r)
+	plan := ledger.BookPlan{Acted: acted, Agreed: r.Agrees() && r.Waiting == nil}
+	switch {
+	case len(r.Ask) > 0 && before[0].IsZero(): // once: an order that stays unpaid asks for no end of comparisons
+		plan.After = asked
+	case r.Waiting != nil: // what is around midnight may be in the next day's bill
+		plan.After = max(0, time.Until(Day(day).AddDate(0, 0, 2).Add(at)))
 	}
-	if r.ClosedAt, err = l.CloseBook(ctx, ledger.BookDate(r.Date), text, news, counts, r.Ask, wait); err != nil {
+	if r.ClosedAt, err = l.CloseBook(ctx, ledger.BookDate(r.Date), text, news, counts, r.Ask, plan); err != nil {
 		return Result{}, fmt.Errorf("store the books of %s: %w", r.Date, err)
 	}
 	if len(r.Ask) == 0 {

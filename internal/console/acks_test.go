@@ -33,7 +33,7 @@ func (f *fixture) bookOf(mchid string, fen string) ledger.BookDate {
 	date := ledger.BookDateOf(time.Now().Add(-24 * time.Hour))
 	result := `{"mchid":"` + mchid + `","date":"` + string(date) + `","bill":{"rows":2,"payscore_rows":2,"amount":1,"sha1":"x"},"ledger":{"orders":1,"amount":1},"matched":{"orders":0,"amount":0},"exceptions":[` +
 		`{"kind":"amount_differs","out_order_no":"BIKE-PAID-1","transaction_id":"4200001","bill_amount":` + fen + `,"ledger_amount":1250,"state":"paid","detail":"x"},{"kind":"refunded","out_order_no":"GONE","transaction_id":"4200002","bill_amount":100,"detail":"x"}]}`
-	if _, err := f.ledger(mchid).CloseBook(f.Context(), date, []byte(result), []byte("{}"), nil, nil, 0); err != nil {
+	if _, err := f.ledger(mchid).CloseBook(f.Context(), date, []byte(result), []byte("{}"), nil, nil, ledger.BookPlan{}); err != nil {
 		f.Fatal(err)
 	}
 	return date
@@ -55,7 +55,7 @@ func TestAcknowledge(t *testing.T) {
 	f.waitedLong()
 	// Books that cannot be read hide nothing else, and must be closed again.
 	broken := ledger.BookDateOf(time.Now().Add(-72 * time.Hour))
-	if _, err := f.ledger(mchA).CloseBook(t.Context(), broken, []byte(`{"date":`), []byte("{}"), nil, nil, 0); err != nil {
+	if _, err := f.ledger(mchA).CloseBook(t.Context(), broken, []byte(`{"date":`), []byte("{}"), nil, nil, ledger.BookPlan{}); err != nil {
 		t.Fatal(err)
 	}
 	f.get("/books?date="+string(broken)+"&mchid="+mchA).wants(t, 200, "cannot be read", "outcomes books --mchid "+mchA+" --date "+string(broken)+" does")

@@ -291,7 +291,7 @@ func (f *fixture) world() {
 
 	closed := `{"mchid":"` + mchA + `","date":"2026-01-01","bill":{"rows":4,"payscore_rows":2,"amount":1760,"sha1":"x"},"ledger":{"orders":2,"amount":1750},"matched":{"orders":1,"amount":500},"exceptions":[` +
 		`{"kind":"amount_differs","out_order_no":"BIKE-PAID-1","transaction_id":"4200001","bill_amount":1260,"ledger_amount":1250,"state":"paid","detail":"x"},{"kind":"refunded","out_order_no":"GONE","transaction_id":"4200002","bill_amount":100,"detail":"x"}]}`
-	if _, err := f.ledger(mchA).CloseBook(f.Context(), "2026-01-01", []byte(closed), []byte(closed), map[string]int64{"amount_differs": 1, "refunded": 1}, nil, 0); err != nil {
+	if _, err := f.ledger(mchA).CloseBook(f.Context(), "2026-01-01", []byte(closed), []byte(closed), map[string]int64{"amount_differs": 1, "refunded": 1}, nil, ledger.BookPlan{}); err != nil {
 		f.Fatal(err)
 	}
 

@@ -115,7 +115,7 @@ func TestAcknowledge_Kept(t *testing.T) {
 	kept := ledger.BookDateOf(time.Now().Add(-ledger.KeepBooks + 48*time.Hour))
 	for _, date := range []ledger.BookDate{gone, kept, today} {
 		acknowledge(ledger.BookMatter(date))
-		if _, err := s.ledger.CloseBook(t.Context(), date, []byte("{}"), []byte("{}"), nil, nil, 0); err != nil {
+		if _, err := s.ledger.CloseBook(t.Context(), date, []byte("{}"), []byte("{}"), nil, nil, ledger.BookPlan{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -103,12 +103,19 @@ func (d BookDate) Start() (time.Time, error) {
 	return time.ParseInLocation(time.DateOnly, string(d), China)
 }
 
+// BookPlan says when workers compare a day again, after a comparison.
+type BookPlan struct {
+	After  time.Duration // by Redis's clock; 0 for never
+	Acted  time.Time     // the planned time on which the comparison has acted; zero for none
+	Agreed bool          // nothing is left to compare
+}
+
 // CloseBook stores what came of comparing a day with WeChat Pay's bill, as JSON, how many
-// exceptions of each kind there are, and which orders must be queried because of it. The
-// day is compared again after a while, by Redis's clock; 0 for never. It replaces what an
-// earlier comparison said, and can be repeated. If the result is another one than before,
-// it writes an event with news, the same in short.
-func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result, news []byte, counts map[string]int64, ask []string, again time.Duration) (at time.Time, err error) {
+// exceptions of each kind there are, and which orders must be queried because of it. It
+// replaces what an earlier comparison said, and can be repeated. An earlier plan stays where
+// the day does not agree, unless the comparison has acted on it. If the result is another
+// one than before, it writes an event with news, the same in short.
+func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result, news []byte, counts map[string]int64, ask []string, plan BookPlan) (at time.Time, err error) {
 	start, err := date.Start()
 	if err != nil {
 		return time.Time{}, err
@@ -122,7 +129,8 @@ func (l *Ledger) CloseBook(ctx context.Context, date BookDate, result, news []by
 	}
 	r := run(ctx, l.rdb, closeBookScript, []string{l.keys.Book(date), l.keys.Books(), l.keys.Bookkeeping(), l.keys.Acks(), l.keys.Outcomes()}, map[string]any{
 		"date": date, "start": start.UnixMilli(), "keep": KeepBooks.Milliseconds(),
-		"asks": ask, "counts": string(kinds), "again": again.Milliseconds(),
+		"asks": ask, "counts": string(kinds), "again": plan.After.Milliseconds(),
+		"acted": plan.Acted.UnixMilli(), "agreed": plan.Agreed,
 	}, result, news)
 	at = r.time().UTC()
 	return at, r.err

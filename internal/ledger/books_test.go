@@ -103,7 +103,7 @@ func TestLedger_CloseBook(t *testing.T) {
 		t.Errorf("of a day that was not closed: %v", err)
 	}
 	for _, text := range []string{`{"n":1}`, `{"n":2}`} {
-		if _, err := p.l.CloseBook(t.Context(), today, []byte(text), []byte(text), map[string]int64{"refunded": 2}, []string{"A2", "A1"}, 0); err != nil {
+		if _, err := p.l.CloseBook(t.Context(), today, []byte(text), []byte(text), map[string]int64{"refunded": 2}, []string{"A2", "A1"}, ledger.BookPlan{}); err != nil {
 			t.Fatal(err)
 		}
 		got, at, err := p.l.Book(t.Context(), today)
@@ -120,7 +120,7 @@ func TestLedger_CloseBook(t *testing.T) {
 	}
 	// What is older than 400 days leaves, and is not the newest day.
 	old := ledger.BookDateOf(time.Now().Add(-ledger.KeepBooks - 48*time.Hour))
-	if _, err := p.l.CloseBook(t.Context(), old, []byte("{}"), []byte("{}"), nil, nil, 0); err != nil {
+	if _, err := p.l.CloseBook(t.Context(), old, []byte("{}"), []byte("{}"), nil, nil, ledger.BookPlan{}); err != nil {
 		t.Fatal(err)
 	}
 	if dates, err := p.l.BookDates(t.Context(), old); err != nil || !slices.Equal(dates, []ledger.BookDate{today}) {
@@ -160,16 +160,65 @@ func TestLedger_BookTurn(t *testing.T) {
 	if err != nil || time.Until(b.Again["2026-11-26"]) < 30*time.Minute {
 		t.Errorf("%+v, %v", b, err)
 	}
-	// A closed day's next comparison stands in the ledger with its result, also if the worker
-	// dies before the end of its turn.
-	for _, again := range []time.Duration{10 * time.Hour, 0} {
-		if _, err := p.l.CloseBook(t.Context(), "2026-11-26", []byte("{}"), []byte("{}"), nil, nil, again); err != nil {
+}
+
+// A closed day's next comparison stands in the ledger with its result, also if the worker
+// dies before the end of its turn. A plan stays until a comparison has acted on it, or the
+// day agrees.
+func TestLedger_BookPlan(t *testing.T) {
+	rdb := redistest.Start(t).Client
+	p := pager{t, ledger.New(rdb, "1900000001")}
+	const date = ledger.BookDate("2026-11-26")
+	planned := func() time.Time {
+		t.Helper()
+		b, err := p.l.Bookkeeping(t.Context())
+		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := p.l.Bookkeeping(t.Context())
-		if at, ok := b.Again["2026-11-26"]; err != nil || ok != (again > 0) || ok && (time.Until(at)-again).Abs() > time.Hour {
-			t.Errorf("again after %s: %+v, %v", again, b, err)
+		return b.Again[date]
+	}
+	for _, tt := range []struct {
+		what string
+		acts bool // on what is planned
+		plan ledger.BookPlan
+		want time.Duration // from now; 0 for no plan
+	}{
+		{"the first plan", false, ledger.BookPlan{After: 10 * time.Hour}, 10 * time.Hour},
+		{"a result that wants none", false, ledger.BookPlan{}, 10 * time.Hour},
+		{"a later one", false, ledger.BookPlan{After: 20 * time.Hour}, 10 * time.Hour},
+		{"an earlier one", false, ledger.BookPlan{After: 5 * time.Hour}, 5 * time.Hour},
+		{"another plan was acted on", false, ledger.BookPlan{Acted: time.Now().Add(time.Hour)}, 5 * time.Hour},
+		{"it was acted on, and a later one is wanted", true, ledger.BookPlan{After: 30 * time.Hour}, 30 * time.Hour},
+		{"it was acted on, and none is wanted", true, ledger.BookPlan{}, 0},
+		{"a plan again", false, ledger.BookPlan{After: 10 * time.Hour}, 10 * time.Hour},
+		{"the day agrees", false, ledger.BookPlan{Agreed: true}, 0},
+	} {
+		if tt.acts {
+			tt.plan.Acted = planned()
 		}
+		if _, err := p.l.CloseBook(t.Context(), date, []byte("{}"), []byte("{}"), nil, nil, tt.plan); err != nil {
+			t.Fatal(err)
+		}
+		if at := planned(); at.IsZero() != (tt.want == 0) || tt.want > 0 && (time.Until(at)-tt.want).Abs() > time.Hour {
+			t.Errorf("%s: planned for %s, want %s from now", tt.what, at, tt.want)
+		}
+	}
+	// A plan leaves with its day.
+	if err := p.l.EndBookTurn(t.Context(), ledger.NewToken(), date, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	start, err := date.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rdb.ZAdd(t.Context(), ledger.KeysOf(p.l.MchID()).Books(), redis.Z{Member: string(date), Score: float64(start.Add(-ledger.KeepBooks).UnixMilli())}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.l.CloseBook(t.Context(), "2026-11-27", []byte("{}"), []byte("{}"), nil, nil, ledger.BookPlan{}); err != nil {
+		t.Fatal(err)
+	}
+	if at := planned(); !at.IsZero() {
+		t.Errorf("a day that was removed is compared at %s", at)
 	}
 }
 
@@ -200,7 +249,7 @@ func TestLedger_Ask(t *testing.T) {
 	p.settle("DUE", ledger.Settlement{State: tasks.Awaiting, Next: ledger.Recheck, Due: time.Now().Add(time.Hour)})
 	p.settle("DONE", ledger.Settlement{State: tasks.Exhausted, Reason: "gave_up"})
 	p.settle("PAID", paidBy(tasks.Paid, "T1", 100, time.Now()))
-	if _, err := p.l.CloseBook(t.Context(), "2026-11-26", []byte("{}"), []byte("{}"), nil, []string{"NEW", "DUE", "DONE", "PAID", "HELD", "GONE"}, 0); err != nil {
+	if _, err := p.l.CloseBook(t.Context(), "2026-11-26", []byte("{}"), []byte("{}"), nil, []string{"NEW", "DUE", "DONE", "PAID", "HELD", "GONE"}, ledger.BookPlan{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, no := range []string{"NEW", "DUE"} {

@@ -48,7 +48,7 @@ func TestOldReadersSkipClosedBooks(t *testing.T) {
 	book := func(n string) {
 		t.Helper()
 		text := []byte(`{"date":"` + string(day) + `","exceptions":[],"n":` + n + `}`)
-		if _, err := s.ledger.CloseBook(t.Context(), day, text, text, nil, nil, 0); err != nil {
+		if _, err := s.ledger.CloseBook(t.Context(), day, text, text, nil, nil, ledger.BookPlan{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -57,8 +57,6 @@ const (
 	// in half an hour. A bill that is refused will hardly be another one so soon.
 	bookAgain        = 30 * time.Minute
 	bookRefusedAgain = 2 * time.Hour
-	// bookAsked is when a day is compared again of which orders were queried.
-	bookAsked = 10 * time.Minute
 	// bookLongest is longer than any wait. What is further ahead was written before Redis's
 	// clock went back, and counts as now.
 	bookLongest = 3 * 24 * time.Hour
@@ -123,7 +121,7 @@ func (k *bookkeeper) keepFor(m *merchant, b ledger.Bookkeeping, now time.Time) {
 	defer cancel()
 	if !held && len(days) > 0 {
 		date = days[0] // the others at the next looks
-		again = k.close(within, m, date, now)
+		again = k.close(within, m, date, b.Again[date], now)
 	}
 	if !held {
 		k.answer(within, m, token, b.Asks)
@@ -190,25 +188,16 @@ func (k *bookkeeper) due(m *merchant, b ledger.Bookkeeping, now time.Time) (days
 	return days
 }
 
-// close closes a day. If that fails, it returns when to try again.
-func (k *bookkeeper) close(ctx context.Context, m *merchant, date ledger.BookDate, now time.Time) (again time.Duration) {
+// close closes a day, for which it may be planned. If that fails, it returns when to try
+// again.
+func (k *bookkeeper) close(ctx context.Context, m *merchant, date ledger.BookDate, planned, now time.Time) (again time.Duration) {
 	day, err := date.Start()
 	if err != nil {
 		return 0
 	}
-	_, _, err = m.ledger.Book(ctx, date)
-	first := errors.Is(err, ledger.ErrNotFound)
 	client := books.Paced{Client: m.client, Await: func(ctx context.Context) error { return m.ledger.AwaitSlot(ctx, k.rate) }}
 	log := m.log.With().Str(logging.FieldDate, string(date)).Logger()
-	r, err := books.Close(ctx, k.r.conns.Ledger, m.ledger, day, books.Fetch(client, day, now), func(r books.Result) time.Duration {
-		switch {
-		case first && len(r.Ask) > 0:
-			return bookAsked
-		case r.Waiting != nil: // what is around midnight may be in the next day's bill
-			return max(0, time.Until(day.AddDate(0, 0, 2).Add(k.at.Clock)))
-		}
-		return 0
-	})
+	r, err := books.Close(ctx, k.r.conns.Ledger, m.ledger, day, books.Fetch(client, day, now), k.at.Clock, planned)
 	var bad *books.Error
 	var refused *payscore.BillError
 	switch {

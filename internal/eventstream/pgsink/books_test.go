@@ -126,7 +126,7 @@ func TestBooks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := l.CloseBook(t.Context(), "2026-11-26", text, []byte(`{"date":"2026-11-26"}`), nil, nil, 0); err != nil {
+		if _, err := l.CloseBook(t.Context(), "2026-11-26", text, []byte(`{"date":"2026-11-26"}`), nil, nil, ledger.BookPlan{}); err != nil {
 			t.Fatal(err)
 		}
 		short := closedEvent(t, books.Result{Date: "2026-11-26"}, time.Now().UnixMilli())
@@ -172,7 +172,7 @@ func TestBooks(t *testing.T) {
 		var log testkit.LogBuffer
 		s := prepared(t, url, &log)
 		s.Books = pgsink.BooksIn(rds.Client)
-		if _, err := ledger.New(rds.Client, mchA).CloseBook(t.Context(), "2026-11-26", []byte(`{"date":`), []byte(`{}`), nil, nil, 0); err != nil {
+		if _, err := ledger.New(rds.Client, mchA).CloseBook(t.Context(), "2026-11-26", []byte(`{"date":`), []byte(`{}`), nil, nil, ledger.BookPlan{}); err != nil {
 			t.Fatal(err)
 		}
 		e := closedEvent(t, closedBooks(3), time.Now().Add(3*time.Hour).UnixMilli())

@@ -273,7 +273,7 @@ func TestRelay(t *testing.T) {
 		first, later := `{"date":"2026-11-26","n":1}`, `{"date":"2026-11-26","n":2}`
 		f.end("A")
 		for _, text := range []string{first, first, later} {
-			if _, err := f.ledger.CloseBook(t.Context(), "2026-11-26", []byte(text), []byte(text), nil, nil, 0); err != nil {
+			if _, err := f.ledger.CloseBook(t.Context(), "2026-11-26", []byte(text), []byte(text), nil, nil, ledger.BookPlan{}); err != nil {
 				t.Fatal(err)
 			}
 		}

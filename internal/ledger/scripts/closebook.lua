@@ -9,7 +9,9 @@
 --   keep    ms from then on, after which results are removed
 --   asks    orders to query, an array of out_order_no
 --   counts  exceptions by kind, JSON text
---   again   ms until the day is compared again; 0 for never
+--   again   ms until this result wants the day compared again; 0 for never
+--   acted   the planned time, ms, on which this comparison has acted; below 0 for none
+--   agreed  true if nothing is left to compare: no plan stays
 -- }
 -- ARGV[2] the result, JSON   ARGV[3] the same for the event, with fewer exceptions
 --
@@ -30,13 +32,18 @@ local before = '(' .. string.format('%.0f', now - a.keep)
 for _, date in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', before, 'LIMIT', 0, 100)) do
   redis.call('ZREM', KEYS[2], date)
   redis.call('HDEL', KEYS[4], 'books ' .. date)
+  redis.call('HDEL', KEYS[3], 'again:' .. date)
 end
 -- With the result, so that a worker's death right after it leaves no day without its next
--- comparison.
-if a.again > 0 then
-  redis.call('HSET', KEYS[3], 'again:' .. a.date, now + a.again)
+-- comparison. A plan on which this comparison has not acted stays; of two the earlier one.
+local plan = 'again:' .. a.date
+local at = num(redis.call('HGET', KEYS[3], plan))
+if a.agreed or at == a.acted then at = 0 end
+if a.again > 0 and (at == 0 or at > now + a.again) then at = now + a.again end
+if at > 0 then
+  redis.call('HSET', KEYS[3], plan, at)
 else
-  redis.call('HDEL', KEYS[3], 'again:' .. a.date)
+  redis.call('HDEL', KEYS[3], plan)
 end
 -- The newest day is what metrics show.
 local last = string.match(redis.call('HGET', KEYS[3], 'last') or '', '^(%S+)') or ''
