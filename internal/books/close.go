@@ -100,7 +100,8 @@ func PushAsked(ctx context.Context, q *queue.Client, no string, a ledger.Asked) 
 // ledger.ErrNotFound in it, so that a reader of several days passes over this one.
 var ErrUnreadable = fmt.Errorf("the stored books cannot be read: %w", ledger.ErrNotFound)
 
-// Load returns what came of a day, ledger.ErrNotFound or ErrUnreadable.
+// Load returns what came of a day, ledger.ErrNotFound or ErrUnreadable. Of one that cannot be
+// read it returns which day it is, and when it was closed.
 func Load(ctx context.Context, l *ledger.Ledger, date ledger.BookDate) (Result, error) {
 	text, at, err := l.Book(ctx, date)
 	if err != nil {
@@ -108,7 +109,7 @@ func Load(ctx context.Context, l *ledger.Ledger, date ledger.BookDate) (Result, 
 	}
 	var r Result
 	if err := json.Unmarshal(text, &r); err != nil {
-		return Result{}, fmt.Errorf("%s: %w: %w", date, ErrUnreadable, err)
+		return Result{MchID: l.MchID(), Date: string(date), ClosedAt: at}, fmt.Errorf("%s: %w: %w", date, ErrUnreadable, err)
 	}
 	r.ClosedAt = at
 	return r, nil

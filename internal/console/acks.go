@@ -71,6 +71,9 @@ func hooksOf(ctx context.Context, l *ledger.Ledger) (hookWait, error) {
 func (v *view) bookMatter(d bookDay) matter {
 	m := matter{MchID: d.MchID, ID: ledger.BookMatter(d.Date), Occurrence: d.Occurrence, Title: v.Tell.BookTitle(d.MchID, string(d.Date)),
 		URL: booksURL(d.MchID, d.Date), At: d.At}
+	if d.Unreadable {
+		m.Words = []string{v.word("books.unreadable", d.Date, d.MchID, d.Date)}
+	}
 	for _, kind := range explain.BookKinds {
 		if n := d.Counts[kind]; n > 0 && !kind.Alone() {
 			m.Words = append(m.Words, v.word("overview.book_kind", v.Tell.BookWord(kind), number(n)))
@@ -91,14 +94,27 @@ func hookURL(mchid, name string) string {
 	return orderURL(mchid, name)
 }
 
-// bookDay is a day whose books have exceptions.
+// bookDay is a day whose books were closed.
 type bookDay struct {
 	MchID      string
 	Date       ledger.BookDate
 	At         time.Time // when they were closed
 	Counts     map[explain.BookKind]int64
 	Exceptions int64  // but for refunds, which are information
+	Unreadable bool   // what is stored of it
 	Occurrence string // another one where other payments do not agree
+}
+
+func (d bookDay) needsAttention() bool { return d.Exceptions > 0 || d.Unreadable }
+
+// loadBook reads a day; of one that cannot be read, the result has only its name. A day that
+// was not closed is ledger.ErrNotFound.
+func loadBook(ctx context.Context, l *ledger.Ledger, date ledger.BookDate) (bookDay, books.Result, error) {
+	r, err := books.Load(ctx, l, date)
+	if errors.Is(err, books.ErrUnreadable) {
+		return bookDay{MchID: r.MchID, Date: date, At: r.ClosedAt, Unreadable: true, Occurrence: "unreadable " + r.ClosedAt.Format(time.RFC3339Nano)}, r, nil
+	}
+	return bookDayOf(l.MchID(), r), r, err
 }
 
 func bookDayOf(mchid string, r books.Result) bookDay {
@@ -137,13 +153,13 @@ func surveyBooks(ctx context.Context, l *ledger.Ledger, now time.Time, known map
 			days[date] = d
 			continue
 		}
-		r, err := books.Load(ctx, l, date)
+		d, _, err := loadBook(ctx, l, date)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
 		case err != nil:
 			return nil, err
 		default:
-			days[date] = bookDayOf(l.MchID(), r)
+			days[date] = d
 		}
 	}
 	return days, nil
@@ -185,11 +201,11 @@ func (v *view) matterNow(l *ledger.Ledger, id ledger.Matter) (matter, error) {
 		if _, err := date.Start(); err != nil {
 			return matter{}, nil
 		}
-		r, err := books.Load(v.ctx(), l, date)
-		if err != nil || r.Agrees() {
+		d, _, err := loadBook(v.ctx(), l, date)
+		if err != nil || !d.needsAttention() {
 			return matter{}, absent(err)
 		}
-		return v.bookMatter(bookDayOf(l.MchID(), r)), nil
+		return v.bookMatter(d), nil
 	case id == ledger.HookMatter:
 		w, err := hooksOf(v.ctx(), l)
 		if err != nil || w.Orders == 0 {

@@ -61,10 +61,18 @@ func TestAcknowledge(t *testing.T) {
 	f.get("/books?date="+string(broken)+"&mchid="+mchA).wants(t, 200, "cannot be read", "outcomes books --mchid "+mchA+" --date "+string(broken)+" does")
 	f.get("/books?date="+string(broken)+"&mchid="+mchA, "Accept-Language: zh").wants(t, 200, "无法读取", "outcomes books --mchid "+mchA+" --date "+string(broken))
 	f.surveyed()
-	f.attends("Needs attention: 5")
+	f.attends("Needs attention: 6")
 	p := f.get("/")
-	p.wants(t, 200, "Books of "+string(date), booksLink(date), "the amounts differ: 1", "Webhooks of merchant")
+	p.wants(t, 200, "Books of "+string(date), booksLink(date), "the amounts differ: 1", "Webhooks of merchant",
+		"Books of "+string(broken), booksLink(broken), "cannot be read", "outcomes books --mchid "+mchA+" --date "+string(broken)+" does")
+	f.get("/", "Accept-Language: zh").wants(t, 200, booksLink(broken), "无法读取", "outcomes books --mchid "+mchA+" --date "+string(broken))
 	forms := ackFields(p)
+	if form := forms[string(ledger.BookMatter(broken))]; form == nil {
+		t.Errorf("the day that cannot be read cannot be acknowledged: %v", forms)
+	} else {
+		f.post("/acknowledge", append(form, "reason", "the bill is asked for")).wants(t, 200, "Needs attention: 5")
+		f.get("/books?date="+string(broken)+"&mchid="+mchA).wants(t, 200, "cannot be read", "the bill is asked for")
+	}
 	for _, want := range []ledger.Matter{ledger.OrderMatter("BIKE-LATE"), ledger.OrderMatter("BIKE-DIFFERS"), ledger.OrderMatter("BIKE-SYNC"), ledger.BookMatter(date), ledger.HookMatter} {
 		if forms[string(want)] == nil {
 			t.Errorf("%s cannot be acknowledged: %v", want, forms)
@@ -73,15 +81,15 @@ func TestAcknowledge(t *testing.T) {
 
 	late := forms["order BIKE-LATE"]
 	f.post("/acknowledge", append(late, "reason", "")).wants(t, 422, "reason")
-	f.post("/acknowledge", append(late, "reason", "refunded <b>by hand</b>")).wants(t, 200, "Needs attention: 4", "Show what was acknowledged: 1")
+	f.post("/acknowledge", append(late, "reason", "refunded <b>by hand</b>")).wants(t, 200, "Needs attention: 4", "Show what was acknowledged: 2")
 	p = f.get("/")
 	if p.wants(t, 200); strings.Contains(p.Body, ">BIKE-LATE<") {
 		t.Error("what was acknowledged is still on the list")
 	}
-	f.get("/?acknowledged=yes").wants(t, 200, "Acknowledged: 1", ">BIKE-LATE<", "console:local", "refunded &lt;b&gt;by hand&lt;/b&gt;")
+	f.get("/?acknowledged=yes").wants(t, 200, "Acknowledged: 2", ">BIKE-LATE<", "console:local", "refunded &lt;b&gt;by hand&lt;/b&gt;")
 	f.get("/orders/"+mchA+"/BIKE-LATE").wants(t, 200, "PAID AFTER ITS END", "Acknowledged by console:local")
 	f.get("/trail").wants(t, 200, "acknowledged", "refunded &lt;b&gt;by hand&lt;/b&gt;", "/orders/"+mchA+"/BIKE-LATE")
-	f.get("/?acknowledged=yes", "Accept-Language: zh").wants(t, 200, "已确认：1 项", "console:local 已确认")
+	f.get("/?acknowledged=yes", "Accept-Language: zh").wants(t, 200, "已确认：2 项", "console:local 已确认")
 
 	// The others, from their own pages too.
 	if got := ackFields(f.get("/orders/" + mchA + "/BIKE-DIFFERS"))["order BIKE-DIFFERS"]; got == nil {
@@ -97,6 +105,14 @@ func TestAcknowledge(t *testing.T) {
 	}
 	f.post("/acknowledge", append(forms["webhooks"], "reason", "the billing team knows")).wants(t, 200, "Needs attention: 1")
 
+	// Broken once more, the day is back.
+	f.get("/books?date="+string(broken)+"&mchid="+mchA).wants(t, 200, "the bill is asked for")
+	if _, err := f.ledger(mchA).CloseBook(t.Context(), broken, []byte(`{"date":`), []byte("{}"), nil, nil, ledger.BookPlan{}); err != nil {
+		t.Fatal(err)
+	}
+	if p := f.get("/books?date=" + string(broken) + "&mchid=" + mchA); strings.Contains(p.Body, "the bill is asked for") {
+		t.Error("what was stored since counts as acknowledged")
+	}
 	// The same books once more are nothing new; another amount is.
 	f.bookOf(mchA, "1260")
 	f.get(day).wants(t, 200, "a known fault")

@@ -24,7 +24,7 @@ type booksBody struct {
 	Count       string
 	Exceptions  []exception
 	LeftOut     int64
-	Matter      []matter // of the exceptions, if there are any
+	Matter      []matter // of the exceptions, or of what cannot be read, if there are any
 }
 
 type exception struct {
@@ -55,13 +55,21 @@ func (c *Console) books(v *view) error {
 	if err != nil {
 		return err
 	}
-	r, err := books.Load(v.ctx(), ledgers[0], ledger.BookDate(b.Date))
+	d, r, err := loadBook(v.ctx(), ledgers[0], ledger.BookDate(b.Date))
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
-		b.Unreadable = errors.Is(err, books.ErrUnreadable)
 		return v.show("books", b)
 	case err != nil:
 		return err
+	}
+	if d.needsAttention() {
+		b.Matter = []matter{v.bookMatter(d)}
+		if err := c.acknowledged(v.ctx(), b.Matter); err != nil {
+			return err
+		}
+	}
+	if b.Unreadable = d.Unreadable; b.Unreadable {
+		return v.show("books", b)
 	}
 	waiting := books.Tally{}
 	if r.Waiting != nil {
@@ -71,12 +79,6 @@ func (c *Console) books(v *view) error {
 	b.Facts = v.Tell.BookFacts(r.Bill.Rows, r.Bill.PayScoreRows, r.Bill.Amount, r.Ledger.Orders, r.Ledger.Amount, r.Matched.Orders, r.Matched.Amount, waiting.Orders, waiting.Amount)
 	information := r.Counts()[explain.Refunded]
 	b.Count = v.Tell.BookCount(int64(len(r.Exceptions))-information+r.LeftOut, information)
-	if d := bookDayOf(r.MchID, r); d.Exceptions > 0 {
-		b.Matter = []matter{v.bookMatter(d)}
-		if err := c.acknowledged(v.ctx(), b.Matter); err != nil {
-			return err
-		}
-	}
 	b.LeftOut = r.LeftOut
 	for i, e := range r.Exceptions {
 		if i == mostExceptions {

@@ -134,10 +134,10 @@ func (v *view) attention(b *overviewBody) error {
 	var days, hooks, orders []matter
 	for _, d := range b.Survey.Books {
 		b.Exceptions += d.Exceptions
-		if d.Date > b.NewestBook {
+		if d.Date > b.NewestBook && !d.Unreadable {
 			b.NewestBook, b.NewestMchID = d.Date, d.MchID
 		}
-		if d.Exceptions > 0 {
+		if d.needsAttention() {
 			days = append(days, v.bookMatter(d))
 		}
 	}
