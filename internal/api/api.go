@@ -155,6 +155,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	if err := crossOrigin.Check(r); err != nil {
 		writeProblem(w, newProblem(http.StatusForbidden, "Origin is another site's: call the API from a program, or from a page of its own address"))
+		readOn(r, w, mostUnproven)
 		return
 	}
 	a.mux.ServeHTTP(w, r)
@@ -173,9 +174,10 @@ var crossOrigin = http.NewCrossOriginProtection()
 // unknown answers requests that no operation takes.
 func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 	if _, err := a.access.caller(r); err != nil {
-		writeProblem(w, err)
+		readOn(r, w, mostAfter(writeProblem(w, err)))
 		return
 	}
+	defer readOn(r, w, mostRefused)
 	var allowed []string
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 		other := r.Clone(r.Context())
@@ -242,7 +244,7 @@ func add[I, O any](a *API, o op, do func(context.Context, *I) (*O, error)) {
 			})
 			if status > http.StatusBadRequest && status != http.StatusRequestTimeout { // after 400 and 408 there is nothing to read
 				r, w := humago.Unwrap(ctx)
-				readOn(r, w, status)
+				readOn(r, w, mostAfter(status))
 			}
 		}},
 	}
@@ -375,16 +377,20 @@ const (
 	refusedTime  = 5 * time.Second
 )
 
-// readOn reads what a request that is refused with a status still sends.
-func readOn(r *http.Request, w http.ResponseWriter, status int) {
+// mostAfter is how much is read on after a refusal with a status.
+func mostAfter(status int) int64 {
+	if status == http.StatusUnauthorized || status == http.StatusTooManyRequests {
+		return mostUnproven
+	}
+	return mostRefused
+}
+
+// readOn reads what a refused request still sends.
+func readOn(r *http.Request, w http.ResponseWriter, most int64) {
 	if r.ContentLength == 0 || r.Header.Get("Expect") != "" { // such a caller waits for the answer
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(refusedTime))
-	most := int64(mostRefused)
-	if status == http.StatusUnauthorized || status == http.StatusTooManyRequests {
-		most = mostUnproven
-	}
 	_, _ = io.CopyN(io.Discard, r.Body, most)
 }
 

@@ -284,6 +284,34 @@ func TestRefusedBodiesWithoutAToken(t *testing.T) {
 	}
 }
 
+// A body is read on, too, where no operation takes the request; of a page of another site as
+// of a caller without a token.
+func TestRefusedBodiesOfNoOperation(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, withTokens(t))
+	const sent = 2 << 20
+	for name, c := range map[string]struct {
+		method, path, token, site string
+		status, unread            int
+	}{
+		"an unknown path":                  {"POST", "/v1/none", "viewer", "", 404, 0},
+		"a method that the path lacks":     {"POST", "/v1/stats", "viewer", "", 405, 0},
+		"an unknown path, without a token": {"POST", "/v1/none", "wrong", "", 401, sent - 1<<20},
+		"a page of another site":           {"POST", "/v1/orders", "billing", "cross-site", 403, sent - 1<<20},
+	} {
+		body := strings.NewReader(strings.Repeat(" ", sent))
+		req := httptest.NewRequestWithContext(t.Context(), c.method, c.path, body)
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+c.token)
+		req.Header.Set("Sec-Fetch-Site", c.site)
+		w := httptest.NewRecorder()
+		f.api.ServeHTTP(w, req)
+		if w.Code != c.status || body.Len() != c.unread {
+			t.Errorf("%s: %d bytes are left unread after %d %s, want %d after %d", name, body.Len(), w.Code, w.Body, c.unread, c.status)
+		}
+	}
+}
+
 // The Content-Type, curl's and PHP's habit, or the parameter format says what a body is.
 func TestContentTypes(t *testing.T) {
 	t.Parallel()
