@@ -71,7 +71,8 @@ func newFixture(t *testing.T, change ...func(*http.Server)) *fixture {
 	t.Cleanup(sim.Close)
 	b := &fixture{T: t, sim: sim, mchid: sim.Merchant().MchID, redis: redistest.Start(t), logs: &testkit.LogBuffer{}}
 	b.link = newLink(t, b.redis.URL)
-	rdb, err := redisconn.Open(b.link.url, redisconn.Pool{Size: 200})
+	// See wantTrouble.
+	rdb, err := redisconn.Open(b.link.url+"?read_timeout=10m&write_timeout=10m&dial_timeout=10m&pool_timeout=10m", redisconn.Pool{Size: 200})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +206,6 @@ func (b *fixture) raw(no string, opts options) simulator.RawNotification {
 type reply struct {
 	status int
 	body   string
-	took   time.Duration
 	header http.Header
 }
 
@@ -219,11 +219,10 @@ func (b *fixture) post(url string, n simulator.RawNotification) reply {
 }
 
 // once is a client without anything that it keeps.
-var once = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+var once = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testkit.Patience}
 
 func (b *fixture) do(req *http.Request) reply {
 	b.Helper()
-	start := time.Now()
 	resp, err := once.Do(req)
 	if err != nil {
 		b.Errorf("no answer: %v", err)
@@ -234,7 +233,7 @@ func (b *fixture) do(req *http.Request) reply {
 	if err != nil {
 		b.Errorf("half an answer: %v", err)
 	}
-	return reply{resp.StatusCode, string(body), time.Since(start), resp.Header}
+	return reply{resp.StatusCode, string(body), resp.Header}
 }
 
 // takes posts a notification that must be answered 200 with an empty body.

@@ -20,29 +20,28 @@ import (
 	"payscore-collector/tasks"
 )
 
-// wantTrouble fails the test unless every answer is a 503 that came in time, and
-// half of them within the second: the machine may be busy with something else.
+// wantTrouble fails the test unless every answer is a 503. That an answer came shows that
+// the receiver's own deadline has ended the wait: the fixture's client of Redis would wait
+// for longer than the test.
 func (b *fixture) wantTrouble(replies []reply) {
 	b.Helper()
-	quick := 0
 	for _, r := range replies {
 		b.wantRefusal(r, 503)
-		if r.took < time.Second {
-			quick++
-		}
-		if r.took > 4*time.Second {
-			b.Errorf("answered after %s; WeChat Pay waits five seconds", r.took)
-		}
 	}
-	if 2*quick < len(replies) {
-		b.Errorf("%d of %d were answered within a second", quick, len(replies))
+}
+
+// WeChat Pay waits five seconds for an answer, and a system that passes notifications on
+// needs some of that for itself.
+func TestAnswerWithinASecond(t *testing.T) {
+	if notify.AnswerWithin > time.Second {
+		t.Errorf("a notification is answered within %s, want a second", notify.AnswerWithin)
 	}
 }
 
 func TestRedisHangs(t *testing.T) {
 	t.Parallel()
 	for name, used := range map[string]bool{"on a connection that is there": true, "before any connection was made": false} {
-		t.Run(name+": 503 within a second, and afterwards the same notification takes", func(t *testing.T) {
+		t.Run(name+": 503 in time, and afterwards the same notification takes", func(t *testing.T) {
 			t.Parallel()
 			b := newFixture(t)
 			b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250}, simulator.Order{OutOrderNo: "B", TotalAmount: 1})
