@@ -256,9 +256,13 @@ func TestRecovery_ClockAhead(t *testing.T) {
 			t.Errorf("%s was opened on %s, want %s", no, got, want)
 		}
 	}
+	newest := map[string]ledger.Event{}
 	for _, e := range s.stream() {
-		if got := s.get(e.OutOrderNo); e.Call != "" && !e.OpenedAt.Equal(got.OpenedAt) {
-			t.Errorf("%s: its event says that it was opened at %s, the order %s", e.OutOrderNo, e.OpenedAt, got.OpenedAt)
+		newest[e.OutOrderNo] = e
+	}
+	for _, no := range nos {
+		if got, e := s.get(no), newest[no]; !e.OpenedAt.Equal(got.OpenedAt) || e.State != got.State {
+			t.Errorf("%s: its newest event says that it is %s and was opened at %s, the order %s and %s", no, e.State, e.OpenedAt, got.State, got.OpenedAt)
 		}
 	}
 	s.recounts(nos...)

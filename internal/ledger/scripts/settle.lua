@@ -114,7 +114,7 @@ local function aside(call, answered)
   if (m.new or moved or answered) and not OPEN[r.state] then recounted(KEYS[12], r, now, m.write) end
   if #m.write > 0 then redis.call('HSET', KEYS[1], unpack(m.write)) end
   counted(KEYS[5], r, m)
-  if answered and not kind then kind = 'order.attempted' end
+  if (answered or moved) and not kind then kind = 'order.attempted' end
   if kind then emit(KEYS[1], KEYS[4], kind, s.no, call) end
   return newsof(m), m.more or s.verified_paid
 end
