@@ -33,7 +33,7 @@ func (fileCommand) Help() string {
     enqueue file orders.csv --dry-run
     billing-export | enqueue file - --format jsonl --json
 
-Bad rows are reported with their line, and the good ones go in. A file of any length is read in little memory; orders are enqueued 500 at a time. An interrupted command is completed by running it again: what is in already is a duplicate.
+Bad rows are reported with their line, and the good ones go in. A file of any length is read in little memory; orders are enqueued 250 at a time. An interrupted command is completed by running it again: what is in already is a duplicate.
 
 The rejects file has the rows as they were, with line and reason added (and raw, for rows that could not be split); corrected, it is enqueued as it is.`
 }
