@@ -1,11 +1,14 @@
 package testkit
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +54,34 @@ func Build(t testing.TB, env []string, args ...string) (dir string) {
 	return dir
 }
 
+// Start starts a command whose process ends with this one, by SIGKILL if the command names
+// no other signal (Pdeathsig). Linux sends that signal when the thread ends that has started
+// the process, and a worker's signer ends threads: so one thread, which stays, starts all.
+func Start(cmd *exec.Cmd) (err error) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = cmp.Or(cmd.SysProcAttr.Pdeathsig, syscall.SIGKILL)
+	started := make(chan struct{})
+	starter() <- func() {
+		defer close(started)
+		err = cmd.Start()
+	}
+	<-started
+	return err
+}
+
+var starter = sync.OnceValue(func() chan<- func() {
+	starts := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for start := range starts {
+			start()
+		}
+	}()
+	return starts
+})
+
 // Process is a running process, which is killed when its test ends.
 type Process struct {
 	// Log has what the process writes to standard error, and to standard output
@@ -78,11 +109,7 @@ func StartProcess(t testing.TB, cmd *exec.Cmd) *Process {
 			*out = p.Log
 		}
 	}
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // it does not outlive a test that is killed
-	if err := cmd.Start(); err != nil {
+	if err := Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	go func() {

@@ -1,8 +1,11 @@
 package testkit_test
 
 import (
+	"bufio"
 	"fmt"
 	"os"
+	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,6 +75,48 @@ func TestProcess(t *testing.T) {
 	if p.Running() {
 		t.Error("a process that was killed counts as running")
 	}
+}
+
+// A process that was started on a thread that ends is killed by Linux (Pdeathsig).
+func TestStart_OutlivesThreads(t *testing.T) {
+	cat := exec.Command("cat")
+	in, err := cat.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cat.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	thread, started := 0, make(chan struct{})
+	var start func()
+	start = func() {
+		runtime.LockOSThread() // so that its thread ends with it
+		if thread = syscall.Gettid(); thread == os.Getpid() {
+			defer runtime.UnlockOSThread()
+			go start() // elsewhere: the main thread does not end
+			<-started
+			return
+		}
+		defer close(started)
+		err = testkit.Start(cat)
+	}
+	go start()
+	<-started
+	task := fmt.Sprintf("/proc/self/task/%d", thread)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "the thread to end", func() bool {
+		_, err := os.Stat(task)
+		return err != nil
+	})
+	fmt.Fprintln(in, "alive")
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "alive\n" {
+		t.Errorf("the process has ended with the thread: %q, %v", line, err)
+	}
+	_ = in.Close()
+	_ = cat.Wait()
 }
 
 func TestForm(t *testing.T) {

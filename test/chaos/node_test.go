@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"payscore-collector/internal/testkit"
 )
 
 // node is one redis-server process that can be killed, frozen and started again
@@ -62,14 +64,13 @@ func (n *node) start() error {
 	}
 	cmd := exec.Command("redis-server", n.args...)
 	cmd.Env = n.env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := os.OpenFile(filepath.Join(n.dir, "redis.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	if err := testkit.Start(cmd); err != nil {
 		return err
 	}
 	n.cmd = cmd

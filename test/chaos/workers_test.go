@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/faultpoint"
+	"payscore-collector/internal/testkit"
 )
 
 // process is one worker process, from its start to its end.
@@ -81,8 +82,7 @@ func (k *worker) start() error {
 	}, k.e.env...), k.env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.ExtraFiles = []*os.File{orders, trace}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
+	if err := testkit.Start(p.cmd); err != nil {
 		_ = ours.Close()
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -220,8 +219,7 @@ func (e *env) run(name, program string, args []string, settings ...string) {
 		cmd := exec.Command(filepath.Join(e.bin, program), args...)
 		cmd.Env = slices.Concat(e.settings, settings)
 		cmd.Stdout, cmd.Stderr = &e.log, &e.log
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := cmd.Start(); err != nil {
+		if err := testkit.Start(cmd); err != nil {
 			fmt.Fprintf(&e.log, "%s: %v\n", name, err)
 			return nil
 		}

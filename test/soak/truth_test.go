@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -221,8 +220,7 @@ type crew struct {
 func (c *crew) start() {
 	cmd := exec.Command(c.bin)
 	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, &c.log, &c.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	if err := testkit.Start(cmd); err != nil {
 		fmt.Fprintln(&c.log, err)
 		return
 	}

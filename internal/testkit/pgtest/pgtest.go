@@ -177,7 +177,7 @@ func (s *Server) Run(t testing.TB) {
 		t.Fatal(err)
 	}
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	err = s.cmd.Start()
+	err = testkit.Start(s.cmd)
 	_ = log.Close()
 	if err != nil {
 		t.Fatal(err)

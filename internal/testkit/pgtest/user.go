@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+
+	"payscore-collector/internal/testkit"
 )
 
 // PostgreSQL refuses to run as root. Where the tests run as root, its programs run as a
@@ -44,8 +47,15 @@ func unprivileged(program string, args ...string) *exec.Cmd {
 
 // run runs a command and waits for it.
 func run(program string, args ...string) error {
-	if out, err := unprivileged(program, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", filepath.Base(program), err, out)
+	cmd := unprivileged(program, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := testkit.Start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(program), err, &out)
 	}
 	return nil
 }
