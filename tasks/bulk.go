@@ -60,8 +60,16 @@ func (p *Producer) EnqueueAll(ctx context.Context, orders iter.Seq[Order]) iter.
 		}
 		for o := range orders {
 			batch = append(batch, o)
-			if len(batch) == bulkBatch && !flush() {
-				return
+			switch {
+			case len(batch) == bulkBatch:
+				if !flush() {
+					return
+				}
+			case last != nil && last.ended(): // of a slow stream
+				before := last
+				if last = nil; !answers(before) {
+					return
+				}
 			}
 			if ctx.Err() != nil {
 				break
@@ -96,6 +104,15 @@ func (p *Producer) begin(ctx context.Context, orders []Order, before *bulk) *bul
 		b.results = p.enqueueBatch(ctx, orders, queued)
 	}()
 	return b
+}
+
+func (b *bulk) ended() bool {
+	select {
+	case <-b.done:
+		return true
+	default:
+		return false
+	}
 }
 
 func (b *bulk) shares(orders []Order) bool {

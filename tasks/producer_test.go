@@ -151,6 +151,24 @@ func TestEnqueueAll(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a slow stream is answered before its next batch is whole", func(t *testing.T) {
+		answers := 0
+		slow := func(yield func(tasks.Order) bool) {
+			for i := range 250 {
+				yield(order(fmt.Sprintf("S-%d", i)))
+			}
+			for i := 250; answers == 0 && i < 499; i++ {
+				time.Sleep(20 * time.Millisecond)
+				yield(order(fmt.Sprintf("S-%d", i)))
+			}
+			if answers != 250 {
+				t.Errorf("%d orders of the first batch are answered", answers)
+			}
+		}
+		for range p.EnqueueAll(t.Context(), slow) {
+			answers++
+		}
+	})
 	t.Run("until the caller has enough", func(t *testing.T) {
 		for range p.EnqueueAll(t.Context(), orders) {
 			break

@@ -365,7 +365,7 @@ func TestFile_InterruptedPipe(t *testing.T) {
 	pr.stdin = out
 	r := pr.start(ctx, "file", "-")
 	fmt.Fprint(in, "out_order_no\n"+strings.Repeat("A1\n", 500))
-	// The second batch is answered when the third one is read, or none comes.
+	// The second batch is answered when another order is read, or none comes.
 	testkit.Eventually(t, "the first batch", func() bool { return len(r.stdout.Lines()) == 250 })
 	fmt.Fprint(in, "A2\nA3-is-not-whole")
 	cancel()

@@ -13,7 +13,7 @@ import (
 )
 
 // waitForOrders waits until the ledger has n orders, and Redis has said so to the command:
-// the last batch is answered only when another one is read, or none comes.
+// the last batch is answered only when another order is read, or none comes.
 func waitForOrders(t *testing.T, server *redistest.Server, n int64) {
 	t.Helper()
 	testkit.Eventually(t, "the orders in the ledger", func() bool {
