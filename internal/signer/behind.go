@@ -23,10 +23,11 @@ var giveWayUntil atomic.Int64 // nanoseconds since started; 0: not yet
 
 var started = time.Now()
 
-// GiveWay makes the signatures of the next 50 ms run at a lower priority than all else. A
-// worker calls it when a request reaches its API: at full load, signatures keep every
-// processor busy, and the request, Redis and the reply would each wait for their turn. It
-// is safe for concurrent use.
+// GiveWay makes OpenSSL's signatures of the next 50 ms run at a lower priority than the rest
+// of the process, and than others of the same machine or container. A worker calls it when
+// a request reaches its API: at full load, signatures keep every processor busy, and the
+// request, Redis and the reply would each wait for their turn. It is safe for concurrent
+// use.
 func GiveWay() { giveWayUntil.Store(int64(time.Since(started) + wayTime)) }
 
 func givingWay() bool {

@@ -51,7 +51,7 @@ func TestGiveWay(t *testing.T) {
 		t.Skipf("the tests run at priority %d themselves", 20-usual)
 	}
 	recorder := &niceSigner{PrivateKey: key, nices: map[int]int{}}
-	s := inTurn{recorder}
+	s := inTurn{Signer: recorder, givesWay: true}
 	sign := func(n int) map[int]int {
 		clear(recorder.nices)
 		var all sync.WaitGroup

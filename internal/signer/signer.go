@@ -31,7 +31,7 @@ var ErrNotBuilt = errors.New("this build has no OpenSSL (it was built without th
 // OpenSSL does not sign with so is signed with by Go; with OpenSSL, that is an error.
 func New(want string, key *rsa.PrivateKey) (crypto.Signer, error) {
 	if want == Go {
-		return inTurn{key}, nil
+		return inTurn{Signer: key}, nil
 	}
 	s, err := fast(key)
 	if err == nil {
@@ -39,11 +39,11 @@ func New(want string, key *rsa.PrivateKey) (crypto.Signer, error) {
 	}
 	switch {
 	case err == nil:
-		return inTurn{s}, nil
+		return inTurn{Signer: s, givesWay: true}, nil
 	case want == OpenSSL:
 		return nil, err
 	}
-	return inTurn{key}, nil
+	return inTurn{Signer: key}, nil
 }
 
 // turns lets no more signatures be made at a time than there are processors. More would
@@ -53,14 +53,19 @@ func New(want string, key *rsa.PrivateKey) (crypto.Signer, error) {
 var turns = make(chan struct{}, runtime.GOMAXPROCS(0))
 
 // inTurn makes each signature when it is its turn.
-type inTurn struct{ crypto.Signer }
+type inTurn struct {
+	crypto.Signer
+	// givesWay is for signers outside of Go: a thread of low priority that runs Go code
+	// would make Go's garbage collector, and with it every request, wait for it.
+	givesWay bool
+}
 
 // Sign implements crypto.Signer.
 func (s inTurn) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	begun := time.Now()
 	turns <- struct{}{}
 	defer func() { <-turns }()
-	if givingWay() && time.Since(begun) < patience {
+	if s.givesWay && givingWay() && time.Since(begun) < patience {
 		return signBehind(func() ([]byte, error) { return s.Signer.Sign(rand, digest, opts) })
 	}
 	return s.Signer.Sign(rand, digest, opts)

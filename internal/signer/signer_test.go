@@ -60,7 +60,7 @@ func TestOnlyAProvenSignerSigns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			replaceFast(t, func(*rsa.PrivateKey) (crypto.Signer, error) { return tc.made, tc.err })
-			if s, err := New(Auto, key); s != crypto.Signer(inTurn{key}) || err != nil {
+			if s, err := New(Auto, key); s != crypto.Signer(inTurn{Signer: key}) || err != nil {
 				t.Errorf("auto is %T, %v", s, err)
 			}
 			if s, err := New(OpenSSL, key); s != nil || err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -88,7 +88,7 @@ func TestGoIsGo(t *testing.T) {
 		t.Error("the other implementation was asked")
 		return nil, ErrNotBuilt
 	})
-	if s, err := New(Go, key); s != crypto.Signer(inTurn{key}) || err != nil {
+	if s, err := New(Go, key); s != crypto.Signer(inTurn{Signer: key}) || err != nil {
 		t.Errorf("go is %T, %v", s, err)
 	}
 	if name, why := Choose(Go, key); name != Go || why != nil {
@@ -106,7 +106,7 @@ func TestSignaturesTakeTurns(t *testing.T) {
 		const all = 10
 		s := slow{end: make(chan struct{})}
 		for range all {
-			go func() { _, _ = inTurn{&s}.Sign(rand.Reader, nil, crypto.SHA256) }()
+			go func() { _, _ = inTurn{Signer: &s}.Sign(rand.Reader, nil, crypto.SHA256) }()
 		}
 		for ended := range all {
 			synctest.Wait()

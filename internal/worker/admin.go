@@ -71,7 +71,6 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 	s := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer connlimit.AtWork(r.Context())()
-			signer.GiveWay()
 			served.ServeHTTP(w, r)
 		}),
 		ConnContext:       connlimit.Context,
@@ -86,7 +85,10 @@ func serveAdmin(cfg config.Worker, reg *prometheus.Registry, watch *redisWatch, 
 		a.Register(api)
 		pages := console.New(a)
 		pages.Register(api)
-		mux.Handle("/", export.Handler(api, "payscore api"))
+		mux.Handle("/", export.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			signer.GiveWay()
+			api.ServeHTTP(w, r)
+		}), "payscore api"))
 		checked := a.CheckHost(mux)
 		served = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/healthz" { // it says nothing, and probes send any Host
