@@ -200,7 +200,7 @@ func (l *Ledger) BeginBooks(ctx context.Context, date BookDate) error {
 }
 
 // EndBookTurn ends the caller's turn. A date that is not empty is not to be tried again for
-// a while.
+// a while, or, below zero, not at all.
 func (l *Ledger) EndBookTurn(ctx context.Context, token string, date BookDate, again time.Duration) error {
 	_, err := l.bookTurn(ctx, token, 0, date, again, "")
 	return err

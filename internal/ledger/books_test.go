@@ -177,12 +177,16 @@ func TestLedger_BookPlan(t *testing.T) {
 		}
 		return b.Again[date]
 	}
+	if err := p.l.EndBookTurn(t.Context(), ledger.NewToken(), date, 2*time.Hour); err != nil || planned().IsZero() {
+		t.Fatal(planned(), err)
+	}
 	for _, tt := range []struct {
 		what string
 		acts bool // on what is planned
 		plan ledger.BookPlan
 		want time.Duration // from now; 0 for no plan
 	}{
+		{"a worker's retry, then the first result", false, ledger.BookPlan{}, 0},
 		{"the first plan", false, ledger.BookPlan{After: 10 * time.Hour}, 10 * time.Hour},
 		{"a result that wants none", false, ledger.BookPlan{}, 10 * time.Hour},
 		{"a later one", false, ledger.BookPlan{After: 20 * time.Hour}, 10 * time.Hour},

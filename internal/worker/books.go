@@ -57,6 +57,7 @@ const (
 	// in half an hour. A bill that is refused will hardly be another one so soon.
 	bookAgain        = 30 * time.Minute
 	bookRefusedAgain = 2 * time.Hour
+	bookNever        = -time.Second
 	// bookLongest is longer than any wait. What is further ahead was written before Redis's
 	// clock went back, and counts as now.
 	bookLongest = 3 * 24 * time.Hour
@@ -189,7 +190,7 @@ func (k *bookkeeper) due(m *merchant, b ledger.Bookkeeping, now time.Time) (days
 }
 
 // close closes a day, for which it may be planned. If that fails, it returns when to try
-// again.
+// again: a refused bill of a day that was closed before, such as by hand, never.
 func (k *bookkeeper) close(ctx context.Context, m *merchant, date ledger.BookDate, planned, now time.Time) (again time.Duration) {
 	day, err := date.Start()
 	if err != nil {
@@ -206,6 +207,9 @@ func (k *bookkeeper) close(ctx context.Context, m *merchant, date ledger.BookDat
 	case errors.As(err, &refused) && refused.State == payscore.NotReady:
 		log.Info().Str(logging.FieldEvent, "books_not_ready").Msg("WeChat Pay has not made the day's bill yet; it is asked again in half an hour")
 		return bookAgain
+	case errors.As(err, &refused) && refused.State == payscore.BillRefused && k.closed[m.config.MchID][date]:
+		log.Error().Str(logging.FieldEvent, "books_not_closed").Err(err).Msg("the day's bill is refused; the comparison that is stored stays, and is not repeated")
+		return bookNever
 	case errors.As(err, &bad), errors.As(err, &refused) && refused.State == payscore.BillRefused:
 		log.Error().Str(logging.FieldEvent, "books_not_closed").Err(err).Msg("the day's bill is refused; it is tried again in two hours")
 		return bookRefusedAgain

@@ -122,6 +122,17 @@ func TestBooksAreTriedAgain(t *testing.T) {
 		_, _, err := r.Ledger.Book(t.Context(), date)
 		return err == nil
 	})
+	// The comparison is to be repeated, and the bill is refused: the stored one stays.
+	if err := r.Sim.SetFaults(simulator.Faults{NoAuth: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Ledger.EndBookTurn(t.Context(), ledger.NewToken(), date, time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	r.Eventually("the day is compared no more", func() bool {
+		b, err := r.Ledger.Bookkeeping(t.Context())
+		return err == nil && b.Again[date].IsZero()
+	})
 }
 
 // A payment around midnight may be in the next day's bill, which is not made yet: the day is

@@ -6,7 +6,7 @@
 --   token  whose turn it is
 --   lease  ms until it ends; 0 ends it now
 --   date   a day that is not to be tried again for a while; '' for none
---   again  ms
+--   again  ms; below 0 if the day is not to be tried again
 --   begin  the first day whose books workers close, unless it is known; '' for none
 -- }
 --
@@ -25,5 +25,9 @@ elseif token == a.token then
   redis.call('HDEL', KEYS[1], 'turn')
 end
 if a.begin ~= '' then redis.call('HSETNX', KEYS[1], 'since', a.begin) end
-if a.date ~= '' then redis.call('HSET', KEYS[1], 'again:' .. a.date, now + a.again) end
+if a.date ~= '' and a.again < 0 then
+  redis.call('HDEL', KEYS[1], 'again:' .. a.date)
+elseif a.date ~= '' then
+  redis.call('HSET', KEYS[1], 'again:' .. a.date, now + a.again)
+end
 return { 'granted', now }

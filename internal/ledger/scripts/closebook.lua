@@ -38,7 +38,7 @@ end
 -- comparison. A plan on which this comparison has not acted stays; of two the earlier one.
 local plan = 'again:' .. a.date
 local at = num(redis.call('HGET', KEYS[3], plan))
-if a.agreed or at == a.acted then at = 0 end
+if a.agreed or at == a.acted or not was[1] then at = 0 end -- of a day without a result it was a retry
 if a.again > 0 and (at == 0 or at > now + a.again) then at = now + a.again end
 if at > 0 then
   redis.call('HSET', KEYS[3], plan, at)
