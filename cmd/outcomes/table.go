@@ -57,7 +57,7 @@ func (g *grid) line(row []string) string {
 
 // tableRows is how many rows are held to find how wide the columns must be. Those that
 // follow keep to them, so that a million orders need no more memory than these.
-const tableRows = 500
+const tableRows = limitForPeople
 
 // listing writes things as they are read: a JSON object a line, or for people a table,
 // whose heads stand before the first row.
