@@ -44,7 +44,9 @@ func (p *Producer) EnqueueAll(ctx context.Context, orders iter.Seq[Order]) iter.
 			if b == nil {
 				return true
 			}
-			<-b.done
+			if <-b.done; b.panicked != nil {
+				panic(b.panicked) // where the caller can recover it
+			}
 			for i, o := range b.orders {
 				if !yield(o, b.results[i]) {
 					return false
@@ -55,6 +57,14 @@ func (p *Producer) EnqueueAll(ctx context.Context, orders iter.Seq[Order]) iter.
 		batch := make([]Order, 0, bulkBatch)
 		flush := func() bool {
 			before := last
+			if before != nil && before.shares(batch) {
+				// The first of two orders with the same number counts, also if Redis has failed
+				// it and the caller tries it again.
+				if last = nil; !answers(before) {
+					return false
+				}
+				before = nil
+			}
 			last, batch = p.begin(ctx, batch, before), make([]Order, 0, bulkBatch)
 			return answers(before)
 		}
@@ -87,20 +97,22 @@ type bulk struct {
 	results []Result
 	tasks   bool // some of its tasks are enqueued at once
 	done    chan struct{}
+
+	panicked any
 }
 
 // begin enqueues a batch beside the one before it, or behind it, where the one before
-// still fills asynq's queue or has one of its orders: the first of two orders with the
-// same number is the one that counts.
+// still fills asynq's queue.
 func (p *Producer) begin(ctx context.Context, orders []Order, before *bulk) *bulk {
 	b := &bulk{orders: orders, done: make(chan struct{})}
-	if before != nil && (before.tasks || before.shares(orders)) {
+	if before != nil && before.tasks {
 		<-before.done
 	}
 	queued := p.makeRoom(ctx, orders)
 	b.tasks = slices.Contains(queued, true)
 	go func() {
 		defer close(b.done)
+		defer func() { b.panicked = recover() }()
 		b.results = p.enqueueBatch(ctx, orders, queued)
 	}()
 	return b

@@ -306,6 +306,32 @@ func TestEnqueueAll_TheSameNumberInTheNextBatch(t *testing.T) {
 	}
 }
 
+// breaks is a Redis client's hook that panics at the ledger's script.
+type breaks struct{ redistest.Hook }
+
+func (breaks) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "evalsha" {
+			panic("a bug")
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// A panic reaches the caller, who may recover it, and ends no process.
+func TestEnqueueAll_APanicIsTheCallers(t *testing.T) {
+	rdb := redistest.Start(t).Client
+	rdb.AddHook(breaks{})
+	defer func() {
+		if fault := recover(); fault != "a bug" {
+			t.Errorf("recovered %v", fault)
+		}
+	}()
+	for _, res := range tasks.NewProducer(rdb).EnqueueAll(t.Context(), slices.Values([]tasks.Order{order("A")})) {
+		t.Errorf("answered: %+v", res)
+	}
+}
+
 func TestOrderValidate(t *testing.T) {
 	t.Parallel()
 	good := tasks.Payload{MchID: "1900000001", OutOrderNo: "A", AppID: "wx1", ServiceID: "s1"}

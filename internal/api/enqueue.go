@@ -110,7 +110,7 @@ func (a *API) enqueue(ctx context.Context, in *enqueueInput) (*enqueueReply, err
 	if err != nil {
 		return nil, err
 	}
-	down := inBatches(len(rows), func(from, to int) error { return a.submit(ctx, items[from:to], results[from:to]) }) // of Redis
+	down := a.submit(ctx, items, results) // of Redis
 	if down != nil && !slices.ContainsFunc(results, func(r RowResult) bool { return r.Result != tasks.Failed && r.Result != tasks.Invalid }) {
 		return nil, down
 	}
@@ -119,8 +119,7 @@ func (a *API) enqueue(ctx context.Context, in *enqueueInput) (*enqueueReply, err
 	return reply, nil
 }
 
-// inBatches does the work on n rows in batches, a few at once, so that neither Redis nor
-// this process waits for the other. It returns the first error.
+// inBatches does the work on n rows in batches, two at once. It returns the first error.
 func inBatches(n int, work func(from, to int) error) error {
 	const batch, atOnce = 500, 2
 	var g errgroup.Group
