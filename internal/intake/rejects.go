@@ -126,7 +126,7 @@ func object(b *bytes.Buffer, row Row, reason string) {
 	members, err := objectMembers(row.raw)
 	if err != nil {
 		text, _ = json.Marshal(printable(row.raw))
-		members = []member{{colRaw, text}}
+		members = []member{{colRaw, string(text)}}
 	}
 	for _, m := range members {
 		if err == nil && isRejectsColumn(m.name) {
