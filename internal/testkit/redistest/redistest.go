@@ -142,7 +142,7 @@ func (s *Server) start(t testing.TB, args ...string) {
 	}
 	_ = log.Close()
 	t.Cleanup(s.Kill)
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(testkit.Patience); ; {
 		if err := s.Client.Ping(t.Context()).Err(); err == nil {
 			return
 		} else if time.Now().After(deadline) {
