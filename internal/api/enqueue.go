@@ -130,14 +130,21 @@ func inBatches(n int, work func(from, to int) error) error {
 	return g.Wait()
 }
 
-// submit enqueues a batch. The error is that of Redis, where it has failed an order.
+// submit enqueues the rows of a page. The error is that of Redis, where it has failed an
+// order. Submit stops at such an order; submit continues behind it as long as Redis takes
+// others, since a single record can be the cause.
 func (a *API) submit(ctx context.Context, items []intake.Item, results []RowResult) (down error) {
 	n := 0
-	for it, res := range (intake.Submitter{Producer: a.producer, Schedule: a.Schedules().Check}).Submit(ctx, slices.Values(items)) {
-		results[n] = resultOf(it, res)
-		n++
-		if res.Status == tasks.Failed {
-			down = cmp.Or(down, res.Err)
+	for taken := true; taken && n < len(items); {
+		taken = false
+		for it, res := range (intake.Submitter{Producer: a.producer, Schedule: a.Schedules().Check}).Submit(ctx, slices.Values(items[n:])) {
+			results[n] = resultOf(it, res)
+			n++
+			if res.Status == tasks.Failed {
+				down = cmp.Or(down, res.Err)
+			} else if res.Status != tasks.Invalid {
+				taken = true
+			}
 		}
 	}
 	for ; n < len(items); n++ { // Redis has failed before them
