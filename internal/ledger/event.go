@@ -71,35 +71,35 @@ func DecodeEvent(mchid, entryID string, fields map[string]any) (Event, error) {
 	if !ok {
 		return bad("its ID is not one of a stream")
 	}
-	f := make(values, len(fields))
-	for name, value := range fields {
-		text, _ := value.(string)
-		f[name] = readable(text)
+	text := func(name string) string {
+		s, _ := fields[name].(string)
+		return readable(s)
 	}
-	switch known := slices.Contains(EventTypes, f["type"]); {
+	kind := text("type")
+	switch known := slices.Contains(EventTypes, kind); {
 	case !mchidForm.MatchString(mchid):
 		return bad("its mchid is invalid")
-	case !known && typeForm.MatchString(f["type"]):
+	case !known && typeForm.MatchString(kind):
 		return Event{}, fmt.Errorf("event %s of merchant %s: %w", clipID(entryID), mchid, ErrNewer)
-	case f["type"] == BooksClosed:
+	case kind == BooksClosed:
 		// Marshal compacts it, so that it is written the same each time it is read.
-		result, err := json.Marshal(json.RawMessage(f["books"]))
+		result, err := json.Marshal(json.RawMessage(text("books")))
 		if err != nil || result[0] != '{' {
 			return bad("its books are not a JSON object")
 		}
 		return Event{ID: mchid + "-" + entryID, Type: BooksClosed, At: time.UnixMilli(ms).UTC(), MchID: mchid, Books: result}, nil
 	}
 	seq, numbers := int64(0), true
-	if f["seq"] != "" {
+	if n := text("seq"); n != "" {
 		var err error
-		seq, err = strconv.ParseInt(f["seq"], 10, 64)
+		seq, err = strconv.ParseInt(n, 10, 64)
 		numbers = err == nil && seq >= 0
 	}
 	e := Event{
-		ID: mchid + "-" + entryID, Type: f["type"], At: time.UnixMilli(ms).UTC(), MchID: mchid, OutOrderNo: f["no"], Seq: seq,
-		Call: f["call"], Verdict: f["verdict"], Code: f["code"], DetailCode: f["detail"], By: f["by"],
+		ID: mchid + "-" + entryID, Type: kind, At: time.UnixMilli(ms).UTC(), MchID: mchid, OutOrderNo: text("no"), Seq: seq,
+		Call: text("call"), Verdict: text("verdict"), Code: text("code"), DetailCode: text("detail"), By: text("by"),
 	}
-	numbers = decode(&e, eventDecoding, func(field Field) string { return f[field.Event] }) && numbers
+	numbers = decode(&e, eventDecoding, func(field Field) string { return text(field.Event) }) && numbers
 	payments, _ := fields["payments"].(string)
 	list, ok := parsePayments(payments)
 	e.Payments, numbers = list, numbers && ok
