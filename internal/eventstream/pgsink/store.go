@@ -90,13 +90,15 @@ func write(ctx context.Context, tx pgx.Tx, events []ledger.Event, known bool) (d
 	if len(events) == 0 {
 		return stored{}, nil
 	}
-	rows := make([]row, len(events))
+	rows := make([]valued, len(events))
 	payments := listed{keys: map[[3]string]bool{}}
 	var older listed // orders of events of a release that listed no payments
-	var acted []row
+	var acted []valued
 	for i, e := range events {
 		_, n := e.Position()
-		rows[i] = row{Event: e, N: n, Attempts: e.Attempts}
+		if rows[i], err = (&row{Event: e, N: n, Attempts: e.Attempts}).valued(); err != nil {
+			return stored{}, err
+		}
 		payments.add(e)
 		if e.By != "" {
 			acted = append(acted, rows[i])
@@ -114,26 +116,15 @@ func write(ctx context.Context, tx pgx.Tx, events []ledger.Event, known bool) (d
 		})
 	}
 	if known {
-		args, err := arrays(rows, ofEvents)
-		if err != nil {
-			return stored{}, err
-		}
-		run(&done.events, insertEvents, args...)
+		run(&done.events, insertEvents, arrays(rows, ofEvents)...)
 	} else if done.events, err = copyEvents(ctx, tx, rows); err != nil {
 		return stored{}, err
 	}
 	// In one round trip. orders.sql locks the orders of the events, so that what comes
 	// after it sees all that other instances have written of them.
-	args, err := arrays(rows, ofNewest, ofOrders)
-	if err != nil {
-		return stored{}, err
-	}
-	run(&done.orders, upsertOrders, args...)
+	run(&done.orders, upsertOrders, arrays(rows, ofNewest, ofOrders)...)
 	if len(acted) > 0 {
-		if args, err = arrays(acted, ofActions); err != nil {
-			return stored{}, err
-		}
-		run(new(int64), insertActions, args...)
+		run(new(int64), insertActions, arrays(acted, ofActions)...)
 	}
 	if p := payments; len(p.no) > 0 {
 		run(&written, upsertPayments, p.mchid, p.no, p.at, p.id, p.seq, p.amount, p.kind, p.paidAt)
@@ -154,27 +145,14 @@ const eventsTable = "events"
 
 // copyEvents writes new events with COPY, which costs PostgreSQL half as much as a
 // statement that leaves out those it has. Sorted as in events.sql.
-func copyEvents(ctx context.Context, tx pgx.Tx, rows []row) (int64, error) {
-	sorted := make([]*row, len(rows))
-	for i := range rows {
-		sorted[i] = &rows[i]
-	}
-	slices.SortFunc(sorted, func(a, b *row) int { return strings.Compare(a.ID, b.ID) })
+func copyEvents(ctx context.Context, tx pgx.Tx, events []valued) (int64, error) {
+	id := slices.IndexFunc(ofEvents, func(c column) bool { return c.name == "id" })
+	events = slices.SortedFunc(slices.Values(events), func(a, b valued) int { return strings.Compare(a[id].(string), b[id].(string)) })
 	names := make([]string, len(ofEvents))
 	for i, c := range ofEvents {
 		names[i] = c.name
 	}
-	return tx.CopyFrom(ctx, pgx.Identifier{eventsTable}, names, pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
-		values := make([]any, len(ofEvents))
-		for k, c := range ofEvents {
-			v, err := c.of(sorted[i])
-			if err != nil {
-				return nil, err
-			}
-			values[k] = v
-		}
-		return values, nil
-	}))
+	return tx.CopyFrom(ctx, pgx.Identifier{eventsTable}, names, pgx.CopyFromSlice(len(events), func(i int) ([]any, error) { return events[i], nil }))
 }
 
 // takesOthers reports whether the tables accept a harmless event. Where they do not, the
