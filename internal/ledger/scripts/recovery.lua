@@ -55,10 +55,12 @@ local function incoming(r)
   end
   -- A release before 0.2 recorded a sum, without a list.
   if num(r.paid) > sum then list[#list + 1] = { ended, num(r.paid) - sum, r.pt == 'MCH' and (r.tx or '') == '', 0 } end
-  table.sort(list, function(a, b)
-    if a[1] ~= b[1] then return a[1] > b[1] end
-    return a[4] > b[4]
-  end)
+  if #list > 1 then
+    table.sort(list, function(a, b)
+      if a[1] ~= b[1] then return a[1] > b[1] end
+      return a[4] > b[4]
+    end)
+  end
   return list
 end
 
@@ -69,14 +71,14 @@ local function since(r) return num(r.opened) > 0 and num(r.opened) or num(r.ende
 local function tallytext(r)
   local opened = since(r)
   local owed = num(r.total or r.bill)
-  local out = { string.format('%.0f%s%.0f,%.0f,%s', inday(opened), string.sub(r.state, 1, 1), num(r.attempts), owed, r.cause or '') }
+  local out = { string.format('%d%s%d,%d,%s', inday(opened), string.sub(r.state, 1, 1), num(r.attempts), owed, r.cause or '') }
   for _, p in ipairs(incoming(r)) do
     local lag, whose = 0, p[3] and 'E' or r.pby == 'collect' and 'C' or r.pby == 'user' and 'U' or 'X'
     for i = #LAGS, 1, -1 do
       if p[1] * 1000 - opened <= LAGS[i] * 86400000 then lag = LAGS[i] end
     end
     local hour = math.floor(p[1] / 3600 + 8) % 24
-    out[#out + 1] = string.format('%.0f%s%.0f', lag, whose, hour) .. (p[2] ~= owed and string.format('=%.0f', p[2]) or '')
+    out[#out + 1] = p[2] == owed and lag .. whose .. hour or string.format('%d%s%d=%d', lag, whose, hour, p[2])
   end
   return table.concat(out, ';')
 end
@@ -92,44 +94,50 @@ end
 local function tallied(key, old, new)
   if old == new then return end
   local cells, names = {}, {}
-  local function count(name, sign, ...)
+  local function count(name, orders, owed, paid, fen)
     local c = cells[name]
-    if not c then
-      c = { 0, 0, 0, 0 }
-      cells[name], names[#names + 1] = c, name
+    if c then
+      c[1], c[2], c[3], c[4] = c[1] + orders, c[2] + owed, c[3] + paid, c[4] + fen
+    else
+      cells[name], names[#names + 1] = { orders, owed, paid, fen }, name
     end
-    for i, n in ipairs({ ... }) do c[i] = c[i] + sign * n end
   end
   local function each(tally, sign)
     local day, state, attempts, owed, cause = string.match(tally or '', '^(%d+)(%l)(%d+),(%d+),([^;]*)')
     if not day then return end
-    local paid, sum, last = state == 'p' and 1 or 0, 0, state == 'p' and 1 or 0
+    local paid, sum = state == 'p' and sign or 0, 0
+    local last = paid
     for lag, whose, hour, given in string.gmatch(tally, ';(%d+)(%u)(%d+)=?(%d*)') do
-      local fen = num(given ~= '' and given or owed)
+      local fen = sign * (given ~= '' and given or owed)
       sum = sum + fen
-      count(day .. ' l' .. lag, sign, 0, 0, last, fen)
-      count(day .. ' w' .. whose, sign, 0, 0, last, fen)
-      count(day .. ' h' .. hour, sign, 0, 0, last, fen)
+      count(day .. ' l' .. lag, 0, 0, last, fen)
+      count(day .. ' w' .. whose, 0, 0, last, fen)
+      count(day .. ' h' .. hour, 0, 0, last, fen)
       last = 0
     end
-    count(day .. ' s' .. state, sign, 1, num(owed), paid, sum)
-    count(day .. ' a' .. math.min(num(attempts), MOSTATTEMPTS), sign, 1, num(owed), paid, sum)
-    count(day .. ' c' .. cause, sign, 1, num(owed), paid, sum)
+    if num(attempts) > MOSTATTEMPTS then attempts = MOSTATTEMPTS end
+    owed = sign * owed
+    count(day .. ' s' .. state, sign, owed, paid, sum)
+    count(day .. ' a' .. attempts, sign, owed, paid, sum)
+    count(day .. ' c' .. cause, sign, owed, paid, sum)
   end
   each(old, -1)
   each(new, 1)
   if #names == 0 then return end
   local had, write, erase = redis.call('HMGET', key, unpack(names)), {}, {}
   for i, name in ipairs(names) do
-    local c, sum, left = cells[name], {}, false
-    local n, owed, paid, fen = string.match(had[i] or '', '^(%d+) (%d+) (%d+) (%d+)$')
-    for j, was in ipairs({ num(n), num(owed), num(paid), num(fen) }) do
-      sum[j] = math.max(0, was + c[j]) -- counters of a day that was removed stay away
-      left = left or sum[j] > 0
+    local c = cells[name]
+    local orders, owed, paid, fen = c[1], c[2], c[3], c[4]
+    if had[i] then
+      local n, o, p, f = string.match(had[i], '^(%d+) (%d+) (%d+) (%d+)$')
+      orders, owed, paid, fen = orders + num(n), owed + num(o), paid + num(p), fen + num(f)
     end
-    if left then
+    if old then -- counters of a day that was removed stay away
+      orders, owed, paid, fen = math.max(0, orders), math.max(0, owed), math.max(0, paid), math.max(0, fen)
+    end
+    if orders > 0 or owed > 0 or paid > 0 or fen > 0 then
       write[#write + 1] = name
-      write[#write + 1] = string.format('%.0f %.0f %.0f %.0f', unpack(sum))
+      write[#write + 1] = string.format('%d %d %d %d', orders, owed, paid, fen)
     elseif had[i] then
       erase[#erase + 1] = name
     end
