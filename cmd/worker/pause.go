@@ -36,7 +36,7 @@ func (pauseCommand) Help() string {
     worker pause --mchid 1900000109 --reason "wrong amounts in last night's orders" --for 2h
     worker resume --mchid 1900000109 --reason "amounts corrected"
 
-A second pause replaces the first one. It needs REDIS_URL and no other setting.`
+A second pause replaces the first one. A merchant without an order and a worker in this Redis is refused, since its number may be mistyped; only a Redis without any merchant takes it, with a warning. It needs REDIS_URL and no other setting.`
 }
 
 type resumeCommand struct{ who }
@@ -56,12 +56,15 @@ func (c pauseCommand) run(ctx context.Context, s session) int {
 		return s.fail(&tasks.FieldError{Field: "for", Problem: "is negative; write how long the pause lasts, such as 2h"})
 	}
 	return s.with(ctx, c.who, func(rdb redis.UniversalClient, mchid string, d ledger.Deed) error {
-		known, unsure := rdb.SIsMember(ctx, ledger.MerchantsKey, mchid).Result()
+		first, err := knows(ctx, rdb, mchid)
+		if err != nil {
+			return err
+		}
 		p, err := control.Pause(ctx, rdb, mchid, d, c.For)
 		if err != nil {
 			return err
 		}
-		if !known && unsure == nil {
+		if first {
 			s.p.Say("warning: merchant " + mchid + " has no orders in this Redis, and no worker has run for it. If the number is wrong, the right merchant is still collected")
 		}
 		until := "until worker resume"
@@ -76,6 +79,9 @@ func (c pauseCommand) run(ctx context.Context, s session) int {
 
 func (c resumeCommand) run(ctx context.Context, s session) int {
 	return s.with(ctx, c.who, func(rdb redis.UniversalClient, mchid string, d ledger.Deed) error {
+		if _, err := knows(ctx, rdb, mchid); err != nil {
+			return err
+		}
 		was, err := control.Resume(ctx, rdb, mchid, d)
 		if err != nil {
 			return err
@@ -87,6 +93,21 @@ func (c resumeCommand) run(ctx context.Context, s session) int {
 		_, err = fmt.Fprintf(s.p.Stdout, said, mchid)
 		return err
 	})
+}
+
+// knows returns an error if nothing in this Redis knows the merchant, but another one: its
+// number is mistyped. It reports whether this would be the first merchant, which may be
+// paused before its first order.
+func knows(ctx context.Context, rdb redis.UniversalClient, mchid string) (first bool, err error) {
+	known, err := ledger.New(rdb, mchid).Known(ctx)
+	if err != nil || known {
+		return false, err
+	}
+	all, err := ledger.Merchants(ctx, rdb)
+	if err != nil || len(all) == 0 {
+		return err == nil, err
+	}
+	return false, &tasks.FieldError{Field: "mchid", Problem: fmt.Sprintf("is %s, and this Redis has no order and no worker of that merchant: check the number; outcomes stats lists the merchants", mchid)}
 }
 
 // session is what these commands work with.

@@ -30,7 +30,7 @@ func TestPauseAndResume(t *testing.T) {
 		}
 	}
 	expect(config.ExitOK, "merchant "+mchid+" was not paused", "", "resume", "--mchid", mchid, "--reason", "just in case")
-	// The number may be wrong: the next pause finds the merchant, and says nothing.
+	// The number may be wrong, and nothing tells: the next pause finds the merchant, and says nothing.
 	expect(config.ExitOK, "paused: no collect call for merchant "+mchid+" until worker resume\n", "merchant "+mchid+" has no orders in this Redis", "pause", "--mchid", mchid, "--reason", "wrong amounts")
 	if p := pause(); p == nil || p.Reason != "wrong amounts" || !strings.HasPrefix(p.By, "cli:") || !p.Until.IsZero() {
 		t.Errorf("%+v", p)
@@ -48,6 +48,14 @@ func TestPauseAndResume(t *testing.T) {
 	trail, _, err := ledger.Audit(t.Context(), []*ledger.Ledger{l}, 10, "")
 	if err != nil || len(trail) != 4 {
 		t.Errorf("%+v %v", trail, err)
+	}
+
+	// Now something does.
+	for _, action := range []string{"pause", "resume"} {
+		expect(config.ExitUsage, "", "--mchid is 1900000010, and this Redis has no order and no worker of that merchant: check the number", action, "--mchid", "1900000010", "--reason", "x")
+	}
+	if h, err := ledger.New(srv.Client, "1900000010").Holds(t.Context()); err != nil || h.Pause != nil {
+		t.Errorf("a mistyped number is paused: %+v %v", h.Pause, err)
 	}
 
 	expect(config.ExitUsage, "", "--reason is missing; say why", "pause", "--reason", "  ")

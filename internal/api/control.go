@@ -10,6 +10,8 @@ import (
 	"payscore-collector/internal/ledger"
 )
 
+const noMerchant = "The merchant has no ledger and no worker; perhaps its number is mistyped."
+
 // addControl adds what only an operator does.
 func (a *API) addControl() {
 	add(a, op{
@@ -22,14 +24,16 @@ func (a *API) addControl() {
 	}, a.collectNow)
 	add(a, op{
 		id: "pause-merchant", method: http.MethodPost, path: "/v1/merchants/{mchid}/pause", tag: tagMerchants, role: config.Operator,
-		summary: "Make no collect calls for a merchant", send: `{"reason":"wrong amounts in last night's orders","for":"2h"}`,
+		summary:  "Make no collect calls for a merchant",
+		refusals: map[int]string{http.StatusNotFound: noMerchant}, send: `{"reason":"wrong amounts in last night's orders","for":"2h"}`,
 		reply: exampleMerchant,
 		doc:   "No worker makes a collect call for the merchant until it is resumed, or until `for` has passed. Queries, notifications, withdrawals and syncs continue, and orders keep their attempts and their places in the schedule. The pause stands in the ledger: it holds for every worker, and across restarts.",
 		again: "It can be sent again without harm: a second pause takes the place of the first one.",
 	}, a.pause)
 	add(a, op{
 		id: "resume-merchant", method: http.MethodPost, path: "/v1/merchants/{mchid}/resume", tag: tagMerchants, role: config.Operator,
-		summary: "End the pause of a merchant", send: `{"reason":"amounts corrected"}`, reply: exampleMerchant,
+		summary:  "End the pause of a merchant",
+		refusals: map[int]string{http.StatusNotFound: noMerchant}, send: `{"reason":"amounts corrected"}`, reply: exampleMerchant,
 		doc:   "The orders that the pause has put off are due at once, and the rate spaces their calls. A queue that was paused by asynq's own tools is resumed as well.",
 		again: "It can be sent again without harm: a merchant that is not paused stays as it is.",
 	}, a.resume)
@@ -61,6 +65,9 @@ func (a *API) pause(ctx context.Context, in *pauseInput) (*reply[MerchantView], 
 			return nil, refuse(http.StatusUnprocessableEntity, "for", "is %q: write a duration such as 2h, or leave it out", clip(in.Body.For))
 		}
 	}
+	if err := a.knows(ctx, in.MchID); err != nil {
+		return nil, err
+	}
 	_, err := control.Pause(ctx, a.Redis, in.MchID, ledger.Deed{By: callerOf(ctx).By(), Reason: in.Body.Reason, Token: ledger.NewToken()}, length)
 	return a.controlled(ctx, in.MchID, err)
 }
@@ -74,8 +81,21 @@ type resumeInput struct {
 }
 
 func (a *API) resume(ctx context.Context, in *resumeInput) (*reply[MerchantView], error) {
+	if err := a.knows(ctx, in.MchID); err != nil {
+		return nil, err
+	}
 	_, err := control.Resume(ctx, a.Redis, in.MchID, ledger.Deed{By: callerOf(ctx).By(), Reason: in.Body.Reason, Token: ledger.NewToken()})
 	return a.controlled(ctx, in.MchID, err)
+}
+
+// knows returns the problem of a merchant that has no ledger and no worker: a mistyped number
+// must not look as if the merchant were paused.
+func (a *API) knows(ctx context.Context, mchid string) error {
+	known, err := ledger.New(a.Redis, mchid).Known(ctx)
+	if err == nil && !known {
+		err = refuse(http.StatusNotFound, "mchid", "is %s, and this Redis has no order and no worker of that merchant: check the number; GET /v1/merchants lists them", mchid)
+	}
+	return err
 }
 
 // controlled answers a change of a merchant with the merchant.

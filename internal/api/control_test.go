@@ -52,3 +52,28 @@ func TestControl(t *testing.T) {
 		t.Errorf("the trail is %s", strings.Join(got, ", "))
 	}
 }
+
+// A mistyped number is refused, and makes no merchant; one of a merchant that only a worker
+// serves is right.
+func TestControl_OfAMerchantThatNothingKnows(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.open(mchA, "A")
+	for _, action := range []string{"pause", "resume"} {
+		f.post("/v1/merchants/"+mchB+"/"+action, `{"reason":"x"}`).wants(t, 404, "mchid is "+mchB, "check the number", "GET /v1/merchants")
+	}
+	if n, err := f.redis.Client.Exists(t.Context(), ledger.KeysOf(mchB).Hold(), ledger.KeysOf(mchB).Audit()).Result(); err != nil || n != 0 {
+		t.Errorf("%d keys were made, %v", n, err)
+	}
+	if all, err := ledger.Merchants(t.Context(), f.redis.Client); err != nil || len(all) != 1 {
+		t.Errorf("the merchants are %v, %v", all, err)
+	}
+	if err := ledger.New(f.redis.Client, mchB).Beat(t.Context(), "w", time.Minute, ledger.Settings{}, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, action := range []string{"pause", "resume"} {
+		if a := f.post("/v1/merchants/"+mchB+"/"+action, `{"reason":"x"}`); a.Status != 200 {
+			t.Errorf("%s: %d %s", action, a.Status, a.Body)
+		}
+	}
+}

@@ -63,6 +63,8 @@ var refusals = map[string]request{
 	"withdraw-order 409":    {path: "/v1/orders/" + mchA + "/PAID/withdraw", body: `{"reason":"x"}`},
 	"collect-order-now 404": {path: "/v1/orders/" + mchA + "/NONE/collect-now", body: `{"reason":"x"}`},
 	"collect-order-now 409": {path: "/v1/orders/" + mchA + "/PAID/collect-now", body: `{"reason":"x"}`},
+	"pause-merchant 404":    {path: "/v1/merchants/1900000404/pause", body: `{"reason":"x"}`},
+	"resume-merchant 404":   {path: "/v1/merchants/1900000404/resume", body: `{"reason":"x"}`},
 	"replay-webhooks 409":   {path: "/v1/webhooks/replay", body: `{"mchid":"` + mchB + `","since":"2026-01-02T00:00:00Z"}`},
 	"destroy-reader 404":    {path: "/v1/readers/" + mchA + "/NONE"},
 	"destroy-reader 409":    {path: "/v1/readers/" + mchA + "/RUNS"},

@@ -52,6 +52,7 @@ var sentences, faults = []said{
 	in(`has %s at position %s; only digits, letters, %s are allowed`, "第 %[2]s 个字符是 %[1]s：只能使用数字、字母、%[3]s"),
 	in(`cannot begin an out_order_no, which has %s at position %s; only digits, letters and %s are allowed`, "不可能是订单号的开头：第 %[2]s 个字符是 %[1]s，只能使用数字、字母和 %[3]s"),
 	in(`cannot begin an out_order_no, which is %s characters long; at most %s are allowed`, "不可能是订单号的开头：有 %[1]s 个字符，订单号最多 %[2]s 个"),
+	in(`is %s, and this Redis has no order and no worker of that merchant: check the number; GET /v1/merchants lists them`, "是 %[1]s，此 Redis 中没有该商户的订单或 worker：请核对商户号，“商户”页列出了现有的商户"),
 	in(`is %s, for which the token %s is not: use a token of that merchant (mchids in API_TOKENS_FILE)`, "是 %[1]s，token %[2]s 不适用于该商户：请使用该商户的 token（API_TOKENS_FILE 中的 mchids）"),
 	in(`is %s: without a token, call 127.0.0.1 or localhost; or set API_TOKENS_FILE on the worker`, "是 %[1]s：未设置 token 时，请用 127.0.0.1 或 localhost 访问，或在 worker 上设置 API_TOKENS_FILE"),
 	in(`is %s: write queued, awaiting, paid, closed, rejected, withdrawn or exhausted`, "是 %[1]s，没有这种状态：请选择 queued、awaiting、paid、closed、rejected、withdrawn 或 exhausted"),

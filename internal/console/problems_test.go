@@ -49,6 +49,7 @@ func TestProblems_InChinese(t *testing.T) {
 		{"/merchants/" + mchA + "/pause", []string{"reason", "x", "for", "soon"}, 422, "暂停时长：是 \"soon\"，不是时长"},
 		{"/merchants/" + mchA + "/pause", []string{"reason", "x", "for", "99999h"}, 422, "暂停时长：是 99999h0m0s，超出范围"},
 		{"/merchants/x/pause", []string{"reason", "x"}, 422, "商户号：第 1 个字符 'x' 不是数字"},
+		{"/merchants/1900000404/pause", []string{"reason", "x"}, 404, "商户号：是 1900000404，此 Redis 中没有该商户的订单或 worker"},
 		{"/webhooks/replay", []string{"mchid", mchA, "since", future}, 422, "起始时间：晚于现在"},
 		{"/webhooks/replay", []string{"mchid", mchB, "since", "2026-01-02T10:00"}, 409, "商户 " + mchB + " 从未启用过 webhook"},
 		{"/webhooks/retry", []string{"mchid", ""}, 422, "商户号：未填写：请选择商户"},

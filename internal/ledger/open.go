@@ -174,9 +174,9 @@ func (l *Ledger) Open(ctx context.Context, o Opening) (Opened, error) {
 	return opened, opened.Err
 }
 
-// Introduce enters a merchant in the directory of ledgers.
-func Introduce(ctx context.Context, rdb redis.UniversalClient, mchid string) error {
-	return rdb.SAdd(ctx, MerchantsKey, mchid).Err()
+// Introduce enters merchants in the directory of ledgers.
+func Introduce(ctx context.Context, rdb redis.UniversalClient, mchids ...any) error {
+	return rdb.SAdd(ctx, MerchantsKey, mchids...).Err()
 }
 
 // Withdrawing is the answer to a withdrawal.

@@ -154,6 +154,17 @@ func readWorkers(cmd *redis.Cmd) (workers []Worker, now time.Time, err error) {
 	return workers, now, r.err
 }
 
+// Known reports whether the merchant has a ledger in this Redis, or a worker has reported for
+// it in the last day.
+func (l *Ledger) Known(ctx context.Context) (bool, error) {
+	known, err := l.rdb.SIsMember(ctx, MerchantsKey, l.mchid).Result()
+	if err != nil || known {
+		return known, err
+	}
+	workers, _, err := l.Workers(ctx)
+	return len(workers) > 0, err
+}
+
 // AskFirstDue asks for the time at which the sweep takes the first order of the due
 // index; zero where there is nothing to do for any order.
 func (l *Ledger) AskFirstDue(q *Questions) func() (time.Time, error) {

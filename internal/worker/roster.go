@@ -232,6 +232,7 @@ func (r *roster) put(list []config.Merchant) (c change, err error) {
 			c.changed = append(c.changed, m)
 		}
 	}
+	r.introduce(list)
 	// At a start with a thousand merchants their housekeeping is spread.
 	for i, m := range slices.Concat(c.added, c.changed) {
 		m.keepAt = time.Now().Add(time.Duration(i) * keepApart)
@@ -257,6 +258,18 @@ func (r *roster) put(list []config.Merchant) (c change, err error) {
 	}
 	r.kick()
 	return c, nil
+}
+
+// introduce makes merchants known, so that operators can pause them at once. If Redis does
+// not take that, their housekeeping does it later.
+func (r *roster) introduce(list []config.Merchant) {
+	mchids := make([]any, len(list))
+	for i, m := range list {
+		mchids[i] = m.MchID
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, keepWithin)
+	defer cancel()
+	_ = ledger.Introduce(ctx, r.conns.Ledger, mchids...)
 }
 
 // forget takes back what was published of a merchant that was taken out, unless it is

@@ -233,6 +233,19 @@ func TestSleep_IsSeenAsServed(t *testing.T) {
 	}
 }
 
+// All merchants are known as soon as the worker is ready, although their housekeeping is
+// spread: an operator may pause each of them.
+func TestSleep_IsKnownAtOnce(t *testing.T) {
+	t.Parallel()
+	r := workertest.New(t, onAdminAddr(t))
+	many(t, r, 100)
+	r.Work()
+	r.Eventually("readiness", func() bool { return strings.HasPrefix(admin(t, r, "/readyz"), "200 ") })
+	if known, err := ledger.Merchants(t.Context(), r.Redis.Client); err != nil || len(known) != 101 {
+		t.Errorf("%d merchants of 101 are known, %v", len(known), err)
+	}
+}
+
 // many adds n merchants with the keys of the rig's to its worker; their calls go to a
 // platform of their own, which sees an order's first call.
 func many(t *testing.T, r *workertest.Rig, n int) (mchids []string, called func(no string) bool) {
