@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -410,5 +411,30 @@ func TestReaderAtOnce(t *testing.T) {
 	}
 	if p := r.pending(mchA); len(p) != 0 {
 		t.Errorf("not acknowledged: %v", p)
+	}
+}
+
+// After the end of its context a reader finishes the batches that it handles, and begins
+// none of those that it has read.
+func TestReaderAtOnce_Stops(t *testing.T) {
+	r := newRig(t)
+	for i := range 4 {
+		r.tell(mchA, number(i), 10)
+	}
+	opt := options("a")
+	opt.AtOnce, opt.Idle = 2, time.Minute
+	var calls atomic.Int64
+	run := r.start(r.rdb, opt, func(ctx context.Context, _ []ledger.Event) error {
+		calls.Add(1)
+		<-ctx.Done()
+		return nil
+	})
+	r.until("the batch that waits", func() bool { return calls.Load() == 2 && r.pending(mchA)["a"] == 3*opt.Batch })
+	run.stop(t)
+	if n := calls.Load(); n != 2 {
+		t.Errorf("%d batches were begun", n)
+	}
+	if p := r.pending(mchA); p["a"] != opt.Batch {
+		t.Errorf("it holds %v, want the batch that was not begun", p)
 	}
 }

@@ -114,7 +114,7 @@ func (s *stream) read(ctx context.Context) error {
 			idle = false
 			b := s.decode(msgs)
 			handling.Go(func() error {
-				if failed.Load() {
+				if failed.Load() || ctx.Err() != nil { // while it waited for its turn
 					s.giveBack(ctx, b.ids)
 					return nil
 				}
