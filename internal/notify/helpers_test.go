@@ -97,6 +97,7 @@ func newFixture(t *testing.T, change ...func(*http.Server)) *fixture {
 	b.producer = tasks.NewProducer(b.redis.Client)
 	b.ledger = ledger.New(b.redis.Client, m.MchID) // past the link
 	b.receiver = notify.New([]string{m.MchID}, b.metrics, log)
+	b.receiver.SetAnswerWithin(ample)
 	err = b.receiver.Open(map[string]notify.Merchant{m.MchID: {
 		Opener: client, Ledger: l, Teller: collect.New(collect.Settings{}, l.Ledger, client, b.producer, log, b.counted),
 	}})
@@ -239,26 +240,19 @@ func (b *fixture) do(req *http.Request) reply {
 // takes posts a notification that must be answered 200 with an empty body.
 func (b *fixture) takes(n simulator.RawNotification) {
 	b.Helper()
-	r := b.post(b.url, n)
-	for try := 0; tooSlow(r.status, try); try++ {
-		r = b.post(b.url, n)
-	}
-	if r.status != 200 || r.body != "" {
+	if r := b.post(b.url, n); r.status != 200 || r.body != "" {
 		b.Errorf("answered %d %q, want 200 and no body", r.status, r.body)
 	}
 }
 
-// tooSlow reports whether a notification is sent once more, as WeChat Pay sends what was
-// answered 503: a busy machine may be too slow.
-func tooSlow(status, try int) bool { return status == http.StatusServiceUnavailable && try < 10 }
+// ample is the time for an answer of the fixture's receiver: a busy machine may miss
+// notify.AnswerWithin.
+const ample = testkit.Patience / 2
 
-// patiently sends a notification until it is answered otherwise.
-func patiently(send func() *http.Response) *http.Response {
-	resp := send()
-	for try := 0; tooSlow(resp.StatusCode, try); try++ {
-		resp = send()
-	}
-	return resp
+// troubled makes the receiver answer in time, as in production, until it is called again.
+func (b *fixture) troubled() (mended func()) {
+	b.receiver.SetAnswerWithin(notify.AnswerWithin)
+	return func() { b.receiver.SetAnswerWithin(ample) }
 }
 
 // wantRefusal fails the test unless r is a refusal in WeChat Pay's form.

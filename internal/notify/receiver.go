@@ -67,6 +67,7 @@ type Receiver struct {
 	unknown *inbox // for requests to no merchant of this worker
 	bodies  bodies
 	slots   chan struct{}
+	within  time.Duration // answerWithin, but for tests
 	ready   atomic.Bool
 }
 
@@ -84,7 +85,7 @@ func New(mchids []string, metrics *Metrics, log zerolog.Logger) *Receiver {
 	log = log.With().Str(logging.FieldCall, string(payscore.CallNotification)).Logger()
 	r := &Receiver{
 		metrics: metrics, log: log, inboxes: map[string]*inbox{}, unknown: newInbox(noMerchant, log),
-		bodies: newBodies(), slots: make(chan struct{}, maxAtOnce),
+		bodies: newBodies(), slots: make(chan struct{}, maxAtOnce), within: answerWithin,
 	}
 	for _, mchid := range mchids {
 		r.inboxes[mchid] = r.newInbox(mchid)
@@ -216,7 +217,7 @@ func (r *Receiver) process(in *inbox, req *http.Request, body []byte) handled {
 	}
 	// Detached from the request's context: the payment is recorded even if the sender
 	// disconnects.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(req.Context()), answerWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(req.Context()), r.within)
 	done := make(chan handled, 1)
 	go func() {
 		defer func() { <-r.slots }()

@@ -166,12 +166,12 @@ func TestManyLargeBodiesAtOnceAreRefused(t *testing.T) {
 	b := newFixture(t, func(s *http.Server) { s.ReadTimeout = time.Hour })
 	b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 	conns := b.dial("127.0.0.1", 40, append(b.head(256<<10), make([]byte, 20<<10)...))
-	testkit.Within(t, 20*time.Second, "24 of 40 to be refused", func() bool { return b.count(notify.Busy) == 24 })
+	testkit.Eventually(t, "24 of 40 to be refused", func() bool { return b.count(notify.Busy) == 24 })
 	// Their places are free again when they have gone.
 	for _, c := range conns {
 		_ = c.Close()
 	}
-	testkit.Within(t, 20*time.Second, "16 to be incomplete", func() bool { return b.count(notify.Incomplete) == 16 })
+	testkit.Eventually(t, "16 to be incomplete", func() bool { return b.count(notify.Incomplete) == 16 })
 	large := options{Entity: paid, Tamper: func(body []byte) []byte { return append(body, bytes.Repeat([]byte(" "), 100<<10)...) }}
 	b.wantRefusal(b.post(b.url, b.raw("A", large)), 401)
 }
@@ -191,24 +191,20 @@ func TestRefusalsCloseTheConnection(t *testing.T) {
 		"wrong signature": {b.raw("A", options{WrongSignature: true}), "", "401", true},
 		"another path":    {b.raw("A", options{Entity: paid}), "/more", "404", true},
 	} {
-		var c net.Conn
-		resp := patiently(func() *http.Response {
-			var request bytes.Buffer
-			req, err := tt.n.Request(t.Context(), b.url+tt.path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := req.Write(&request); err != nil {
-				t.Fatal(err)
-			}
-			c = b.dial("127.0.0.1", 1, request.Bytes())[0]
-			_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
-			resp, err := http.ReadResponse(bufio.NewReader(c), req)
-			if err != nil {
-				t.Fatal(name, err)
-			}
-			return resp
-		})
+		var request bytes.Buffer
+		req, err := tt.n.Request(t.Context(), b.url+tt.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := req.Write(&request); err != nil {
+			t.Fatal(err)
+		}
+		c := b.dial("127.0.0.1", 1, request.Bytes())[0]
+		_ = c.SetReadDeadline(time.Now().Add(testkit.Patience))
+		resp, err := http.ReadResponse(bufio.NewReader(c), req)
+		if err != nil {
+			t.Fatal(name, err)
+		}
 		if !strings.HasPrefix(resp.Status, tt.status) || resp.Close != tt.closed || isOpen(t, c) == tt.closed {
 			t.Errorf("%s: %s, Connection: close %t, open %t", name, resp.Status, resp.Close, isOpen(t, c))
 		}
@@ -227,18 +223,15 @@ func TestHTTP2WithoutTLS(t *testing.T) {
 		opts   options
 		status int
 	}{{options{Entity: paid}, 200}, {options{WrongSignature: true}, 401}, {options{Entity: paid}, 200}} {
-		resp := patiently(func() *http.Response {
-			req, err := b.raw("A", tt.opts).Request(t.Context(), b.url)
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp, err := h2c.RoundTrip(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = resp.Body.Close()
-			return resp
-		})
+		req, err := b.raw("A", tt.opts).Request(t.Context(), b.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := h2c.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
 		if resp.StatusCode != tt.status || resp.ProtoMajor != 2 {
 			t.Errorf("%s %s", resp.Proto, resp.Status)
 		}

@@ -50,12 +50,13 @@ func TestRedisHangs(t *testing.T) {
 				take(b.logs)
 			}
 			n := b.raw("A", options{Entity: paid})
-			release := b.link.hang()
+			mended, release := b.troubled(), b.link.hang()
 			var replies []reply
 			for range 3 {
 				replies = append(replies, b.post(b.url, n))
 			}
 			release()
+			mended()
 			b.wantTrouble(replies)
 			if lines := take(b.logs); len(lines) != 3 || !strings.Contains(lines[0], `"level":"error"`) || !strings.Contains(lines[0], `"outcome":"failed"`) {
 				t.Errorf("the log: %s", lines)
@@ -76,7 +77,7 @@ func TestRedisHangs(t *testing.T) {
 		b := newFixture(t)
 		b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 		n := b.raw("A", options{Entity: paid})
-		release := b.link.hang()
+		mended, release := b.troubled(), b.link.hang()
 		replies := make([]reply, 300)
 		var all sync.WaitGroup
 		for i := range replies {
@@ -84,6 +85,7 @@ func TestRedisHangs(t *testing.T) {
 		}
 		all.Wait()
 		release()
+		mended()
 		for _, r := range replies {
 			b.wantRefusal(r, 503)
 		}
@@ -127,7 +129,7 @@ func TestLostAnswerOfTheLedger(t *testing.T) {
 			}
 			b.untold("A") // WeChat Pay sends it again after 15 s
 			b.takes(n)
-			testkit.Within(t, 10*time.Second, "the answer to be forgotten once it was told", func() bool { return !b.remembers("A") })
+			testkit.Eventually(t, "the answer to be forgotten once it was told", func() bool { return !b.remembers("A") })
 			b.takes(n)
 			if late, ended := told(); late != wantLate || ended != wantEnded {
 				t.Errorf("told %v late payments and %v ends, want %v and %v", late, ended, wantLate, wantEnded)
@@ -168,10 +170,12 @@ func TestRedisIsAway(t *testing.T) {
 	b.add(simulator.Order{OutOrderNo: "A", TotalAmount: 1250})
 	n := b.raw("A", options{Entity: paid})
 	target := b.link.target
+	mended := b.troubled()
 	b.link.retarget("127.0.0.1:1") // refuses
 	b.link.cut()
 	b.wantTrouble([]reply{b.post(b.url, n), b.post(b.url, n), b.post(b.url, n)})
 	b.link.retarget(target)
+	mended()
 	b.takes(n)
 	if o := b.get("A"); o.State != tasks.Paid {
 		t.Errorf("%+v", o)
