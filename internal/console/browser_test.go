@@ -318,6 +318,7 @@ func TestBrowser_Tour(t *testing.T) {
 	one.sees("h1", "操作记录")
 	two.visit("/orders/" + mchA + "/BIKE-1001")
 	two.sees("h1", "已撤回")
+	two.do("wait until the page is live", ready("body.is-live")) // a stream that is refused is not asked for again
 
 	// Signing out ends the session for every tab, by itself.
 	b.mu.Lock()
