@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,8 +30,9 @@ type platform struct {
 	nos    []string
 }
 
-// noon is the clock of a platform: noon of yesterday in Shanghai.
-func noon() time.Time { return books.Day(time.Now()).AddDate(0, 0, -1).Add(12 * time.Hour) }
+// noon is the clock of a platform: noon of yesterday in Shanghai, also where the tests run
+// past midnight.
+var noon = sync.OnceValue(func() time.Time { return books.Day(time.Now()).AddDate(0, 0, -1).Add(12 * time.Hour) })
 
 func newPlatform(t *testing.T, clock func() time.Time) *platform {
 	sim, err := simulator.New(simulator.Options{KeyBits: 1024, Clock: clock})

@@ -139,14 +139,14 @@ func TestBooksAreTriedAgain(t *testing.T) {
 // compared again the day after, at BOOKS_AT.
 func TestBooksWaitForTheNextBill(t *testing.T) {
 	t.Parallel()
-	now := time.Now()
-	if left := books.Day(now).AddDate(0, 0, 1).Sub(now); left < testkit.Patience {
-		<-time.After(left) // with yesterday's bill compared after midnight, no bill is missing
-		now = time.Now()
-	}
-	today := books.Day(now)
-	clock := now.Sub(today) / 2
-	r := workertest.NewYesterday(t, func(c *config.Worker) { c.BooksAt = config.BooksAt{On: true, Clock: clock} })
+	var today time.Time
+	var clock time.Duration
+	r := workertest.NewYesterday(t, func(c *config.Worker) {
+		now := time.Now()
+		today = books.Day(now)
+		clock = now.Sub(today) / 2
+		c.BooksAt = config.BooksAt{On: true, Clock: clock}
+	})
 	r.Enqueue("LATE")
 	amount := int64(1250)
 	if _, _, err := r.Ledger.Notice(t.Context(), ledger.Notice{

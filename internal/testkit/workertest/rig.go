@@ -17,6 +17,7 @@ import (
 
 	"payscore-collector/internal/asynqx"
 	"payscore-collector/internal/audit"
+	"payscore-collector/internal/books"
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/redisconn"
@@ -60,9 +61,13 @@ func NewOn(t *testing.T, rds *redistest.Server, adjust ...func(*config.Worker)) 
 }
 
 // NewYesterday is New on a platform whose orders live a day ago, so that its bills of their
-// payments can be had.
+// payments can be had. Shortly before midnight in Shanghai it waits for the new day.
 func NewYesterday(t *testing.T, adjust ...func(*config.Worker)) *Rig {
 	t.Helper()
+	now := time.Now()
+	if left := books.Day(now).AddDate(0, 0, 1).Sub(now); left < testkit.Patience {
+		<-time.After(left)
+	}
 	return newOn(t, redistest.Start(t), simulator.Options{Clock: func() time.Time { return time.Now().Add(-24 * time.Hour) }}, adjust...)
 }
 
