@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
@@ -149,11 +150,7 @@ func back(c ledger.Claim, next ledger.Plan) ledger.Settlement {
 
 func (s *setup) until(ok func() bool) {
 	s.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			s.Fatal("waited in vain")
-		}
-	}
+	testkit.Eventually(s, "the condition", ok)
 }
 
 func TestGetAndList(t *testing.T) {

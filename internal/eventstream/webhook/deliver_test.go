@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,16 +114,14 @@ func TestProcess(t *testing.T) {
 	t.Run("a failed delivery is retried, and the order's next final state waits", func(t *testing.T) {
 		f := newFixture(t, srv)
 		statuses := []int{500, 404, 410, 301, 0, 429}
-		left := statuses
+		var requests atomic.Int64
 		f.receiver.Answer = func(w http.ResponseWriter, _ *http.Request, _ ledger.Event) {
-			if len(left) > 0 {
+			if i := int(requests.Add(1)) - 1; i < len(statuses) {
 				w.Header().Set("Location", f.receiver.Server.URL+"/elsewhere")
-				status := left[0]
-				left = left[1:]
-				if status == 0 { // no answer at all
+				if statuses[i] == 0 { // no answer at all
 					panic(http.ErrAbortHandler)
 				}
-				w.WriteHeader(status)
+				w.WriteHeader(statuses[i])
 			}
 		}
 		f.end("A")
