@@ -80,7 +80,6 @@ func (s *stream) read(ctx context.Context) error {
 	if err := s.readOwn(ctx); err != nil {
 		return err
 	}
-	block := time.Duration(-1) // no BLOCK
 	var (
 		handling errgroup.Group
 		failed   atomic.Bool
@@ -101,10 +100,9 @@ func (s *stream) read(ctx context.Context) error {
 			}
 			s.takeOverAt = time.Now().Add(s.opt.Idle / 2)
 		}
-		if !idle {
-			block = -1
-		} else if !s.opt.Once {
-			block = s.opt.Block
+		block := s.opt.Block
+		if !idle || s.opt.Once {
+			block = -1 // no BLOCK
 		}
 		msgs, err := s.group(ctx, ">", block)
 		if err == nil && len(msgs) == 0 && idle && s.opt.Once {
