@@ -121,7 +121,7 @@ type HourCount struct {
 
 // SourceCount is PaidCount by whose doing.
 type SourceCount struct {
-	By string `json:"by" enum:"collect,user,elsewhere,unknown" doc:"collect: after our collect, which is a payment within CONFIRM_SCHEDULE's first interval of a collect call that WeChat Pay accepted, or while a collect call was under way; all that an order paid through PayScore counts as its last such payment. user: by the user or the platform itself, through PayScore. elsewhere: the merchant told WeChat Pay so (MCH). unknown: through PayScore, and the order ended before this was recorded." example:"collect"`
+	By string `json:"by" enum:"collect,user,elsewhere,unknown" doc:"collect: after our collect, which is a payment within CONFIRM_SCHEDULE's first interval of a collect call that WeChat Pay accepted or that got no clear answer, or while a collect call was under way; all that an order paid through PayScore counts as its last such payment. user: by the user or the platform itself, through PayScore. elsewhere: the merchant told WeChat Pay so (MCH). unknown: through PayScore, and the order ended before this was recorded." example:"collect"`
 	PaidCount
 }
 

@@ -132,9 +132,7 @@ func (p Policy) Next(o ledger.Snapshot, plan ledger.Plan, r payscore.Reply, now 
 		}
 		s.Confirms = 0
 		s.Next, s.Due = ledger.Confirm, now.Add(p.Confirm[0])
-		if r.Verdict != payscore.Unknown {
-			s.Accepted = p.Confirm[0]
-		}
+		s.Accepted = p.ours(r)
 	case payscore.Declined:
 		p.schedule(&s, o, now)
 	case payscore.Owed:
@@ -252,7 +250,18 @@ func (p Policy) afterTrouble(s *ledger.Settlement, o ledger.Snapshot, plan ledge
 	default:
 		// It may have taken effect: query before anything else.
 		s.Next, s.State = ledger.Resolve, tasks.Awaiting
+		s.Accepted = p.ours(r)
 	}
+}
+
+// ours is how long before and after the reply a payment counts as the doing of a collect
+// call that was accepted, or may have taken effect: the platform may have received it at
+// any time of the call.
+func (p Policy) ours(r payscore.Reply) time.Duration {
+	if r.Call != payscore.CallCollect {
+		return 0
+	}
+	return p.Confirm[0] + r.Elapsed
 }
 
 // actsAtOnce reports whether the plan is a call that changes something, without a

@@ -524,20 +524,31 @@ func TestFactsOf_HasEverySignedText(t *testing.T) {
 	}
 }
 
-// A payment soon after an accepted collect call is that call's doing; no other reply makes
-// it so.
+// A payment soon after a collect call that was accepted, or may have taken effect, is that
+// call's doing, from its beginning on; no other reply makes it so.
 func TestPolicyNext_Accepted(t *testing.T) {
 	for _, v := range payscore.Verdicts {
-		got := testPolicy().Next(fresh(), ledger.Collect, collectReply(v), noon).Accepted
+		r := collectReply(v)
+		r.Elapsed = 15 * time.Second
 		want := time.Duration(0)
-		if v == payscore.Accepted || v == payscore.InProgress {
-			want = 10 * time.Second
+		switch v {
+		case payscore.Accepted, payscore.InProgress, payscore.Unknown, payscore.Unavailable:
+			want = 25 * time.Second
 		}
-		if got != want {
+		if got := testPolicy().Next(fresh(), ledger.Collect, r, noon).Accepted; got != want {
 			t.Errorf("%s: %s, want %s", v, got, want)
 		}
 	}
-	if got := testPolicy().Next(tried(), ledger.Recheck, queryReply(payscore.InProgress), noon).Accepted; got != 0 {
-		t.Errorf("a query: %s", got)
+	for name, r := range map[string]payscore.Reply{
+		"a query": queryReply(payscore.InProgress), "a query without an answer": queryReply(payscore.Unknown), "a sync": syncReply(payscore.Accepted, ""), "a sync without an answer": syncReply(payscore.Unknown, ""),
+	} {
+		if got := testPolicy().Next(tried(), ledger.Recheck, r, noon).Accepted; got != 0 {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	unsent := collectReply(payscore.Unavailable)
+	unsent.Sent = false
+	if got := testPolicy().Next(fresh(), ledger.Collect, unsent, noon).Accepted; got != 0 {
+		t.Errorf("a call that was not made: %s", got)
 	}
 }

@@ -567,3 +567,38 @@ func TestLostAnswers(t *testing.T) {
 		b.wants("A", tasks.Awaiting, ledger.Recheck, "query")
 	})
 }
+
+// A payment in the time of a collect call whose answer was lost is that call's doing.
+func TestStep_PaidByACallWithoutAnAnswer(t *testing.T) {
+	srv := redistest.Start(t)
+	for name, tt := range map[string]struct {
+		ago  time.Duration // the payment, before the answer was given up
+		want string
+	}{
+		"during the call":      {30 * minute, ledger.PaidByCollect},
+		"long before the call": {2 * hour, ledger.PaidByUser},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := parallelWithA(t, srv)
+			lost := collectReply(payscore.Unknown)
+			lost.HTTPStatus, lost.Elapsed = 0, hour
+			b.platform.collect = says(lost)
+			if _, ok := again(b.run("A")); !ok {
+				t.Fatal("the task is not put back")
+			}
+			b.wants("A", tasks.Awaiting, ledger.Resolve, "collect")
+			paid := queryReply(payscore.Paid)
+			paid.Order = &payscore.Order{TotalAmount: 150, Collection: &payscore.Collection{State: "USER_PAID", TotalAmount: 150, PaidAmount: 150,
+				Details: []payscore.Detail{{Amount: 150, TransactionID: "42", PaidType: "NEWTON", PaidTime: time.Now().Add(-tt.ago).In(tasks.China).Format("20060102150405")}}}}
+			b.platform.query = says(paid)
+			b.makeDue("A")
+			if err := b.run("A"); err != nil {
+				t.Fatal(err)
+			}
+			b.wants("A", tasks.Paid, "", "query")
+			if o := b.get("A"); o.PaidBy != tt.want {
+				t.Errorf("paid by %q, want %q", o.PaidBy, tt.want)
+			}
+		})
+	}
+}

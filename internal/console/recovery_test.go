@@ -98,7 +98,7 @@ func TestRecovery(t *testing.T) {
 	wants(p, "h-fen", `<th scope="row" class="n">`+week+`</th><td class="n">4</td>`+strings.Repeat(`<td class="n">87.5 %*</td>`, 5)+`<td class="n">87.5 %</td>`,
 		`data-curves="{"weeks":["`+week+`"],"names":["Week from","day 1","day 3","day 7","day 14","day 30"],"shares":[[87.5],[87.5],[87.5],[87.5],[87.5]]}"`)
 	wants(p, "h-orders", `<th scope="row" class="n">`+week+`</th><td class="n">4</td>`+strings.Repeat(`<td class="n">75.0 %*</td>`, 5)+`<td class="n">75.0 %</td>`)
-	wants(p, "h-whose", `after our collect <span class="words">within CONFIRM_SCHEDULE’s first interval of an accepted collect call</span></th><td class="n">1</td><td class="n">¥12.50</td><td class="n">14.3 %</td>`,
+	wants(p, "h-whose", `after our collect <span class="words">within CONFIRM_SCHEDULE’s first interval of a collect call that was accepted or got no clear answer</span></th><td class="n">1</td><td class="n">¥12.50</td><td class="n">14.3 %</td>`,
 		`by the user or the platform itself <span class="words">through PayScore, without such a call</span></th><td class="n">1</td><td class="n">¥47.50</td><td class="n">54.3 %</td>`,
 		"elsewhere", "the merchant told WeChat Pay so (MCH)", `<td class="n">1</td><td class="n">¥27.50</td><td class="n">31.4 %</td>`,
 		"The rule: a payment is after our collect if it came within CONFIRM_SCHEDULE’s first interval of a collect call that WeChat Pay accepted")
@@ -128,7 +128,7 @@ func TestRecovery(t *testing.T) {
 	t.Run("in Chinese", func(t *testing.T) {
 		p := f.get("/recovery?mchid="+mchA, "Accept-Language: zh")
 		p.wants(t, 200, "<h1>回收分析</h1>", "<dt>金额占比</dt><dd>87.5 %</dd>", "未结束的订单不计入任何数字，因此近几周的数字会好于最终结果。",
-			"扣款失败：余额、银行卡或风控", "规则：在微信支付受理催收扣款前后 CONFIRM_SCHEDULE 的第一个间隔之内到账", "商户告知微信支付用户已付款（MCH）")
+			"扣款失败：余额、银行卡或风控", "规则：在微信支付受理催收扣款（或未给出明确结果）前后 CONFIRM_SCHEDULE 的第一个间隔之内到账", "商户告知微信支付用户已付款（MCH）")
 		if strings.Contains(p.section(t, "h-whose"), "elsewhere") {
 			t.Error("English words on a page in Chinese")
 		}

@@ -227,7 +227,7 @@ func (m *model) Settle(t *rapid.T) {
 		Facts: modelFacts(t),
 	}
 	set.Call = "collect"
-	if set.Verdict = rapid.SampledFrom([]string{"declined", "accepted", "owed"}).Draw(t, "verdict"); set.Verdict == "accepted" {
+	if set.Verdict = rapid.SampledFrom([]string{"declined", "accepted", "unknown", "owed"}).Draw(t, "verdict"); set.Verdict == "accepted" || set.Verdict == "unknown" {
 		set.Accepted = 10 * time.Second
 	}
 	set.Code, set.DetailCode = "TRADE_ERROR", rapid.SampledFrom([]string{"271316574", "", "2713-,;7"}).Draw(t, "detail code")

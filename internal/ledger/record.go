@@ -94,7 +94,7 @@ var Record = []Field{
 	{Name: "fails", Step: true, By: "settle", Doc: "calls in a row without a proper answer"},
 	{Name: "missing", Step: true, By: "settle", Doc: "replies in a row that there is no such order"},
 	{Name: "cause", By: "settle notice withdraw fill", Doc: "the code of the first collect call that was declined; _ if it is not known"},
-	{Name: "accepted", By: "settle", Doc: "\"<ms> <ms>\": when a collect call was accepted last, and how long a payment counts as ours before and after"},
+	{Name: "accepted", By: "settle", Doc: "\"<ms> <ms>\": when a collect call was accepted last, or got no clear answer, and how long a payment counts as ours before and after"},
 	{Name: "tally", By: "settle notice withdraw fill", Doc: "what the counters of the recovery count of it; see recovery.lua"},
 	{Name: "last", By: "compact", Doc: "ms, the last attempt, if the log does not say it"},
 	{Name: "err", By: "compact", Doc: "the entry of the last failed call in the log, if the log does not have it"},

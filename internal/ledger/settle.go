@@ -96,8 +96,8 @@ type Settlement struct {
 	Verdict    string `json:"verdict,omitempty"`
 	Code       string `json:"code,omitempty"`
 	DetailCode string `json:"detail,omitempty"`
-	// Accepted is set if the last call was a collect that was accepted: a payment at most so
-	// long before or after it is its doing.
+	// Accepted is set if the last call was a collect that was accepted, or may have taken
+	// effect: a payment at most so long before or after its reply is its doing.
 	Accepted time.Duration `json:"-"`
 
 	Gate     GateSignal `json:"gate,omitempty"`

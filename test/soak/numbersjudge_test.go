@@ -235,7 +235,7 @@ func (m *month) judgeRecovery(want numbers) {
 			row("h-hours", fmt.Sprintf("%02d:00–%02d:00", h, h+1), group(c.Paid), explain.Yuan(c.Fen))
 		case "paid_by":
 			words := map[string]string{
-				"collect":   "after our collect within CONFIRM_SCHEDULE’s first interval of an accepted collect call",
+				"collect":   "after our collect within CONFIRM_SCHEDULE’s first interval of a collect call that was accepted or got no clear answer",
 				"user":      "by the user or the platform itself through PayScore, without such a call",
 				"elsewhere": "elsewhere the merchant told WeChat Pay so (MCH)",
 			}

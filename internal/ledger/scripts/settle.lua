@@ -31,8 +31,9 @@
 --                       reason; else absent. state is then 'withdrawn'
 --   verified_paid       true if the last reply was a verified payment
 --   call, verdict, code, detail   for the event
---   accepted            of a collect call that was accepted: ms of CONFIRM_SCHEDULE's first
---                       look, within which a payment is this call's; else absent
+--   accepted            of a collect call that was accepted, or may have taken effect: ms
+--                       before and after now within which a payment is this call's; else
+--                       absent
 --   gate                the last reply's signal for the merchant and the service: 'ok',
 --                       'fault', 'service', 'down', 'throttled' or ''
 --   at                  now, by the worker; 0 if it does not know
