@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/redisconn"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 )
 
@@ -39,12 +39,16 @@ func TestRedisWatch_await(t *testing.T) {
 				t.Fatal(err)
 			}
 			cfg := config.Worker{Redis: o, Merchants: []config.Merchant{{MchID: "1900000109"}}}
-			var log bytes.Buffer
+			var log testkit.LogBuffer
 			w := newRedisWatch(cfg, zerolog.New(&log), prometheus.NewRegistry())
 			defer w.stop()
 			w.conns = openRedis(cfg, 2, commandHook(w.notice))
 			defer w.conns.close()
-			ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+			patience := testkit.Patience
+			if !c.promoted && c.refused == nil {
+				patience = 2500 * time.Millisecond // it waits in vain
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			if c.promoted {
 				time.AfterFunc(300*time.Millisecond, func() { srv.Client.Do(t.Context(), "REPLICAOF", "NO", "ONE") })

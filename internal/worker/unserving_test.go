@@ -121,7 +121,7 @@ var unservings = map[string]func(t *testing.T) unserving{
 		}
 		do(t, srv.Client, "SET", "a", "1")
 		do(t, srv.Client, "BGSAVE")
-		testkit.Within(t, 10*time.Second, "a snapshot to fail", func() bool {
+		testkit.Eventually(t, "a snapshot to fail", func() bool {
 			return strings.Contains(srv.Client.Info(t.Context()).Val(), "rdb_last_bgsave_status:err")
 		})
 		return unserving{url: srv.URL, problem: "Redis cannot write to its disk", warning: "the last snapshot could not be written",
@@ -168,7 +168,7 @@ func clusterNode(t *testing.T) string {
 	_, port, _ := strings.Cut(nodes[1].Client.Options().Addr, ":")
 	bus := nodes[1].Client.ConfigGet(t.Context(), "cluster-port").Val()["cluster-port"]
 	do(t, nodes[0].Client, "CLUSTER", "MEET", "127.0.0.1", port, bus)
-	testkit.Within(t, 20*time.Second, "the Cluster to be whole", func() bool {
+	testkit.Eventually(t, "the Cluster to be whole", func() bool {
 		return strings.Contains(nodes[0].Client.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
 	})
 	return "redis://" + nodes[0].Client.Options().Addr
@@ -321,12 +321,12 @@ func TestUnservingRedis_start(t *testing.T) {
 
 			logs := runWorker(t, cfg)
 			if u.problem == "" {
-				becomes(t, cfg, 20*time.Second, http.StatusOK)
+				becomes(t, cfg, testkit.Patience, http.StatusOK)
 				if u.noChannel {
 					// asynq's channel of cancellations, and that of wake-ups.
 					lines := []string{`"event":"redis_channel_refused"`, `"event":"wakeups_refused"`}
 					for _, line := range lines {
-						testkit.Within(t, 20*time.Second, "a line on the channel", func() bool { return strings.Contains(logs.String(), line) })
+						testkit.Eventually(t, "a line on the channel", func() bool { return strings.Contains(logs.String(), line) })
 					}
 					<-time.After(6 * time.Second) // asynq tries every five
 					for _, line := range lines {
@@ -340,14 +340,14 @@ func TestUnservingRedis_start(t *testing.T) {
 				}
 				return
 			}
-			body := becomes(t, cfg, 20*time.Second, http.StatusServiceUnavailable)
-			testkit.Within(t, 20*time.Second, "the reason in /readyz", func() bool {
+			body := becomes(t, cfg, testkit.Patience, http.StatusServiceUnavailable)
+			testkit.Eventually(t, "the reason in /readyz", func() bool {
 				_, body = readyz(cfg)
 				return strings.Contains(body, u.problem)
 			})
 			// The API answers 503 until the worker has found Redis fit.
 			if status, answer := adminGet(t, cfg, "/v1/stats", ""); status != http.StatusServiceUnavailable {
-				becomes(t, cfg, 20*time.Second, http.StatusOK) // it has mended itself
+				becomes(t, cfg, testkit.Patience, http.StatusOK) // it has mended itself
 			} else if !strings.Contains(answer, "is starting") {
 				t.Errorf("the API answers %d %s", status, answer)
 			}
@@ -365,7 +365,7 @@ func TestUnservingRedis_start(t *testing.T) {
 				return
 			}
 			u.mend()
-			becomes(t, cfg, 20*time.Second, http.StatusOK)
+			becomes(t, cfg, testkit.Patience, http.StatusOK)
 			if status, answer := adminGet(t, cfg, "/v1/stats", ""); status != http.StatusOK {
 				t.Errorf("the API answers %d %s", status, answer)
 			}
@@ -411,7 +411,7 @@ func TestUnservingRedis_midway(t *testing.T) {
 			p := redistest.StartProxy(t, srv.Client.Options().Addr, nil)
 			cfg := unservingWorker(t, "redis://"+p.Addr+"/0")
 			logs := runWorker(t, cfg)
-			becomes(t, cfg, 20*time.Second, http.StatusOK)
+			becomes(t, cfg, testkit.Patience, http.StatusOK)
 			d.spoil(t, srv, p)
 			spoilt := time.Now()
 			if body := becomes(t, cfg, 20*time.Second, http.StatusServiceUnavailable); !strings.Contains(body, d.reason) {
@@ -419,7 +419,7 @@ func TestUnservingRedis_midway(t *testing.T) {
 			}
 			t.Logf("503 after %v", time.Since(spoilt).Round(100*time.Millisecond))
 			d.mend(t, srv, p)
-			becomes(t, cfg, 20*time.Second, http.StatusOK)
+			becomes(t, cfg, testkit.Patience, http.StatusOK)
 			if !strings.Contains(logs.String(), `"event":"redis_refuses"`) && !strings.Contains(logs.String(), `"event":"redis_away"`) {
 				t.Error("the log says nothing")
 			}
