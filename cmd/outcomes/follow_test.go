@@ -96,7 +96,7 @@ func start(t *testing.T, env map[string]string, stdout io.Writer, args ...string
 			Name: "outcomes", Args: args, Stdout: stdout, Stderr: f.stderr,
 			LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 		},
-		now: time.Now, zone: time.UTC, patience: 500 * time.Millisecond,
+		now: time.Now, zone: time.UTC, patience: testkit.Patience,
 	}
 	go func() { f.status <- p.run(ctx) }()
 	t.Cleanup(cancel)
@@ -108,7 +108,7 @@ func (f *following) end() int {
 	select {
 	case status := <-f.status:
 		return status
-	case <-time.After(30 * time.Second):
+	case <-time.After(testkit.Patience):
 		f.t.Fatalf("the command does not end\n%s", f.stderr)
 		return -1
 	}

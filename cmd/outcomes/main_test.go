@@ -37,6 +37,12 @@ func runWith(t *testing.T, env map[string]string, args ...string) outcome {
 // runAt is runWith at a time of the caller's.
 func runAt(t *testing.T, now time.Time, env map[string]string, args ...string) outcome {
 	t.Helper()
+	return runPatiently(t, testkit.Patience, now, env, args...)
+}
+
+// runPatiently is runAt with a Redis that may take so long to answer first.
+func runPatiently(t *testing.T, patience time.Duration, now time.Time, env map[string]string, args ...string) outcome {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
 	p := program{
 		Process: config.Process{
@@ -44,7 +50,7 @@ func runAt(t *testing.T, now time.Time, env map[string]string, args ...string) o
 			LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 			Environ:   func() []string { return testkit.Environ(env) },
 		},
-		now: func() time.Time { return now }, zone: time.UTC, patience: 500 * time.Millisecond,
+		now: func() time.Time { return now }, zone: time.UTC, patience: patience,
 	}
 	status := p.run(t.Context())
 	return outcome{status, stdout.String(), stderr.String()}
@@ -217,7 +223,7 @@ func TestRedisDown(t *testing.T) {
 	t.Run("it is silent", func(t *testing.T) {
 		l := listen(t) // the kernel accepts connections, and no process reads
 		began := time.Now()
-		o := runWith(t, map[string]string{"REDIS_URL": "redis://" + l.Addr().String()}, "get", "A1")
+		o := runPatiently(t, 500*time.Millisecond, began, map[string]string{"REDIS_URL": "redis://" + l.Addr().String()}, "get", "A1")
 		o.wantStatus(t, exitFailed)
 		wantContains(t, "stderr", o.stderr, "does not answer")
 		if took := time.Since(began); took > patience {

@@ -88,7 +88,7 @@ func TestSweep(t *testing.T) {
 		}
 	})
 	t.Run("a second sweeper within the interval does nothing", func(t *testing.T) {
-		b := parallel(t, srv)
+		b := parallel(t, srv, func(s *Settings) { s.SweepEvery = hour })
 		b.sweep()
 		b.openDue(1)
 		b.sweep()
