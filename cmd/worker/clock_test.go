@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/internal/testkit/workertest"
 )
@@ -13,7 +14,7 @@ import (
 // Redis's clock is put back or ahead by hours, as a failover to another machine
 // does it: orders are collected as before, and the jump is in the log.
 func TestRedisClockJumps(t *testing.T) {
-	const soon = 30 * time.Second
+	const soon = testkit.Patience
 	setUp := func(t *testing.T) (*workertest.Rig, *redistest.WallClock, func(fate simulator.Fate, no string), func(int64)) {
 		t.Parallel()
 		redistest.NeedReal(t)

@@ -25,8 +25,13 @@ import (
 // to WeChat Pay each took.
 func callsAnOrder(t *testing.T, notifications bool) float64 {
 	t.Helper()
-	// The confirming query waits for ten seconds by default; here for three.
-	r := workertest.New(t, func(c *config.Worker) { c.ConfirmSchedule = []time.Duration{3 * time.Second, time.Second} })
+	// The confirming query waits for ten seconds by default; here for three, and for six where
+	// a busy machine must take the notification before it.
+	confirm := 3 * time.Second
+	if notifications {
+		confirm = 6 * time.Second
+	}
+	r := workertest.New(t, func(c *config.Worker) { c.ConfirmSchedule = []time.Duration{confirm, time.Second} })
 	if notifications {
 		r.Listen()
 	}
@@ -297,7 +302,10 @@ func TestStopAnswersNotificationsUnderWay(t *testing.T) {
 	stop()
 	all.Wait()
 	for status, n := range answers {
-		if status != 200 && status != 0 { // 0: it arrived after the listener had closed
+		switch {
+		case status == 200, status == 0: // 0: it arrived after the listener had closed
+		case status == 503 && strings.Contains(r.Logs.String(), "not done within"): // on a busy machine
+		default:
 			t.Errorf("%d were answered %d", n, status)
 		}
 	}

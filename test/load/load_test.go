@@ -131,8 +131,8 @@ func TestWorkersShareAMerchantsRate(t *testing.T) {
 	}
 	// On a busy machine calls that leave late meet those of the next second;
 	// TestPromisePolite is exact about that.
-	if most := r.Sim.Report().MostCallsInASecond; most > rate*11/10 {
-		t.Errorf("%d calls in a second, want %d at most", most, rate*11/10)
+	if most, late := r.Sim.Report().MostCallsInASecond, r.Late(); float64(most) > rate*(1.1+late.Seconds()) {
+		t.Errorf("%d calls in a second, want %d at most (timers of this process were up to %s late)", most, rate*11/10, late)
 	}
 }
 

@@ -279,11 +279,14 @@ func (r *Rig) Audit() {
 	}
 	// A call that leaves late for its slot may fall among the calls of a second that is
 	// as much longer.
-	late := r.lateness.most()
+	late := r.Late()
 	if most := r.Sim.Report().MostCallsInASecond; float64(most) > r.Cfg.Rate*(1+late.Seconds()) {
 		r.t.Errorf("%d calls in one second, %v at most (timers of this process were up to %s late)", most, r.Cfg.Rate, late)
 	}
 }
+
+// Late is how late timers of this process and Redis have been at most.
+func (r *Rig) Late() time.Duration { return r.lateness.most() }
 
 // Numbers returns n order numbers.
 func Numbers(prefix string, n int) []string {
