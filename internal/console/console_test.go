@@ -480,7 +480,14 @@ func TestOrders_Sort(t *testing.T) {
 	for i := range 160 {
 		f.open(mchA, "MANY-"+string(rune('A'+i/26))+string(rune('A'+i%26)))
 	}
-	f.get("/orders?sort=amount").wants(t, 200, "Only the orders of this page are sorted", "sort=amount")
+	for to, want := range map[string]string{"en": "There may be more. Only the orders of this page are sorted", "zh": "可能还有更多。 仅对本页的订单排序"} {
+		f.get("/language?to=" + to)
+		p := f.get("/orders?sort=amount")
+		p.wants(t, 200, want, "sort=amount")
+		if head, _, _ := strings.Cut(p.Body, "<tbody>"); !strings.Contains(head, want) {
+			t.Errorf("%q stands behind the orders", want)
+		}
+	}
 }
 
 // More merchants than a page has are found by their numbers, page by page; the overview
