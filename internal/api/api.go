@@ -174,7 +174,8 @@ var crossOrigin = http.NewCrossOriginProtection()
 // unknown answers requests that no operation takes.
 func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 	if _, err := a.access.caller(r); err != nil {
-		readOn(r, w, mostAfter(writeProblem(w, err)))
+		writeProblem(w, err)
+		readOn(r, w, mostUnproven)
 		return
 	}
 	defer readOn(r, w, mostRefused)
@@ -244,7 +245,7 @@ func add[I, O any](a *API, o op, do func(context.Context, *I) (*O, error)) {
 			})
 			if status > http.StatusBadRequest && status != http.StatusRequestTimeout { // after 400 and 408 there is nothing to read
 				r, w := humago.Unwrap(ctx)
-				readOn(r, w, mostAfter(status))
+				readOn(r, w, a.mostAfter(status))
 			}
 		}},
 	}
@@ -378,8 +379,8 @@ const (
 )
 
 // mostAfter is how much is read on after a refusal with a status.
-func mostAfter(status int) int64 {
-	if status == http.StatusUnauthorized || status == http.StatusTooManyRequests {
+func (a *API) mostAfter(status int) int64 {
+	if status == http.StatusUnauthorized || status == http.StatusTooManyRequests || a.NeedsToken() {
 		return mostUnproven
 	}
 	return mostRefused

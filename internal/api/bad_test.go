@@ -153,6 +153,10 @@ func TestBadInput(t *testing.T) {
 		}
 		f.post("/v1/orders", bomb.String(), "Content-Encoding: gzip").wants(t, 415, "Content-Encoding", "gzip")
 		f.post("/v1/orders/import", bomb.String(), "Content-Encoding: gzip", "Content-Type: text/csv").wants(t, 415, "Content-Encoding")
+		a := f.post("/v1/orders/import", bomb.String(), "Content-Type: text/csv")
+		if a.wants(t, 422, "body is compressed: send it without compression"); strings.Contains(a.Body, "zcat") {
+			t.Errorf("the remedy is the command's: %s", a.Body)
+		}
 		f.post("/v1/orders/import", bomb.String(), "Content-Type: text/csv").wants(t, 422, "body", "compress")
 	})
 	t.Run("a bad row keeps no good one out", func(t *testing.T) {
@@ -281,6 +285,22 @@ func TestRefusedBodiesWithoutAToken(t *testing.T) {
 	}
 	if !maps.Equal(seen, map[int]bool{http.StatusUnauthorized: true, http.StatusTooManyRequests: true}) {
 		t.Errorf("the answers are %v", seen)
+	}
+}
+
+// A worker without a token answers nobody from elsewhere: it reads as little on.
+func TestRefusedBodiesOfAWorkerWithoutAToken(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(o *api.Options) { o.Loopback = false })
+	for _, path := range []string{"/v1/orders", "/v1/none"} {
+		body := strings.NewReader(strings.Repeat(" ", 2<<20))
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, body)
+		req.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		f.api.ServeHTTP(w, req)
+		if w.Code != http.StatusForbidden || body.Len() != 1<<20 {
+			t.Errorf("%s: %d bytes are left unread after %d %s", path, body.Len(), w.Code, w.Body)
+		}
 	}
 }
 

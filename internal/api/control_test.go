@@ -68,6 +68,9 @@ func TestControl_OfAMerchantThatNothingKnows(t *testing.T) {
 	if all, err := ledger.Merchants(t.Context(), f.redis.Client); err != nil || len(all) != 1 {
 		t.Errorf("the merchants are %v, %v", all, err)
 	}
+	if a := f.get("/v1/merchants?mchid=" + mchB); a.Status != 200 || strings.TrimSpace(a.Body) != "[]" {
+		t.Errorf("the list has it: %d %s", a.Status, a.Body)
+	}
 	if err := ledger.New(f.redis.Client, mchB).Beat(t.Context(), "w", time.Minute, ledger.Settings{}, false); err != nil {
 		t.Fatal(err)
 	}

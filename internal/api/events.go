@@ -84,7 +84,7 @@ func (a *API) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse
 	}
 	page, err := feed.Read(first, int64(in.Limit), 0)
 	if err != nil {
-		return nil, redisFailed(err)
+		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		r, w := humago.Unwrap(hctx)

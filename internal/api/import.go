@@ -175,7 +175,7 @@ func (a *API) importRows(ctx context.Context, caller Caller, rows *intake.Reader
 // unreadable is the problem of a body that cannot be read, or not to its end.
 func unreadable(err error, line int64) *Problem {
 	if wrong, ok := errors.AsType[*intake.FormatError](err); ok {
-		return newProblem(http.StatusUnprocessableEntity, "body "+strings.NewReplacer(`feed it in by "zcat FILE | enqueue file -"`, "send it without compression").Replace(wrong.Error()), FieldProblem{"body", wrong.Error()})
+		return refuse(http.StatusUnprocessableEntity, "body", "%s", strings.Replace(wrong.Error(), `feed it in by "zcat FILE | enqueue file -"`, "send it without compression", 1)).(*Problem)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return newProblem(http.StatusRequestTimeout, fmt.Sprintf("the body came too slowly after line %d: send what follows again, %d KiB a minute at least", line, importPiece>>10))

@@ -120,8 +120,15 @@ type WindowView struct {
 
 func (a *API) merchants(ctx context.Context, in *merchantInput) (*reply[[]MerchantView], error) {
 	mchids, err := a.mchids(ctx, in.MchID)
-	if err != nil {
+	known := in.MchID == ""
+	if !known {
+		known, err = ledger.New(a.Redis, in.MchID).Known(ctx)
+	}
+	switch {
+	case err != nil:
 		return nil, err
+	case !known:
+		mchids = nil // as in other lists
 	}
 	list := make([]MerchantView, len(mchids))
 	g, gctx := errgroup.WithContext(ctx)
