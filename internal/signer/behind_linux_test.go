@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"payscore-collector/internal/testkit"
 )
 
 // niceSigner signs with a key, and records the priority of the thread that it signs on.
@@ -90,5 +92,5 @@ func TestGiveWay(t *testing.T) {
 	if got := sign(n); got[20-usual] != n {
 		t.Errorf("after %v, signatures by priority: %v", wayTime, got)
 	}
-	goleak.VerifyNone(t) // it waits for what ends soon
+	testkit.Eventually(t, "the threads to end", func() bool { return goleak.Find() == nil })
 }

@@ -89,9 +89,7 @@ func TestStoppedWorkerLeavesNothingBehind(t *testing.T) {
 		noConnections(t, r)
 	}
 	r.Sim.Close() // no more notifications
-	if err := goleak.Find(append(redistest.NoLeaks(), before)...); err != nil {
-		t.Error(err)
-	}
+	redistest.NoLeaks(t, before)
 }
 
 // Nor does one that could not start, or that was stopped while it waited for its
@@ -135,9 +133,7 @@ func TestWorkerThatDidNotStartLeavesNothingBehind(t *testing.T) {
 				t.Fatalf("it ended with %v", err)
 			}
 			noConnections(t, r)
-			if err := goleak.Find(append(redistest.NoLeaks(), before)...); err != nil {
-				t.Error(err)
-			}
+			redistest.NoLeaks(t, before)
 		})
 	}
 }

@@ -171,9 +171,17 @@ func (s *Server) Kill() {
 	}
 }
 
-// NoLeaks are what tests that look for leaked goroutines overlook: the embedded
-// Redis's side of connections, among them those of the tests themselves.
-func NoLeaks() []goleak.Option {
+// NoLeaks fails the test if goroutines stay that were not there before. It overlooks the
+// embedded Redis's, and waits as long as testkit does: goleak alone gives those that are
+// about to end less than half a second.
+func NoLeaks(t testing.TB, before goleak.Option) {
+	t.Helper()
 	const server = "github.com/alicebob/miniredis/v2/server."
-	return []goleak.Option{goleak.IgnoreAnyFunction(server + "(*Server).servePeer"), goleak.IgnoreAnyFunction(server + "readArray")}
+	var left testkit.LogBuffer
+	testkit.Eventually(t, "all goroutines to end", func() bool {
+		err := goleak.Find(before, goleak.IgnoreAnyFunction(server+"(*Server).servePeer"), goleak.IgnoreAnyFunction(server+"readArray"))
+		left.Take()
+		fmt.Fprint(&left, err)
+		return err == nil
+	}, &left)
 }
