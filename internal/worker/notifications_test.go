@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,9 @@ import (
 	"payscore-collector/internal/worker"
 	"payscore-collector/tasks"
 )
+
+// soonAgain makes the platform send again at once what a busy machine answers too late.
+var soonAgain = slices.Repeat([]simulator.Duration{simulator.Duration(200 * time.Millisecond)}, 20)
 
 // callsAnOrder lets orders be paid that pay at once, and returns how many calls
 // to WeChat Pay each took.
@@ -37,7 +41,7 @@ func callsAnOrder(t *testing.T, notifications bool) float64 {
 	}
 	r.Work()
 	if notifications {
-		r.Notify(simulator.Notifications{})
+		r.Notify(simulator.Notifications{Retry: soonAgain})
 	}
 	nos := workertest.Numbers("ATONCE", 20)
 	for _, no := range nos {
@@ -71,12 +75,12 @@ func TestAnOrderThatPaysAtOnceCostsOneCall(t *testing.T) {
 // An order in flight copes when its end arrives from the other side.
 func TestAnOrderInFlightWhenItsEndArrives(t *testing.T) {
 	t.Parallel()
-	r := workertest.New(t)
+	r := workertest.New(t, func(c *config.Worker) { c.CallTimeout = 30 * time.Second })
 	r.Listen()
 	r.Work()
-	r.Notify(simulator.Notifications{})
-	// The money moves, and is notified, a second before the collect is answered.
-	if err := r.Sim.SetFaults(simulator.Faults{Latency: simulator.Duration(time.Second)}); err != nil {
+	r.Notify(simulator.Notifications{Retry: soonAgain})
+	// The money moves, and is notified, three seconds before the collect is answered.
+	if err := r.Sim.SetFaults(simulator.Faults{Latency: simulator.Duration(3 * time.Second)}); err != nil {
 		t.Fatal(err)
 	}
 	r.Add(simulator.Order{OutOrderNo: "FLIGHT", Fate: "pays"})
