@@ -40,7 +40,8 @@ func TestMain(m *testing.M) {
 // Orders that come due at a steady pace are called about a sweep later, even
 // while the calls of another merchant in the same worker hang. If the two shared
 // their concurrency, each batch of the healthy merchant's orders would wait for
-// the other's CALL_TIMEOUT of two seconds, again and again.
+// the other's CALL_TIMEOUT, again and again: it is long, so that a busy machine is not
+// taken for that.
 func TestDueOrdersAreCalledInTimeBesideAHangingMerchant(t *testing.T) {
 	const perSecond = 40
 	seconds := testkit.Form(2, 4)
@@ -55,7 +56,7 @@ func TestDueOrdersAreCalledInTimeBesideAHangingMerchant(t *testing.T) {
 	platform := httptest.NewServer(neighbour.Handler())
 	t.Cleanup(platform.Close)
 	r := workertest.New(t, func(c *config.Worker) {
-		c.SweepEvery = time.Second
+		c.SweepEvery, c.CallTimeout = time.Second, 20*time.Second
 		other := c.Merchants[0]
 		m := neighbour.Merchant()
 		other.MchID, other.SerialNo, other.PrivateKey = m.MchID, m.SerialNo, m.PrivateKey
@@ -96,9 +97,15 @@ func TestDueOrdersAreCalledInTimeBesideAHangingMerchant(t *testing.T) {
 		late = append(late, r.Get(no).Log[0].At.Sub(at))
 	}
 	slices.Sort(late)
-	if p99, most := late[len(late)*99/100], r.Cfg.SweepEvery+time.Second; p99 > most {
-		t.Errorf("99 %% of the orders were called within %s of their due time, want within %s", p99, most)
+	p99, most := late[len(late)*99/100], r.Cfg.CallTimeout/2
+	t.Logf("99 %% of the orders were called within %s of their due time", p99)
+	if p99 > most {
+		t.Errorf("want within %s", most)
 	}
+	if err := neighbour.SetFaults(simulator.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	platform.CloseClientConnections() // or the worker's end waits for the calls that hang
 }
 
 // Workers share a merchant's rate about equally, and none is left out.
