@@ -17,7 +17,7 @@ import (
 
 // Patience is how long Eventually waits: longer than anything takes on a busy
 // machine, since only a test that fails waits so long.
-const Patience = time.Minute
+const Patience = 2 * time.Minute
 
 // Eventually waits until another goroutine or process makes cond true, and fails the
 // test after Patience. It then says what it waited for and prints the context, which
