@@ -38,10 +38,8 @@ type Options struct {
 	Once bool
 
 	Batch int64 // events that are handled together at most; default 500
-	// AtOnce is how many full batches of a merchant are handled at once; default 1. With
-	// more, the handler gets a later batch before it has finished an earlier one, and the
-	// member holds one more than that.
-	AtOnce int
+	// Ahead reads the next batch while a full one is handled. The member then holds two.
+	Ahead bool
 	// Idle is for how long another member may hold an event before it counts as dead
 	// and the event is taken over; default 30 s.
 	Idle   time.Duration
@@ -52,7 +50,6 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	o.Batch = cmp.Or(o.Batch, 500)
-	o.AtOnce = cmp.Or(o.AtOnce, 1)
 	o.Idle = cmp.Or(o.Idle, 30*time.Second)
 	o.Block = cmp.Or(o.Block, time.Second)
 	o.Lookup = cmp.Or(o.Lookup, 2*time.Second)
@@ -69,8 +66,8 @@ const sayEvery = 30 * time.Second
 
 // Handler handles a merchant's events, oldest first. Where it returns nil they are
 // acknowledged, and not delivered again. An error ends Run, and they are delivered
-// again. Run calls it for several merchants at once, and with Options.AtOnce for several
-// batches of one; after the end of ctx it has a few seconds left.
+// again. Run calls it for several merchants at once, for each from one goroutine; after
+// the end of ctx it has a few seconds left.
 type Handler func(ctx context.Context, events []ledger.Event) error
 
 // Reader reads for one member of a group. One Run at a time.
@@ -100,7 +97,7 @@ func UniqueConsumer() string {
 
 // Run passes events to handle until ctx ends, or handle returns an error, which Run then
 // returns. Every event is handled at least once. A single member gets a merchant's
-// events in their order, also over restarts under the same name, unless Options.AtOnce says otherwise; several members share
+// events in their order, also over restarts under the same name; several members share
 // them, and what a dead one held is delivered late.
 func (r *Reader) Run(ctx context.Context, handle Handler) error {
 	g, gctx := errgroup.WithContext(ctx)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -342,99 +340,29 @@ func TestGrace(t *testing.T) {
 	}
 }
 
-// A reader that handles two batches at once handles no third one beside them, and each
-// event once. After an error of its handler it finishes the other batch, and the events of
-// the one that failed are delivered again.
-func TestReaderAtOnce(t *testing.T) {
+// A reader that reads ahead delivers everything once and in order, and after an error of
+// its handler both batches are delivered again.
+func TestReaderAhead(t *testing.T) {
 	r := newRig(t)
+	want := map[string]int{}
 	for i := range 4 {
 		r.tell(mchA, number(i), 10)
+		want[mchA+" "+number(i)] = 10
 	}
 	opt := options("a")
-	opt.AtOnce, opt.Idle = 2, time.Minute
-	var (
-		mu            sync.Mutex
-		calls, inside int
-		handled       = map[string]int{}
-		second        = make(chan struct{})
-		fails         = true
-	)
-	handle := func(ctx context.Context, events []ledger.Event) error {
-		mu.Lock()
-		calls++
-		first := calls == 1
-		if inside++; inside > 2 {
-			t.Error("three batches at once")
-		}
-		if calls == 2 {
-			close(second)
-		}
-		mu.Unlock()
-		defer func() {
-			mu.Lock()
-			inside--
-			mu.Unlock()
-		}()
-		if first && fails {
-			select {
-			case <-second:
-			case <-time.After(20 * time.Second):
-				t.Error("no second batch beside the first")
-			}
-			return errDead
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		for _, e := range events {
-			handled[e.ID]++
-		}
-		return nil
-	}
-	if err := r.start(r.rdb, opt, handle).wait(t); !errors.Is(err, errDead) {
+	opt.Ahead = true
+	if err := r.start(r.rdb, opt, dies).wait(t); !errors.Is(err, errDead) {
 		t.Fatalf("it ended with %v", err)
 	}
-	if p := r.pending(mchA); p["a"] < opt.Batch {
-		t.Errorf("it holds %v, want the batch that failed", p)
+	if p := r.pending(mchA); p["a"] != 2*opt.Batch {
+		t.Errorf("it holds %v, want the batch that failed and the one read ahead", p)
 	}
-	fails = false
-	run := r.start(r.rdb, opt, handle)
-	r.until("every event", func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return len(handled) == 40
-	})
+	var got taken
+	run := r.start(r.rdb, opt, got.handle)
+	r.until("every event", func() bool { return got.count() == 40 })
 	run.stop(t)
-	for id, n := range handled {
-		if n != 1 {
-			t.Errorf("event %s was handled %d times", id, n)
-		}
-	}
+	got.wantAll(t, true, want)
 	if p := r.pending(mchA); len(p) != 0 {
 		t.Errorf("not acknowledged: %v", p)
-	}
-}
-
-// After the end of its context a reader finishes the batches that it handles, and begins
-// none of those that it has read.
-func TestReaderAtOnce_Stops(t *testing.T) {
-	r := newRig(t)
-	for i := range 4 {
-		r.tell(mchA, number(i), 10)
-	}
-	opt := options("a")
-	opt.AtOnce, opt.Idle = 2, time.Minute
-	var calls atomic.Int64
-	run := r.start(r.rdb, opt, func(ctx context.Context, _ []ledger.Event) error {
-		calls.Add(1)
-		<-ctx.Done()
-		return nil
-	})
-	r.until("the batch that waits", func() bool { return calls.Load() == 2 && r.pending(mchA)["a"] == 3*opt.Batch })
-	run.stop(t)
-	if n := calls.Load(); n != 2 {
-		t.Errorf("%d batches were begun", n)
-	}
-	if p := r.pending(mchA); p["a"] != opt.Batch {
-		t.Errorf("it holds %v, want the batch that was not begun", p)
 	}
 }

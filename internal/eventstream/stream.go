@@ -1,17 +1,14 @@
 package eventstream
 
 import (
-	"cmp"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
 
 	"payscore-collector/internal/ledger"
 	"payscore-collector/internal/logging"
@@ -80,58 +77,63 @@ func (s *stream) read(ctx context.Context) error {
 	if err := s.readOwn(ctx); err != nil {
 		return err
 	}
-	var (
-		handling errgroup.Group
-		failed   atomic.Bool
-		idle     = true // nothing is being handled
-	)
-	handling.SetLimit(s.opt.AtOnce)
-	wait := func() error {
-		idle = true
-		return handling.Wait()
+	block := s.opt.Block
+	if s.opt.Once {
+		block = -1 // no BLOCK
 	}
-	for ctx.Err() == nil && !failed.Load() {
-		if !time.Now().Before(s.takeOverAt) {
-			if err := wait(); err != nil {
+	var ahead batch // read already
+	defer func() { s.giveBack(ctx, ahead.ids) }()
+	for ctx.Err() == nil {
+		now := ahead
+		ahead = batch{}
+		if len(now.ids) == 0 {
+			if !time.Now().Before(s.takeOverAt) {
+				if err := s.takeOver(ctx); err != nil {
+					return err
+				}
+				s.takeOverAt = time.Now().Add(s.opt.Idle / 2)
+			}
+			msgs, err := s.group(ctx, ">", block)
+			if err != nil {
 				return err
 			}
-			if err := s.takeOver(ctx); err != nil {
-				return err
+			if len(msgs) == 0 && s.opt.Once {
+				return s.awaitOthers(ctx)
 			}
-			s.takeOverAt = time.Now().Add(s.opt.Idle / 2)
-		}
-		block := s.opt.Block
-		if !idle || s.opt.Once {
-			block = -1 // no BLOCK
-		}
-		msgs, err := s.group(ctx, ">", block)
-		if err == nil && len(msgs) == 0 && idle && s.opt.Once {
-			return s.awaitOthers(ctx)
-		}
-		if len(msgs) > 0 {
-			idle = false
-			b := s.decode(msgs)
-			handling.Go(func() error {
-				if failed.Load() || ctx.Err() != nil { // while it waited for its turn
-					s.giveBack(ctx, b.ids)
-					return nil
-				}
-				err := s.deliver(ctx, b)
-				if err != nil {
-					failed.Store(true)
-				}
-				return err
-			})
+			now = s.decode(msgs)
 		}
 		// A full batch is usually followed by another.
-		if err == nil && s.opt.AtOnce > 1 && int64(len(msgs)) == s.opt.Batch {
-			continue
+		next := func() (batch, error) { return batch{}, nil }
+		if s.opt.Ahead && int64(len(now.ids)) == s.opt.Batch && time.Now().Before(s.takeOverAt) {
+			next = s.readAhead(ctx)
 		}
-		if err := cmp.Or(wait(), err); err != nil {
+		err := s.deliver(ctx, now)
+		var failed error
+		if ahead, failed = next(); err == nil {
+			err = failed
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return cmp.Or(wait(), ctx.Err())
+	return ctx.Err()
+}
+
+// readAhead begins to read new events. The returned function waits for them.
+func (s *stream) readAhead(ctx context.Context) func() (batch, error) {
+	var b batch
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var msgs []redis.XMessage
+		msgs, err = s.group(ctx, ">", -1)
+		b = s.decode(msgs)
+	}()
+	return func() (batch, error) {
+		<-done
+		return b, err
+	}
 }
 
 // group reads events behind a position: those that this member holds, or with ">" new

@@ -34,10 +34,9 @@ const (
 )
 
 // Reading returns how a sink reads the streams best: a commit costs about the same for
-// many events as for few, PostgreSQL need not wait for Redis, and it can use more than one
-// processor, since the tables do not depend on the order of the events.
+// many events as for few, and PostgreSQL need not wait for Redis.
 func Reading(o eventstream.Options) eventstream.Options {
-	o.Batch, o.AtOnce = 2000, 3
+	o.Batch, o.Ahead = 1000, true
 	return o
 }
 
