@@ -97,7 +97,9 @@ func newFixture(t *testing.T, change ...func(*http.Server)) *fixture {
 	b.producer = tasks.NewProducer(b.redis.Client)
 	b.ledger = ledger.New(b.redis.Client, m.MchID) // past the link
 	b.receiver = notify.New([]string{m.MchID}, b.metrics, log)
-	b.receiver.SetAnswerWithin(ample)
+	if got := b.receiver.SetAnswerWithin(ample); got != notify.AnswerWithin {
+		b.Fatalf("it answers within %s, want %s", got, notify.AnswerWithin)
+	}
 	err = b.receiver.Open(map[string]notify.Merchant{m.MchID: {
 		Opener: client, Ledger: l, Teller: collect.New(collect.Settings{}, l.Ledger, client, b.producer, log, b.counted),
 	}})

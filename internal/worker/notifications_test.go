@@ -308,7 +308,7 @@ func TestStopAnswersNotificationsUnderWay(t *testing.T) {
 	for status, n := range answers {
 		switch {
 		case status == 200, status == 0: // 0: it arrived after the listener had closed
-		case status == 503 && strings.Contains(r.Logs.String(), "not done within"): // on a busy machine
+		case status == 503 && r.Late() > 100*time.Millisecond && strings.Contains(r.Logs.String(), "not done within"): // on a busy machine
 		default:
 			t.Errorf("%d were answered %d", n, status)
 		}

@@ -267,7 +267,7 @@ func (r *roster) introduce(list []config.Merchant) {
 	for i, m := range list {
 		mchids[i] = m.MchID
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, keepWithin)
+	ctx, cancel := context.WithTimeout(r.ctx, introduceWithin)
 	defer cancel()
 	_ = ledger.Introduce(ctx, r.conns.Ledger, mchids...)
 }
@@ -456,6 +456,9 @@ const (
 	keepWithin = 30 * time.Second
 	// keepTogether is for how many merchants at once.
 	keepTogether = 4
+	// introduceWithin is the time to make merchants known, for which a new MERCHANTS_FILE
+	// waits.
+	introduceWithin = 3 * time.Second
 )
 
 // keepEvery is the time between two housekeepings for a merchant that sleeps: with a short

@@ -172,13 +172,13 @@ func (s *Server) Kill() {
 }
 
 // NoLeaks fails the test if goroutines stay that were not there before. It overlooks the
-// embedded Redis's, and waits as long as testkit does: goleak alone gives those that are
-// about to end less than half a second.
+// embedded Redis's, and waits 20 s, less than the time-outs of what may be left: goleak alone
+// gives those that are about to end less than half a second.
 func NoLeaks(t testing.TB, before goleak.Option) {
 	t.Helper()
 	const server = "github.com/alicebob/miniredis/v2/server."
 	var left testkit.LogBuffer
-	testkit.Eventually(t, "all goroutines to end", func() bool {
+	testkit.Within(t, 20*time.Second, "all goroutines to end", func() bool {
 		err := goleak.Find(before, goleak.IgnoreAnyFunction(server+"(*Server).servePeer"), goleak.IgnoreAnyFunction(server+"readArray"))
 		left.Take()
 		fmt.Fprint(&left, err)
