@@ -120,15 +120,17 @@ type WindowView struct {
 
 func (a *API) merchants(ctx context.Context, in *merchantInput) (*reply[[]MerchantView], error) {
 	mchids, err := a.mchids(ctx, in.MchID)
-	known := in.MchID == ""
-	if !known {
-		known, err = ledger.New(a.Redis, in.MchID).Known(ctx)
-	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case !known:
-		mchids = nil // as in other lists
+	}
+	if in.MchID != "" {
+		known, err := ledger.New(a.Redis, in.MchID).Known(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !known {
+			mchids = nil
+		}
 	}
 	list := make([]MerchantView, len(mchids))
 	g, gctx := errgroup.WithContext(ctx)
