@@ -30,7 +30,8 @@ func TestPauseAndResume(t *testing.T) {
 		}
 	}
 	expect(config.ExitOK, "merchant "+mchid+" was not paused", "", "resume", "--mchid", mchid, "--reason", "just in case")
-	// The number may be wrong, and nothing tells: the next pause finds the merchant, and says nothing.
+	// In a Redis without merchants the command cannot know whether the number is right. The next
+	// pause finds the merchant, and prints no warning.
 	expect(config.ExitOK, "paused: no collect call for merchant "+mchid+" until worker resume\n", "merchant "+mchid+" has no orders in this Redis", "pause", "--mchid", mchid, "--reason", "wrong amounts")
 	if p := pause(); p == nil || p.Reason != "wrong amounts" || !strings.HasPrefix(p.By, "cli:") || !p.Until.IsZero() {
 		t.Errorf("%+v", p)
@@ -50,7 +51,7 @@ func TestPauseAndResume(t *testing.T) {
 		t.Errorf("%+v %v", trail, err)
 	}
 
-	// Now something does.
+	// In a Redis with merchants it does.
 	for _, action := range []string{"pause", "resume"} {
 		expect(config.ExitUsage, "", "--mchid is 1900000010, and this Redis has no order and no worker of that merchant: check the number", action, "--mchid", "1900000010", "--reason", "x")
 	}

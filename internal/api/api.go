@@ -378,7 +378,8 @@ const (
 	refusedTime  = 5 * time.Second
 )
 
-// mostAfter is how much is read on after a refusal with a status.
+// mostAfter is how many bytes of a body are read after a refusal with a status. A caller that
+// has not proven who it is gets less.
 func (a *API) mostAfter(status int) int64 {
 	if status == http.StatusUnauthorized || status == http.StatusTooManyRequests || a.NeedsToken() {
 		return mostUnproven

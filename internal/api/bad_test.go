@@ -288,7 +288,8 @@ func TestRefusedBodiesWithoutAToken(t *testing.T) {
 	}
 }
 
-// A worker without a token answers nobody from elsewhere: it reads as little on.
+// A worker without a token refuses every remote caller, and reads at most 1 MiB of a body
+// that it has refused.
 func TestRefusedBodiesOfAWorkerWithoutAToken(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(o *api.Options) { o.Loopback = false })

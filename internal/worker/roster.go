@@ -260,8 +260,8 @@ func (r *roster) put(list []config.Merchant) (c change, err error) {
 	return c, nil
 }
 
-// introduce makes merchants known, so that operators can pause them at once. If Redis does
-// not take that, their housekeeping does it later.
+// introduce makes merchants known, so that operators can pause them at once. If that
+// fails, their housekeeping repeats it.
 func (r *roster) introduce(list []config.Merchant) {
 	mchids := make([]any, len(list))
 	for i, m := range list {

@@ -6,7 +6,7 @@
 --   token  whose turn it is
 --   lease  ms until it ends; 0 ends it now
 --   date   a day that is not to be tried again for a while; '' for none
---   again  ms; below 0 if the day is not to be tried again
+--   again  ms; below 0 if the day is not retried
 --   begin  the first day whose books workers close, unless it is known; '' for none
 -- }
 --

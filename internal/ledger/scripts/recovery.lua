@@ -160,8 +160,8 @@ end
 -- attributed decides whose doing it was that money came in through PayScore, of which m was
 -- heard: ours if the user paid within the first look of CONFIRM_SCHEDULE before or after a
 -- collect call that was accepted or may have taken effect, or while a collect call was under
--- way. WeChat Pay accepts none of an order that is paid, so that a payment before an accepted
--- call has the time of another clock.
+-- way. WeChat Pay accepts no collect call of a paid order: a payment that seems older than an
+-- accepted call has the time of another clock.
 local function attributed(r, m, now, underway)
   if not m.through or r.state == 'paid' and not m.more then return end
   local latest
