@@ -86,7 +86,7 @@ func TestPromiseNothingLostByKilledWorkers(t *testing.T) {
 		p.Kill()
 	}
 	start(t, r, nil)
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Audit()
 }
 
@@ -111,7 +111,7 @@ func TestPromiseNothingLostByRedisRestarts(t *testing.T) {
 		<-time.After(2 * time.Second)
 		r.Redis.Run(t)
 	}
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Audit()
 	if paid(r) != int64(len(nos)) {
 		t.Errorf("%d of %d paid", paid(r), len(nos))
@@ -138,7 +138,7 @@ func TestWorkerWaitsForRedisAtTheStart(t *testing.T) {
 		return strings.Contains(r.Logs.String(), "Redis does not answer")
 	})
 	r.Redis.Run(t)
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	p.Signal(syscall.SIGTERM)
 	if status := p.Exit(time.Minute); status != 0 {
 		t.Errorf("exit status %d after SIGTERM", status)
@@ -176,7 +176,7 @@ func TestWorkerStopsInOrder(t *testing.T) {
 		t.Fatal("everything was done before the SIGTERM; the test shows nothing")
 	}
 	start(t, r, nil)
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Audit()
 }
 
@@ -264,7 +264,7 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 		body, _ := io.ReadAll(resp.Body)
 		return resp.StatusCode, string(body)
 	}
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	for _, path := range []string{"/healthz", "/readyz"} {
 		if status, body := get(path); status != http.StatusOK {
 			t.Errorf("%s: %d %s", path, status, body)

@@ -62,7 +62,7 @@ func TestSigner(t *testing.T) {
 			r.Add(simulator.Order{OutOrderNo: "SIGNED", Fate: simulator.FatePays})
 			r.Enqueue("SIGNED")
 			start(t, r, nil, tc.env...)
-			r.AllEnded(time.Minute)
+			r.AllEnded()
 			if paid(r) != 1 {
 				t.Errorf("%d orders are paid", paid(r))
 			}

@@ -52,7 +52,7 @@ func TestWebhooksSurviveKilledWorkers(t *testing.T) {
 	}
 	start(t, r, nil, env...)
 	start(t, r, nil, env...)
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Until(90*time.Second, "billing to be notified", func() bool {
 		n, _, err := r.Ledger.HooksWaiting(context.Background())
 		return err == nil && n == 0 && told(billing.Taken()) == 2*len(nos)

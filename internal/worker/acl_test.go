@@ -86,7 +86,7 @@ func TestACLSuffices(t *testing.T) {
 	if res, err := r.Producer.Withdraw(t.Context(), tasks.Withdrawal{MchID: never.MchID, OutOrderNo: never.OutOrderNo, Reason: "paid at the counter"}); err != nil || res.Err != nil {
 		t.Fatal(res, err)
 	}
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Eventually("billing to be notified of four final states", func() bool { return len(billing.Taken()) >= 4 })
 	r.Eventually("the reader to have the events", func() bool {
 		mu.Lock()

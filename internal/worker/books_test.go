@@ -122,7 +122,7 @@ func TestBooksAreTriedAgain(t *testing.T) {
 		_, _, err := r.Ledger.Book(t.Context(), date)
 		return err == nil
 	})
-	// The comparison is to be repeated, and the bill is refused: the stored one stays.
+	// The comparison is repeated, and WeChat Pay refuses the bill: the stored result stays.
 	if err := r.Sim.SetFaults(simulator.Faults{NoAuth: true}); err != nil {
 		t.Fatal(err)
 	}

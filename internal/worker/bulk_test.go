@@ -53,7 +53,7 @@ func TestBulk(t *testing.T) {
 	if p := do(ledger.ActCollectNow, ledger.Query{States: []tasks.State{tasks.Queued}}); p.Done < int64(len(nos)-10) || p.Refused > 1 {
 		t.Errorf("%+v", p)
 	}
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	if s, err := r.Ledger.Stats(t.Context()); err != nil || s.Orders[tasks.Paid] != int64(len(nos)-9) || s.Orders[tasks.Withdrawn] != 9 {
 		t.Errorf("%+v %v", s, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strings"
 	"testing"
-	"time"
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/simulator"
@@ -26,7 +25,7 @@ func TestOrdersEndUnderPlatformCertificatesToo(t *testing.T) {
 	}
 	r.Enqueue(nos...)
 	r.Work()
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Audit()
 }
 

@@ -28,7 +28,7 @@ func TestEveryFateEndsAsThePlatformKnowsIt(t *testing.T) {
 		r.Enqueue(fate.no)
 	}
 	r.Work()
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Audit()
 	if got := r.Get("PAYS"); got.State != tasks.Paid || got.TransactionID == "" || got.CollectCalls != 1 || got.QueryCalls != 1 || got.Attempts != 1 {
 		t.Errorf("PAYS: %+v", got)

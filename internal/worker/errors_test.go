@@ -84,7 +84,7 @@ func TestEveryErrorOfCollectEndsAsItShould(t *testing.T) {
 			}}})
 			r.Enqueue(row.no)
 			r.Work()
-			r.AllEnded(time.Minute)
+			r.AllEnded()
 			if row.code != "PARAM_ERROR" || row.state == tasks.Paid { // for one that is rejected, the platform lied
 				r.Audit()
 			}

@@ -46,7 +46,7 @@ func TestRedisWatch_await(t *testing.T) {
 			defer w.conns.close()
 			patience := testkit.Patience
 			if !c.promoted && c.refused == nil {
-				patience = 2500 * time.Millisecond // it waits in vain
+				patience = 2500 * time.Millisecond // of a wait that must time out
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()

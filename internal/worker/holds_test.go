@@ -60,7 +60,7 @@ func TestFaultsOneAfterTheOtherMendThemselves(t *testing.T) {
 				return tt.service && service || !tt.service && (merchant || r.Sim.Report().Calls > calls)
 			})
 			set(simulator.Faults{})
-			r.AllEnded(time.Minute)
+			r.AllEnded()
 			r.Audit()
 			if s, _ := r.Ledger.Stats(t.Context()); s.Orders[tasks.Paid] != int64(len(nos)) {
 				t.Errorf("%d of %d paid once both faults were gone", s.Orders[tasks.Paid], len(nos))

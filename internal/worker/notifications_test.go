@@ -48,7 +48,7 @@ func callsAnOrder(t *testing.T, notifications bool) float64 {
 		r.Add(simulator.Order{OutOrderNo: no, Fate: "pays"})
 	}
 	r.Enqueue(nos...)
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	// The queue carries a task to the confirming query's due time all the same:
 	// it must find the end.
 	r.Eventually("the confirming queries' due times to pass", func() bool { return r.Queued() == 0 })
@@ -126,7 +126,7 @@ func TestNotificationsOfEveryKind(t *testing.T) {
 		r.Add(simulator.Order{OutOrderNo: no, TotalAmount: 1000, Fate: fates[i%len(fates)]})
 	}
 	r.Enqueue(nos...)
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Eventually("the platform to have told everything", func() bool { return r.Sim.Report().Notifications.Pending == 0 })
 	r.Eventually("the queue to be empty", func() bool { return r.Queued() == 0 })
 	r.Audit()

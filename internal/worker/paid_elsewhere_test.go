@@ -57,7 +57,7 @@ func TestPaidElsewhere(t *testing.T) {
 
 	add("GIVEN-UP", "never")
 	r.Enqueue("GIVEN-UP")
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	before := r.Report("GIVEN-UP").CollectCalls
 	t.Run("an exhausted order is reopened for later and withdrawn", func(t *testing.T) {
 		withdraw(t, "GIVEN-UP", tasks.Ended)
@@ -71,7 +71,7 @@ func TestPaidElsewhere(t *testing.T) {
 	})
 	t.Run("reopened after that, it is found paid and not collected", func(t *testing.T) {
 		r.Reopen("GIVEN-UP")
-		r.AllEnded(time.Minute)
+		r.AllEnded()
 		if o := r.Get("GIVEN-UP"); o.State != tasks.Paid || o.PaidType != "MCH" || o.Sync != nil || len(o.Past) != 2 {
 			t.Errorf("got %+v, want paid as MCH, without a sync, after two earlier epochs", o)
 		}

@@ -3,7 +3,6 @@ package worker_test
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -69,7 +68,7 @@ func TestPromisePoliteWhilePaused(t *testing.T) {
 	if was, err := control.Resume(t.Context(), r.Redis.Client, mchid, ledger.Deed{By: "cli:anna", Reason: "amounts corrected"}); err != nil || !was {
 		t.Fatal(was, err)
 	}
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Audit()
 	r.Eventually("readiness to be as usual", func() bool { return admin(t, r, "/readyz") == "200 ok\n" })
 	events := causesLogged(r, explain.Paused)

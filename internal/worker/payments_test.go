@@ -151,7 +151,7 @@ func TestBookingWhileOrdersAreWithdrawnAndReopened(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.AllEnded(120 * time.Second)
+	r.AllEnded()
 
 	books := booked(r)
 	parts := 0

@@ -80,7 +80,7 @@ func TestPausedQueueIsShown(t *testing.T) {
 	if err := r.Redis.Client.Del(t.Context(), key).Err(); err != nil {
 		t.Fatal(err)
 	}
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Eventually("readiness to be as usual", func() bool { return admin(t, r, "/readyz") == "200 ok\n" })
 	want := []string{"collecting_stopped", "collecting_resumed"}
 	if diff := cmp.Diff(want, causesLogged(r, explain.QueuePaused)); diff != "" {

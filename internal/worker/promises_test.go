@@ -50,7 +50,7 @@ func TestPromiseOneAtATime(t *testing.T) {
 		})
 	}
 	producers.Wait()
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Audit()
 }
 
@@ -125,7 +125,7 @@ func TestPromiseNothingLost(t *testing.T) {
 	if err := r.Redis.Client.Del(t.Context(), keys...).Err(); err != nil {
 		t.Fatal(err)
 	}
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Audit()
 	if s, _ := r.Ledger.Stats(t.Context()); s.Orders[tasks.Paid] != int64(len(nos)) {
 		t.Errorf("%d of %d paid", s.Orders[tasks.Paid], len(nos))
@@ -140,7 +140,7 @@ func TestPromiseEndsAreFinal(t *testing.T) {
 	r.Add(simulator.Order{OutOrderNo: "PAID", Fate: "pays"}, simulator.Order{OutOrderNo: "REVOKED", Fate: "revoked"})
 	r.Enqueue("PAID", "REVOKED")
 	r.Work()
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	before := r.Sim.Report().Calls
 
 	for _, no := range []string{"PAID", "REVOKED"} {
@@ -166,7 +166,7 @@ func TestPromiseEndsAreFinal(t *testing.T) {
 
 	// An explicit reopening queries first, and ends in the same state.
 	r.Reopen("REVOKED")
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	if o := r.Get("REVOKED"); o.State != tasks.Closed || o.CollectCalls != 1 {
 		t.Errorf("reopened: %+v", o)
 	}
@@ -188,7 +188,7 @@ func TestPromisePolite(t *testing.T) {
 	r.Eventually("half to be called", func() bool { return r.Sim.Report().Calls > int64(n/2) })
 	stop() // a restart
 	r.Work()
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Audit()
 }
 
@@ -207,7 +207,7 @@ func TestPromisePoliteOutsideTheWindow(t *testing.T) {
 	r.Eventually("the order to be postponed to the window", func() bool {
 		return r.Get("NIGHT").NextDueAt.Equal(opens)
 	})
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	if o := r.Get("NIGHT"); o.State != tasks.Paid || o.Log[0].At.Before(opens) {
 		t.Errorf("state %s, called at %v; want paid, and a call after %v, when the window opens", o.State, o.Log[0].At, opens)
 	}
@@ -239,7 +239,7 @@ func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
 				h, err := r.Ledger.Holds(context.Background())
 				return err == nil && (h.Merchant.Kind != ledger.HoldNone || len(h.Services) > 0)
 			})
-			// Calls that were in flight when the hold began have ended: none has come for a while.
+			// Calls that were in flight when the hold began have ended: the platform has seen no call for a while.
 			before := int64(-1)
 			for calls := r.Sim.Report().Calls; calls != before; calls = r.Sim.Report().Calls {
 				before = calls
@@ -264,7 +264,7 @@ func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
 			if err := r.Sim.SetFaults(simulator.Faults{}); err != nil {
 				t.Fatal(err)
 			}
-			r.AllEnded(time.Minute)
+			r.AllEnded()
 			r.Audit()
 			if s, _ := r.Ledger.Stats(t.Context()); s.Orders[tasks.Paid] != int64(len(nos)) {
 				t.Errorf("%d of %d paid once the fault was gone", s.Orders[tasks.Paid], len(nos))
@@ -293,7 +293,7 @@ func TestPromiseAMerchantsFaultIsNotTheOrders(t *testing.T) {
 			}
 			r.Enqueue(nos...)
 			r.Work()
-			r.AllEnded(150 * time.Second)
+			r.AllEnded()
 			for _, no := range nos {
 				if o := r.Get(no); o.State != tasks.Paid || o.Attempts != 1 {
 					t.Errorf("%s: %s after %d attempts, of %d collects", no, o.State, o.Attempts, o.CollectCalls)

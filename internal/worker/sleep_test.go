@@ -80,7 +80,7 @@ func TestSleep_ProducerWakes(t *testing.T) {
 			t.Errorf("no message has woken the merchant in %d tries", tries)
 		}
 	}
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Audit()
 }
 
@@ -209,7 +209,7 @@ func TestSleep_IsSeenAsServed(t *testing.T) {
 	}
 	r.Add(simulator.Order{OutOrderNo: "PAYS", Fate: "pays", TotalAmount: 100})
 	r.Enqueue("PAYS")
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	allAsleep(t, r)
 	r.Eventually("a report that lasts for minutes", func() bool {
 		workers, _, err := r.Ledger.Workers(t.Context())
@@ -378,7 +378,7 @@ func TestSleep_RefusedChannels(t *testing.T) {
 	if res, err := r.Producer.Enqueue(t.Context(), r.Order("PAYS")); err != nil || res.Status != tasks.Accepted {
 		t.Fatal(res, err)
 	}
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	<-time.After(6 * r.Cfg.SweepEvery) // longer than it would take to fall asleep
 	if n := gauge(t, r, "payscore_merchants_awake"); n != 1 || len(r.Logs.Events("merchant_asleep")) > 0 {
 		t.Errorf("the merchant sleeps, and cannot be woken: %v awake, %v", n, r.Logs.Events("merchant_asleep"))

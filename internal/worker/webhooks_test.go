@@ -68,13 +68,13 @@ func TestWebhooksDeliverEveryFinalState(t *testing.T) {
 	}
 	r.Work()
 	r.Work()
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	// The user pays TWICE after it was given up; now billing has it queried.
 	if err := r.Sim.Pay("TWICE", 1000, "NEWTON"); err != nil {
 		t.Fatal(err)
 	}
 	r.Reopen("TWICE")
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Eventually("billing to be notified", func() bool {
 		n, _, err := r.Ledger.HooksWaiting(context.Background())
 		return err == nil && n == 0 && len(billing.Taken()) >= len(ends(r))
@@ -133,7 +133,7 @@ func TestWithoutAURLThereAreNoWebhooks(t *testing.T) {
 	r.Add(simulator.Order{OutOrderNo: "QUIET", Fate: "revoked"})
 	r.Enqueue("QUIET")
 	stop := r.Work()
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	stop()
 	k := ledger.KeysOf(r.Sim.Merchant().MchID)
 	if n := r.Redis.Client.Exists(t.Context(), k.Hooks(), k.HookDue(), k.HookWaiting()).Val(); n != 0 {

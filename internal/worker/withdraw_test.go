@@ -114,7 +114,7 @@ func TestWithdrawnOrdersAreLeftAlone(t *testing.T) {
 		t.Errorf("calls %s became %s, %s", before, after, r.Get("A").State)
 	}
 	r.Reopen("A")
-	r.AllEnded(time.Minute)
+	r.AllEnded()
 	r.Audit()
 	if o := r.Get("A"); o.State != tasks.Paid || o.Reason != "" {
 		t.Errorf("%+v", o)

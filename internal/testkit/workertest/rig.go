@@ -237,10 +237,10 @@ func (r *Rig) String() string {
 		strings.Join(lines[max(0, len(lines)-30):], ""), stats, err, holds, err2)
 }
 
-// AllEnded waits until no order is open, and at least as long as Eventually.
-func (r *Rig) AllEnded(within time.Duration) {
+// AllEnded waits until no order is open.
+func (r *Rig) AllEnded() {
 	r.t.Helper()
-	r.Until(max(within, testkit.Patience), "every order to end", func() bool {
+	r.Eventually("every order to end", func() bool {
 		s, err := r.Ledger.Stats(context.Background())
 		return err == nil && s.Orders[tasks.Queued] == 0 && s.Orders[tasks.Awaiting] == 0
 	})
