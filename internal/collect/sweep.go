@@ -206,13 +206,16 @@ func (s *Sweeper) unpause(ctx context.Context) {
 // off; the next sweep continues.
 const longestMend = 2 * time.Second
 
+// Carried is how far ahead in the due index an order can be whose task the queue carries:
+// due in carryWait at most, and a grace of sweeps later in the index.
+func Carried(sweepEvery time.Duration) time.Duration { return carryWait + 4*sweepEvery + shortWait }
+
 // mend moves due times back that were set before Redis's clock jumped back. After the
 // queue was lost it takes back the grace that sweeps leave to its tasks.
 func (s *Sweeper) mend(ctx context.Context, swept ledger.Sweep) {
 	ctx, cancel := context.WithTimeout(ctx, longestMend)
 	defer cancel()
-	longestGrace := carryWait + 4*s.c.settings.SweepEvery + shortWait
-	moved, err := s.c.ledger.Mend(ctx, swept.Now.Add(longestGrace))
+	moved, err := s.c.ledger.Mend(ctx, swept.Now.Add(Carried(s.c.settings.SweepEvery)))
 	if swept.Lost {
 		s.c.log.Warn().Str(logging.FieldEvent, "queue_lost").Int64(logging.FieldCount, moved).
 			Msg("the merchant's queue was deleted; the orders in it are enqueued again")

@@ -22,11 +22,12 @@ type looker struct {
 	rdb      redis.UniversalClient
 	cluster  bool // commands name the keys of one merchant only
 	webhooks bool
+	carried  time.Duration // see collect.Carried
 }
 
-func newLooker(rdb redis.UniversalClient, webhooks bool) looker {
+func newLooker(rdb redis.UniversalClient, webhooks bool, carried time.Duration) looker {
 	_, cluster := rdb.(*redis.ClusterClient)
-	return looker{rdb, cluster, webhooks}
+	return looker{rdb, cluster, webhooks, carried}
 }
 
 // lookTogether is how many merchants one round trip asks for: the reply stays below some
@@ -37,7 +38,7 @@ const lookTogether = 100
 type finding struct {
 	known bool      // false: Redis did not answer, and nothing is known
 	stirs bool      // there is something to do, or that cannot be told
-	due   time.Time // of the first order of the due index; zero where there is none
+	due   time.Time // of the first order of the due index, or earlier; zero where there is none
 	tip   string    // the newest event of the stream; "0-0" where there is none
 }
 
@@ -61,6 +62,8 @@ func clock(cmd *redis.TimeCmd) time.Time {
 func (l looker) examine(ctx context.Context, mchids []string) (found []finding, now time.Time) {
 	type asked struct {
 		queue, hookQueue, ledger *redis.IntCmd
+		mark                     *redis.IntCmd
+		marked                   *redis.BoolCmd
 		due                      *redis.ZSliceCmd
 		tip                      *redis.XMessageSliceCmd
 		cursor                   *redis.StringCmd
@@ -69,9 +72,11 @@ func (l looker) examine(ctx context.Context, mchids []string) (found []finding, 
 	clockRead := pipe.Time(ctx)
 	all := make([]asked, len(mchids))
 	for i, mchid := range mchids {
-		k := ledger.KeysOf(mchid)
+		k, q := ledger.KeysOf(mchid), asynqx.KeysOf(tasks.QueueName(mchid))
 		all[i] = asked{
-			queue:  pipe.Exists(ctx, asynqx.KeysOf(tasks.QueueName(mchid)).Stirring()...),
+			queue:  pipe.Exists(ctx, q.Stirring()...),
+			mark:   pipe.Exists(ctx, q.Mark),
+			marked: pipe.HExists(ctx, k.Sweep(), "queue"),
 			ledger: pipe.Exists(ctx, l.stirring(k)...),
 			due:    pipe.ZRangeWithScores(ctx, k.Due(), 0, 0),
 			tip:    pipe.XRevRangeN(ctx, k.Outcomes(), "+", "-", 1),
@@ -88,6 +93,13 @@ func (l looker) examine(ctx context.Context, mchids []string) (found []finding, 
 		f.note(a.queue.Val() > 0, a.queue.Err())
 		f.note(a.ledger.Val() > 0, a.ledger.Err())
 		f.noteDue(a.due)
+		f.note(false, a.mark.Err())
+		f.note(false, a.marked.Err())
+		if lost := a.mark.Val() == 0 && a.marked.Val(); lost && !f.due.IsZero() {
+			// The queue was lost, and may have carried the order, which is due earlier than
+			// the index says. A sweep finds out.
+			f.due = f.due.Add(-l.carried)
+		}
 		f.note(false, a.tip.Err())
 		if newest := a.tip.Val(); len(newest) > 0 {
 			f.tip = newest[0].ID

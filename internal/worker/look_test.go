@@ -2,6 +2,7 @@ package worker
 
 import (
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -39,7 +40,7 @@ func TestLook_Cluster(t *testing.T) {
 	srv := redistest.StartCluster(t)
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{srv.Client.Options().Addr}})
 	defer rdb.Close()
-	l := newLooker(rdb, true)
+	l := newLooker(rdb, true, time.Minute)
 	mchids, tips := []string{"1", "2", "3", "4", "5"}, make([]string, 5)
 	found, now := l.examine(t.Context(), mchids)
 	for i, f := range found {
@@ -64,6 +65,35 @@ func TestLook_Cluster(t *testing.T) {
 			if want := i < 2 || i < 4 && events; !f.known || f.busy(now) != want {
 				t.Errorf("scan, events %v: merchant %s: %+v", events, mchids[i], f)
 			}
+		}
+	}
+}
+
+// A killed worker's orders stand later in the due index while the queue carries their tasks.
+// If the queue was lost too, a look finds them all the same. It leaves merchants alone whose
+// queue is there, or never had its mark, or carried no order that is due soon.
+func TestLook_LostQueue(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client
+	l := newLooker(rdb, false, time.Minute)
+	mchids := []string{"LOST", "THERE", "NEW", "LATER", "EMPTY"}
+	for _, mchid := range mchids {
+		in := 40 * time.Second
+		if mchid == "LATER" {
+			in = time.Hour
+		}
+		if mchid != "EMPTY" {
+			rdb.ZAdd(t.Context(), ledger.KeysOf(mchid).Due(), redis.Z{Score: float64(time.Now().Add(in).UnixMilli()), Member: "A"})
+		}
+		if mchid != "NEW" {
+			rdb.HSet(t.Context(), ledger.KeysOf(mchid).Sweep(), "queue", 1)
+		}
+	}
+	rdb.Set(t.Context(), asynqx.KeysOf(tasks.QueueName("THERE")).Mark, 1, 0)
+	found, now := l.examine(t.Context(), mchids)
+	for i, f := range found {
+		if !f.known || f.busy(now) != (mchids[i] == "LOST") {
+			t.Errorf("%s: busy %v, %+v", mchids[i], f.busy(now), f)
 		}
 	}
 }

@@ -70,7 +70,7 @@ const (
 
 func newRoster(cfg config.Worker, conns connections, serves func() bool, log zerolog.Logger, reg prometheus.Registerer) *roster {
 	r := &roster{
-		cfg: cfg, conns: conns, serves: serves, log: log, look: newLooker(conns.Ledger, cfg.Webhook.On()),
+		cfg: cfg, conns: conns, serves: serves, log: log, look: newLooker(conns.Ledger, cfg.Webhook.On(), collect.Carried(cfg.SweepEvery)),
 		all: map[string]*merchant{}, configs: cfg.Merchants, named: cfg.Schedules, kicked: make(chan struct{}, 1),
 		wakeups: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "payscore_wakeups_total", Help: "Sleeping merchants that were woken, by what woke them.",
