@@ -49,17 +49,22 @@ func rigOn(t *testing.T, s *redistest.Server) *rig {
 // tell writes so many events of an order, which is opened and withdrawn in turn.
 func (r *rig) tell(mchid, no string, events int) {
 	r.Helper()
-	p := tasks.NewProducer(r.rdb)
-	for i := range events {
-		var err error
-		if i%2 == 0 {
-			_, err = ledger.New(r.rdb, mchid).Open(r.Context(), ledger.Opening{Owner: tasks.Owner{AppID: "wx1", ServiceID: "s1"}, OutOrderNo: no, Reopen: i > 0})
-		} else {
-			_, err = p.Withdraw(r.Context(), tasks.Withdrawal{MchID: mchid, OutOrderNo: no, Reason: "paid in cash"})
-		}
-		if err != nil {
-			r.Fatal(err)
-		}
+	for n := range events {
+		r.tellOne(mchid, no, n)
+	}
+}
+
+// tellOne writes the event behind the first n of an order.
+func (r *rig) tellOne(mchid, no string, n int) {
+	r.Helper()
+	var err error
+	if n%2 == 0 {
+		_, err = ledger.New(r.rdb, mchid).Open(r.Context(), ledger.Opening{Owner: tasks.Owner{AppID: "wx1", ServiceID: "s1"}, OutOrderNo: no, Reopen: n > 0})
+	} else {
+		_, err = tasks.NewProducer(r.rdb).Withdraw(r.Context(), tasks.Withdrawal{MchID: mchid, OutOrderNo: no, Reason: "paid in cash"})
+	}
+	if err != nil {
+		r.Fatal(err)
 	}
 }
 

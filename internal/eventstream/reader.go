@@ -38,8 +38,9 @@ type Options struct {
 	Once bool
 
 	Batch int64 // events that are handled together at most; default 500
-	// Ahead reads the next batch while a full one is handled. The member then holds two.
-	Ahead bool
+	// Lanes, where it is more than 1, is how often at once the handler is called for a
+	// merchant while full batches wait; the events of an order stay in their order.
+	Lanes int
 	// Idle is for how long another member may hold an event before it counts as dead
 	// and the event is taken over; default 30 s.
 	Idle   time.Duration
@@ -66,8 +67,8 @@ const sayEvery = 30 * time.Second
 
 // Handler handles a merchant's events, oldest first. Where it returns nil they are
 // acknowledged, and not delivered again. An error ends Run, and they are delivered
-// again. Run calls it for several merchants at once, for each from one goroutine; after
-// the end of ctx it has a few seconds left.
+// again. Run calls it for several merchants at once, and with Options.Lanes for several
+// orders of a merchant; after the end of ctx it has a few seconds left.
 type Handler func(ctx context.Context, events []ledger.Event) error
 
 // Reader reads for one member of a group. One Run at a time.
@@ -76,6 +77,7 @@ type Reader struct {
 	opt    Options
 	log    zerolog.Logger
 	outage *logging.Outage
+	behind chan struct{} // has an element for each merchant that catches up
 }
 
 // NewReader returns a reader. It does not own rdb, but adds a hook to it: from then on
@@ -83,7 +85,11 @@ type Reader struct {
 func NewReader(rdb redis.UniversalClient, opt Options, log zerolog.Logger) *Reader {
 	rdb.AddHook(neverTwice{})
 	log = log.With().Str(logging.FieldGroup, opt.Group).Logger()
-	return &Reader{rdb: rdb, opt: opt.withDefaults(), log: log, outage: logging.NewOutage(log, "Redis", sayEvery)}
+	r := &Reader{rdb: rdb, opt: opt.withDefaults(), log: log, outage: logging.NewOutage(log, "Redis", sayEvery)}
+	if opt.Lanes > 1 {
+		r.behind = make(chan struct{}, mostBehind)
+	}
+	return r
 }
 
 // UniqueConsumer returns a name that no other process uses or has used.
@@ -97,8 +103,8 @@ func UniqueConsumer() string {
 
 // Run passes events to handle until ctx ends, or handle returns an error, which Run then
 // returns. Every event is handled at least once. A single member gets a merchant's
-// events in their order, also over restarts under the same name; several members share
-// them, and what a dead one held is delivered late.
+// events in their order (with Options.Lanes, those of each order), also over restarts under
+// the same name; several members share them, and what a dead one held is delivered late.
 func (r *Reader) Run(ctx context.Context, handle Handler) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

@@ -339,30 +339,3 @@ func TestGrace(t *testing.T) {
 		t.Error("the context does not end with its cancel")
 	}
 }
-
-// A reader that reads ahead delivers everything once and in order, and after an error of
-// its handler both batches are delivered again.
-func TestReaderAhead(t *testing.T) {
-	r := newRig(t)
-	want := map[string]int{}
-	for i := range 4 {
-		r.tell(mchA, number(i), 10)
-		want[mchA+" "+number(i)] = 10
-	}
-	opt := options("a")
-	opt.Ahead = true
-	if err := r.start(r.rdb, opt, dies).wait(t); !errors.Is(err, errDead) {
-		t.Fatalf("it ended with %v", err)
-	}
-	if p := r.pending(mchA); p["a"] != 2*opt.Batch {
-		t.Errorf("it holds %v, want the batch that failed and the one read ahead", p)
-	}
-	var got taken
-	run := r.start(r.rdb, opt, got.handle)
-	r.until("every event", func() bool { return got.count() == 40 })
-	run.stop(t)
-	got.wantAll(t, true, want)
-	if p := r.pending(mchA); len(p) != 0 {
-		t.Errorf("not acknowledged: %v", p)
-	}
-}

@@ -81,59 +81,37 @@ func (s *stream) read(ctx context.Context) error {
 	if s.opt.Once {
 		block = -1 // no BLOCK
 	}
-	var ahead batch // read already
-	defer func() { s.giveBack(ctx, ahead.ids) }()
 	for ctx.Err() == nil {
-		now := ahead
-		ahead = batch{}
-		if len(now.ids) == 0 {
-			if !time.Now().Before(s.takeOverAt) {
-				if err := s.takeOver(ctx); err != nil {
-					return err
-				}
-				s.takeOverAt = time.Now().Add(s.opt.Idle / 2)
-			}
-			msgs, err := s.group(ctx, ">", block)
-			if err != nil {
+		if !time.Now().Before(s.takeOverAt) {
+			if err := s.takeOver(ctx); err != nil {
 				return err
 			}
-			if len(msgs) == 0 && s.opt.Once {
-				return s.awaitOthers(ctx)
-			}
-			now = s.decode(msgs)
+			s.takeOverAt = time.Now().Add(s.opt.Idle / 2)
 		}
-		// A full batch is usually followed by another.
-		next := func() (batch, error) { return batch{}, nil }
-		if s.opt.Ahead && int64(len(now.ids)) == s.opt.Batch && time.Now().Before(s.takeOverAt) {
-			next = s.readAhead(ctx)
-		}
-		err := s.deliver(ctx, now)
-		var failed error
-		if ahead, failed = next(); err == nil {
-			err = failed
-		}
+		msgs, err := s.group(ctx, ">", block)
 		if err != nil {
+			return err
+		}
+		if len(msgs) == 0 && s.opt.Once {
+			return s.awaitOthers(ctx)
+		}
+		b := s.decode(msgs)
+		if s.full(b) {
+			select {
+			case s.behind <- struct{}{}:
+				b, err = s.catchUp(ctx, b)
+				<-s.behind
+				if err != nil {
+					return err
+				}
+			default:
+			}
+		}
+		if err := s.deliver(ctx, b); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
-}
-
-// readAhead begins to read new events. The returned function waits for them.
-func (s *stream) readAhead(ctx context.Context) func() (batch, error) {
-	var b batch
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var msgs []redis.XMessage
-		msgs, err = s.group(ctx, ">", -1)
-		b = s.decode(msgs)
-	}()
-	return func() (batch, error) {
-		<-done
-		return b, err
-	}
 }
 
 // group reads events behind a position: those that this member holds, or with ">" new
@@ -153,6 +131,9 @@ func (s *stream) group(ctx context.Context, after string, block time.Duration) (
 	}
 	return streams[0].Messages, nil
 }
+
+// full reports whether there are usually more events behind a batch.
+func (s *stream) full(b batch) bool { return int64(len(b.ids)) == s.opt.Batch }
 
 // readOwn delivers what this member was given and has not acknowledged.
 func (s *stream) readOwn(ctx context.Context) error {

@@ -106,6 +106,7 @@ func (w *env) start(opt eventstream.Options, hooks ...redis.Hook) *instance {
 	for _, h := range hooks {
 		client.AddHook(h)
 	}
+	opt = pgsink.Reading(opt)
 	opt.Group, opt.Consumer, opt.Batch = "postgres", eventstream.UniqueConsumer(), 20
 	opt.Idle, opt.Block = 200*time.Millisecond, 50*time.Millisecond
 	opt.Lookup, opt.Pause = 50*time.Millisecond, 20*time.Millisecond

@@ -34,9 +34,9 @@ const (
 )
 
 // Reading returns how a sink reads the streams best: a commit costs about the same for
-// many events as for few, and PostgreSQL need not wait for Redis.
+// many events as for few, and a transaction uses one of PostgreSQL's processors.
 func Reading(o eventstream.Options) eventstream.Options {
-	o.Batch, o.Ahead = 1000, true
+	o.Batch, o.Lanes = 1000, 3
 	return o
 }
 
