@@ -170,6 +170,9 @@ func story(t *testing.T, l *ledger.Ledger, rng *rand.Rand, no string) {
 			case 2:
 				s.State, s.Reason, s.Call, s.Verdict, s.Accepted = tasks.Exhausted, "gave_up", "query", "owed", 0
 			}
+			if s.Accepted > 0 {
+				s.Collected = c.Now
+			}
 			s.Log, s.First, s.Most, s.Failures = []ledger.Entry{{Call: s.Call, Verdict: s.Verdict}}, time.Second, time.Second, 5
 			_, err = l.Settle(ctx, c, s)
 			ok(err)

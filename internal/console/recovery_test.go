@@ -19,7 +19,7 @@ import (
 // recovered ends orders of two merchants in every way that the page tells apart.
 func (f *fixture) recovered() {
 	f.Helper()
-	f.settle(mchA, "R-1", ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: time.Now(), AddAttempts: 1, NewRound: true, Call: "collect", Verdict: "accepted", Accepted: 10 * time.Minute})
+	f.settle(mchA, "R-1", ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: time.Now(), AddAttempts: 1, NewRound: true, Call: "collect", Verdict: "accepted", Accepted: 10 * time.Minute, Collected: time.Now()})
 	ours := paid(1250)
 	ours.AddAttempts, ours.Facts.Payments[0].PaidAt = 0, time.Now().Truncate(time.Second)
 	f.step(mchA, "R-1", ours)

@@ -71,7 +71,7 @@ func (s *timed) called(no, verdict, code string) {
 	set := ledger.Settlement{State: tasks.Awaiting, Next: ledger.Recheck, Due: s.now, AddAttempts: 1,
 		Declines: c.Order.Declines + 1, Call: "collect", Verdict: verdict, Code: code, Log: []ledger.Entry{entry("collect", verdict)}}
 	if verdict == "accepted" {
-		set.Accepted = 10 * time.Second
+		set.Accepted, set.Collected = 10*time.Second, s.now
 	}
 	s.settle(c, set)
 }
@@ -118,7 +118,7 @@ func TestRecovery_ByWhoseDoing(t *testing.T) {
 	n := paidNotice(no)
 	n.Facts = said(100, s.payment(1, 100, no))
 	s.notice(n)
-	s.settle(c, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: s.now, Call: "collect", Verdict: "accepted", Accepted: 10 * time.Second, AddAttempts: 1, Log: []ledger.Entry{entry("collect", "accepted")}})
+	s.settle(c, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: s.now, Call: "collect", Verdict: "accepted", Accepted: 10 * time.Second, Collected: s.now, AddAttempts: 1, Log: []ledger.Entry{entry("collect", "accepted")}})
 	no = open("DECLINED")
 	s.called(no, "declined", "TRADE_ERROR")
 	s.called(no, "declined", "OTHER") // not the first one
@@ -152,6 +152,26 @@ func TestRecovery_ByWhoseDoing(t *testing.T) {
 	s.recounts(nos...)
 }
 
+// Whether a payment follows from a collect call goes by when the call was over, although
+// Redis was away then and the step is settled later.
+func TestRecovery_SettledLate(t *testing.T) {
+	s := newRecovery(t)
+	for after, want := range map[time.Duration]string{0: ledger.PaidByCollect, 20 * time.Second: ledger.PaidByUser} {
+		no := fmt.Sprint("AFTER-", after)
+		s.open(no)
+		c, called := s.granted(no), s.now
+		s.pass(20 * time.Second)
+		s.settle(c, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Resolve, Due: s.now, Call: "collect", Verdict: "unknown",
+			Accepted: 10 * time.Second, Collected: called, Log: []ledger.Entry{entry("collect", "unknown")}})
+		paid := s.payment(1, 100, no)
+		paid.PaidAt = called.Add(after).Truncate(time.Second)
+		s.found(no, tasks.Paid, 100, paid)
+		if o := s.get(no); o.PaidBy != want {
+			t.Errorf("paid %s after the call: by %q, want %q", after, o.PaidBy, want)
+		}
+	}
+}
+
 // A collect call that WeChat Pay answers after the order has ended counts as if the answer
 // had come first: it is an attempt, perhaps the first decline, and a payment that follows is
 // its doing.
@@ -160,7 +180,7 @@ func TestRecovery_EndedUnderTheCall(t *testing.T) {
 	answer := func(c ledger.Claim, verdict, code string, accepted time.Duration, facts ledger.Facts) {
 		s.Helper()
 		s.wantSettled(c, ledger.HasEnded, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: s.now, Call: "collect", Verdict: verdict, Code: code,
-			Accepted: accepted, AddAttempts: 1, Log: []ledger.Entry{entry("collect", verdict)}, Facts: facts})
+			Accepted: accepted, Collected: s.now, AddAttempts: 1, Log: []ledger.Entry{entry("collect", verdict)}, Facts: facts})
 	}
 	s.open("ELSEWHERE")
 	c := s.granted("ELSEWHERE")
@@ -223,7 +243,7 @@ func TestRecovery_ReopenedUnderTheCall(t *testing.T) {
 	reopen("B")
 	s.withdraw("B")
 	s.wantSettled(c, ledger.Reopened, ledger.Settlement{State: tasks.Awaiting, Next: ledger.Confirm, Due: s.now, Call: "collect", Verdict: "accepted",
-		Accepted: 10 * time.Second, AddAttempts: 1, Log: []ledger.Entry{entry("collect", "accepted")}})
+		Accepted: 10 * time.Second, Collected: s.now, AddAttempts: 1, Log: []ledger.Entry{entry("collect", "accepted")}})
 	n := paidNotice("B")
 	n.Facts = said(100, s.payment(1, 100, "B"))
 	s.notice(n)

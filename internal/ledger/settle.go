@@ -97,7 +97,7 @@ type Settlement struct {
 	Code       string `json:"code,omitempty"`
 	DetailCode string `json:"detail,omitempty"`
 	// Accepted is set if the last call was a collect that was accepted, or may have taken
-	// effect: a payment at most so long before or after its reply is its doing.
+	// effect: a payment at most so long before or after Collected is its doing.
 	Accepted time.Duration `json:"-"`
 
 	Gate     GateSignal `json:"gate,omitempty"`

@@ -32,8 +32,8 @@
 --   verified_paid       true if the last reply was a verified payment
 --   call, verdict, code, detail   for the event
 --   accepted            of a collect call that was accepted, or may have taken effect: ms
---                       before and after now within which a payment is this call's; else
---                       absent
+--                       before and after collected within which a payment is this
+--                       call's; else absent
 --   gate                the last reply's signal for the merchant and the service: 'ok',
 --                       'fault', 'service', 'down', 'throttled' or ''
 --   at                  now, by the worker; 0 if it does not know
@@ -85,6 +85,9 @@ local function firstcause(ends)
   return declined and causeof((s.detail or '') ~= '' and s.detail or (s.code or '') ~= '' and s.code or 'declined')
 end
 
+-- accepted returns the field of that name. This settle may be late.
+local function accepted() return s.accepted and string.format('%.0f ', num(s.collected)) .. s.accepted end
+
 -- aside records what was learnt of an order that this step does not settle: it is in a
 -- final state, or was reopened since, or another step has it. It returns the news, and
 -- whether money came in.
@@ -100,7 +103,7 @@ local function aside(call, answered)
       m.write[#m.write + 1] = field
       m.write[#m.write + 1] = value
     end
-    if s.accepted then set('accepted', string.format('%.0f ', now) .. s.accepted) end
+    if s.accepted then set('accepted', accepted()) end
     local cause = firstcause(false)
     if cause then set('cause', cause) end
     set('attempts', num(r.attempts) + s.attempts)
@@ -248,7 +251,7 @@ if syncing then
   state = r.state
 end
 attributed(r, m, now)
-if s.accepted then put('accepted', string.format('%.0f ', now) .. s.accepted) end
+if s.accepted then put('accepted', accepted()) end
 local cause = firstcause(not OPEN[state])
 if cause then
   r.cause = cause
