@@ -77,6 +77,13 @@ func (r *webhooksRetryCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	known, err := l.Known(ctx)
+	if err != nil {
+		return err
+	}
+	if !known {
+		return &statusError{config.ExitUsage, fmt.Sprintf("--mchid is %s, and this Redis has no order and no worker of that merchant: check the number; outcomes stats lists the merchants", l.MchID())}
+	}
 	done, err := l.RetryHooks(ctx, ledger.Deed{By: config.By()}, r.Numbers)
 	if err != nil {
 		return fmt.Errorf("make the webhooks of merchant %s due: %w", l.MchID(), err)

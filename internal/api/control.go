@@ -89,7 +89,7 @@ func (a *API) resume(ctx context.Context, in *resumeInput) (*reply[MerchantView]
 }
 
 // knows returns the problem of a merchant that has no ledger and no worker: a mistyped number
-// must not look as if the merchant were paused.
+// must not look as if the merchant were paused, or had no webhooks that wait.
 func (a *API) knows(ctx context.Context, mchid string) error {
 	known, err := ledger.New(a.Redis, mchid).Known(ctx)
 	if err == nil && !known {

@@ -62,6 +62,7 @@ func TestControl_OfAMerchantThatNothingKnows(t *testing.T) {
 	for _, action := range []string{"pause", "resume"} {
 		f.post("/v1/merchants/"+mchB+"/"+action, `{"reason":"x"}`).wants(t, 404, "mchid is "+mchB, "check the number", "GET /v1/merchants")
 	}
+	f.post("/v1/webhooks/retry", `{"mchid":"`+mchB+`"}`).wants(t, 404, "mchid is "+mchB, "check the number")
 	if n, err := f.redis.Client.Exists(t.Context(), ledger.KeysOf(mchB).Hold(), ledger.KeysOf(mchB).Audit()).Result(); err != nil || n != 0 {
 		t.Errorf("%d keys were made, %v", n, err)
 	}

@@ -66,6 +66,7 @@ var refusals = map[string]request{
 	"pause-merchant 404":    {path: "/v1/merchants/1900000404/pause", body: `{"reason":"x"}`},
 	"resume-merchant 404":   {path: "/v1/merchants/1900000404/resume", body: `{"reason":"x"}`},
 	"replay-webhooks 409":   {path: "/v1/webhooks/replay", body: `{"mchid":"` + mchB + `","since":"2026-01-02T00:00:00Z"}`},
+	"retry-webhooks 404":    {path: "/v1/webhooks/retry", body: `{"mchid":"1900000404"}`},
 	"destroy-reader 404":    {path: "/v1/readers/" + mchA + "/NONE"},
 	"destroy-reader 409":    {path: "/v1/readers/" + mchA + "/RUNS"},
 	"start-bulk 200":        {path: "/v1/bulk", body: `{"action":"reopen","filter":{"state":"closed,rejected"},"reason":"a mistake","dry_run":true}`},

@@ -34,8 +34,9 @@ func (a *API) addStreams() {
 	add(a, op{
 		id: "retry-webhooks", method: http.MethodPost, path: "/v1/webhooks/retry", tag: tagWebhooks, role: config.Operator,
 		summary: "Deliver waiting webhooks now", send: `{"mchid":"1900000109","out_order_nos":["BIKE-1001"]}`, reply: `{"mchid":"1900000109","retried":1}`,
-		doc:   "Makes the webhooks of some orders due at once; without `out_order_nos`, those of all orders that wait. `not_waiting` names the orders for which billing has accepted everything.",
-		again: "It can be sent again without harm: a delivery that is under way is not begun again.",
+		refusals: map[int]string{http.StatusNotFound: noMerchant},
+		doc:      "Makes the webhooks of some orders due at once; without `out_order_nos`, those of all orders that wait. `not_waiting` names the orders for which billing has accepted everything.",
+		again:    "It can be sent again without harm: a delivery that is under way is not begun again.",
 	}, a.retryWebhooks)
 	add(a, op{
 		id: "replay-webhooks", method: http.MethodPost, path: "/v1/webhooks/replay", tag: tagWebhooks, role: config.Operator,
@@ -161,6 +162,9 @@ func (a *API) retryWebhooks(ctx context.Context, in *retryInput) (*reply[ledger.
 		if err := tasks.ValidateOutOrderNo(no); err != nil && !ledger.ValidHook(no) {
 			return nil, refuse(http.StatusUnprocessableEntity, "out_order_nos", "has a number that %s", strings.TrimPrefix(err.Error(), "out_order_no "))
 		}
+	}
+	if err := a.knows(ctx, in.Body.MchID); err != nil {
+		return nil, err
 	}
 	return replied(ledger.New(a.Redis, in.Body.MchID).RetryHooks(ctx, ledger.Deed{By: callerOf(ctx).By()}, nos))
 }
