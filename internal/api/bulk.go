@@ -99,9 +99,18 @@ func (f BulkFilter) query() (ledger.Query, error) {
 	}
 	// The filter is stored, and stands in the trail. Reasons are codes, or billing's words.
 	if n := utf8.RuneCountInString(f.Reason); n > tasks.MaxReason {
-		return ledger.Query{}, refuse(http.StatusUnprocessableEntity, "filter.reason", "is %d characters long; at most %d are allowed", n, tasks.MaxReason)
+		return ledger.Query{}, refuse(http.StatusUnprocessableEntity, "reason", "is %d characters long; at most %d are allowed", n, tasks.MaxReason)
 	}
 	return Filter{States: states, MoreFilter: f.MoreFilter}.Query()
+}
+
+// inFilter returns the problem of a field of the filter under the name that the body has
+// for it. Other errors stay as they are.
+func inFilter(err error) error {
+	if p, ok := errors.AsType[*Problem](err); ok && len(p.Errors) == 1 {
+		p.Errors[0].Field, p.Detail = "filter."+p.Errors[0].Field, "filter."+p.Detail
+	}
+	return err
 }
 
 type bulkInput struct {
@@ -134,10 +143,10 @@ func (a *API) startBulk(ctx context.Context, in *bulkInput) (*bulkReply, error) 
 		return nil, Invalid(err)
 	}
 	if r.Query, err = body.Filter.query(); err != nil {
-		return nil, err
+		return nil, inFilter(err)
 	}
 	if r.MchIDs, err = a.bulkMerchants(ctx, body.Filter.MchID); err != nil {
-		return nil, err
+		return nil, inFilter(err)
 	}
 	if body.DryRun {
 		p, err := control.PreviewBulk(ctx, a.Redis, r.MchIDs, r.Query)

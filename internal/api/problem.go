@@ -214,7 +214,7 @@ func decode(data []byte, v any) error {
 		return fmt.Errorf("is not JSON at byte %d: %s", syntax.Offset, strings.TrimPrefix(syntax.Error(), "json: "))
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		field := wrong.Field
+		field := strings.Replace(wrong.Field, "MoreFilter.", "", 1) // an embedded struct has no name in JSON
 		if field == "" {
 			return fmt.Errorf("is %s: send a JSON object", article(wrong.Value))
 		}

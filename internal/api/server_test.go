@@ -190,6 +190,9 @@ func (a answer) wants(t *testing.T, status int, words ...string) {
 	if err := json.Unmarshal([]byte(a.Body), &p); err != nil || a.Header.Get("Content-Type") != "application/problem+json" || p.Status != status {
 		t.Errorf("not a problem of %d: %s: %v", status, a.Body, err)
 	}
+	if len(p.Errors) == 1 && !strings.HasPrefix(p.Detail, p.Errors[0].Field+" ") {
+		t.Errorf("errors name %q, the detail is %q", p.Errors[0].Field, p.Detail)
+	}
 	for _, word := range words {
 		if !strings.Contains(p.Detail, word) {
 			t.Errorf("the detail %q lacks %q", p.Detail, word)

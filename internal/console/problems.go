@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -122,10 +123,8 @@ func (v *view) Detail(p *api.Problem) string {
 			break
 		}
 		name, _, _ := strings.Cut(e.Field, "[") // one of a list
-		if label, ok := fields[name]; ok {
-			name = label
-		}
-		parts = append(parts, name+"："+text)
+		label := cmp.Or(fields[name], fields[strings.TrimPrefix(name, "filter.")], name)
+		parts = append(parts, label+"："+text)
 	}
 	if len(parts) > 0 {
 		return explain.Printable(strings.Join(parts, "；"))
