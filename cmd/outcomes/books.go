@@ -167,6 +167,17 @@ func (b *booksCommand) run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer end()
+	workers, _, err := l.Workers(ctx)
+	if err != nil {
+		return err
+	}
+	at := books.UsualAt
+	for _, w := range workers {
+		if set, err := config.ParseBooksAt(w.Settings.BooksAt); err == nil && set.On {
+			at = set.Clock
+			break
+		}
+	}
 	var lines *bookLines
 	if b.CSV {
 		lines = newBookLines(s.out, b.Excel, s.people)
@@ -174,7 +185,7 @@ func (b *booksCommand) run(ctx context.Context, s *session) error {
 	exceptions := int64(0)
 	var failed error
 	for day := b.first; !day.After(b.last); day = day.AddDate(0, 0, 1) {
-		r, err := books.Close(ctx, s.rdb, l, day, source(day), books.UsualAt, time.Time{})
+		r, err := books.Close(ctx, s.rdb, l, day, source(day), at, time.Time{})
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()

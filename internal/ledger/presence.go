@@ -24,6 +24,7 @@ type Settings struct {
 	GiveUpAfter     string  `json:"give_up_after"`
 	SweepEvery      string  `json:"sweep_every"`
 	Webhooks        bool    `json:"webhooks"` // billing's receiver is set
+	BooksAt         string  `json:"books_at,omitempty"`
 
 	// Of SCHEDULES_FILE.
 	Schedules []NamedSchedule   `json:"schedules,omitempty"`

@@ -87,7 +87,7 @@ func published(w config.Worker) ledger.Settings {
 		Rate: w.Rate, CollectWindow: w.Window.String(), Timezone: w.Location.String(),
 		CollectSchedule: w.CollectSchedule.String(), ConfirmSchedule: w.ConfirmSchedule.String(),
 		MinGap: w.MinGap.String(), GiveUpAfter: w.GiveUpAfter.String(), SweepEvery: w.SweepEvery.String(),
-		Webhooks: w.Webhook.On(),
+		Webhooks: w.Webhook.On(), BooksAt: w.BooksAt.String(),
 	}
 }
 

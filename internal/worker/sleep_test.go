@@ -201,7 +201,7 @@ func TestSleep_IsSeenAsServed(t *testing.T) {
 		}
 		n := 0
 		for _, w := range workers {
-			if w.Alive(now) && w.Settings.Rate == r.Cfg.Rate {
+			if w.Alive(now) && w.Settings.Rate == r.Cfg.Rate && w.Settings.BooksAt == r.Cfg.BooksAt.String() {
 				n++
 			}
 		}
