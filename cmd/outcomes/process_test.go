@@ -16,6 +16,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testkit.MainIfCommand(main)
+	testkit.Parallel(4)
 	os.Exit(pgtest.Main(m))
 }
 

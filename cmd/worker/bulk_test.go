@@ -11,6 +11,7 @@ import (
 
 	"payscore-collector/internal/control"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/internal/testkit/workertest"
 	"payscore-collector/tasks"
@@ -18,8 +19,10 @@ import (
 
 // A bulk action survives workers that are killed while they count its orders, and when they
 // have acted on orders and not counted them, and the loss of the queue: every order is
-// withdrawn, stands in the trail and is counted once.
+// withdrawn, stands in the trail and is counted once. It waits for leases. The short form
+// is TestBulk_SurvivesAWorkersDeathAtEachCommand of package control.
 func TestBulkSurvivesKilledWorkers(t *testing.T) {
+	testkit.NeedLong(t)
 	t.Parallel()
 	r := workertest.New(t)
 	mchid := r.Sim.Merchant().MchID

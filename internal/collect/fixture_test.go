@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -79,6 +80,11 @@ func (p *platform) made() string {
 
 func says(r payscore.Reply) func(context.Context) payscore.Reply {
 	return func(context.Context) payscore.Reply { return r }
+}
+
+func TestMain(m *testing.M) {
+	testkit.Parallel(4)
+	os.Exit(m.Run())
 }
 
 // fixture is one merchant's collector on a real ledger.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -111,9 +112,9 @@ func workerSettings(t *testing.T, path string, more ...string) config.Worker {
 }
 
 // Merchants are added, changed and taken out while the worker runs. A file with a fault
-// changes nothing, and the log says where the fault is. It sends a SIGHUP to its own
-// process, and so does not run beside others.
+// changes nothing, and the log says where the fault is.
 func TestMerchantsFileIsReadAgain(t *testing.T) {
+	t.Parallel()
 	r := workertest.New(t, onAdminAddr(t))
 	r.Listen()
 	second, err := simulator.New(simulator.Options{MchID: "1900000778", FreshKeys: true})
@@ -235,12 +236,31 @@ func TestMerchantsFileIsReadAgain(t *testing.T) {
 	f.write(first + added)
 	changed("[] [1900000778] []")
 	paid(ledgerOf, "WAITS")
-
-	// SIGHUP reads a file that looks as before.
-	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
-	changed("[] [] []")
 	r.FaultsExpected = true
 	r.Audit()
+}
+
+// SIGHUP reads a file that looks as before. The test sends it to its own process, and so
+// does not run beside others.
+func TestSIGHUPReadsTheMerchantsFile(t *testing.T) {
+	r := workertest.New(t)
+	f := &merchantsFile{t: t, dir: t.TempDir(), keys: map[string]string{}}
+	f.addKeys(r.Sim)
+	f.write(item(r.Sim, r.Platform.URL, ""))
+	settings := workerSettings(t, filepath.Join(f.dir, "merchants.yaml"))
+	r.Cfg.Merchants, r.Cfg.MerchantsFile = settings.Merchants, settings.MerchantsFile
+	r.Work()
+	early := make(chan os.Signal, 1) // before the worker waits for SIGHUP, it would end this process
+	signal.Notify(early, syscall.SIGHUP)
+	defer signal.Stop(early)
+	r.Eventually("the file to be read again", func() bool {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		return r.Logs.HasEvent("merchants_changed")
+	})
+	line := r.Logs.Events("merchants_changed")[0]
+	if got := fmt.Sprint(line["added"], line["changed"], line["removed"]); got != "[] [] []" {
+		t.Errorf("added, changed, removed: %s, want nothing", got)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,6 +23,11 @@ import (
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
+
+func TestMain(m *testing.M) {
+	testkit.Parallel(6)
+	os.Exit(m.Run())
+}
 
 // fixture is a merchant's sender, or several, with a real ledger and a receiver.
 type fixture struct {

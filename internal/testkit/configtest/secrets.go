@@ -19,6 +19,7 @@ import (
 
 	"payscore-collector/internal/config"
 	"payscore-collector/internal/simulator"
+	"payscore-collector/internal/testkit"
 )
 
 // MerchantEnv is the environment of a worker of a simulated merchant: all that is
@@ -230,12 +231,12 @@ func with(env map[string]string, name, value string) map[string]string {
 }
 
 // fed returns the secrets that the nth place is fed with: the private key and every eighth
-// other one, beginning elsewhere at each place. repeated: another subcommand's place of the
-// same setting was fed before, and this one gets every sixteenth.
+// other one, in the short form every 24th, beginning elsewhere at each place. repeated: another
+// subcommand's place of the same setting was fed before, and this one gets half as many.
 func fed(secrets map[string]string, n int, repeated bool) map[string]string {
-	every := 8
+	every := testkit.Form(24, 8)
 	if repeated {
-		every = 16
+		every *= 2
 	}
 	some := map[string]string{"the private key": secrets["the private key"]}
 	for i, name := range slices.Sorted(maps.Keys(secrets)) {
