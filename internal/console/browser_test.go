@@ -40,9 +40,17 @@ type browser struct {
 	f   *fixture
 	ctx context.Context
 
-	mu        sync.Mutex
-	faults    []string
-	signedOut bool // a page that is open learns of it by 401, which the browser's log has
+	mu      sync.Mutex
+	faults  []string
+	refusal string // an answer that the test causes, as the browser's log has it
+	refused bool   // there was one
+}
+
+// expect lets the server refuse requests with an answer such as "401 (Unauthorized)".
+func (b *browser) expect(refusal string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refusal = refusal
 }
 
 // newBrowser starts a Chromium. It skips the test where there is none.
@@ -138,7 +146,11 @@ func (b *browser) watch(event any) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if fault != "" && !(b.signedOut && strings.Contains(fault, "401 (Unauthorized)")) {
+	switch {
+	case fault == "":
+	case b.refusal != "" && strings.Contains(fault, b.refusal):
+		b.refused = true
+	default:
 		b.faults = append(b.faults, fault)
 	}
 }
@@ -318,17 +330,40 @@ func TestBrowser_Tour(t *testing.T) {
 	one.sees("h1", "操作记录")
 	two.visit("/orders/" + mchA + "/BIKE-1001")
 	two.sees("h1", "已撤回")
-	two.do("wait until the page is live", ready("body.is-live")) // a stream that is refused is not asked for again
+	two.do("wait until the page is live", ready("body.is-live"))
 
-	// Signing out ends the session for every tab, by itself.
-	b.mu.Lock()
-	b.signedOut = true
-	b.mu.Unlock()
+	// Signing out ends the session for every tab, by itself: an open page learns of it by 401.
+	b.expect("401 (Unauthorized)")
 	one.do("sign out", click(`form[action="/signout"] button`), ready("input[name=token]"))
 	two.sees("h1", "登录")
 	if keys, err := f.redis.Client.Keys(t.Context(), sessionPrefix+"*").Result(); err != nil || len(keys) != 0 {
 		t.Errorf("after signing out there is the session %v, %v", keys, err)
 	}
+}
+
+// A page whose stream the server has refused asks for it again.
+func TestBrowser_LiveAfterARefusal(t *testing.T) {
+	f := newFixture(t)
+	b := newBrowser(t, f)
+	f.open(mchA, "BIKE-1001")
+	var others []*listener
+	for range liveMost {
+		others = append(others, f.console.hub.listen(nil))
+	}
+	b.expect("503 (Service Unavailable)")
+	tab := b.tab()
+	tab.visit("/orders?mchid=" + mchA)
+	testkit.Eventually(t, "the stream to be refused", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.refused
+	})
+	for _, l := range others {
+		f.console.hub.leave(l)
+	}
+	tab.do("wait until the page is live", ready("body.is-live"))
+	f.open(mchA, "BIKE-1002")
+	tab.sees("table.orders", "BIKE-1002")
 }
 
 // Every page, in both languages, is accessible, and fits a phone.

@@ -38,10 +38,11 @@ func TestMain(m *testing.M) {
 // fixture is a console on a Redis of its own, and a browser without scripts.
 type fixture struct {
 	*testing.T
-	redis  *redistest.Server
-	url    string
-	logs   *testkit.LogBuffer
-	client *http.Client
+	redis   *redistest.Server
+	console *Console
+	url     string
+	logs    *testkit.LogBuffer
+	client  *http.Client
 }
 
 // newFixture serves a console to local callers without a token.
@@ -63,6 +64,7 @@ func serve(t *testing.T, server *redistest.Server, adjust ...func(*api.Options))
 	}
 	a := api.New(o)
 	c := New(a)
+	f.console = c
 	mux := http.NewServeMux()
 	a.Register(mux)
 	c.Register(mux)

@@ -25,6 +25,8 @@ const refresh = () => {
 }
 
 let source = null
+let again = 0 // the timer after which a stream that was refused is asked for once more
+let pause = 0 // its ms
 const connect = () => {
   const url = document.body.dataset.live
   if (!url || source || document.hidden || !window.EventSource) return
@@ -32,8 +34,19 @@ const connect = () => {
   const mark = () => { stale = true; refresh() }
   source.addEventListener('changed', mark)
   source.addEventListener('beat', mark)
-  source.addEventListener('open', () => document.body.classList.add('is-live'))
-  source.addEventListener('error', () => document.body.classList.remove('is-live'))
+  source.addEventListener('open', () => {
+    pause = 0
+    document.body.classList.add('is-live')
+  })
+  source.addEventListener('error', () => {
+    document.body.classList.remove('is-live')
+    // The browser asks again by itself after a lost connection, but not after a refusal.
+    if (!source || source.readyState !== EventSource.CLOSED) return
+    source = null
+    pause = Math.min(2 * pause || 3000, 60000)
+    clearTimeout(again)
+    again = setTimeout(connect, pause)
+  })
 }
 
 // A browser has few connections to one address: hidden pages keep none.
