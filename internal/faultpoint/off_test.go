@@ -15,13 +15,11 @@ import (
 // build has not one symbol of this package, nor the name of the variable that
 // switches it on.
 func TestReleasedWorkerHasNoFaultPoints(t *testing.T) {
+	testkit.NeedLong(t) // it builds two workers
 	for _, tt := range []struct {
 		tags string
 		want bool
 	}{{"", false}, {"chaos", true}} {
-		if tt.want && !testkit.Long() {
-			continue // the control compiles the worker a second time
-		}
 		bin := filepath.Join(testkit.Build(t, nil, "-tags", tt.tags, "cmd/worker"), "worker")
 		symbols, err := exec.Command("go", "tool", "nm", bin).Output()
 		if err != nil {

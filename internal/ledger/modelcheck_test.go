@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,9 +13,15 @@ import (
 
 	"payscore-collector/internal/audit"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit"
 	"payscore-collector/internal/testkit/redistest"
 	"payscore-collector/tasks"
 )
+
+func TestMain(m *testing.M) {
+	testkit.RapidChecks(50)
+	os.Exit(m.Run())
+}
 
 // Check compares everything. It runs after every operation.
 func (m *model) Check(t *rapid.T) {

@@ -34,6 +34,18 @@ func Parallel(n int) {
 	}
 }
 
+// RapidChecks has rapid check each property n times, the number that -rapid.checks has by
+// default only in the long form. A TestMain calls it.
+func RapidChecks(n int) {
+	if Long() {
+		return
+	}
+	flag.Parse()
+	if err := flag.Set("rapid.checks", strconv.Itoa(n)); err != nil {
+		panic(err)
+	}
+}
+
 // NeedLong skips a test that has no short form. The same promise must have another
 // test, which runs always.
 func NeedLong(t testing.TB) {
