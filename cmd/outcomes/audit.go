@@ -25,6 +25,9 @@ func (a *auditCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	if err := s.byTheirZone(ctx, ledgers...); err != nil {
+		return err
+	}
 	left := limitOf(a.Limit, true)
 	endless, cursor := left == 0, ""
 	list := listing[ledger.Audited]{w: s.out, asJSON: a.JSON, heads: s.people.AuditHeads(), row: s.people.AuditRow}

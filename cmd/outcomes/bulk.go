@@ -102,11 +102,9 @@ func (b *bulkFlags) run(ctx context.Context, s *session) error {
 	}
 	r := b.request
 	r.MchIDs = merchantsOf(ledgers)
-	situations, err := s.situations(ctx, ledgers...)
-	if err != nil {
+	if err := s.byTheirZone(ctx, ledgers...); err != nil {
 		return err
 	}
-	s.people = s.teller(situations)
 	if b.DryRun {
 		p, err := control.PreviewBulk(ctx, s.rdb, r.MchIDs, r.Query)
 		if err != nil {
@@ -180,6 +178,9 @@ func (*bulkShowCommand) judge(*config.Collector) {}
 func (b *bulkShowCommand) run(ctx context.Context, s *session) error {
 	ledgers, err := s.ledgers(ctx)
 	if err != nil {
+		return err
+	}
+	if err := s.byTheirZone(ctx, ledgers...); err != nil {
 		return err
 	}
 	p, err := ledger.ProgressOfBulk(ctx, s.rdb, merchantsOf(ledgers), b.ID)

@@ -270,6 +270,16 @@ func (s *session) teller(of []explain.Situation) explain.Teller {
 	return t
 }
 
+// byTheirZone makes s.people tell times by the zone of the ledgers' merchants, see teller.
+func (s *session) byTheirZone(ctx context.Context, ledgers ...*ledger.Ledger) error {
+	situations, err := s.situations(ctx, ledgers...)
+	if err != nil {
+		return err
+	}
+	s.people = s.teller(situations)
+	return nil
+}
+
 // why writes a line for each cause for which a merchant's orders are not collected, and
 // for what else an operator must know.
 func why(w io.Writer, t explain.Teller, situations []explain.Situation) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"net"
 	"strings"
 	"syscall"
@@ -95,6 +96,22 @@ func (s store) beatIn(mchid, window string) {
 	}, false)
 	if err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+func TestTimesAreByTheZoneOfTheMerchant(t *testing.T) {
+	s := newStore(t)
+	s.refused(mchA, "A1")
+	s.beat(mchA)
+	o := s.run("bulk", "withdraw", "--prefix", "A1", "--reason", "waived", "--no-wait", "--json")
+	var p ledger.BulkProgress
+	if err := json.Unmarshal([]byte(o.stdout), &p); err != nil {
+		t.Fatalf("%v: %s", err, o.stdout)
+	}
+	for _, args := range [][]string{{"audit"}, {"webhooks"}, {"webhooks", "replay", "--since", "1h"}, {"bulk", "show", p.ID}} {
+		o := s.run(args...)
+		o.wantStatus(t, config.ExitOK)
+		wantContains(t, strings.Join(args, " "), o.stdout, "(Asia/Shanghai)")
 	}
 }
 

@@ -127,6 +127,9 @@ func (r *webhooksReplayCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	if err := s.byTheirZone(ctx, l); err != nil {
+		return err
+	}
 	done, err := l.ReplayHooks(ctx, ledger.Deed{By: config.By()}, r.since, r.Begin)
 	if errors.Is(err, ledger.ErrNoHooks) {
 		return fmt.Errorf("%w; to let them begin at that time, add --begin", err)

@@ -37,7 +37,7 @@ func (t Teller) BulkProgress(p ledger.BulkProgress) string {
 
 // BulkStory is a bulk action with who began it, and why.
 func (t Teller) BulkStory(p ledger.BulkProgress) string {
-	text := t.say("begun %s %s", "开始于 %s，%s", t.At(p.CreatedAt), t.who(p.By, p.Reason))
+	text := t.say("begun %s (%s) %s", "开始于 %s（%s），%s", t.At(p.CreatedAt), t.ZoneName(), t.who(p.By, p.Reason))
 	if !p.Finished.IsZero() {
 		text += t.say("; done %s", "；完成于 %s", t.At(p.Finished))
 	}
