@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -80,6 +81,19 @@ type signs struct {
 	far        int64 // rows that start far ahead
 	farLine    int64 // the first of them
 	farWarning string
+	ignored    []string // names in JSONL that mean nothing here, each once
+}
+
+// mostIgnored is how many names are kept. A misspelt one is in every row, so it is
+// among the first.
+const mostIgnored = 10
+
+func (s *signs) ignoredName(name string) {
+	if len(s.ignored) < mostIgnored && !isRejectsColumn(name) {
+		if name = shorten(name, 40); !slices.Contains(s.ignored, name) {
+			s.ignored = append(s.ignored, name)
+		}
+	}
 }
 
 // excelDigits is how many digits of a number Excel keeps; the others become 0.
@@ -117,6 +131,9 @@ func (s *signs) warnings() []string {
 	}
 	if s.far > 0 {
 		all = append(all, fmt.Sprintf("%d rows start in the far future, the first in line %d: %s", s.far, s.farLine, s.farWarning))
+	}
+	if len(s.ignored) > 0 {
+		all = append(all, fmt.Sprintf("fields that mean nothing here were ignored: %s; the fields are %s", strings.Join(s.ignored, ", "), strings.Join(orderColumns, ", ")))
 	}
 	return all
 }

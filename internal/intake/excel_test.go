@@ -60,6 +60,8 @@ func TestReader_Warnings(t *testing.T) {
 		"JSONL does not come from Excel":           {`{"out_order_no":"20260101123456700000"}`, ""},
 		"GBK in some rows":                         {head + "A1,,\xb5\xd8\xd6\xb7\nA2,,ok\nA3,,\xb5\xd8\n", `2 rows are probably in GBK and were left out: save the file as "CSV UTF-8"`},
 		"a start in the far future":                {head + "A1,2026-12-24 10:00,\nA2,2126-12-24 10:00,\nA3,2126-12-25 10:00,\n", "2 rows start in the far future, the first in line 3: 2126-12-24 10:00 is more than ten years from now: check the year"},
+		"names that mean nothing, JSONL":           {`{"out_order_no":"A1","app_id":"wx","line":7,"reason":"x","raw":""}` + "\n" + `{"out_order_no":"A2","app_id":"wx","x":1}`, "fields that mean nothing here were ignored: app_id, x; the fields are mchid, out_order_no, appid,"},
+		"names that a rejects file adds, JSONL":    {`{"out_order_no":"A1","line":7,"reason":"x","raw":""}`, ""},
 		"a start in the far future, JSONL as well": {`{"out_order_no":"A1","at":"2126-12-24 10:00"}`, "1 rows start in the far future"},
 	} {
 		t.Run(name, func(t *testing.T) {

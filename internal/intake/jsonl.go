@@ -21,11 +21,12 @@ func ReadObject(text string) Row {
 	if len(text) > MaxRow {
 		return badLine(line{text: shorten(text, MaxShown), over: true}, errTooLong)
 	}
-	return readObject(line{text: text})
+	return readObject(line{text: text}, func(string) {})
 }
 
-// readObject reads the row on a line of JSONL.
-func readObject(ln line) Row {
+// readObject reads the row on a line of JSONL. It passes the names that mean nothing
+// here to ignored.
+func readObject(ln line, ignored func(name string)) Row {
 	if err := checkText(ln.text); err != nil {
 		return badLine(ln, err)
 	}
@@ -36,6 +37,7 @@ func readObject(ln line) Row {
 	row := Row{Line: ln.no, raw: ln.text}
 	for i, m := range members {
 		if !isOrderColumn(m.name) {
+			ignored(m.name)
 			continue
 		}
 		if slices.ContainsFunc(members[:i], func(before member) bool { return before.name == m.name }) {

@@ -225,7 +225,7 @@ func (in *Reader) Next() (Row, error) {
 	}
 	read := in.readRecord
 	if in.format == JSONL {
-		read = readObject
+		read = func(ln line) Row { return readObject(ln, in.signs.ignoredName) }
 	}
 	row := read(first)
 	in.signs.see(row, in.format, time.Now())
