@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// nameColumns is the remedy where a header row is missing or names no order number.
+const nameColumns = `begin the file with a row of column names, such as "out_order_no,at"`
+
 // readHeader reads the first row of a CSV file.
 func (in *Reader) readHeader(first line) error {
 	if first.over {
@@ -29,7 +32,7 @@ func (in *Reader) readHeader(first line) error {
 		}
 	}
 	if !slices.Contains(row, colOutOrderNo) {
-		hint := ""
+		hint := "; " + nameColumns
 		for sep, name := range map[string]string{";": "semicolons", "\t": "tabs"} {
 			if strings.Contains(first.text, sep) {
 				hint = "; its columns are separated by " + name + ": save it again with commas"

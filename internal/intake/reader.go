@@ -120,7 +120,7 @@ func NewReader(r io.Reader, format Format) (*Reader, error) {
 	first, err := in.lines.nextFilled()
 	switch {
 	case errors.Is(err, io.EOF) && format != JSONL:
-		return nil, &FormatError{"is empty: no header row"}
+		return nil, &FormatError{"is empty: no header row; " + nameColumns}
 	case errors.Is(err, io.EOF):
 		return in, nil
 	case err != nil:

@@ -19,11 +19,11 @@ func TestNewReader_FilesThatHoldNoOrders(t *testing.T) {
 		format     Format
 		want       string // in the error
 	}{
-		{"nothing at all", "", "", "is empty: no header row"},
+		{"nothing at all", "", "", `is empty: no header row; begin the file with a row of column names, such as "out_order_no,at"`},
 		{"nothing at all, CSV", "", CSV, "is empty: no header row"},
 		{"empty lines only", "\r\n \n", CSV, "is empty: no header row"},
 		{"a byte order mark only", "\ufeff", CSV, "is empty: no header row"},
-		{"no column of order numbers", "order,appid\nA1,wx\n", CSV, `has no column out_order_no: its header row is "order,appid"`},
+		{"no column of order numbers", "order,appid\nA1,wx\n", CSV, `has no column out_order_no: its header row is "order,appid"; begin the file with a row of column names, such as "out_order_no,at"`},
 		{"a name in capitals", "OUT_ORDER_NO\nA1\n", CSV, `its header row is "OUT_ORDER_NO"`},
 		{"semicolons", "out_order_no;appid\nA1;wx\n", CSV, "its columns are separated by semicolons: save it again with commas"},
 		{"tabs", "out_order_no\tappid\nA1\twx\n", CSV, "its columns are separated by tabs: save it again with commas"},
