@@ -133,8 +133,11 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 func (s *Sweeper) sweep(ctx context.Context, dry bool) (found int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	keys := asynqx.KeysOf(tasks.QueueName(s.c.mchid))
+	keys, state := asynqx.KeysOf(tasks.QueueName(s.c.mchid)), ledger.KeysOf(s.c.mchid).Sweep()
 	pipe := s.rdb.Pipeline()
+	// The field queue is read before the mark, and set after it: if another worker's first
+	// sweep is under way, a missing mark is not a lost queue.
+	known := pipe.HExists(ctx, state, "queue")
 	waiting, marked := pipe.LLen(ctx, keys.Pending), pipe.Exists(ctx, keys.Mark)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, err
@@ -145,7 +148,7 @@ func (s *Sweeper) sweep(ctx context.Context, dry bool) (found int, err error) {
 	}
 	room := max(4*s.c.settings.Concurrency, int(2*s.c.settings.Rate*s.c.settings.SweepEvery.Seconds())) - pending
 	args := ledger.SweepArgs{
-		Interval: max(s.c.settings.SweepEvery*9/10, time.Millisecond), Dry: dry, Unmarked: marked.Val() == 0,
+		Interval: max(s.c.settings.SweepEvery*9/10, time.Millisecond), Dry: dry, Lost: known.Val() && marked.Val() == 0,
 		Limit:  min(room, sweepBatch),
 		Closed: sweepHeld - pending,
 		Grace:  max(4*s.c.settings.SweepEvery, shortWait),
@@ -174,8 +177,12 @@ func (s *Sweeper) sweep(ctx context.Context, dry bool) (found int, err error) {
 			s.unpause(ctx)
 			swept.More = true
 		}
-		if args.Unmarked {
-			if err := s.rdb.Set(ctx, keys.Mark, 1, 0).Err(); err != nil {
+		if !known.Val() || args.Lost {
+			err := s.rdb.Set(ctx, keys.Mark, 1, 0).Err()
+			if err == nil {
+				err = s.rdb.HSet(ctx, state, "queue", 1).Err()
+			}
+			if err != nil {
 				return found, err
 			}
 		}
@@ -187,7 +194,7 @@ func (s *Sweeper) sweep(ctx context.Context, dry bool) (found int, err error) {
 		if !swept.More && !swept.Lost || room <= 0 {
 			return found, nil
 		}
-		args.Interval, args.Unmarked, args.Limit = 0, false, min(room, sweepBatch)
+		args.Interval, args.Lost, args.Limit = 0, false, min(room, sweepBatch)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -312,6 +313,37 @@ func TestSweepAfterTheQueueWasLost(t *testing.T) {
 			t.Errorf("%d tasks, log %s", b.pending(), b.logs)
 		}
 	})
+	t.Run("nor was one whose mark two workers miss at once", func(t *testing.T) {
+		b := parallel(t, srv)
+		b.enqueued(3)
+		rdb := redis.NewClient(b.rdb.Options())
+		defer rdb.Close()
+		var first sync.Once
+		rdb.AddHook(afterPipeline(func() {
+			first.Do(func() { b.sweep(); b.nextSweep() })
+		}))
+		if err := NewSweeper(b.Collector, rdb).Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if b.pending() != 3 || b.logs.HasEvent("queue_lost") {
+			t.Errorf("%d tasks, log %s", b.pending(), b.logs)
+		}
+	})
+}
+
+// afterPipeline is a hook that runs after every pipeline but those of a new connection.
+type afterPipeline func()
+
+func (f afterPipeline) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (f afterPipeline) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (f afterPipeline) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return c.Name() == "exists" }) {
+			f()
+		}
+		return err
+	}
 }
 
 // A process that has run dry asks the ledger for more without waiting for the next

@@ -41,7 +41,7 @@ type Sweep struct {
 type SweepArgs struct {
 	Interval time.Duration // 0 to continue a sweep that has begun
 	Dry      bool          // the sweep is one more, since a worker has run dry
-	Unmarked bool          // the queue's mark is missing; it must be set after the sweep
+	Lost     bool          // the queue's mark is missing, which a sweep has set
 	Limit    int
 	Closed   int
 	Grace    time.Duration
@@ -63,7 +63,7 @@ func (l *Ledger) Sweep(ctx context.Context, a SweepArgs) (Sweep, error) {
 	r := run(ctx, l.rdb, sweepScript,
 		[]string{l.keys.Due(), l.keys.Sweep(), l.keys.Hold(), l.keys.Paused()},
 		map[string]any{
-			"interval": a.Interval.Milliseconds(), "dry": a.Dry, "marked": !a.Unmarked, "limit": a.Limit, "closed": a.Closed,
+			"interval": a.Interval.Milliseconds(), "dry": a.Dry, "lost": a.Lost, "limit": a.Limit, "closed": a.Closed,
 			"expected": unixMS(a.Expected.Now), "age": a.Expected.Age.Milliseconds(),
 		})
 	s := Sweep{Taken: r.str() == "taken", Now: r.time()}

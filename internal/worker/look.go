@@ -75,8 +75,8 @@ func (l looker) examine(ctx context.Context, mchids []string) (found []finding, 
 		k, q := ledger.KeysOf(mchid), asynqx.KeysOf(tasks.QueueName(mchid))
 		all[i] = asked{
 			queue:  pipe.Exists(ctx, q.Stirring()...),
+			marked: pipe.HExists(ctx, k.Sweep(), "queue"), // before the mark; see Sweeper
 			mark:   pipe.Exists(ctx, q.Mark),
-			marked: pipe.HExists(ctx, k.Sweep(), "queue"),
 			ledger: pipe.Exists(ctx, l.stirring(k)...),
 			due:    pipe.ZRangeWithScores(ctx, k.Due(), 0, 0),
 			tip:    pipe.XRevRangeN(ctx, k.Outcomes(), "+", "-", 1),

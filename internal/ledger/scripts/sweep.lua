@@ -6,7 +6,8 @@
 --   interval  ms between two sweeps; 0 to continue a sweep that has begun
 --   dry       true for a sweep between two regular ones, because a worker has run dry:
 --             interval is then that between two of these
---   marked    false if the queue's mark is missing, which the caller then sets
+--   lost      true if the queue's mark is missing, and the field queue says that a sweep
+--             has set it; the caller then sets it again
 --   limit     how many orders to find at most
 --   closed    how many at most while the merchant is held: enough for its probes
 --   expected, age  see wentback in clock.lua
@@ -22,7 +23,7 @@
 -- unpause.
 local a = cjson.decode(ARGV[1])
 local now = clock()
-local g = redis.call('HMGET', KEYS[2], 'last', 'jump', 'at', 'dry', 'queue')
+local g = redis.call('HMGET', KEYS[2], 'last', 'jump', 'at', 'dry')
 local back = wentback(KEYS[2], KEYS[3], now, g, a)
 if a.interval > 0 then
   -- A time further ahead was written before the clock went back, or before the
@@ -34,13 +35,9 @@ if a.interval > 0 then
 end
 
 local lost = 0
-if not a.marked then
-  if g[5] then
-    lost = 1
-    redis.call('HSETNX', KEYS[2], 'mend', '0 due ' .. now .. ' 0')
-  else
-    redis.call('HSET', KEYS[2], 'queue', 1)
-  end
+if a.lost then
+  lost = 1
+  redis.call('HSETNX', KEYS[2], 'mend', '0 due ' .. now .. ' 0')
 end
 
 local limit = a.limit
