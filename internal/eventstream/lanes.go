@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,22 +35,21 @@ type part struct {
 // through one lane, in their order.
 type lanes struct {
 	*stream
-	ctx   context.Context // of the acknowledgements
 	seed  maphash.Seed
 	parts []chan part
 	room  chan struct{} // has an element for each batch that is under way
 
 	mu       sync.Mutex
-	underway map[*divided]bool
+	underway []*divided // in the order in which they were read
 }
 
 // catchUp delivers b and the batches behind it in lanes, as long as they are full. It
 // returns when all of them are handled and acknowledged, and then the batch that was not
-// full, which it has not delivered. After a failure it gives back what was not handled.
+// full, which it has not delivered. After a failure it gives back what was not acknowledged.
 func (s *stream) catchUp(ctx context.Context, b batch) (rest batch, err error) {
 	l := &lanes{
-		stream: s, ctx: ctx, seed: maphash.MakeSeed(), parts: make([]chan part, s.opt.Lanes),
-		room: make(chan struct{}, s.opt.Lanes), underway: map[*divided]bool{},
+		stream: s, seed: maphash.MakeSeed(), parts: make([]chan part, s.opt.Lanes),
+		room: make(chan struct{}, s.opt.Lanes),
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range l.parts {
@@ -73,10 +73,12 @@ func (s *stream) catchUp(ctx context.Context, b batch) (rest batch, err error) {
 	if err = cmp.Or(g.Wait(), failed, ctx.Err()); err == nil {
 		return b, nil
 	}
-	s.giveBack(ctx, b.ids)
-	for d := range l.underway {
-		s.giveBack(ctx, d.ids)
+	// Together, so that another member does not get an order's later events first.
+	var ids []string
+	for _, d := range l.underway {
+		ids = append(ids, d.ids...)
 	}
+	s.giveBack(ctx, append(ids, b.ids...))
 	return batch{}, err
 }
 
@@ -91,7 +93,7 @@ func (l *lanes) begin(ctx context.Context, b batch) bool {
 	d := &divided{ids: b.ids}
 	d.left.Store(int32(len(l.parts)))
 	l.mu.Lock()
-	l.underway[d] = true
+	l.underway = append(l.underway, d)
 	l.mu.Unlock()
 	events := make([][]ledger.Event, len(l.parts))
 	for _, e := range b.events {
@@ -113,6 +115,9 @@ func (l *lanes) run(ctx context.Context, parts <-chan part) error {
 			p = <-parts
 			events, of = append(events, p.events...), append(of, p.of)
 		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if len(events) > 0 {
 			if err := l.handle(ctx, events); err != nil {
 				return handlerError{err}
@@ -122,11 +127,11 @@ func (l *lanes) run(ctx context.Context, parts <-chan part) error {
 			if d.left.Add(-1) > 0 {
 				continue
 			}
-			if err := l.acknowledge(l.ctx, d.ids); err != nil {
+			if err := l.acknowledge(ctx, d.ids); err != nil {
 				return err
 			}
 			l.mu.Lock()
-			delete(l.underway, d)
+			l.underway = slices.DeleteFunc(l.underway, func(u *divided) bool { return u == d })
 			l.mu.Unlock()
 			<-l.room
 		}

@@ -11,10 +11,12 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"payscore-collector/internal/eventstream"
 	"payscore-collector/internal/ledger"
+	"payscore-collector/internal/testkit/redistest"
 )
 
 // inLanes are options with so many lanes, and batches of 7 events.
@@ -35,6 +37,29 @@ func (r *rig) tellInTurn(mchid string, orders, events int) map[string]int {
 		}
 	}
 	return want
+}
+
+// hooked returns a client whose commands go through hook first, which can fail them.
+func (r *rig) hooked(hook func(redis.Cmder) error) *redis.Client {
+	rdb := redis.NewClient(r.redis.Client.Options())
+	r.Cleanup(func() { _ = rdb.Close() })
+	rdb.AddHook(commands{fail: hook})
+	return rdb
+}
+
+type commands struct {
+	redistest.Hook
+	fail func(redis.Cmder) error
+}
+
+func (c commands) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if err := c.fail(cmd); err != nil {
+			cmd.SetErr(err)
+			return err
+		}
+		return next(ctx, cmd)
+	}
 }
 
 func TestLanes(t *testing.T) {
@@ -109,6 +134,82 @@ func TestLanes(t *testing.T) {
 		got.wantAll(t, false, want)
 		if p := r.pending(mchA); len(p) != 0 {
 			t.Errorf("not acknowledged: %v", p)
+		}
+	})
+	t.Run("after an error all is given back in one command, in the order of the stream", func(t *testing.T) {
+		r := newRig(t)
+		r.tellInTurn(mchA, 7, 6)
+		var claims [][]any
+		err := r.start(r.hooked(func(cmd redis.Cmder) error {
+			if cmd.Name() == "xclaim" {
+				claims = append(claims, cmd.Args())
+			}
+			return nil
+		}), inLanes("a", 3), func(context.Context, []ledger.Event) error {
+			r.until("four batches", func() bool { return r.pending(mchA)["a"] == 28 })
+			return errDead
+		}).wait(t)
+		if !errors.Is(err, errDead) {
+			t.Fatalf("it ended with %v", err)
+		}
+		var want []any
+		for _, id := range r.ids(mchA)[:28] {
+			want = append(want, id)
+		}
+		if len(claims) != 1 || len(claims[0]) < 33 || !slices.Equal(claims[0][5:33], want) {
+			t.Errorf("given back by %v, want one command with %v", claims, want)
+		}
+	})
+	t.Run("no call begins after the end", func(t *testing.T) {
+		r := newRig(t)
+		r.tellInTurn(mchA, 70, 2)
+		opt := inLanes("a", 3)
+		opt.Batch = 20
+		var calls atomic.Int64
+		stuck := make(chan struct{})
+		run := r.start(r.rdb, opt, func(context.Context, []ledger.Event) error {
+			calls.Add(1)
+			<-stuck
+			return nil
+		})
+		r.until("a call in each lane, and parts that wait", func() bool { return calls.Load() == 3 && r.pending(mchA)["a"] == 80 })
+		run.cancel()
+		close(stuck)
+		run.stop(t)
+		if n := calls.Load(); n != 3 {
+			t.Errorf("%d calls, want the 3 that had begun", n)
+		}
+	})
+	t.Run("an error ends it although Redis accepts no acknowledgement", func(t *testing.T) {
+		t.Parallel() // it waits some seconds
+		r := newRig(t)
+		r.tellInTurn(mchA, 20, 2)
+		opt := inLanes("a", 3)
+		opt.Batch = 20
+		refused := make(chan struct{})
+		var once sync.Once
+		reads := 0
+		err := r.start(r.hooked(func(cmd redis.Cmder) error {
+			switch cmd.Name() {
+			case "xack":
+				once.Do(func() { close(refused) })
+				return errors.New("LOADING")
+			case "xreadgroup":
+				if args := cmd.Args(); args[len(args)-1] == ">" {
+					if reads++; reads == 2 { // the second batch
+						<-refused
+					}
+				}
+			}
+			return nil
+		}), opt, func(_ context.Context, events []ledger.Event) error {
+			if events[0].Seq == 2 {
+				return errDead
+			}
+			return nil
+		}).wait(t)
+		if !errors.Is(err, errDead) {
+			t.Errorf("it ended with %v", err)
 		}
 	})
 	t.Run("of many merchants that are behind, a few hold several batches", func(t *testing.T) {

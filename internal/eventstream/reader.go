@@ -38,8 +38,9 @@ type Options struct {
 	Once bool
 
 	Batch int64 // events that are handled together at most; default 500
-	// Lanes, where it is more than 1, is how often at once the handler is called for a
-	// merchant while full batches wait; the events of an order stay in their order.
+	// Lanes is how many handler calls of one merchant may run at once while full batches
+	// wait, each with fewer than two batches; the events of an order stay in their order.
+	// Default 1.
 	Lanes int
 	// Idle is for how long another member may hold an event before it counts as dead
 	// and the event is taken over; default 30 s.
