@@ -25,8 +25,10 @@ func (a *auditCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := s.byTheirZone(ctx, ledgers...); err != nil {
-		return err
+	if !a.JSON {
+		if err := s.byTheirZone(ctx, ledgers...); err != nil {
+			return err
+		}
 	}
 	left := limitOf(a.Limit, true)
 	endless, cursor := left == 0, ""

@@ -180,8 +180,10 @@ func (b *bulkShowCommand) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := s.byTheirZone(ctx, ledgers...); err != nil {
-		return err
+	if !b.JSON {
+		if err := s.byTheirZone(ctx, ledgers...); err != nil {
+			return err
+		}
 	}
 	p, err := ledger.ProgressOfBulk(ctx, s.rdb, merchantsOf(ledgers), b.ID)
 	if errors.Is(err, ledger.ErrNotFound) {

@@ -45,7 +45,7 @@ func (a *API) books(ctx context.Context, in *booksInput) (*reply[books.Result], 
 	case errors.Is(err, books.ErrUnreadable):
 		return nil, newProblem(http.StatusNotFound, fmt.Sprintf("the stored books of that day cannot be read, and workers do not compare the day again: outcomes books --mchid %s --date %s does", ledgers[0].MchID(), date))
 	case errors.Is(err, ledger.ErrNotFound):
-		return nil, newProblem(http.StatusNotFound, "the books of that day are not closed: workers close each day at BOOKS_AT, and outcomes books closes any day that is over")
+		return nil, newProblem(http.StatusNotFound, "the books of that day are not closed: workers close each day at BOOKS_AT, and outcomes books closes any day that has ended")
 	}
 	return replied(r, err)
 }

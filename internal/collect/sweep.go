@@ -134,10 +134,14 @@ func (s *Sweeper) sweep(ctx context.Context, dry bool) (found int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	keys, state := asynqx.KeysOf(tasks.QueueName(s.c.mchid)), ledger.KeysOf(s.c.mchid).Sweep()
-	pipe := s.rdb.Pipeline()
 	// The field queue is read before the mark, and set after it: if another worker's first
-	// sweep is under way, a missing mark is not a lost queue.
-	known := pipe.HExists(ctx, state, "queue")
+	// sweep is under way, a missing mark is not a lost queue. Not in the pipeline, whose
+	// commands a cluster's nodes run in any order.
+	known := s.rdb.HExists(ctx, state, "queue")
+	if err := known.Err(); err != nil {
+		return 0, err
+	}
+	pipe := s.rdb.Pipeline()
 	waiting, marked := pipe.LLen(ctx, keys.Pending), pipe.Exists(ctx, keys.Mark)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, err

@@ -36,7 +36,7 @@ var sentences, faults = []said{
 	in(`ADMIN_ADDR is not a loopback address and no token is set: set API_TOKENS_FILE or ADMIN_TOKEN on the worker, or bind ADMIN_ADDR to 127.0.0.1`, "ADMIN_ADDR 不是回环地址，且未设置 token：请在 worker 上设置 API_TOKENS_FILE 或 ADMIN_TOKEN，或将 ADMIN_ADDR 绑定到 127.0.0.1"),
 	in(`mchid is %s, for which webhooks have never run: start a worker with BILLING_WEBHOOK_URL first`, "商户 %[1]s 从未启用过 webhook：请先启动设置了 BILLING_WEBHOOK_URL 的 worker"),
 	in(`group is %s, and merchant %s has no such reader: GET /v1/readers lists them`, "商户 %[2]s 没有消费组 %[1]s：页面下方列出了现有的消费组"),
-	in(`the books of that day are not closed: workers close each day at BOOKS_AT, and outcomes books closes any day that is over`, "该日尚未对账：worker 每天在 BOOKS_AT 对账，也可用 outcomes books 对任意一个已过去的日期对账"),
+	in(`the books of that day are not closed: workers close each day at BOOKS_AT, and outcomes books closes any day that has ended`, "该日尚未对账：worker 每天在 BOOKS_AT 对账，也可用 outcomes books 对任意一个已过去的日期对账"),
 	in(`the stored books of that day cannot be read, and workers do not compare the day again: outcomes books --mchid %s --date %s does`, "该日已保存的对账结果无法读取，worker 不会再次对账：请用 outcomes books --mchid %[1]s --date %[2]s 重新对账"),
 	in(`a fault of this program; its log has more`, "程序故障，详见日志"),
 }, []said{

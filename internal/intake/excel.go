@@ -84,9 +84,9 @@ type signs struct {
 	ignored    []string // names in JSONL that mean nothing here, each once
 }
 
-// mostIgnored is how many names are kept. A misspelt one is in every row, so it is
-// among the first.
-const mostIgnored = 10
+// mostIgnored is how many names are kept: an export of billing's may have many fields, and
+// the misspelt one is among them.
+const mostIgnored = 50
 
 func (s *signs) ignoredName(name string) {
 	if len(s.ignored) < mostIgnored && !isRejectsColumn(name) {

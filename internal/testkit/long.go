@@ -37,10 +37,12 @@ func Parallel(n int) {
 // RapidChecks has rapid check each property n times, the number that -rapid.checks has by
 // default only in the long form. A TestMain calls it.
 func RapidChecks(n int) {
-	if Long() {
+	flag.Parse()
+	given := Long()
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
+	if given {
 		return
 	}
-	flag.Parse()
 	if err := flag.Set("rapid.checks", strconv.Itoa(n)); err != nil {
 		panic(err)
 	}

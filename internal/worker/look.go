@@ -75,7 +75,7 @@ func (l looker) examine(ctx context.Context, mchids []string) (found []finding, 
 		k, q := ledger.KeysOf(mchid), asynqx.KeysOf(tasks.QueueName(mchid))
 		all[i] = asked{
 			queue:  pipe.Exists(ctx, q.Stirring()...),
-			marked: pipe.HExists(ctx, k.Sweep(), "queue"), // before the mark; see Sweeper
+			marked: pipe.HExists(ctx, k.Sweep(), "queue"), // before the mark, see Sweeper; on a cluster in any order, which at worst wakes the merchant
 			mark:   pipe.Exists(ctx, q.Mark),
 			ledger: pipe.Exists(ctx, l.stirring(k)...),
 			due:    pipe.ZRangeWithScores(ctx, k.Due(), 0, 0),

@@ -25,7 +25,7 @@ const refresh = () => {
 }
 
 let source = null
-let again = 0 // the timer after which a stream that was refused is asked for once more
+let again = 0 // the timer after which a stream that was refused is requested again
 let pause = 0 // its ms
 const connect = () => {
   const url = document.body.dataset.live
