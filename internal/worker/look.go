@@ -38,7 +38,7 @@ const lookTogether = 100
 type finding struct {
 	known bool      // false: Redis did not answer, and nothing is known
 	stirs bool      // there is something to do, or that cannot be told
-	due   time.Time // of the first order of the due index, or earlier; zero where there is none
+	due   time.Time // of the first order of the due index, or earlier; zero if the index is empty
 	tip   string    // the newest event of the stream; "0-0" where there is none
 }
 
